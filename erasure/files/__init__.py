@@ -1,0 +1,1 @@
+"""The LoRA file: writing, reading, checking."""
