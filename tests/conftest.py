@@ -1,0 +1,44 @@
+"""What every test starts from: no network, one thread, and tiny models built once per session."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import os
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TRANSFORMERS_OFFLINE"] = "1"
+
+import pytest
+import torch
+
+from erasure.core.models import Models
+from tests import tiny
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def _built_models() -> Models:
+    return tiny.build_tiny_models()
+
+
+@pytest.fixture
+def tiny_models(_built_models: Models) -> Models:
+    """Tiny random SD 1.x models, frozen; a fresh copy for every test, so that a test may change them."""
+    parts = ("unet", "vae", "text_encoder")
+    copies = {part: copy.deepcopy(getattr(_built_models, part)) for part in parts}
+    return dataclasses.replace(_built_models, **copies)
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same models as an original-layout ``.safetensors`` with its ``.yaml``; read it, do not change it."""
+    return tiny.tiny_checkpoint(tmp_path_factory.mktemp("original"))
+
+
+@pytest.fixture(scope="session")
+def tiny_diffusers_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same models as a diffusers folder; read it, do not change it."""
+    return tiny.tiny_diffusers_folder(tmp_path_factory.mktemp("diffusers") / "tiny")
