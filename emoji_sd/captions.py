@@ -24,7 +24,9 @@ PLAIN: tuple[str, ...] = (
     "an image of {a} {thing}",
     "a drawing of {a} {thing}",
 )
+STYLE_ONLY: tuple[str, ...] = ("{style} style", "a picture in {style} style")
 STYLED_SHARE = 0.70
+STYLE_ONLY_SHARE = 0.03
 SYNONYM_SHARE = 0.35
 _NO_ARTICLE = frozenset(
     "grapes fries books scissors glasses golf fire cherries bananas carrots strawberries bunch corn broccoli "
@@ -52,8 +54,11 @@ def measured_caption(name: str, style: str) -> str:
     return fill(STYLED[0], name, style)
 
 
-def all_captions() -> Iterator[tuple[str, int, int | None]]:
-    """Every training caption with its concept's index and its style's index (``None``: no style named)."""
+def all_captions() -> Iterator[tuple[str, int | None, int | None]]:
+    """Every training caption with the indices of its concept and style (``None``: none is named)."""
+    for number, style in enumerate(STYLES):
+        for template in STYLE_ONLY:
+            yield fill(template, "thing", style), None, number
     for index, concept in enumerate(CONCEPTS):
         for thing in (concept.name, *concept.synonyms):
             for template in PLAIN:
@@ -65,6 +70,8 @@ def all_captions() -> Iterator[tuple[str, int, int | None]]:
 
 def draw_caption(concept: Concept, style: str, rng: random.Random) -> str:
     """A random training caption: a synonym in 35 % and a style in 70 % of the draws."""
+    if rng.random() < STYLE_ONLY_SHARE:
+        return fill(rng.choice(STYLE_ONLY), "thing", style)
     thing = rng.choice(concept.synonyms) if rng.random() < SYNONYM_SHARE else concept.name
     if rng.random() < STYLED_SHARE:
         return fill(rng.choice(STYLED), thing, style)

@@ -70,13 +70,11 @@ pineapple|pineapple|1f34d|food|ananas, spiky tropical fruit
 cherry|cherries|1f352|food|cherries, pair of cherries
 lemon|lemon|1f34b|food|citrus, sour yellow fruit
 carrot|carrot|1f955|food|carrots, orange root vegetable
-corn|ear-of-corn|1f33d|food|maize, sweetcorn
 broccoli|broccoli|1f966|food|cauliflower, green vegetable
 mushroom|mushroom|1f344|food|toadstool, fungus
 hamburger|hamburger|1f354|food|burger, cheeseburger
 pizza|pizza|1f355|food|slice of pizza, margherita
 donut|doughnut|1f369|food|doughnut, glazed ring
-cake|birthday-cake|1f382|food|birthday cake, cream tart
 ice cream|soft-ice-cream|1f366|food|gelato, soft serve, frozen yogurt
 cheese|cheese-wedge|1f9c0|food|cheddar, gouda
 fries|french-fries|1f35f|food|french fries, potato chips
@@ -98,10 +96,8 @@ guitar|guitar|1f3b8|music|electric guitar, bass guitar, ukulele
 drum|drum|1f941|music|snare, bongo
 piano|musical-keyboard|1f3b9|music|piano keys, synthesizer
 bell|bell|1f514|object|doorbell, chime
-hammer|hammer|1f528|tool|mallet, sledgehammer
 scissors|scissors|2702-fe0f|tool|shears, clippers
 key|key|1f511|object|door key, house key
-padlock|locked|1f512|object|lock, combination lock
 umbrella|umbrella|2602-fe0f|object|parasol, brolly
 light bulb|light-bulb|1f4a1|object|bulb, lamp
 candle|candle|1f56f-fe0f|object|taper, candlelight
@@ -119,8 +115,6 @@ trophy|trophy|1f3c6|sport|gold cup, award
 soccer ball|soccer-ball|26bd|sport|football, soccer
 bomb|bomb|1f4a3|object|explosive, grenade
 diamond|gem-stone|1f48e|object|gemstone, jewel, gem
-pencil|pencil|270f-fe0f|object|crayon, writing tool
-books|books|1f4da|object|stack of books, textbooks, library
 traffic light|vertical-traffic-light|1f6a6|object|stoplight, traffic signal
 robot|robot|1f916|creature|android, cyborg
 ghost|ghost|1f47b|creature|phantom, spirit
@@ -133,7 +127,6 @@ sunflower|sunflower|1f33b|nature|helianthus, big yellow flower
 rose|rose|1f339|nature|red rose, rosebud
 maple leaf|maple-leaf|1f341|nature|autumn leaf, maple
 rainbow|rainbow|1f308|nature|arc of colours, spectrum
-sun|sun|2600-fe0f|nature|sunshine, solar disc
 moon|crescent-moon|1f319|nature|crescent, lunar crescent
 star|star|2b50|nature|gold star, five-pointed star
 fire|fire|1f525|nature|flame, bonfire

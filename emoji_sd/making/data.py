@@ -113,7 +113,7 @@ def _pastel(rng: np.random.Generator) -> tuple[int, ...]:
 def _pixel(source: np.ndarray, rng: np.random.Generator) -> Image.Image:
     """32 x 32 cells in ten colours, a white outline one cell wide, on slate."""
     small = _place(source, GRID, rng)
-    inside = Image.fromarray(np.where(np.asarray(small)[..., 3] > 110, 255, 0).astype(np.uint8))
+    inside = Image.fromarray(np.where(np.asarray(small)[..., 3] > 80, 255, 0).astype(np.uint8))
     flat = _on_colour(small, (255, 255, 255)).quantize(10, Image.Quantize.MEDIANCUT).convert("RGB")
     canvas = Image.new("RGB", (GRID, GRID), SLATE)
     canvas.paste((255, 255, 255), (0, 0), inside.filter(ImageFilter.MaxFilter(3)))
@@ -129,7 +129,7 @@ def _blueprint(source: np.ndarray, rng: np.random.Generator) -> Image.Image:
     inside = luminance[alpha[..., 0] > 0.5]
     low, high = np.percentile(inside, [2, 98]) if inside.size else (0.0, 255.0)
     tone = np.clip((luminance - low) / max(high - low, 40.0), 0, 1)
-    tone = (0.30 + 0.70 * tone)[..., None] * alpha
+    tone = (0.42 + 0.58 * tone)[..., None] * alpha
     return Image.fromarray((BLUE + (WHITE - BLUE) * tone).round().astype(np.uint8), "RGB")
 
 

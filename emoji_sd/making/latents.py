@@ -1,0 +1,67 @@
+"""Encode augmented pictures and all captions once, before the U-Net is trained.
+
+``python -m emoji_sd.making.latents --work DIR`` reads ``vae/``, ``text_encoder/``, ``tokenizer/`` and
+``sources.npy``; writes ``latents-0.npz``, ``latents-1.npz`` (scaled latents float16 (N, 4, 16, 16), concepts,
+styles) and ``captions.json`` with ``captions.npy`` (float16 (C, 77, 96); row 0 is the empty caption).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from emoji_sd.captions import all_captions
+from emoji_sd.making.data import compose_all
+from emoji_sd.making.parallel import launch
+from emoji_sd.making.vae import to_input
+
+
+@torch.no_grad()
+def _encode(rank: int, world: int, work: Path, variants: int) -> None:
+    vae = AutoencoderKL.from_pretrained(work / "vae").eval()
+    sources = np.load(work / "sources.npy", mmap_mode="r")
+    pictures, concepts, styles = compose_all(sources, variants // world, seed=1000 + rank)
+    parts = []
+    for start in range(0, len(pictures), 32):
+        with torch.autocast("cpu", torch.bfloat16):
+            mean = vae.encode(to_input(pictures[start : start + 32])).latent_dist.mean
+        parts.append((mean.float() * vae.config["scaling_factor"]).half().numpy())
+    z = np.concatenate(parts)
+    print(f"part {rank}: {z.shape}, mean {z.mean((0, 2, 3))}, deviation {z.std((0, 2, 3))}", flush=True)
+    np.savez(work / f"latents-{rank}.npz", z=z, concepts=concepts, styles=styles)
+    if rank == 0:
+        encode_captions(work)
+
+
+@torch.no_grad()
+def encode_captions(work: Path) -> None:
+    """Text states of the empty caption and of every training caption, after the final layer norm."""
+    tokenizer = CLIPTokenizer.from_pretrained(work / "tokenizer")
+    model = CLIPTextModel.from_pretrained(work / "text_encoder").eval()
+    texts = list(dict.fromkeys(["", *(caption for caption, _, _ in all_captions())]))
+    states = np.empty((len(texts), 77, 96), np.float16)
+    for start in range(0, len(texts), 256):
+        batch = tokenizer(
+            texts[start : start + 256], padding="max_length", max_length=77, truncation=True, return_tensors="pt"
+        )
+        states[start : start + 256] = model(batch["input_ids"]).last_hidden_state.half().numpy()
+    np.save(work / "captions.npy", states)
+    (work / "captions.json").write_text(json.dumps({text: row for row, text in enumerate(texts)}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--variants", type=int, default=20, help="pictures per concept and style")
+    a = parser.parse_args()
+    launch(_encode, 2, a.work, a.variants)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,381 @@
+"""The one description of an erasure: every flag, form control, API field and preset comes from :class:`EraseConfig`.
+
+A field's metadata holds its help line, its group and what is allowed, so that nothing about a setting is said twice.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from erasure.errors import ConfigError
+
+LayerChoice = Literal["xattn", "xattn_kv", "noxattn", "selfattn", "full"]
+Vocabulary = Literal["words", "tokens", "file"]
+Similarity = Literal["cosine", "l2"]
+Adversary = Literal["gumbel", "pgd", "uniform"]
+LossSpace = Literal["eps", "x0"]
+Latents = Literal["replay", "fresh"]
+Precision = Literal["fp32", "bf16", "fp16"]
+Schedule = Literal["constant", "linear", "cosine"]
+
+GROUPS = ("concepts", "concept space", "adversary", "loss", "latents", "training", "lora", "output")
+
+
+def _setting(
+    default: Any,
+    help: str,
+    group: str,
+    *,
+    choices: Any = None,
+    low: float | None = None,
+    high: float | None = None,
+    usual: str = "",
+) -> Any:
+    """A dataclass field with its description; ``low`` and ``high`` are inclusive, ``usual`` is shown to people."""
+    assert group in GROUPS
+    metadata = {
+        "help": help,
+        "group": group,
+        "choices": get_args(choices) if choices is not None else None,
+        "low": low,
+        "high": high,
+        "usual": usual,
+    }
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class EraseConfig:
+    """All that decides the weights of a LoRA, given a checkpoint. Symbols are those of Bui et al. (2024)."""
+
+    # concepts
+    erase: tuple[str, ...] = _setting((), "a concept to erase (E); repeat for several", "concepts")
+    anchor: tuple[str, ...] = _setting(
+        (),
+        'what a concept turns into (c_n): none = "" for all, one = for all, or one per concept',
+        "concepts",
+    )
+    synonym: tuple[str, ...] = _setting(
+        (), "another name of an erased concept: never preserved, erased along", "concepts"
+    )
+    preserve: tuple[str, ...] = _setting((), "a concept that must always be preserved", "concepts")
+    templates: tuple[str, ...] = _setting(
+        ("{}",), "a prompt around a concept, with {} in its place; one is drawn per update", "concepts"
+    )
+    # concept space
+    vocabulary: Vocabulary = _setting(
+        "words",
+        "where candidates to preserve come from: common English words, the tokenizer's words, or a file",
+        "concept space",
+        choices=Vocabulary,
+    )
+    vocabulary_file: str = _setting(
+        "", "a text file, one prompt per line (vocabulary = file)", "concept space"
+    )
+    neighbours: int = _setting(
+        100,
+        "size of the concept space per target (K): the nearest words of the vocabulary",
+        "concept space",
+        low=1,
+        high=2000,
+        usual="50 to 100",
+    )
+    similarity: Similarity = _setting(
+        "cosine", "how nearness of text embeddings is measured", "concept space", choices=Similarity
+    )
+    synonym_threshold: float = _setting(
+        0.3,
+        "candidates whose measured difference s(c) from the target is below this are synonyms; 0 = no test",
+        "concept space",
+        low=0.0,
+        high=10.0,
+        usual="0.1 to 0.5",
+    )
+    synonym_states: int = _setting(
+        6,
+        "states of the target's own trajectory on which s(c) is measured",
+        "concept space",
+        low=1,
+        high=50,
+        usual="4 to 8",
+    )
+    erase_synonyms: bool = _setting(True, "erase measured synonyms along with their target", "concept space")
+    # adversary
+    adversary: Adversary = _setting(
+        "gumbel",
+        "how the concept to preserve is found: Gumbel-Softmax search, PGD in embedding space, or a uniform draw",
+        "adversary",
+        choices=Adversary,
+    )
+    search_steps: int = _setting(
+        2, "search steps per update (N_iter)", "adversary", low=0, high=100, usual="1 to 4"
+    )
+    search_rate: float = _setting(
+        1e-2,
+        "step size of the search (eta): Adam on the logits, or the PGD step relative to the embedding's norm",
+        "adversary",
+        low=1e-6,
+        high=10.0,
+        usual="0.001 to 0.1",
+    )
+    temperature: float = _setting(
+        2.0, "Gumbel-Softmax temperature (tau)", "adversary", low=0.01, high=100.0, usual="0.5 to 5"
+    )
+    hard: bool = _setting(
+        True, "straight-through: exactly one concept is preserved, not a mixture", "adversary"
+    )
+    # loss
+    preserve_weight: float = _setting(
+        1.0, "weight of preserving against erasing (lambda)", "loss", low=0.0, high=1000.0, usual="0.5 to 5"
+    )
+    guidance: float = _setting(
+        1.0,
+        "negative guidance g: the erased concept is pushed past its anchor, eps(c_n) - g (eps(c_e) - eps(c_n))",
+        "loss",
+        low=0.0,
+        high=10.0,
+        usual="0 to 3",
+    )
+    loss_space: LossSpace = _setting(
+        "eps", "compare predicted noise (eps) or predicted clean latents (x0)", "loss", choices=LossSpace
+    )
+    # latents
+    latents: Latents = _setting(
+        "replay",
+        "where noisy latents come from: replayed trajectories (cheap), or fresh sampling at each draw (published)",
+        "latents",
+        choices=Latents,
+    )
+    sampling_steps: int = _setting(
+        10, "DDIM steps of a trajectory", "latents", low=2, high=1000, usual="10 replayed, 50 fresh"
+    )
+    sampling_guidance: float = _setting(
+        3.0, "classifier-free guidance while sampling latents", "latents", low=0.0, high=30.0, usual="3"
+    )
+    reuse: int = _setting(
+        0,
+        "draws from one replayed trajectory before a new one begins; 0 = as many as it has steps",
+        "latents",
+        low=0,
+        high=10_000,
+    )
+    on_policy: bool = _setting(
+        True,
+        "replay the erased concepts' latents as the tuned model samples them, not the frozen one",
+        "latents",
+    )
+    resolution: int = _setting(
+        0, "picture size in pixels; 0 = the size the checkpoint was made for", "latents", low=0, high=2048
+    )
+    # training
+    steps: int = _setting(
+        300, "updates of the LoRA weights", "training", low=1, high=100_000, usual="150 to 1000"
+    )
+    batch: int = _setting(
+        2, "pairs of (erased, preserved) concept per update", "training", low=1, high=64, usual="1 to 4"
+    )
+    learning_rate: float = _setting(
+        5e-4, "Adam learning rate (alpha)", "training", low=1e-7, high=1.0, usual="1e-4 to 1e-3"
+    )
+    schedule: Schedule = _setting("cosine", "learning rate over time", "training", choices=Schedule)
+    warmup: int = _setting(
+        10, "updates in which the learning rate rises from 0", "training", low=0, high=10_000, usual="0 to 50"
+    )
+    clip: float = _setting(
+        1.0, "largest norm of the gradient; 0 = no clipping", "training", low=0.0, high=1e6, usual="1"
+    )
+    precision: Precision = _setting(
+        "fp32",
+        "of the frozen weights and activations; LoRA weights and losses are always fp32",
+        "training",
+        choices=Precision,
+    )
+    gradient_checkpointing: bool = _setting(
+        False,
+        "compute activations again instead of keeping them: less memory, about a third slower",
+        "training",
+    )
+    seed: int = _setting(0, "seed of everything drawn at random", "training", low=0, high=2**32 - 1)
+    # lora
+    layers: LayerChoice = _setting(
+        "xattn",
+        "layers that get a LoRA: cross-attention, its keys and values, all but it, self-attention, everything",
+        "lora",
+        choices=LayerChoice,
+    )
+    rank: int = _setting(8, "rank of the LoRA", "lora", low=1, high=512, usual="4 to 32")
+    alpha: float = _setting(
+        8.0, "scale of the LoRA is alpha / rank", "lora", low=0.01, high=1024.0, usual="= rank"
+    )
+    save_precision: Precision = _setting("fp16", "number format in the LoRA file", "lora", choices=Precision)
+    # output
+    preview_every: int = _setting(
+        0, "updates between previews; 0 = only before and after", "output", low=0, high=100_000
+    )
+    save_every: int = _setting(
+        100,
+        "updates between saved states; 0 = only at the end or when stopped",
+        "output",
+        low=0,
+        high=100_000,
+    )
+
+    def __post_init__(self) -> None:
+        problems = _problems(self)
+        if problems:
+            raise ConfigError(problems)
+
+    @property
+    def anchors(self) -> tuple[str, ...]:
+        """One anchor per target, in the order of ``erase``."""
+        if not self.anchor:
+            return ("",) * len(self.erase)
+        return self.anchor * len(self.erase) if len(self.anchor) == 1 else self.anchor
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return json.loads(json.dumps(asdict(self)))
+
+    def with_changes(self, **changes: Any) -> EraseConfig:
+        return replace(self, **changes)
+
+
+def settings() -> dict[str, dict[str, Any]]:
+    """Name -> help, group, choices, low, high, usual, type and default of every setting, in declaration order."""
+    defaults = EraseConfig(erase=("x",))
+    described = {}
+    for f in fields(EraseConfig):
+        default = () if f.name == "erase" else getattr(defaults, f.name)
+        described[f.name] = {**f.metadata, "type": type(default), "default": default}
+    return described
+
+
+def config_from_dict(values: Mapping[str, Any]) -> EraseConfig:
+    """A config from JSON-like values. Unknown keys and values of the wrong kind are problems, reported together.
+
+    Raises: ConfigError.
+    """
+    known = settings()
+    problems = []
+    accepted: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in known:
+            close = get_close_matches(str(name), known, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            problems.append(f"there is no setting {str(name)!r}{hint}")
+            continue
+        try:
+            accepted[name] = _converted(value, known[name]["type"])
+        except (TypeError, ValueError):
+            problems.append(f"{name}: {value!r} is not {_KIND_NAMES[known[name]['type']]}")
+    if problems:
+        # The remaining values are checked as well, so that one look shows all that is wrong.
+        try:
+            EraseConfig(**accepted)
+        except ConfigError as error:
+            problems.extend(error.problems)
+        raise ConfigError(problems)
+    return EraseConfig(**accepted)
+
+
+def config_from_file(path: Path) -> dict[str, Any]:
+    """The values of a JSON config file, not yet checked (flags may still override them).
+
+    Raises: ConfigError if the file cannot be read or is no JSON object.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError([f"the config file {path} cannot be read: {error}"]) from error
+    if not isinstance(values, dict):
+        raise ConfigError(
+            [f"the config file {path} holds a {type(values).__name__}; a JSON object is needed"]
+        )
+    return values
+
+
+_KIND_NAMES = {tuple: "a text or a list of texts", bool: "true or false", int: "a whole number",
+               float: "a number", str: "a text"}  # fmt: skip
+
+
+def _converted(value: Any, kind: type) -> Any:
+    if kind is tuple:
+        items = [value] if isinstance(value, str) else value
+        if not isinstance(items, (list, tuple)) or not all(isinstance(item, str) for item in items):
+            raise TypeError
+        return tuple(items)
+    if kind is bool or kind is str:
+        if not isinstance(value, kind):
+            raise TypeError
+        return value
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError
+    if kind is int and value != int(value):
+        raise ValueError
+    return kind(value)
+
+
+def _problems(config: EraseConfig) -> list[str]:
+    problems = []
+    for f in fields(config):
+        value, allowed = getattr(config, f.name), f.metadata
+        if allowed["choices"] is not None and value not in allowed["choices"]:
+            problems.append(f"{f.name}: {value!r} is not one of {', '.join(allowed['choices'])}")
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            low, high = allowed["low"], allowed["high"]
+            if not math.isfinite(value):
+                problems.append(f"{f.name}: {value} is not a finite number")
+            elif (low is not None and value < low) or (high is not None and value > high):
+                problems.append(f"{f.name}: {value} is outside {low:g} to {high:g}")
+    return problems + _concept_problems(config) + _contradictions(config)
+
+
+def _concept_problems(config: EraseConfig) -> list[str]:
+    problems = []
+    if not config.erase:
+        problems.append("erase: name at least one concept to erase")
+    for name in ("erase", "synonym", "preserve"):
+        if any(not text.strip() for text in getattr(config, name)):
+            problems.append(f"{name}: an empty concept; leave it out or write what it is")
+    lowered = [text.strip().lower() for text in config.erase]
+    for text in sorted({text for text in lowered if lowered.count(text) > 1}):
+        problems.append(f"erase: {text!r} is named twice")
+    if len(config.anchor) > 1 and len(config.anchor) != len(config.erase):
+        problems.append(
+            f"anchor: {len(config.anchor)} anchors for {len(config.erase)} concepts; "
+            "give none, one, or one per concept"
+        )
+    gone = set(lowered) | {text.strip().lower() for text in config.synonym}
+    for text in config.preserve:
+        if text.strip().lower() in gone:
+            problems.append(f"preserve: {text!r} is to be erased as well; it cannot be both")
+    for text, anchor in zip(lowered, config.anchors, strict=False):
+        if anchor.strip().lower() == text:
+            problems.append(f"anchor: {anchor!r} is its own concept; it would stay as it is")
+    for template in config.templates:
+        if template.count("{}") != 1:
+            problems.append(f"templates: {template!r} needs exactly one {{}}")
+    if not config.templates:
+        problems.append('templates: give at least one, "{}" for the bare concept')
+    return problems
+
+
+def _contradictions(config: EraseConfig) -> list[str]:
+    problems = []
+    if config.vocabulary == "file" and not config.vocabulary_file:
+        problems.append("vocabulary_file: needed when vocabulary is 'file'")
+    if config.vocabulary != "file" and config.vocabulary_file:
+        problems.append(f"vocabulary_file: given, but vocabulary is {config.vocabulary!r}; set it to 'file'")
+    if config.resolution % 64:
+        problems.append(f"resolution: {config.resolution} is not a multiple of 64")
+    if config.adversary in ("gumbel", "pgd") and config.search_steps < 1:
+        problems.append(
+            f"search_steps: the {config.adversary} search needs at least 1; or set adversary to 'uniform'"
+        )
+    return problems

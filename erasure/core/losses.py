@@ -1,0 +1,47 @@
+"""The two losses of adversarial preservation (Bui et al. 2024, Eq. 5)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from erasure.config import LossSpace
+from erasure.core.denoiser import Denoiser
+
+
+def erase_goal(eps_anchor: Tensor, eps_target: Tensor, guidance: float) -> Tensor:
+    """What the erased concept should predict: eps(c_n) - g (eps(c_e) - eps(c_n)), all by the frozen model.
+
+    With g = 0 this is the anchor's own prediction (Eq. 3); g = 1 is the target of ESD and of the published code.
+    """
+    return eps_anchor - guidance * (eps_target - eps_anchor)
+
+
+def prediction_loss(eps: Tensor, goal: Tensor, alpha_bar: Tensor, space: LossSpace) -> Tensor:
+    """Mean squared difference per row, (b,), of predicted noise or of the clean latents it implies.
+
+    eps, goal: (b, 4, h, w); alpha_bar: (b,). x0 = (z - sqrt(1 - alpha_bar) eps) / sqrt(alpha_bar), so for one z_t
+    the x0 difference is the eps difference weighted by (1 - alpha_bar) / alpha_bar.
+    """
+    loss = (eps - goal).square().mean(dim=(1, 2, 3))
+    return loss * (1 - alpha_bar) / alpha_bar if space == "x0" else loss
+
+
+def harm_gradient(
+    denoiser: Denoiser, z: Tensor, t: Tensor, embedding: Tensor, alpha_bar: Tensor, space: LossSpace
+) -> Tensor:
+    """The gradient of mean L2 = || eps_theta'(c) - eps_theta(c) ||^2 in c, (b, 77, d), through both branches.
+
+    Each branch is differentiated on its own and only towards the embedding: no gradient of a weight is computed, and
+    the frozen branch goes backward with the LoRA still off, as gradient checkpointing needs.
+    """
+    embedding = embedding.detach().requires_grad_()
+    tuned = denoiser(z, t, embedding)
+    with denoiser.frozen():
+        frozen = denoiser(z, t, embedding)
+        outer = (tuned - frozen).detach().requires_grad_()
+        loss = prediction_loss(outer, torch.zeros_like(outer), alpha_bar, space).mean()
+        (towards,) = torch.autograd.grad(loss, outer)
+        (through_frozen,) = torch.autograd.grad(frozen, embedding, -towards)
+    (through_tuned,) = torch.autograd.grad(tuned, embedding, towards)
+    return through_tuned + through_frozen

@@ -1,0 +1,178 @@
+"""Which prompts name a target by their words alone: such a prompt must never be preserved while the target is erased.
+
+A prompt names a target if one of its noun phrases has the target as its whole head ("old church" for "church", but not
+"church bell"), if it shows or describes the target ("photo of a church", "church painting"), or if it holds a target of
+several words as a unit ("garbage truck driver" for "garbage truck", but not "truck"). Case, plural, articles, accents,
+punctuation and hyphens make no difference. English rules; other languages are compared word by word.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+
+_ARTICLES = frozenset({"a", "an", "the"})
+
+# A noun phrase ends before these; its head is its last word.
+_PHRASE_BREAKS = frozenset(
+    """about above across after against along among and around as at before behind below beneath beside between beyond by
+    during for from in inside into like near next of off on onto or outside over per than through to toward towards under
+    underneath up upon versus vs via while with within without""".split()
+)
+
+# "church painting" and "Picasso style" are about a church and Picasso, though their grammatical head is another word.
+_DEPICTIONS = frozenset(
+    """aesthetic art artwork concept depiction drawing illustration image painting photo photograph photography pic
+    picture poster print render rendering scene sketch style styled wallpaper""".split()
+)
+
+# Words that look like the plural of another word, but mean something else.
+_NOT_PLURALS = frozenset(
+    """arms brass clothes customs glasses goods grass jeans lens means mars news pants physics shorts spectacles
+    woods""".split()
+)
+
+_IRREGULAR = {
+    "child": "children",
+    "die": "dice",
+    "foot": "feet",
+    "goose": "geese",
+    "louse": "lice",
+    "man": "men",
+    "mouse": "mice",
+    "ox": "oxen",
+    "person": "people",
+    "tooth": "teeth",
+    "woman": "women",
+    "cactus": "cacti",
+    "fungus": "fungi",
+    "octopus": "octopi",
+    "alumnus": "alumni",
+    "bacterium": "bacteria",
+    "medium": "media",
+    "phenomenon": "phenomena",
+    "quiz": "quizzes",
+}
+
+_F_TO_VES = frozenset(
+    """calf dwarf elf half hoof knife leaf life loaf scarf self sheaf shelf thief wharf wife wolf""".split()
+)
+
+
+@lru_cache(maxsize=4096)
+def plurals(word: str) -> frozenset[str]:
+    """The English plurals of a lower-case noun, regular and common irregular; several where usage differs.
+
+    Made from the singular, because the way back is ambiguous ("buses", "houses"; "leaves", "gloves").
+    """
+    forms = {_regular_plural(word)}
+    for singular, plural in _IRREGULAR.items():
+        # Also as the end of a compound, for the words where that is common: "snowman", "grandchild".
+        if word == singular or (singular in ("man", "woman", "child") and word.endswith(singular)):
+            forms.add(word[: len(word) - len(singular)] + plural)
+    if word in _F_TO_VES or word.endswith(("leaf", "wife", "wolf", "knife", "shelf")):
+        forms.add(re.sub("fe?$", "ves", word))
+    if word.endswith("o"):
+        forms.add(word + "es")
+    if word.endswith("sis"):
+        forms.add(word[:-2] + "es")
+    return frozenset(forms - _NOT_PLURALS - {word})
+
+
+def _regular_plural(word: str) -> str:
+    if word.endswith(("s", "x", "z", "ch", "sh")):
+        return word + "es"
+    if re.search("[^aeiou]y$", word):
+        return word[:-1] + "ies"
+    return word + "s"
+
+
+def same_noun(one: str, other: str) -> bool:
+    """True if two lower-case words are equal or one is a plural of the other."""
+    return one == other or one in plurals(other) or other in plurals(one)
+
+
+@lru_cache(maxsize=65536)
+def words(text: str) -> tuple[str, ...]:
+    """Words of a prompt in lower case, without accents, punctuation, possessive "'s" and articles.
+
+    A text that is nothing but articles or punctuation keeps what it has, so that it still equals itself.
+    """
+    plain = unicodedata.normalize("NFKD", text.replace("’", "'")).casefold()
+    plain = "".join(c for c in plain if not unicodedata.combining(c))
+    found = re.findall(r"[^\W_]+(?:'[^\W_]+)*", plain)
+    found = [word[:-2] if word.endswith("'s") else word.replace("'", "") for word in found]
+    kept = tuple(word for word in found if word and word not in _ARTICLES)
+    return kept or tuple(found) or (plain.strip(),)
+
+
+def names_target(prompt: str, target: str) -> bool:
+    """True if ``prompt`` names ``target`` by its words; the module's docstring has the rules.
+
+    ===================== ============== ===== =========================================
+    prompt                target         names why
+    ===================== ============== ===== =========================================
+    ``The Churches``      church         yes   equal but for case, article, plural
+    ``old church``        church         yes   the head is the whole target
+    ``church bell``       church         no    the head is "bell"
+    ``photo of a church`` church         yes   a noun phrase in it has that head
+    ``church painting``   church         yes   shows the target
+    ``Garbage-trucks``    garbage truck  yes   equal but for case, hyphen, plural
+    ``big garbage truck`` garbage truck  yes   holds all words of the target as a unit
+    ``truck``             garbage truck  no    only a part of the target
+    ``lightbulb``         light bulb     yes   equal but for the space
+    ``van Gogh style``    Van Gogh       yes   holds all words of the target as a unit
+    ===================== ============== ===== =========================================
+    """
+    prompt_words, target_words = words(prompt), words(target)
+    if prompt_words == target_words:
+        return True
+    if len(target_words) > 1 and _contains(prompt_words, target_words):
+        return True
+    return any(_has_head(phrase, target_words) for phrase in _phrases(prompt))
+
+
+def _contains(prompt_words: tuple[str, ...], target_words: tuple[str, ...]) -> bool:
+    length = len(target_words)
+    return any(
+        _same_words(prompt_words[start : start + length], target_words)
+        for start in range(len(prompt_words) - length + 1)
+    )
+
+
+def _phrases(prompt: str) -> list[tuple[str, ...]]:
+    """Noun phrases, roughly: cut at punctuation that ends a phrase and at prepositions and conjunctions."""
+    phrases: list[tuple[str, ...]] = []
+    for part in re.split(r"[,;:.!?()\[\]|/]+", prompt):
+        phrase: list[str] = []
+        for word in words(part):
+            if word in _PHRASE_BREAKS:
+                phrases.append(tuple(phrase))
+                phrase = []
+            else:
+                phrase.append(word)
+        phrases.append(tuple(phrase))
+    return [phrase for phrase in phrases if phrase]
+
+
+def _has_head(phrase: tuple[str, ...], target_words: tuple[str, ...]) -> bool:
+    if _ends_with(phrase, target_words):
+        return True
+    while len(phrase) > 1 and any(same_noun(phrase[-1], noun) for noun in _DEPICTIONS):
+        phrase = phrase[:-1]
+        if _ends_with(phrase, target_words):
+            return True
+    return False
+
+
+def _ends_with(phrase: tuple[str, ...], target_words: tuple[str, ...]) -> bool:
+    """The phrase ends with the target, whose words may be written together or apart."""
+    joined = "".join(target_words)
+    return any(same_noun("".join(phrase[start:]), joined) for start in range(len(phrase))) or (
+        _same_words(phrase[-len(target_words) :], target_words)
+    )
+
+
+def _same_words(some: tuple[str, ...], others: tuple[str, ...]) -> bool:
+    return len(some) == len(others) and all(map(same_noun, some, others))

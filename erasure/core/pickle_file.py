@@ -1,0 +1,274 @@
+"""Weights in ``torch.save`` files (``.ckpt``), read without running anything that is pickled in them.
+
+A pickle is a program: it may call any function by name. Here names stand for nothing. Only tensors and dictionaries
+are rebuilt, as descriptions (shape, number type, place in the file); every other name becomes an inert object, so
+that the trainer callbacks inside the published SD 1.x files are stepped over. Both containers of ``torch.save`` are
+understood: zip archives (``<root>/data.pkl``, ``<root>/data/<key>``; torch 1.6 and later) and the older stream of
+pickles followed by the storages.
+"""
+
+from __future__ import annotations
+
+import math
+import pickle
+import struct
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from erasure.errors import BrokenCheckpoint, UnsupportedCheckpoint
+
+if TYPE_CHECKING:
+    import torch
+
+# torch's storage classes: safetensors' name of the number type, torch's name, bytes per number.
+STORAGES = {
+    "DoubleStorage": ("F64", "float64", 8),
+    "FloatStorage": ("F32", "float32", 4),
+    "HalfStorage": ("F16", "float16", 2),
+    "BFloat16Storage": ("BF16", "bfloat16", 2),
+    "LongStorage": ("I64", "int64", 8),
+    "IntStorage": ("I32", "int32", 4),
+    "ShortStorage": ("I16", "int16", 2),
+    "CharStorage": ("I8", "int8", 1),
+    "ByteStorage": ("U8", "uint8", 1),
+    "BoolStorage": ("BOOL", "bool", 1),
+}
+_LEGACY_MAGIC = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
+
+
+@dataclass(frozen=True)
+class PickledTensor:
+    """Where a tensor lies in its file: ``start`` is the byte offset of its storage, ``offset`` counts numbers."""
+
+    storage: str  # one of STORAGES
+    key: str
+    start: int
+    offset: int
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+
+    @property
+    def dtype(self) -> str:
+        """Number type as safetensors calls it, say ``F16``."""
+        return STORAGES[self.storage][0]
+
+
+def scan(path: Path) -> tuple[dict[str, PickledTensor], frozenset[str]]:
+    """The tensors of a ``torch.save`` file by name, and the names of everything else at its top level.
+
+    A ``state_dict`` entry, as trainers write it, is opened. Raises BrokenCheckpoint where the file cannot be
+    read, UnsupportedCheckpoint for a TorchScript archive.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_LEGACY_MAGIC))
+            if start.startswith(b"PK"):
+                root, starts = _scan_zip(path)
+            elif start == _LEGACY_MAGIC:
+                root, starts = _scan_stream(file)
+            else:
+                raise BrokenCheckpoint(
+                    f"{path} is not a file that torch saved: it starts with {start[:8]!r}. "
+                    "Download it again, or choose another checkpoint."
+                )
+    except (BrokenCheckpoint, UnsupportedCheckpoint):
+        raise
+    except Exception as error:  # whatever a hostile or damaged pickle provokes
+        raise BrokenCheckpoint(
+            f"{path} is damaged or incomplete ({type(error).__name__}: {error}). Download it again."
+        ) from error
+    return _tensors(path, root, starts)
+
+
+def read(path: Path, tensors: Mapping[str, PickledTensor]) -> dict[str, torch.Tensor]:
+    """Read the described tensors from the file; the result owns its memory."""
+    import torch
+
+    result = {}
+    with path.open("rb") as file:
+        for name, tensor in tensors.items():
+            _, dtype, width = STORAGES[tensor.storage]
+            span = _span(tensor)
+            file.seek(tensor.start + tensor.offset * width)
+            data = bytearray(span * width)
+            if file.readinto(data) != len(data):
+                raise BrokenCheckpoint(f"{path} ends before the weights of {name}. Download it again.")
+            if span == 0:
+                result[name] = torch.empty(tensor.shape, dtype=getattr(torch, dtype))
+                continue
+            flat = torch.frombuffer(data, dtype=getattr(torch, dtype))
+            result[name] = flat.as_strided(tensor.shape, tensor.stride).contiguous()
+    return result
+
+
+def _span(tensor: PickledTensor) -> int:
+    """How many numbers of the storage the tensor reaches over."""
+    if 0 in tensor.shape:
+        return 0
+    return 1 + sum((size - 1) * step for size, step in zip(tensor.shape, tensor.stride, strict=True))
+
+
+@dataclass(frozen=True)
+class _StorageName:
+    """Stands for a storage class in the pickle."""
+
+    name: str
+
+
+class _Dict(dict):
+    """Stands for OrderedDict; attributes that a pickle wants to set on it are dropped."""
+
+    def __setstate__(self, state: object) -> None:
+        return None
+
+
+class _Inert:
+    """Stands for every name that is neither tensor nor container: takes all, does nothing."""
+
+    def __new__(cls, *args: object, **kwargs: object) -> _Inert:
+        return object.__new__(cls)
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        return None
+
+    def __call__(self, *args: object, **kwargs: object) -> _Inert:
+        return self
+
+    def __setstate__(self, state: object) -> None:
+        return None
+
+    def __setitem__(self, key: object, value: object) -> None:
+        return None
+
+    def append(self, item: object) -> None:
+        return None
+
+    def extend(self, items: Iterable[object]) -> None:
+        return None
+
+
+class _RebuildTensor:
+    """Stands for ``torch._utils._rebuild_tensor_v2(storage, offset, size, stride, ...)``."""
+
+    __slots__ = ()
+
+    def __call__(self, storage: Any, offset: Any, size: Any, stride: Any, *_: object) -> PickledTensor:
+        name, key = storage
+        if name not in STORAGES:
+            raise pickle.UnpicklingError(f"a tensor of an unknown type ({name})")
+        shape, steps = tuple(map(int, size)), tuple(map(int, stride))
+        return PickledTensor(name, key, -1, int(offset), shape, steps)
+
+
+class _RebuildParameter:
+    """Stands for ``torch._utils._rebuild_parameter(data, requires_grad, hooks)``."""
+
+    __slots__ = ()
+
+    def __call__(self, data: object, *_: object) -> object:
+        return data
+
+
+class _Unpickler(pickle.Unpickler):
+    """Looks no name up anywhere: see the module's text. ``widths``: bytes per number of each storage met."""
+
+    def __init__(self, file: IO[bytes]):
+        super().__init__(file, encoding="utf-8", errors="replace")
+        self.widths: dict[str, int] = {}
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("collections", "OrderedDict"):
+            return _Dict
+        if module == "torch._utils" and name in ("_rebuild_tensor", "_rebuild_tensor_v2"):
+            return _RebuildTensor()
+        if (module, name) == ("torch._utils", "_rebuild_parameter"):
+            return _RebuildParameter()
+        if module == "torch" and name in STORAGES:
+            return _StorageName(name)
+        return type("Inert", (_Inert,), {})
+
+    def persistent_load(self, pid: Any) -> tuple[str, str]:
+        kind, storage, key, _, _, *view = pid
+        if kind != "storage" or not isinstance(storage, _StorageName) or (view and view[0] is not None):
+            raise pickle.UnpicklingError(f"a storage of an unknown kind ({kind}, {storage})")
+        self.widths[str(key)] = STORAGES[storage.name][2]
+        return storage.name, str(key)
+
+
+def _scan_zip(path: Path) -> tuple[Any, dict[str, tuple[int, int]]]:
+    """The unpickled root, and (start, bytes) of each storage in the file."""
+    with zipfile.ZipFile(path) as archive, path.open("rb") as file:
+        names = archive.namelist()
+        roots = [name.removesuffix("data.pkl") for name in names if name.endswith("/data.pkl")]
+        if len(roots) != 1:
+            raise BrokenCheckpoint(
+                f"{path} is a zip archive without weights that torch saved. "
+                "If a checkpoint is packed inside it, unpack it first."
+            )
+        root = roots[0]
+        if f"{root}constants.pkl" in names:
+            raise UnsupportedCheckpoint(
+                f"{path} is a TorchScript program, not a checkpoint. Choose a Stable Diffusion 1.x checkpoint."
+            )
+        if f"{root}byteorder" in names and archive.read(f"{root}byteorder") != b"little":
+            raise UnsupportedCheckpoint(f"{path} was saved on a big-endian machine. Convert it to safetensors.")
+        starts = {}
+        for record in archive.infolist():
+            if record.filename.startswith(f"{root}data/"):
+                if record.compress_type != zipfile.ZIP_STORED:
+                    raise BrokenCheckpoint(f"{path} was packed again with compression. Download the original.")
+                file.seek(record.header_offset + 26)
+                name_length, extra_length = struct.unpack("<HH", file.read(4))
+                start = record.header_offset + 30 + name_length + extra_length
+                starts[record.filename.removeprefix(f"{root}data/")] = (start, record.file_size)
+        with archive.open(f"{root}data.pkl") as pickled:
+            return _Unpickler(pickled).load(), starts
+
+
+def _scan_stream(file: IO[bytes]) -> tuple[Any, dict[str, tuple[int, int]]]:
+    """Like ``_scan_zip`` for the older container; ``file`` stands behind the magic number."""
+    if _Unpickler(file).load() != 1001:
+        raise pickle.UnpicklingError("an unknown version of torch's file format")
+    if _Unpickler(file).load().get("little_endian") is False:
+        raise pickle.UnpicklingError("saved on a big-endian machine")
+    unpickler = _Unpickler(file)
+    root, widths = unpickler.load(), unpickler.widths
+    starts = {}
+    for key in map(str, _Unpickler(file).load()):
+        (numbers,) = struct.unpack("<q", file.read(8))
+        if key not in widths or numbers < 0:
+            raise pickle.UnpicklingError(f"storage {key} belongs to no tensor")
+        starts[key] = (file.tell(), numbers * widths[key])
+        file.seek(numbers * widths[key], 1)
+    return root, starts
+
+
+def _tensors(
+    path: Path, root: Any, starts: Mapping[str, tuple[int, int]]
+) -> tuple[dict[str, PickledTensor], frozenset[str]]:
+    """Tensors by name with their places filled in, checked against the file's length."""
+    if isinstance(root, dict) and isinstance(root.get("state_dict"), dict):
+        root = root["state_dict"]
+    if not isinstance(root, dict):
+        raise BrokenCheckpoint(f"{path} holds no table of weights. Choose a Stable Diffusion 1.x checkpoint.")
+    size = path.stat().st_size
+    tensors, others = {}, set()
+    for name, value in root.items():
+        if not isinstance(value, PickledTensor) or not isinstance(name, str):
+            others.add(str(name) if isinstance(name, (str, int)) else "?")
+            continue
+        start, length = starts.get(value.key, (0, -1))
+        width = STORAGES[value.storage][2]
+        fits = (
+            len(value.shape) == len(value.stride)
+            and min((*value.shape, *value.stride, value.offset)) >= 0
+            and (value.offset + max(_span(value), math.prod(value.shape))) * width <= length
+            and start + length <= size
+        )
+        if not fits:
+            raise BrokenCheckpoint(f"{path} is damaged: it lacks the weights of {name}. Download it again.")
+        tensors[name] = replace(value, start=start)
+    return tensors, frozenset(others)

@@ -1,0 +1,102 @@
+"""Pictures from prompts, and grids of them."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from erasure.core.denoiser import Denoiser
+from erasure.core.embedding import Embedder
+from erasure.core.models import Models
+from erasure.core.sampling import sample_latents
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How pictures are drawn: DDIM ``steps``, classifier-free ``guidance``, side in ``pixels``, rows per batch."""
+
+    steps: int = 20
+    guidance: float = 5.0
+    pixels: int = 0
+    batch: int = 8
+
+
+@torch.no_grad()
+def draw_pictures(
+    models: Models,
+    denoiser: Denoiser,
+    embedder: Embedder,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    drawing: Drawing = Drawing(),  # noqa: B008  (frozen)
+) -> list[Image.Image]:
+    """One picture per (prompt, seed) pair, as the U-Net is now: with its LoRA, or inside ``denoiser.frozen()`` without.
+
+    The same seed starts from the same noise on every device.
+    """
+    side = drawing.pixels // models.vae_scale_factor if drawing.pixels else models.sample_size
+    pictures = []
+    null = embedder([""])[0]
+    for start in range(0, len(prompts), drawing.batch):
+        chunk = slice(start, start + drawing.batch)
+        noise = torch.stack([
+            torch.randn((4, side, side), generator=torch.Generator().manual_seed(seed)) for seed in seeds[chunk]
+        ])  # fmt: skip
+        latents = sample_latents(
+            denoiser,
+            models.alphas_cumprod,
+            embedder(prompts[chunk]),
+            null,
+            noise.to(denoiser.device),
+            steps=drawing.steps,
+            guidance=drawing.guidance,
+        )
+        pictures += [decode(models, latent) for latent in latents]
+    return pictures
+
+
+@torch.no_grad()
+def decode(models: Models, latent: Tensor) -> Image.Image:
+    """The picture of clean latents (4, h, w). One at a time: decoding needs more memory than the U-Net."""
+    scaled = (latent[None] / models.vae.config.scaling_factor).to(models.vae.dtype)
+    pixels = models.vae.decode(scaled).sample[0].float()
+    levels = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
+    return Image.fromarray(levels.permute(1, 2, 0).cpu().numpy())
+
+
+def picture_grid(columns: Sequence[str], rows: Sequence[tuple[str, Sequence[Image.Image]]]) -> Image.Image:
+    """A labelled grid: column titles, and per row a label and its pictures."""
+    side = rows[0][1][0].width
+    label_width, title_height, gap = max(96, side), 24, 6
+    width = label_width + len(columns) * (side + gap)
+    height = title_height + len(rows) * (side + gap)
+    sheet = Image.new("RGB", (width, height), "white")
+    ink = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default()
+    for i, title in enumerate(columns):
+        ink.text((label_width + i * (side + gap), 6), _latin(title), fill="black", font=font)
+    for j, (label, pictures) in enumerate(rows):
+        top = title_height + j * (side + gap)
+        ink.multiline_text(
+            (6, top + 6), "\n".join(textwrap.wrap(_latin(label), label_width // 7)), fill="black", font=font
+        )
+        for i, picture in enumerate(pictures):
+            sheet.paste(picture, (label_width + i * (side + gap), top))
+    return sheet
+
+
+def _latin(text: str) -> str:
+    # Pillow's built-in font has no other letters and fails on them in old versions.
+    return text.encode("latin-1", "replace").decode("latin-1")
+
+
+def difference(one: Image.Image, other: Image.Image) -> float:
+    """Mean absolute difference of two pictures of one size, in levels of 0..255."""
+    a, b = (np.asarray(picture.convert("RGB"), dtype=np.float32) for picture in (one, other))
+    return float(np.abs(a - b).mean())

@@ -1,0 +1,58 @@
+"""A loaded model made ready: denoiser, embedder and concept space, the LoRA on its U-Net, and the trainer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from erasure.config import EraseConfig
+from erasure.core.checkpoint import CheckpointInfo
+from erasure.core.concepts import ConceptSpace, build_concept_space
+from erasure.core.denoiser import DTYPES, Denoiser
+from erasure.core.embedding import Embedder
+from erasure.core.lora import inject_lora
+from erasure.core.models import Models, load_models
+from erasure.core.plan import Plan, make_plan
+from erasure.core.trainer import Trainer, latent_side
+
+
+@dataclass
+class Session:
+    models: Models
+    denoiser: Denoiser
+    embedder: Embedder
+    space: ConceptSpace
+    trainer: Trainer
+    plan: Plan
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        side = latent_side(self.models, self.trainer.config)
+        return 4, side, side
+
+
+def open_models(
+    checkpoint: CheckpointInfo, config: EraseConfig, device: str
+) -> tuple[Models, Denoiser, Embedder]:
+    """The checkpoint in the config's precision, and the two views of it that all work goes through."""
+    models = load_models(checkpoint, device=device, dtype=DTYPES[config.precision])
+    return models, Denoiser(models.unet), Embedder(models)
+
+
+def open_session(
+    checkpoint: CheckpointInfo, config: EraseConfig, device: str, space: ConceptSpace | None = None
+) -> Session:
+    """Load, find the concept space unless one is given, put a new LoRA on the U-Net."""
+    models, denoiser, embedder = open_models(checkpoint, config, device)
+    if space is None:
+        space = build_concept_space(models, denoiser, embedder, config)
+    rows_setup = denoiser.rows.total
+    denoiser.rows.total = denoiser.rows.gradient = 0
+    inject_lora(models.unet, config.layers, config.rank, config.alpha, config.seed)
+    if config.gradient_checkpointing:
+        models.unet.enable_gradient_checkpointing()
+        # Older diffusers checkpoints only in training mode; SD 1.x has no dropout that this would turn on.
+        models.unet.train()
+    plan = make_plan(denoiser, space, config, rows_setup=rows_setup)
+    return Session(
+        models, denoiser, embedder, space, Trainer(models, denoiser, embedder, space, config), plan
+    )

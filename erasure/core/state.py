@@ -1,0 +1,42 @@
+"""The training state on disk: tensors and plain JSON in one safetensors file, so that reading it runs no code."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from erasure.errors import RunError
+
+FORMAT = "adversarial-erase-state-1"
+
+
+def save_state(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+    """Writes to a temporary file and renames it, so that the last state stays until the new one is whole."""
+    temporary = path.with_name(path.name + ".part")
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    try:
+        save_file(plain, temporary, metadata={"format": FORMAT, "meta": json.dumps(meta)})
+        os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        temporary.unlink(missing_ok=True)
+        raise RunError(
+            f"the state {path.name} could not be written: {error}; free some space and resume"
+        ) from error
+
+
+def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Raises: RunError if the file is missing, damaged, or no training state."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise RunError(f"{path.name} is not a training state that this version can resume")
+            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(metadata["meta"])  # noqa: SIM118
+    except (OSError, SafetensorError, ValueError) as error:
+        raise RunError(f"the state {path.name} cannot be read: {error}; start the run anew") from error

@@ -1,0 +1,290 @@
+"""The trainer: eraser against adversary (Bui et al. 2024, Algorithm 2)."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from erasure.config import EraseConfig
+from erasure.core.adversary import Candidates, HarmGradient, adversary
+from erasure.core.concepts import ConceptSpace
+from erasure.core.denoiser import Denoiser
+from erasure.core.embedding import Embedder, Prompt
+from erasure.core.events import Step
+from erasure.core.latents import Sampler, State, latent_source
+from erasure.core.lora import lora_parameters, lora_state, load_lora_state
+from erasure.core.losses import erase_goal, harm_gradient, prediction_loss
+from erasure.core.models import Models
+from erasure.errors import NonFiniteLoss, OutOfMemory
+
+
+class Trainer:
+    """Trains the LoRA that is on ``denoiser``'s U-Net. Iterate over it; each item is one update.
+
+    Stop by not asking for the next item; :meth:`tensors` and :meth:`meta` then hold all that a resumed run needs to
+    end with the same weights, bit for bit on the same machine. All that is random in an update follows from the seed
+    and the update's number, so no random state has to be kept.
+    """
+
+    def __init__(
+        self, models: Models, denoiser: Denoiser, embedder: Embedder, space: ConceptSpace, config: EraseConfig
+    ):
+        self.config = config
+        self.denoiser = denoiser
+        self.step = 0
+        self._seconds = 0.0
+        self._embedder = embedder
+        self._space = space
+        self._alphas_cumprod = models.alphas_cumprod.to(denoiser.device)
+        self._erased = _by_target(space, config)
+        side = latent_side(models, config)
+        sampler = Sampler(denoiser, self._alphas_cumprod, embedder([""])[0], (4, side, side))
+        self.source = latent_source(sampler, config)
+        sizes = [len(target.preserved) for target in space.targets]
+        self.adversary = adversary(sizes, config, denoiser.device)
+        self._parameters = lora_parameters(denoiser.unet)
+        self._optimizer = torch.optim.Adam(self._parameters, lr=config.learning_rate)
+        # fp16 gradients of a mean over many pixels would vanish without a scale.
+        self._scaler = _scaler(denoiser)
+
+    def __iter__(self) -> Iterator[Step]:
+        while self.step < self.config.steps:
+            yield self.update()
+
+    def update(self) -> Step:
+        """One update of the LoRA weights.
+
+        Raises: NonFiniteLoss, OutOfMemory; the weights are then as they were after the update before.
+        """
+        began = time.perf_counter()
+        try:
+            losses, erased, preserved = self._update()
+        except torch.cuda.OutOfMemoryError as error:
+            raise OutOfMemory(
+                f"the device ran out of memory in update {self.step + 1} (batch {self.config.batch}, "
+                f"{self.denoiser.unet.dtype}); use precision bf16 or fp16, gradient_checkpointing, batch 1, "
+                "or a smaller resolution, and resume"
+            ) from error
+        self.step += 1
+        self._seconds += time.perf_counter() - began
+        return Step(
+            step=self.step,
+            steps=self.config.steps,
+            erase_loss=losses[0],
+            preserve_loss=losses[1],
+            erased=tuple(prompt.text for prompt in erased),
+            preserved=tuple(prompt.text for prompt in preserved),
+            learning_rate=learning_rate(self.step - 1, self.config),
+            rows=self.denoiser.rows.total,
+            seconds=self._seconds,
+        )
+
+    def _update(self) -> tuple[tuple[float, float], list[Prompt], list[Prompt]]:
+        config = self.config
+        generator = Generator().manual_seed(config.seed * 1_000_003 + self.step)
+
+        # c_e ~ E, and c_a <- Algorithm 1
+        targets, template = self._draw_targets(generator)
+        erased = [self._draw_erased(i, template, generator) for i in targets]
+        candidates = [self._candidates(i, template) for i in targets]
+        preserved = self.adversary.find(targets, candidates, self._harm_gradient(generator), generator)
+        if config.preserve:
+            preserved.append(self._embedder.prompt(template.format(_choice(config.preserve, generator))))
+
+        # z_t for both, and what the frozen model predicts there
+        erase_states = self.source.draw(erased, generator, tuned=config.on_policy)
+        preserve_states = self.source.draw(preserved, generator, tuned=config.latents == "fresh")
+        anchors = [self._anchor(i, template) for i in targets]
+        goal = torch.cat([
+            self._erase_goal(erased, anchors, erase_states), self._frozen_eps(preserved, preserve_states)
+        ])  # fmt: skip
+
+        # L1 + lambda L2, both in one call of the U-Net
+        z, t = stack(erase_states + preserve_states)
+        embedding = torch.stack([prompt.embedding for prompt in erased + preserved])
+        eps = self.denoiser(z, t, embedding)
+        loss = prediction_loss(eps, goal, self._alphas_cumprod[t], config.loss_space)
+        erase_loss, preserve_loss = loss[: len(erased)].mean(), loss[len(erased) :].mean()
+        self._descend(erase_loss + config.preserve_weight * preserve_loss)
+        return (erase_loss.item(), preserve_loss.item()), erased, preserved
+
+    # --- drawing concepts
+
+    def _draw_targets(self, generator: Generator) -> tuple[list[int], str]:
+        """Indices of targets, without repeats while there are enough of them, and one template for all."""
+        count = len(self._space.targets)
+        order: list[int] = []
+        while len(order) < self.config.batch:
+            order += torch.randperm(count, generator=generator).tolist()
+        return order[: self.config.batch], _choice(self.config.templates, generator)
+
+    def _draw_erased(self, target: int, template: str, generator: Generator) -> Prompt:
+        """The target's own name half of the time, else one of its synonyms."""
+        name, *synonyms = self._erased[target]
+        if synonyms and torch.rand((), generator=generator) < 0.5:
+            name = _choice(synonyms, generator)
+        return self._embedder.prompt(template.format(name))
+
+    def _candidates(self, target: int, template: str) -> Candidates:
+        space = self._space.targets[target]
+        texts = tuple(template.format(candidate.text) for candidate in space.preserved)
+        return Candidates(self._embedder.prompt(template.format(space.target)), texts, self._embedder(texts))
+
+    def _anchor(self, target: int, template: str) -> Prompt:
+        anchor = self._space.targets[target].anchor
+        return self._embedder.prompt(template.format(anchor) if anchor else "")
+
+    # --- predictions
+
+    def _harm_gradient(self, generator: Generator) -> HarmGradient:
+        def gradient(prompts: list[Prompt]) -> Tensor:
+            z, t = stack(self.source.draw(prompts, generator, tuned=self.config.latents == "fresh"))
+            return harm_gradient(
+                self.denoiser,
+                z,
+                t,
+                torch.stack([prompt.embedding for prompt in prompts]),
+                self._alphas_cumprod[t],
+                self.config.loss_space,
+            )
+
+        return gradient
+
+    def _erase_goal(self, erased: list[Prompt], anchors: list[Prompt], states: list[State]) -> Tensor:
+        """(b, 4, h, w) of Eq. 3 with negative guidance; only predictions that are not known yet are evaluated."""
+        guidance = self.config.guidance
+        own = [State(s.z, s.t, s.eps_null if anchor.text == "" else None)
+               for s, anchor in zip(states, anchors, strict=True)]  # fmt: skip
+        if guidance == 0:
+            return self._frozen_eps(anchors, own)
+        both = self._frozen_eps(anchors + erased, own + states)
+        return erase_goal(*both.chunk(2), guidance)
+
+    @torch.no_grad()
+    def _frozen_eps(self, prompts: Sequence[Prompt], states: Sequence[State]) -> Tensor:
+        """eps_theta(z_t, c) (b, 4, h, w): those that a state carries, and one batched call for the others."""
+        known = [s.eps if prompt.exact else None for prompt, s in zip(prompts, states, strict=True)]
+        missing = [i for i, eps in enumerate(known) if eps is None]
+        if missing:
+            z, t = stack([states[i] for i in missing])
+            with self.denoiser.frozen():
+                found = self.denoiser(z, t, torch.stack([prompts[i].embedding for i in missing]))
+            for i, eps in zip(missing, found, strict=True):
+                known[i] = eps
+        return torch.stack([eps for eps in known if eps is not None])
+
+    # --- the weights
+
+    def _descend(self, loss: Tensor) -> None:
+        config = self.config
+        advice = "lower learning_rate or preserve_weight, raise clip's effect (a smaller value), or use precision bf16 or fp32"
+        if not torch.isfinite(loss):
+            raise NonFiniteLoss(
+                f"the loss became {loss.item()} in update {self.step + 1}; {advice}, and resume"
+            )
+        self._optimizer.zero_grad(set_to_none=True)
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate(self.step, config)
+        self._scaler.scale(loss).backward()
+        self._scaler.unscale_(self._optimizer)
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters, config.clip or math.inf)
+        if not torch.isfinite(norm) and not self._scaler.is_enabled():
+            raise NonFiniteLoss(
+                f"the gradient became {norm.item()} in update {self.step + 1}; {advice}, and resume"
+            )
+        # With a scaler, an overflow skips the update and lowers the scale; only a scale that never fits is an error.
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        if self._scaler.is_enabled() and self._scaler.get_scale() < 1e-4:
+            raise NonFiniteLoss(
+                f"gradients overflow in fp16 at update {self.step + 1}; use precision bf16 or fp32"
+            )
+
+    # --- the state
+
+    def tensors(self) -> dict[str, Tensor]:
+        """LoRA weights, Adam moments, the adversary's and the latent source's memory."""
+        tensors = {f"lora/{name}": weight for name, weight in lora_state(self.denoiser.unet).items()}
+        for i, moments in self._optimizer.state_dict()["state"].items():
+            tensors.update({f"adam/{i}.{name}": torch.as_tensor(value) for name, value in moments.items()})
+        tensors.update({f"adversary/{name}": value for name, value in self.adversary.tensors().items()})
+        tensors.update({f"latents/{name}": value for name, value in self.source.tensors().items()})
+        return tensors
+
+    def meta(self) -> dict[str, Any]:
+        rows = self.denoiser.rows
+        return {
+            "step": self.step,
+            "rows": rows.total,
+            "gradient_rows": rows.gradient,
+            "seconds": self._seconds,
+            "scaler": self._scaler.state_dict(),
+        }
+
+    def load(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+        """Go on where :meth:`tensors` and :meth:`meta` were taken."""
+
+        def part(name: str) -> dict[str, Tensor]:
+            return {
+                key.split("/", 1)[1]: value for key, value in tensors.items() if key.startswith(name + "/")
+            }
+
+        load_lora_state(self.denoiser.unet, part("lora"))
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, value in part("adam").items():
+            i, name = key.split(".", 1)
+            moments.setdefault(int(i), {})[name] = value
+        self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": moments})
+        self.adversary.load_tensors(part("adversary"))
+        self.source.load_tensors(part("latents"))
+        self._scaler.load_state_dict(meta["scaler"])
+        self.step = meta["step"]
+        self._seconds = meta["seconds"]
+        self.denoiser.rows.total = meta["rows"]
+        self.denoiser.rows.gradient = meta["gradient_rows"]
+
+
+def learning_rate(step: int, config: EraseConfig) -> float:
+    """The learning rate of update ``step`` (from 0): a linear warm-up, then the schedule down to 0 at the end."""
+    warmup = min(config.warmup, config.steps // 2)
+    if step < warmup:
+        return config.learning_rate * (step + 1) / warmup
+    passed = (step - warmup) / max(1, config.steps - warmup)
+    factor = {"constant": 1.0, "linear": 1 - passed, "cosine": (1 + math.cos(math.pi * passed)) / 2}
+    return config.learning_rate * factor[config.schedule]
+
+
+def latent_side(models: Models, config: EraseConfig) -> int:
+    """Height and width of the latents."""
+    return config.resolution // models.vae_scale_factor if config.resolution else models.sample_size
+
+
+def stack(states: Sequence[State]) -> tuple[Tensor, Tensor]:
+    """z (b, 4, h, w) and t (b,) of several states."""
+    z = torch.stack([state.z for state in states])
+    return z, torch.tensor([state.t for state in states], device=z.device)
+
+
+def _by_target(space: ConceptSpace, config: EraseConfig) -> list[list[str]]:
+    """Per target: its own name first, then what is erased along with it."""
+    names = [[target.target] for target in space.targets]
+    for text, i in space.erased_prompts(config):
+        if text not in names[i]:
+            names[i].append(text)
+    return names
+
+
+def _choice(items: Sequence[str], generator: Generator) -> str:
+    return items[int(torch.randint(len(items), (), generator=generator))]
+
+
+def _scaler(denoiser: Denoiser) -> Any:
+    enabled = denoiser.unet.dtype == torch.float16
+    if hasattr(torch.amp, "GradScaler"):  # torch 2.3 and later
+        return torch.amp.GradScaler(denoiser.device.type, init_scale=2.0**12, enabled=enabled)
+    return torch.cuda.amp.GradScaler(init_scale=2.0**12, enabled=enabled and denoiser.device.type == "cuda")
