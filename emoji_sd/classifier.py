@@ -1,0 +1,92 @@
+"""The classifier that judges emoji-SD's pictures: which concept, and in which style.
+
+The file is a ``.safetensors`` with the network's weights; its metadata names the concepts and styles in order.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import safe_open
+from torch import Tensor, nn
+
+SIDE = 64
+WIDTHS = (32, 64, 128, 192)
+
+
+class EmojiClassifier(nn.Module):
+    """A small CNN on 64 px pictures: pictures (b, 3, 64, 64) in [-1, 1] to concept and style logits."""
+
+    def __init__(self, concepts: int, styles: int):
+        super().__init__()
+        blocks: list[nn.Module] = []
+        before = 3
+        for i, width in enumerate(WIDTHS):
+            blocks += [nn.Conv2d(before, width, 3, stride=2 if i == 0 else 1, padding=1, bias=False)]
+            blocks += [nn.BatchNorm2d(width), nn.ReLU()]
+            if i:
+                blocks += [nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+            blocks += [nn.MaxPool2d(2)]
+            before = width
+        self.body = nn.Sequential(*blocks, nn.Flatten(), nn.Dropout(0.2))
+        self.concept = nn.Linear(before * 4, concepts)
+        self.style = nn.Linear(before * 4, styles)
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.body(pictures)
+        return self.concept(features), self.style(features)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A loaded classifier with its labels."""
+
+    network: EmojiClassifier
+    concepts: tuple[str, ...]
+    styles: tuple[str, ...]
+
+    @torch.no_grad()
+    def __call__(self, pictures: Sequence[Image.Image]) -> tuple[Tensor, Tensor]:
+        """Probabilities of concepts (n, 105) and styles (n, 4)."""
+        batches = [to_tensor(pictures[i : i + 64]) for i in range(0, len(pictures), 64)]
+        logits = [self.network(batch) for batch in batches]
+        return torch.cat([c for c, _ in logits]).softmax(1), torch.cat([s for _, s in logits]).softmax(1)
+
+    def concept_ranks(self, pictures: Sequence[Image.Image], names: Sequence[str]) -> list[int]:
+        """Per picture the rank of its name among all concepts, 0 = recognised first."""
+        probabilities, _ = self(pictures)
+        wanted = torch.tensor([self.concepts.index(name) for name in names])
+        own = probabilities.gather(1, wanted[:, None])
+        return (probabilities > own).sum(1).tolist()
+
+    def style_ranks(self, pictures: Sequence[Image.Image], names: Sequence[str]) -> list[int]:
+        """As :meth:`concept_ranks`, for styles."""
+        _, probabilities = self(pictures)
+        own = probabilities.gather(1, torch.tensor([self.styles.index(name) for name in names])[:, None])
+        return (probabilities > own).sum(1).tolist()
+
+
+def to_tensor(pictures: Sequence[Image.Image]) -> Tensor:
+    """(n, 3, 64, 64) in [-1, 1]; larger pictures are averaged down."""
+    small = [p.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX) for p in pictures]
+    return torch.from_numpy(np.stack([np.asarray(p) for p in small])).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def load_classifier(path: Path) -> Judge:
+    """Read a classifier file."""
+    with safe_open(path, framework="pt") as file:
+        labels = file.metadata()
+        weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+    concepts, styles = tuple(json.loads(labels["concepts"])), tuple(json.loads(labels["styles"]))
+    network = EmojiClassifier(len(concepts), len(styles))
+    # fp16 keeps no counters; inference does not use them.
+    missing, unexpected = network.load_state_dict(weights, strict=False)
+    if unexpected or any(not name.endswith("num_batches_tracked") for name in missing):
+        raise ValueError(f"{path.name} does not fit this classifier: {missing + unexpected}")
+    return Judge(network.eval(), concepts, styles)

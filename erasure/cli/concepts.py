@@ -1,0 +1,60 @@
+"""``python -m erasure concepts``: what lies near a concept, before any training."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING, Any
+
+from erasure.cli.flags import add_config_flags, add_model_flags, config_from_flags, default_device
+
+if TYPE_CHECKING:
+    from erasure.core.concepts import Candidate, ConceptSpace
+
+
+def add_parser(commands: Any) -> None:
+    parser = commands.add_parser("concepts", help="list the nearest concepts, and which of them are synonyms")
+    add_model_flags(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--show", type=int, default=20, metavar="N", help="concepts shown per target (20)")
+    add_config_flags(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    config = config_from_flags(arguments)
+    from erasure.core.checkpoint import inspect_checkpoint
+    from erasure.core.concepts import build_concept_space
+    from erasure.core.session import open_models
+
+    checkpoint = inspect_checkpoint(arguments.checkpoint)
+    models, denoiser, embedder = open_models(checkpoint, config, arguments.device or default_device())
+    space = build_concept_space(models, denoiser, embedder, config)
+    if arguments.json:
+        print(json.dumps(space.to_dict(), ensure_ascii=False, indent=1))
+    else:
+        print_space(space, arguments.show, erase_synonyms=config.erase_synonyms)
+    return 0
+
+
+def print_space(space: ConceptSpace, shown: int, *, erase_synonyms: bool) -> None:
+    """Per target: the nearest concepts with similarity and s(c), the synonyms, and what was left out by name."""
+    for target in space.targets:
+        print(f"{target.target} -> {target.anchor or 'nothing'}")
+        more = len(target.preserved) - shown
+        print("  preserved: " + ", ".join(_shown(c) for c in target.preserved[:shown]), end="")
+        print(f", and {more} more" if more > 0 else "")
+        if target.synonyms:
+            print(
+                f"  drawn just like it, {'will go too' if erase_synonyms else 'neither erased nor preserved'}: "
+                + ", ".join(_shown(c) for c in target.synonyms)
+            )
+        if target.named:
+            print("  the same by name: " + ", ".join(target.named))
+    for note in space.notes:
+        print(f"note: {note}")
+
+
+def _shown(candidate: Candidate) -> str:
+    measured = "" if candidate.difference is None else f", s {candidate.difference:.2f}"
+    return f"{candidate.text} ({candidate.similarity:.2f}{measured})"

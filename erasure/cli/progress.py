@@ -1,0 +1,69 @@
+"""What a run looks like in a terminal: a bar with time left, both losses and the concept now preserved."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from tqdm import tqdm
+
+from erasure.core.events import Event, Note, Planned, Preview, Saved, Step
+
+
+class Progress:
+    """Shows events; a context manager, so that the bar is closed whatever happens."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._plain = not sys.stderr.isatty()
+        self._last: Step | None = None
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def show(self, event: Event) -> None:
+        if isinstance(event, Step):
+            self._step(event)
+        elif isinstance(event, Note):
+            tqdm.write(f"note: {event.text}")
+        elif isinstance(event, Planned):
+            self._plan(event.plan)
+        elif isinstance(event, Preview):
+            tqdm.write(f"before/after pictures: {event.path}")
+        elif isinstance(event, Saved) and event.final:
+            rows, seconds = (self._last.rows, self._last.seconds) if self._last else (0, 0.0)
+            size = event.path.stat().st_size / 1e6
+            tqdm.write(
+                f"done: {event.path} ({size:.1f} MB), {event.step} updates, {rows:,} U-Net rows, {seconds:.0f} s"
+            )
+
+    def _plan(self, plan: dict[str, Any]) -> None:
+        for target in plan["space"]["targets"]:
+            synonyms = ", ".join(candidate["text"] for candidate in target["synonyms"])
+            tqdm.write(
+                f"erasing {target['target']!r} -> {target['anchor'] or 'nothing'}, "
+                f"preserving among {len(target['preserved'])} concepts"
+                + (f"; drawn just like it: {synonyms}" if synonyms else "")
+            )
+        tqdm.write(
+            f"{plan['layers']} layers, {plan['parameters']:,} parameters, {plan['updates']} updates, "
+            f"about {plan['rows_per_update']:.1f} U-Net rows each"
+        )
+
+    def _step(self, step: Step) -> None:
+        self._last = step
+        text = f"erase {step.erase_loss:.4f} preserve {step.preserve_loss:.4f} now preserving {step.preserved[0]!r}"
+        if self._plain:
+            every = max(1, step.steps // 10)
+            if step.step % every == 0 or step.step == step.steps:
+                left = step.seconds / step.step * (step.steps - step.step)
+                tqdm.write(f"{step.step}/{step.steps} {text}, {left:.0f} s left", file=sys.stderr)
+            return
+        if self._bar is None:
+            self._bar = tqdm(total=step.steps, initial=step.step - 1, unit="update", dynamic_ncols=True)
+        self._bar.set_postfix_str(text, refresh=False)
+        self._bar.update(1)

@@ -1,0 +1,151 @@
+"""``python -m erasure train``: erase, resume, or only say what would be done."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from erasure.cli.flags import (
+    add_config_flags,
+    add_model_flags,
+    config_from_flags,
+    default_device,
+    flag,
+    given_settings,
+)
+from erasure.errors import ConfigError
+
+if TYPE_CHECKING:
+    from erasure.config import EraseConfig
+    from erasure.core.events import Event
+
+STOPPED = 130
+
+
+def add_parser(commands: Any) -> None:
+    parser = commands.add_parser(
+        "train",
+        help="erase concepts: train a LoRA file",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_model_flags(parser, required=False)
+    parser.add_argument("--out", type=Path, metavar="FILE.safetensors", help="the LoRA file to write")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing --out")
+    parser.add_argument(
+        "--run", dest="folder", type=Path, metavar="DIR", help="run folder (runs/<out>-<time>)"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and write nothing")
+    parser.add_argument(
+        "--resume", type=Path, metavar="DIR", help="go on with the interrupted run in this folder"
+    )
+    add_config_flags(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if arguments.resume:
+        return _resume(arguments)
+    missing = [f"--{name} is needed" for name in ("checkpoint", "out") if getattr(arguments, name) is None]
+    if arguments.dry_run:
+        missing = [text for text in missing if "--out" not in text]
+    try:
+        config = config_from_flags(arguments)
+    except ConfigError as error:
+        raise ConfigError([*missing, *error.problems]) from error
+    if missing:
+        raise ConfigError(missing)
+    if arguments.dry_run:
+        return _dry_run(arguments, config)
+    from erasure.run import Task, check_output, erase
+    from erasure.run_folder import RunFolder
+
+    check_output(arguments.out, overwrite=arguments.overwrite)
+    folder = arguments.folder or Path("runs") / f"{arguments.out.stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    device = arguments.device or default_device()
+    task = Task(arguments.checkpoint, arguments.out, RunFolder(folder), config, device, arguments.overwrite)
+    return _follow(erase(task), folder)
+
+
+def _resume(arguments: argparse.Namespace) -> int:
+    refused = [flag(name) for name in given_settings(arguments)]
+    refused += [
+        f"--{name}" for name in ("checkpoint", "preset", "config", "folder") if getattr(arguments, name)
+    ]
+    if refused:
+        raise ConfigError([f"{', '.join(refused)}: a resumed run keeps its settings; leave them out"])
+    from erasure.run import resume
+    from erasure.run_folder import RunFolder
+
+    device = arguments.device or default_device()
+    events = resume(
+        RunFolder(arguments.resume), device=device, out=arguments.out, overwrite=arguments.overwrite
+    )
+    return _follow(events, arguments.resume)
+
+
+def _follow(events: Iterator[Event], folder: Path) -> int:
+    """Show a run until it ends or is stopped; a stop waits for the update at hand."""
+    from erasure.cli.progress import Progress
+
+    with _stop_flag() as stop, closing(events), Progress() as progress:
+        for event in events:
+            progress.show(event)
+            if stop.asked:
+                break
+    if not stop.asked:
+        return 0
+    print(f"stopped; state, log and LoRA are kept. To go on: python -m erasure train --resume {folder}")
+    return STOPPED
+
+
+@dataclass
+class _Stop:
+    asked: bool = False
+
+
+@contextmanager
+def _stop_flag() -> Iterator[_Stop]:
+    """Ctrl-C and SIGTERM set a flag; the second one interrupts at once."""
+    stop = _Stop()
+
+    def ask(number: int, frame: object) -> None:
+        if stop.asked:
+            raise KeyboardInterrupt
+        stop.asked = True
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _dry_run(arguments: argparse.Namespace, config: EraseConfig) -> int:
+    from erasure.cli.concepts import print_space
+    from erasure.core.checkpoint import inspect_checkpoint
+    from erasure.core.plan import measure_cost
+    from erasure.core.session import open_session
+
+    checkpoint = inspect_checkpoint(arguments.checkpoint)
+    session = open_session(checkpoint, config, arguments.device or default_device())
+    plan = session.plan
+    width = int(session.models.unet.config.cross_attention_dim)
+    cost = measure_cost(session.denoiser, session.latent_shape, width, plan, config)
+    print_space(plan.space, 20, erase_synonyms=config.erase_synonyms)
+    print(f"layers:  {plan.layers} ({config.layers}), rank {plan.rank}, {plan.parameters:,} parameters")
+    total = plan.rows_per_update * plan.updates + plan.rows_setup
+    print(
+        f"work:    {plan.updates} updates of about {plan.rows_per_update:.1f} U-Net rows, {total:,.0f} rows in all"
+    )
+    print(f"         ({plan.rows_setup} of them already spent on measuring synonyms)")
+    minutes = cost.seconds_per_update * plan.updates / 60
+    print(f"time:    about {minutes:.1f} min ({cost.seconds_per_update:.2f} s per update, measured here)")
+    print(f"memory:  {cost.peak_bytes / 2**30:.1f} GiB, peak of the {cost.peak_of}, measured here")
+    return 0
