@@ -125,7 +125,7 @@ class GumbelSearch:
     def tensors(self) -> dict[str, Tensor]:
         tensors = {f"logits.{i}": logits.detach().clone() for i, logits in enumerate(self.logits)}
         for i, moments in self._optimizer.state_dict()["state"].items():
-            tensors.update({f"adam.{i}.{name}": torch.as_tensor(value) for name, value in moments.items()})
+            tensors.update({f"adam.{i}.{name}": torch.as_tensor(value).clone() for name, value in moments.items()})
         return tensors
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
@@ -196,7 +196,7 @@ class PgdSearch:
         return delta * (self.RADIUS * norm / delta.norm().clamp_min(1e-20)).clamp(max=1.0)
 
     def tensors(self) -> dict[str, Tensor]:
-        return {f"moved.{i}": delta for i, delta in self._moved.items()}
+        return {f"moved.{i}": delta.clone() for i, delta in self._moved.items()}
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
         self._moved = {int(name.split(".")[1]): delta for name, delta in tensors.items()}

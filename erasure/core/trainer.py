@@ -211,7 +211,7 @@ class Trainer:
         """LoRA weights, Adam moments, the adversary's and the latent source's memory."""
         tensors = {f"lora/{name}": weight for name, weight in lora_state(self.denoiser.unet).items()}
         for i, moments in self._optimizer.state_dict()["state"].items():
-            tensors.update({f"adam/{i}.{name}": torch.as_tensor(value) for name, value in moments.items()})
+            tensors.update({f"adam/{i}.{name}": torch.as_tensor(value).clone() for name, value in moments.items()})
         tensors.update({f"adversary/{name}": value for name, value in self.adversary.tensors().items()})
         tensors.update({f"latents/{name}": value for name, value in self.source.tensors().items()})
         return tensors

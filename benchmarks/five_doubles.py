@@ -1,0 +1,135 @@
+"""Erase five of the paper's ten doubles at once on emoji-SD, and measure all ten and fifteen more, before and after.
+
+``python -m benchmarks.five_doubles --out DIR [config flags]`` writes ``results.json``, ``table.md`` and
+``pictures.png``. ESR-k: share of pictures of erased concepts in which the concept is not among the classifier's first
+k; PSR-k: share of pictures of kept concepts in which it is (Bui et al. 2024, Section 4.1). The synonyms of the erased
+concepts are not given: they are found by measurement.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+from PIL import Image
+
+from emoji_sd import MODEL, load_classifier
+from emoji_sd.captions import measured_caption
+from emoji_sd.classifier import Judge
+from emoji_sd.concepts import NAMES, PAPER_TEN, STYLES
+from erasure.cli.flags import add_config_flags, given_settings
+from erasure.config import EraseConfig, config_from_dict
+from erasure.core.checkpoint import inspect_checkpoint
+from erasure.core.pictures import Drawing, draw_pictures, picture_grid
+from erasure.core.session import Session, open_session
+from erasure.presets import preset
+
+ERASED = ("church", "truck", "radio", "parachute", "trumpet")
+SEEDS = (11, 12)
+OTHERS = 15
+
+
+def kept_concepts() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The other five of the ten, and fifteen more, evenly spaced over the list of all others."""
+    other = tuple(name for name in PAPER_TEN if name not in ERASED)
+    rest = [name for name in NAMES if name not in PAPER_TEN]
+    return other, tuple(rest[i * len(rest) // OTHERS] for i in range(OTHERS))
+
+
+def pictures(session: Session, names: tuple[str, ...]) -> list[Image.Image]:
+    """Every name in every style with every seed."""
+    prompts = [measured_caption(name, style) for name in names for style in STYLES for _ in SEEDS]
+    drawing = Drawing(steps=20, guidance=4.0, batch=32)
+    seeds = SEEDS * (len(prompts) // len(SEEDS))
+    return draw_pictures(session.models, session.denoiser, session.embedder, prompts, seeds, drawing)
+
+
+def recognised(judge: Judge, drawn: list[Image.Image], names: tuple[str, ...], k: int) -> float:
+    """Share of pictures, in %, whose concept is among the classifier's first k."""
+    every = [name for name in names for _ in range(len(STYLES) * len(SEEDS))]
+    ranks = judge.concept_ranks(drawn, every)
+    return 100 * sum(rank < k for rank in ranks) / len(ranks)
+
+
+def table(before: dict[str, float], after: dict[str, float]) -> str:
+    lines = ["| | " + " | ".join(before) + " |", "|---" * (len(before) + 1) + "|"]
+    for label, row in (("emoji-SD", before), ("five erased", after)):
+        lines.append(f"| {label} | " + " | ".join(f"{value:.1f}" for value in row.values()) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def measure(session: Session, judge: Judge) -> tuple[dict[str, float], dict[str, list[Image.Image]]]:
+    other, more = kept_concepts()
+    drawn = {
+        "erased": pictures(session, ERASED),
+        "other": pictures(session, other),
+        "more": pictures(session, more),
+    }
+    figures = {}
+    for k in (1, 5):
+        figures[f"ESR-{k}"] = 100 - recognised(judge, drawn["erased"], ERASED, k)
+    for name, names in (("other", other), ("more", more)):
+        for k in (1, 5):
+            label = "PSR" if name == "other" else "fifteen more, top"
+            figures[f"{label}-{k}"] = recognised(judge, drawn[name], names, k)
+    return figures, drawn
+
+
+def run(config: EraseConfig, out: Path) -> dict[str, object]:
+    out.mkdir(parents=True, exist_ok=True)
+    judge = load_classifier()
+    began = time.perf_counter()
+    session = open_session(inspect_checkpoint(MODEL), config, "cpu")
+    prepared = time.perf_counter() - began
+    with session.denoiser.frozen():
+        before, drawn_before = measure(session, judge)
+    rows = session.denoiser.rows.total
+    for step in session.trainer:
+        if step.step % 50 == 0:
+            print(
+                f"{step.step}/{step.steps} erase {step.erase_loss:.4f} preserve {step.preserve_loss:.4f}",
+                flush=True,
+            )
+    trained = session.denoiser.rows.total - rows
+    after, drawn_after = measure(session, judge)
+    results = {
+        "config": config.to_dict(),
+        "seeds": SEEDS,
+        "before": before,
+        "after": after,
+        "rows_per_update": trained / config.steps,
+        "rows_training": trained,
+        "rows_setup": session.plan.rows_setup,
+        "seconds_setup": prepared,
+        "seconds_training": step.seconds,
+        "synonyms": {t.target: [c.text for c in t.synonyms] for t in session.space.targets},
+    }
+    (out / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
+    (out / "table.md").write_text(table(before, after), encoding="utf-8")
+    names = {"erased": ERASED, "other": kept_concepts()[0]}
+    per = len(STYLES) * len(SEEDS)
+    columns = [f"{when}, {style}" for when in ("before", "after") for style in STYLES]
+    grid = []
+    for part, concepts in names.items():
+        for i, name in enumerate(concepts):
+            take = slice(i * per, (i + 1) * per, len(SEEDS))
+            grid.append((name, [*drawn_before[part][take], *drawn_after[part][take]]))
+    picture_grid(columns, grid).save(out / "pictures.png")
+    print(table(before, after))
+    print(f"{results['rows_per_update']:.1f} rows per update, {step.seconds:.0f} s of training")
+    return results
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    add_config_flags(parser)
+    arguments = parser.parse_args()
+    start = preset(arguments.preset or "object").settings
+    run(config_from_dict({"erase": ERASED, **start, **given_settings(arguments)}), arguments.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from erasure.config import EraseConfig
+from erasure.core.adversary import Candidates, GumbelSearch, PgdSearch, UniformDraw, adversary, gumbel_softmax
+from erasure.core.embedding import Prompt
+
+CPU = torch.device("cpu")
+K = 5
+
+
+def _config(**changes: object) -> EraseConfig:
+    return EraseConfig(erase=("church",), **changes)  # type: ignore[arg-type]
+
+
+def _candidates() -> Candidates:
+    # One-hot embeddings, so that a direction in embedding space is a candidate.
+    embeddings = torch.eye(K).view(K, 1, K)
+    return Candidates(Prompt("church", torch.ones(1, K)), tuple("abcde"), embeddings)
+
+
+def _towards(k: int):
+    """Harm that grows along candidate k alone."""
+
+    def gradient(prompts: list[Prompt]) -> Tensor:
+        return torch.eye(K)[k].view(1, 1, K).expand(len(prompts), 1, K)
+
+    return gradient
+
+
+def test_hard_samples_are_one_hot_and_carry_the_soft_gradient() -> None:
+    logits = torch.tensor([0.1, 0.4, -0.3], requires_grad=True)
+    weights = gumbel_softmax(logits, 2.0, True, torch.Generator().manual_seed(3))
+    assert sorted(weights.tolist()) == [0.0, 0.0, 1.0]
+    soft = gumbel_softmax(logits, 2.0, False, torch.Generator().manual_seed(3))
+    direction = torch.tensor([1.0, 2.0, 3.0])
+    for_hard, for_soft = (torch.autograd.grad(w @ direction, logits)[0] for w in (weights, soft))
+    torch.testing.assert_close(for_hard, for_soft)
+
+
+def test_hard_samples_follow_the_logits_distribution() -> None:
+    logits, g = torch.tensor([0.0, 1.0, 2.0]), torch.Generator().manual_seed(0)
+    drawn = torch.stack([gumbel_softmax(logits, 0.5, True, g) for _ in range(4000)]).mean(0)
+    torch.testing.assert_close(drawn, torch.softmax(logits, 0), atol=0.03, rtol=0)
+
+
+def test_search_finds_the_concept_that_is_hurt_most() -> None:
+    search = GumbelSearch([K], _config(search_rate=0.1), CPU)
+    g = torch.Generator().manual_seed(0)
+    for _ in range(60):
+        found = search.find([0], [_candidates()], _towards(3), g)
+    assert int(search.probabilities(0).argmax()) == 3
+    assert float(search.probabilities(0)[3]) > 0.5
+    assert found[0].exact
+
+
+def test_only_the_drawn_targets_logits_move() -> None:
+    search = GumbelSearch([K, K], _config(search_rate=0.1), CPU)
+    search.find([1], [_candidates()], _towards(0), torch.Generator().manual_seed(0))
+    assert torch.equal(search.logits[0], torch.zeros(K))
+    assert not torch.equal(search.logits[1], torch.zeros(K))
+
+
+def test_soft_search_gives_a_mixture_that_says_so() -> None:
+    search = GumbelSearch([K], _config(hard=False), CPU)
+    (prompt,) = search.find([0], [_candidates()], _towards(2), torch.Generator().manual_seed(0))
+    assert not prompt.exact
+    assert 0 < prompt.embedding.max() < 1
+    torch.testing.assert_close(prompt.embedding.sum(), torch.tensor(1.0))
+
+
+def test_search_goes_on_from_its_saved_state() -> None:
+    one, other = (GumbelSearch([K], _config(search_rate=0.1), CPU) for _ in range(2))
+    g = torch.Generator().manual_seed(0)
+    one.find([0], [_candidates()], _towards(1), g)
+    other.load_tensors(one.tensors())
+    for search in (one, other):
+        search.find([0], [_candidates()], _towards(1), torch.Generator().manual_seed(7))
+    assert torch.equal(one.logits[0], other.logits[0])
+
+
+def test_uniform_draws_reach_every_candidate() -> None:
+    draw = adversary([K], _config(adversary="uniform"), CPU)
+    assert isinstance(draw, UniformDraw)
+    g = torch.Generator().manual_seed(0)
+    texts = {draw.find([0], [_candidates()], _towards(0), g)[0].text for _ in range(100)}
+    assert texts == set("abcde")
+
+
+def test_pgd_moves_from_the_target_up_the_harm_and_stays_near() -> None:
+    search = PgdSearch(_config(search_rate=0.05))
+    g = torch.Generator().manual_seed(0)
+    for _ in range(100):
+        (prompt,) = search.find([0], [_candidates()], _towards(4), g)
+    moved = prompt.embedding - torch.ones(1, K)
+    assert int(moved.argmax()) == 4
+    assert moved.norm() <= torch.ones(K).norm() * PgdSearch.RADIUS * 1.0001
+    assert prompt.text == "church"
+    assert not prompt.exact

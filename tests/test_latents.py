@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from erasure.config import EraseConfig
+from erasure.core.denoiser import Denoiser
+from erasure.core.embedding import Embedder
+from erasure.core.latents import FreshLatents, ReplayLatents, Sampler
+from erasure.core.lora import inject_lora, lora_parameters
+from erasure.core.models import Models
+from erasure.core.sampling import ddim_timesteps, sample_latents
+
+
+def _parts(models: Models) -> tuple[Denoiser, Embedder, Sampler]:
+    inject_lora(models.unet, "xattn", 4, 4.0, seed=0)
+    with torch.no_grad():
+        for weight in lora_parameters(models.unet):
+            weight.fill_(0.05)
+    denoiser, embedder = Denoiser(models.unet), Embedder(models)
+    return denoiser, embedder, Sampler(denoiser, models.alphas_cumprod, embedder([""])[0], (4, 8, 8))
+
+
+def _config(**changes: object) -> EraseConfig:
+    return EraseConfig(erase=("church",), sampling_steps=4, **changes)  # type: ignore[arg-type]
+
+
+def _seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_replayed_states_carry_the_frozen_models_predictions(tiny_models: Models) -> None:
+    denoiser, embedder, sampler = _parts(tiny_models)
+    prompts = [embedder.prompt("dog"), embedder.prompt("cat")]
+    states = ReplayLatents(sampler, _config()).draw(prompts, _seeded(0), tuned=False)
+    for prompt, state in zip(prompts, states, strict=True):
+        t = torch.tensor([state.t])
+        with denoiser.frozen(), torch.no_grad():
+            eps = denoiser(state.z[None], t, prompt.embedding[None])[0]
+            null = denoiser(state.z[None], t, embedder([""]))[0]
+        # kept in fp16
+        torch.testing.assert_close(state.eps, eps, atol=2e-3, rtol=2e-3)
+        torch.testing.assert_close(state.eps_null, null, atol=2e-3, rtol=2e-3)
+
+
+def test_a_known_trajectory_costs_nothing_more(tiny_models: Models) -> None:
+    denoiser, embedder, sampler = _parts(tiny_models)
+    source = ReplayLatents(sampler, _config(reuse=1000))
+    g = _seeded(0)
+    for _ in range(30):
+        source.draw([embedder.prompt("dog")], g, tuned=False)
+    whole = denoiser.rows.total
+    assert whole <= 2 * 4
+    for _ in range(30):
+        source.draw([embedder.prompt("dog")], g, tuned=False)
+    assert denoiser.rows.total == whole
+
+
+def test_a_trajectory_ends_after_its_uses(tiny_models: Models) -> None:
+    _, embedder, sampler = _parts(tiny_models)
+    source, g = ReplayLatents(sampler, _config(reuse=2)), _seeded(0)
+    noises = []
+    for _ in range(4):
+        source.draw([embedder.prompt("dog")], g, tuned=False)
+        noises.append(next(iter(source._known.values())).z[0])
+    assert torch.equal(noises[0], noises[1])
+    assert not torch.equal(noises[1], noises[2])
+
+
+def test_tuned_trajectories_follow_the_tuned_model(tiny_models: Models) -> None:
+    _, embedder, sampler = _parts(tiny_models)
+
+    def last(tuned: bool) -> Tensor:
+        source, g = ReplayLatents(sampler, _config(reuse=1000)), _seeded(1)
+        states = [source.draw([embedder.prompt("dog")], g, tuned=tuned)[0] for _ in range(20)]
+        return min(states, key=lambda state: state.t).z
+
+    assert not torch.allclose(last(True), last(False), atol=1e-3)
+
+
+def test_two_draws_of_one_prompt_share_its_trajectory(tiny_models: Models) -> None:
+    denoiser, embedder, sampler = _parts(tiny_models)
+    ReplayLatents(sampler, _config(reuse=1000)).draw([embedder.prompt("dog")] * 8, _seeded(0), tuned=False)
+    assert denoiser.rows.total <= 2 * 4
+
+
+def test_a_replay_restored_from_its_tensors_draws_the_same(tiny_models: Models) -> None:
+    _, embedder, sampler = _parts(tiny_models)
+    one, other, g = ReplayLatents(sampler, _config()), ReplayLatents(sampler, _config()), _seeded(0)
+    prompts = [embedder.prompt(text) for text in ("dog", "a dog. with dots", "house")]
+    for i in range(5):
+        one.draw(prompts[: i % 3 + 1], g, tuned=i % 2 == 0)
+    other.load_tensors(one.tensors())
+    a, b = (source.draw(prompts, _seeded(9), tuned=False) for source in (one, other))
+    for x, y in zip(a, b, strict=True):
+        assert x.t == y.t
+        assert torch.equal(x.z, y.z)
+        assert torch.equal(x.eps, y.eps)
+
+
+def test_fresh_draws_are_plain_ddim_of_the_tuned_model_to_a_random_step(tiny_models: Models) -> None:
+    denoiser, embedder, sampler = _parts(tiny_models)
+    (state,) = FreshLatents(sampler, _config()).draw([embedder.prompt("dog")], _seeded(5), tuned=True)
+    g = _seeded(5)
+    reached = int(torch.randint(4, (), generator=g))
+    z = sample_latents(
+        denoiser,
+        tiny_models.alphas_cumprod,
+        embedder(["dog"]),
+        embedder([""])[0],
+        torch.randn((4, 8, 8), generator=g)[None],
+        steps=4,
+        guidance=3.0,
+        stop=4 - reached,
+    )
+    assert state.t == ddim_timesteps(4)[reached]
+    assert torch.equal(state.z, z[0])

@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from erasure.config import EraseConfig, config_from_dict
+from erasure.core.adversary import GumbelSearch, gumbel_softmax
+from erasure.core.denoiser import Denoiser
+from erasure.core.embedding import Embedder
+from erasure.core.latents import State
+from erasure.core.lora import inject_lora, lora_parameters, lora_state
+from erasure.core.models import Models
+from erasure.core.trainer import Trainer, learning_rate
+from erasure.errors import NonFiniteLoss
+from erasure.presets import preset
+from tests.spaces import WORDS, space_of
+
+FAST = {"steps": 6, "sampling_steps": 3, "warmup": 0, "rank": 2}
+
+
+def _trainer(models: Models, *targets: str, **settings: object) -> Trainer:
+    config = config_from_dict({"erase": list(targets), **FAST, **settings})
+    inject_lora(models.unet, config.layers, config.rank, config.alpha, config.seed)
+    if config.gradient_checkpointing:
+        models.unet.enable_gradient_checkpointing()
+        models.unet.train()
+    return Trainer(models, Denoiser(models.unet), Embedder(models), space_of(*targets), config)
+
+
+def _shake(models: Models) -> None:
+    """LoRA weights as in the middle of a training."""
+    g = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for weight in lora_parameters(models.unet):
+            weight.copy_(0.1 * torch.randn(weight.shape, generator=g))
+
+
+class _GivenStates:
+    """Gives the same states whatever is asked, and remembers what was."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[Tensor]] = []
+
+    def draw(self, prompts, generator, *, tuned):  # type: ignore[no-untyped-def]
+        self.asked.append([prompt.embedding.detach() for prompt in prompts])
+        g = torch.Generator().manual_seed(len(self.asked))
+        return [
+            State(torch.randn((4, 8, 8), generator=g), int(torch.randint(1000, (), generator=g)))
+            for _ in prompts
+        ]
+
+
+def test_one_step_of_the_paper_preset_is_equation_5(tiny_models: Models) -> None:
+    paper = preset("paper").settings
+    changes = {"learning_rate": 1e-2, "preserve_weight": 0.7, "rank": 2, "steps": 5}
+    trainer = _trainer(tiny_models, "church", **{**paper, **changes})
+    _shake(tiny_models)
+    given = _GivenStates()
+    trainer.source = given  # type: ignore[assignment]
+    weights = lora_parameters(tiny_models.unet)
+    before = [w.detach().clone() for w in weights]
+
+    # --- Eq. 5 and the two algorithms, written out
+    unet, embedder, denoiser = tiny_models.unet, Embedder(tiny_models), trainer.denoiser
+
+    def eps(z: Tensor, t: int, c: Tensor) -> Tensor:
+        return unet(z[None], torch.tensor([t]), encoder_hidden_states=c[None]).sample[0]
+
+    def states(call: int) -> tuple[Tensor, int]:
+        g = torch.Generator().manual_seed(call)
+        return torch.randn((4, 8, 8), generator=g), int(torch.randint(1000, (), generator=g))
+
+    g = torch.Generator().manual_seed(0)
+    torch.randperm(1, generator=g)  # which target: there is one
+    torch.randint(1, (), generator=g)  # which template: there is one
+    members = embedder(WORDS)
+    pi = torch.zeros(len(WORDS), requires_grad=True)
+    ascent = torch.optim.Adam([pi], lr=paper["search_rate"], maximize=True)
+    for i in range(paper["search_steps"]):  # Algorithm 1
+        c_a = (gumbel_softmax(pi, paper["temperature"], True, g)[:, None, None] * members).sum(0)
+        z, t = states(i + 1)
+        tuned = eps(z, t, c_a)
+        with denoiser.frozen():
+            frozen = eps(z, t, c_a)
+            through_frozen = torch.autograd.grad(
+                frozen, pi, -2 * (tuned - frozen).detach() / frozen.numel(), retain_graph=True
+            )[0]
+        pi.grad = (
+            through_frozen + torch.autograd.grad(tuned, pi, 2 * (tuned - frozen).detach() / tuned.numel())[0]
+        )
+        ascent.step()
+    c_a = (gumbel_softmax(pi.detach(), paper["temperature"], True, g)[:, None, None] * members).sum(0)
+    c_e, c_n = embedder(["church", ""])
+    (z_e, t_e), (z_a, t_a) = states(paper["search_steps"] + 1), states(paper["search_steps"] + 2)
+    with torch.no_grad(), denoiser.frozen():
+        goal, kept = eps(z_e, t_e, c_n), eps(z_a, t_a, c_a)
+    l1 = (eps(z_e, t_e, c_e) - goal).square().mean()
+    l2 = (eps(z_a, t_a, c_a) - kept).square().mean()
+    gradients = torch.autograd.grad(l1 + 0.7 * l2, weights)  # Algorithm 2
+    expected = [
+        w - 1e-2 * (m / (1 - 0.9)) / ((v / (1 - 0.999)).sqrt() + 1e-8)
+        for w, m, v in zip(
+            before, [0.1 * d for d in gradients], [0.001 * d.square() for d in gradients], strict=True
+        )
+    ]
+    # --- and the trainer's
+
+    step = trainer.update()
+    assert step.erase_loss == pytest.approx(float(l1), abs=1e-5)
+    assert step.preserve_loss == pytest.approx(float(l2), abs=1e-5)
+    assert isinstance(trainer.adversary, GumbelSearch)
+    torch.testing.assert_close(trainer.adversary.logits[0], pi, atol=1e-5, rtol=0)
+    for found, wanted, gradient in zip(weights, expected, gradients, strict=True):
+        # Adam's first step is the gradient's sign: where that is rounding noise, so is the step.
+        sure = gradient.abs() > 1e-6
+        torch.testing.assert_close(found[sure], wanted[sure], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("adversary", ["gumbel", "pgd", "uniform"])
+@pytest.mark.parametrize("latents", ["replay", "fresh"])
+def test_stop_then_resume_gives_the_same_weights(tiny_models: Models, adversary: str, latents: str) -> None:
+    import copy
+
+    other = copy.deepcopy(tiny_models)
+    settings = {"adversary": adversary, "latents": latents, "preserve": ["castle"]}
+    whole = _trainer(tiny_models, "church", "radio", **settings)
+    for _ in range(3):
+        whole.update()
+    tensors, meta = whole.tensors(), whole.meta()
+    list(whole)
+    resumed = _trainer(other, "church", "radio", **settings)
+    resumed.load(tensors, meta)
+    steps = list(resumed)
+    assert [step.step for step in steps] == [4, 5, 6]
+    assert resumed.denoiser.rows.total == whole.denoiser.rows.total
+    for name, weight in lora_state(tiny_models.unet).items():
+        assert torch.equal(weight, lora_state(other.unet)[name]), name
+
+
+def test_erasing_moves_the_target_towards_the_anchor_and_keeps_the_preserved(tiny_models: Models) -> None:
+    settings = {
+        "steps": 60,
+        "learning_rate": 5e-3,
+        "guidance": 0.0,
+        "adversary": "uniform",
+        "rank": 4,
+        "batch": 2,
+    }
+    steps = list(_trainer(tiny_models, "church", **settings))
+    first, last = (sum(s.erase_loss for s in part) / 10 for part in (steps[:10], steps[-10:]))
+    assert last < 0.7 * first
+    assert max(s.preserve_loss for s in steps[-10:]) < first
+
+
+def test_named_anchors_are_the_goal(tiny_models: Models) -> None:
+    config = EraseConfig(erase=("church",), anchor=("tower",), guidance=0.0, **FAST)  # type: ignore[arg-type]
+    inject_lora(tiny_models.unet, config.layers, config.rank, config.alpha, config.seed)
+    denoiser, embedder = Denoiser(tiny_models.unet), Embedder(tiny_models)
+    trainer = Trainer(tiny_models, denoiser, embedder, space_of("church", anchor="tower"), config)
+    state = State(torch.randn((4, 8, 8), generator=torch.Generator().manual_seed(0)), 500)
+    goal = trainer._erase_goal([embedder.prompt("church")], [trainer._anchor(0, "{}")], [state])
+    with denoiser.frozen(), torch.no_grad():
+        expected = denoiser(state.z[None], torch.tensor([500]), embedder(["tower"]))
+    torch.testing.assert_close(goal, expected)
+
+
+def test_cheap_default_is_far_under_the_published_rows(tiny_models: Models) -> None:
+    trainer = _trainer(tiny_models, "church", steps=40, sampling_steps=10)
+    list(trainer)
+    assert trainer.denoiser.rows.total / 40 <= 24
+
+
+def test_targets_are_all_erased(tiny_models: Models) -> None:
+    steps = list(_trainer(tiny_models, "church", "radio", "dog", adversary="uniform"))
+    assert {text for step in steps for text in step.erased} == {"church", "radio", "dog"}
+
+
+def test_nonfinite_loss_stops_with_advice_and_keeps_the_last_weights(tiny_models: Models) -> None:
+    trainer = _trainer(tiny_models, "church", adversary="uniform")
+    trainer.update()
+    kept = lora_state(tiny_models.unet)
+    trainer._alphas_cumprod = torch.full((1000,), float("nan"))
+    trainer.config = trainer.config.with_changes(loss_space="x0")
+    with pytest.raises(NonFiniteLoss, match="learning_rate"):
+        trainer.update()
+    for name, weight in lora_state(tiny_models.unet).items():
+        assert torch.equal(weight, kept[name])
+    assert trainer.step == 1
+
+
+@pytest.mark.parametrize("layers", ["xattn", "noxattn"])
+def test_gradient_checkpointing_changes_memory_not_weights(tiny_models: Models, layers: str) -> None:
+    import copy
+
+    other = copy.deepcopy(tiny_models)
+    settings = {"layers": layers, "steps": 2}
+    plain, checkpointed = (
+        _trainer(tiny_models, "church", **settings),
+        _trainer(other, "church", gradient_checkpointing=True, **settings),
+    )
+    list(plain), list(checkpointed)
+    for name, weight in lora_state(tiny_models.unet).items():
+        torch.testing.assert_close(weight, lora_state(other.unet)[name], atol=2e-4, rtol=1e-2)
+
+
+def test_bf16_trains_fp32_lora_weights(tiny_models: Models) -> None:
+    tiny_models.unet.to(torch.bfloat16)
+    trainer = _trainer(tiny_models, "church", precision="bf16")
+    step = trainer.update()
+    assert all(weight.dtype == torch.float32 for weight in lora_parameters(tiny_models.unet))
+    assert step.erase_loss > 0
+
+
+def test_learning_rate_warms_up_and_ends_at_zero() -> None:
+    config = EraseConfig(erase=("x",), steps=100, warmup=10, learning_rate=1.0, schedule="cosine")
+    rates = [learning_rate(step, config) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == pytest.approx(1.0)
+    assert rates[-1] < 0.01
+    assert all(a >= b for a, b in zip(rates[10:], rates[11:], strict=False))
