@@ -1,0 +1,137 @@
+"""Builds one part of a model from its configuration and puts a file's weights into it, checking every name and shape.
+
+The translation from the original single-file names to the diffusers ones is diffusers' own
+(``diffusers.loaders.single_file_utils``); here it works on tensors that were read without ``torch.load``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.loaders.single_file_utils import (
+    convert_ldm_unet_checkpoint,
+    convert_ldm_vae_checkpoint,
+    create_unet_diffusers_config_from_ldm,
+    create_vae_diffusers_config_from_ldm,
+)
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from erasure.errors import BrokenCheckpoint
+
+Weights = dict[str, torch.Tensor]
+Part = TypeVar("Part", bound=torch.nn.Module)
+Made = TypeVar("Made")
+
+# The VAE attention's names in folders written before diffusers 0.15.
+_OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+
+
+def unet_from_ldm(document: dict[str, Any], weights: Weights, size: int, origin: str) -> UNet2DConditionModel:
+    """The U-Net that an LDM configuration describes, with weights under their original names.
+
+    ``size``: side of the latents; ``origin`` names the file in errors. Raises BrokenCheckpoint.
+    """
+    config = _configured(lambda: create_unet_diffusers_config_from_ldm(document, {}), "U-Net", origin)
+    config["sample_size"] = size
+    converted = _converted(lambda: convert_ldm_unet_checkpoint(weights, config), "U-Net", origin)
+    return fill(build_unet(config, origin), converted, "U-Net", origin)
+
+
+def vae_from_ldm(document: dict[str, Any], weights: Weights, origin: str) -> AutoencoderKL:
+    """The VAE that an LDM configuration describes, with weights under their original names; else BrokenCheckpoint."""
+    config = _configured(lambda: create_vae_diffusers_config_from_ldm(document, {}), "VAE", origin)
+    converted = _converted(lambda: convert_ldm_vae_checkpoint(weights, config), "VAE", origin)
+    return fill(build_vae(config, origin), converted, "VAE", origin)
+
+
+def build_unet(config: dict[str, Any], origin: str) -> UNet2DConditionModel:
+    """An empty U-Net (no memory yet) from a diffusers configuration."""
+    return _configured(lambda: UNet2DConditionModel.from_config(config), "U-Net", origin)
+
+
+def build_vae(config: dict[str, Any], origin: str) -> AutoencoderKL:
+    """An empty VAE (no memory yet) from a diffusers configuration."""
+    return _configured(lambda: AutoencoderKL.from_config(config), "VAE", origin)
+
+
+def build_text_encoder(config: dict[str, Any], origin: str) -> CLIPTextModel:
+    """An empty CLIP text encoder (no memory yet) from its ``config.json``, or a whole CLIP model's."""
+    config = config.get("text_config", config)
+    return _configured(lambda: CLIPTextModel(CLIPTextConfig.from_dict(config)), "text encoder", origin)
+
+
+def fill(model: Part, weights: Weights, part: str, origin: str) -> Part:
+    """Give an empty model its weights, without copying them.
+
+    Raises BrokenCheckpoint unless every parameter is there, in its shape, and none is left over.
+    """
+    # transformers' releases disagree on the prefix text_model. and on whether position_ids are stored.
+    expected = {_plain(name): (name, tensor.shape) for name, tensor in model.state_dict().items()}
+    given = {_plain(name): tensor for name, tensor in weights.items() if not name.endswith("position_ids")}
+    positions = {plain for plain in expected if plain.endswith("position_ids")}
+    missing = sorted(set(expected) - set(given) - positions)
+    if missing:
+        raise BrokenCheckpoint(
+            f"{origin} lacks {len(missing)} weights of its {part}, the first is {missing[0]}. "
+            "Download it again, or choose a complete Stable Diffusion 1.x checkpoint."
+        )
+    surplus = sorted(set(given) - set(expected))
+    if surplus:
+        raise BrokenCheckpoint(
+            f"{origin} holds {len(surplus)} weights that its {part}'s configuration does not know, the first is "
+            f"{surplus[0]}. Put the right configuration beside it, or choose a Stable Diffusion 1.x checkpoint."
+        )
+    for plain, tensor in given.items():
+        if tensor.shape != expected[plain][1]:
+            raise BrokenCheckpoint(
+                f"{origin} does not fit its configuration: {plain} of the {part} has shape {tuple(tensor.shape)}, "
+                f"expected {tuple(expected[plain][1])}. Put the model's own .yaml beside it under the same name."
+            )
+    model.load_state_dict({expected[plain][0]: given[plain] for plain in given}, strict=False, assign=True)
+    _number_positions(model)
+    return model
+
+
+def _plain(name: str) -> str:
+    name = name.removeprefix("text_model.")
+    parts = [_OLD_ATTENTION.get(word, word) for word in name.split(".")] if "attentions" in name else [name]
+    return ".".join(parts)
+
+
+def _number_positions(model: torch.nn.Module) -> None:
+    """``position_ids`` are 0, 1, 2, ...; as a buffer they have no weights in the file to come from."""
+    for module in model.modules():
+        positions = getattr(module, "position_ids", None)
+        if isinstance(positions, torch.Tensor):
+            module.position_ids = torch.arange(positions.shape[-1]).unsqueeze(0)
+
+
+def _configured(make: Callable[[], Made], part: str, origin: str) -> Made:
+    """Whatever a strange configuration provokes becomes one clear error."""
+    try:
+        with torch.device("meta"):  # shapes without memory, and no time spent on random weights
+            return make()
+    except (
+        ArithmeticError,
+        AssertionError,
+        AttributeError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise BrokenCheckpoint(
+            f"{origin}: the {part}'s configuration cannot be used ({type(error).__name__}: {error}). Correct it."
+        ) from error
+
+
+def _converted(convert: Callable[[], Weights], part: str, origin: str) -> Weights:
+    try:
+        return convert()
+    except (AttributeError, LookupError, ValueError) as error:
+        raise BrokenCheckpoint(
+            f"{origin}: the weights of its {part} are incomplete ({type(error).__name__}: {error}). Download it again."
+        ) from error
