@@ -34,7 +34,7 @@ def tiny_models(_built_models: Models) -> Models:
 
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same models as an original-layout ``.safetensors`` with its ``.yaml``; read it, do not change it."""
+    """The same models as an original-layout ``.safetensors`` with its ``.yaml``; only to be read."""
     return tiny.tiny_checkpoint(tmp_path_factory.mktemp("original"))
 
 

@@ -98,7 +98,7 @@ def build_tiny_models(seed: int = 0) -> Models:
     return Models(unet, vae, text_encoder, tokenizer, info, DDIMScheduler(**SCHEDULE).alphas_cumprod)
 
 
-# Names of the original layout, as (pattern in the diffusers layout, name there), applied to whole module paths.
+# Names in the original layout by those in the diffusers layout.
 _RESNET = {
     "norm1": "in_layers.0",
     "conv1": "in_layers.2",
@@ -198,7 +198,7 @@ def ldm_config(config: dict[str, dict[str, Any]], text_folder: str | None = None
 
 
 def write_text_folder(folder: Path, text_encoder: CLIPTextModel) -> None:
-    """``config.json`` and the tokenizer's files, as a ``cond_stage_config.params.version`` folder has them."""
+    """``config.json`` and the tokenizer's files, as the yaml's ``version`` folder has them."""
     folder.mkdir(parents=True, exist_ok=True)
     text_encoder.config.save_pretrained(folder)
     for name in TOKENIZER_FILES:
@@ -208,7 +208,7 @@ def write_text_folder(folder: Path, text_encoder: CLIPTextModel) -> None:
 def tiny_checkpoint(
     folder: Path, *, seed: int = 0, name: str = "tiny", dtype: torch.dtype | None = None
 ) -> Path:
-    """Write ``<name>.safetensors``, ``<name>.yaml`` and the text folder ``<name>-text``; returns the weights file."""
+    """Write ``<name>.safetensors``, its ``.yaml`` and the text folder ``<name>-text``; returns the first."""
     models = build_tiny_models(seed)
     folder.mkdir(parents=True, exist_ok=True)
     state = original_state_dict(models)

@@ -1,4 +1,4 @@
-"""What a checkpoint is, read from its headers alone: SD 1.x or not, which layout, which configuration; its hashes."""
+"""What a checkpoint is, read from its headers alone: SD 1.x or not, and in which layout; its hashes."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ EMA = "model_ema."
 class CheckpointInfo:
     """An SD 1.x text-to-image checkpoint that can be loaded.
 
-    ``path`` is the file, or the folder of the diffusers layout; ``name`` its stem. ``config`` is the LDM yaml in use
-    (``<stem>.yaml`` beside the file, else the shipped SD 1 one), or ``model_index.json`` for the diffusers layout.
-    ``has_ema``: averaged U-Net weights are there in full, and are the ones that get loaded.
+    ``path`` is the file, or the folder of the diffusers layout; ``name`` its stem. ``config`` is the LDM yaml
+    in use (``<stem>.yaml`` beside the file, else the shipped SD 1 one), or ``model_index.json`` for the
+    diffusers layout. ``has_ema``: averaged U-Net weights are there in full, and are the ones that get loaded.
     """
 
     path: Path
@@ -37,8 +37,8 @@ class CheckpointInfo:
 def inspect_checkpoint(path: Path) -> CheckpointInfo:
     """Read the headers of a ``.safetensors`` or ``.ckpt`` file, or the configurations of a diffusers folder.
 
-    Raises BrokenCheckpoint for what is damaged, missing or no model at all, and UnsupportedCheckpoint for other
-    models; the message names what it is and what to do.
+    Raises BrokenCheckpoint for what is damaged, missing or no model at all, and UnsupportedCheckpoint for
+    other models; the message names what it is and what to do.
     """
     path = Path(path)
     try:
@@ -88,7 +88,7 @@ def sha256(path: Path) -> str:
 
 
 def short_hash(path: Path) -> str:
-    """The old web UI hash: first 8 hex digits of sha256 over 64 KiB at 0x100000 (a folder: of its U-Net's file)."""
+    """The old web UI hash: first 8 hex digits of sha256 over 64 KiB at 0x100000; see :func:`sha256`."""
     with _hashed_files(path)[0].open("rb") as file:
         file.seek(0x100000)
         return hashlib.sha256(file.read(0x10000)).hexdigest()[:8]

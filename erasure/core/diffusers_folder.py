@@ -27,7 +27,7 @@ _PIPELINE_WORDS = (
 
 
 def check_folder(folder: Path) -> None:
-    """Raise BrokenCheckpoint or UnsupportedCheckpoint unless the folder is an SD 1.x text-to-image pipeline."""
+    """Raise BrokenCheckpoint or UnsupportedCheckpoint unless the folder is SD 1.x text-to-image."""
     index = folder / "model_index.json"
     if not index.is_file():
         raise BrokenCheckpoint(
@@ -58,7 +58,9 @@ def _check_parts(folder: Path, unet: dict[str, Any], text: dict[str, Any]) -> No
     channels, context = unet.get("in_channels", 4), unet.get("cross_attention_dim")
     if channels != 4:
         what = {9: "an inpainting model", 8: "an InstructPix2Pix model"}.get(channels, "not text-to-image")
-        raise UnsupportedCheckpoint(f"{folder} is {what} ({channels} input channels; text-to-image has 4). {_SD1}")
+        raise UnsupportedCheckpoint(
+            f"{folder} is {what} ({channels} input channels; text-to-image has 4). {_SD1}"
+        )
     if context == 1024:
         raise UnsupportedCheckpoint(f"{folder} is a Stable Diffusion 2 model (context width 1024). {_SD1}")
     if unet.get("addition_embed_type") is not None or context in (1280, 2048):
@@ -90,7 +92,7 @@ def weight_files(folder: Path, part: str) -> list[Path]:
             if listing.is_file():
                 return _pieces(listing)
     raise BrokenCheckpoint(
-        f"{folder} lacks the weights of its {part} (say {place / (stem + '.safetensors')}). Download it again."
+        f"{folder} lacks the weights of its {part} (say {place.name}/{stem}.safetensors). Download it again."
     )
 
 

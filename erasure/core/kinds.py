@@ -1,7 +1,8 @@
 """Names a weights file for what it is, from the names and shapes of its tensors.
 
-Sources of the marks: the key names of the published files themselves (CompVis and Stability AI's latent diffusion,
-diffusers, kohya's sd-scripts, AUTOMATIC1111's embeddings and hypernetworks, ControlNet, Flux and SD 3 references).
+Sources of the marks: the key names of the published files themselves (CompVis and Stability AI's latent
+diffusion, diffusers, kohya's sd-scripts, AUTOMATIC1111's embeddings and hypernetworks, ControlNet, Flux and
+SD 3 references).
 """
 
 from __future__ import annotations
@@ -21,19 +22,31 @@ _CHOOSE = "Choose the Stable Diffusion 1.x checkpoint that it is made for."
 _FULL = "Choose a full Stable Diffusion 1.x checkpoint (U-Net, VAE and text encoder in one file)."
 _SD1 = "Choose a Stable Diffusion 1.x checkpoint."
 
-# (pattern searched in every tensor name, what the file is, what to do); the first that is found names the file.
+# (pattern searched in every tensor name, what the file is, what to do); the first found names the file.
 _MARKS: tuple[tuple[str, str, str], ...] = (
     (r"(^|[._])lora[._]?(down|up|mid|A|B|linear_layer|magnitude)", "a LoRA file", _CHOOSE),
-    (r"^lora_(unet|te\d?|transformer)_|\.(hada|lokr)_w\d|\.(oft_blocks|oft_diag)$", "a LoRA (LyCORIS) file", _CHOOSE),
+    (
+        r"^lora_(unet|te\d?|transformer)_|\.(hada|lokr)_w\d|\.(oft_blocks|oft_diag)$",
+        "a LoRA (LyCORIS) file",
+        _CHOOSE,
+    ),
     (r"^(control_model|input_hint_block|controlnet_\w+)\.|^lllite_", "a ControlNet file", _CHOOSE),
     (r"^(image_proj|ip_adapter)\.", "an IP-Adapter file", _CHOOSE),
     (r"motion_modules\.|temporal_transformer\.", "an AnimateDiff motion module", _CHOOSE),
     (r"^(adapter\.)?body\.\d+\.(block1|in_conv|resnets)\.", "a T2I-Adapter file", _CHOOSE),
     (r"(^|\.)joint_blocks\.\d", "a Stable Diffusion 3 model", _SD1),
     (r"(^|\.)double_blocks\.\d|^(model\.diffusion_model\.)?single_blocks\.\d", "a Flux model", _SD1),
-    (r"^(transformer\.)?(single_)?transformer_blocks\.\d", "a diffusion transformer (SD 3, Flux or newer)", _SD1),
+    (
+        r"^(transformer\.)?(single_)?transformer_blocks\.\d",
+        "a diffusion transformer (SD 3, Flux or newer)",
+        _SD1,
+    ),
     (r"^model\.diffusion_model\.(blocks|layers|transformer_blocks)\.\d", "a diffusion transformer", _SD1),
-    (r"^(down_blocks|mid_block|up_blocks)\..*(attentions|resnets)\.", "a U-Net without VAE and text encoder", _FULL),
+    (
+        r"^(down_blocks|mid_block|up_blocks)\..*(attentions|resnets)\.",
+        "a U-Net without VAE and text encoder",
+        _FULL,
+    ),
     (r"^(encoder|decoder)\.(down|up|mid|down_blocks|up_blocks|mid_block|conv_in)\b", "a VAE", _FULL),
     (r"^(string_to_param|emb_params|clip_[lg]|<.*>)$", "a textual inversion embedding", _CHOOSE),
 )
@@ -42,8 +55,8 @@ _MARKS: tuple[tuple[str, str, str], ...] = (
 def foreign_kind(weights: WeightsFile) -> tuple[str, str] | None:
     """What the file is and what to do, unless it has the parts of an SD 1.x text-to-image checkpoint.
 
-    A result is a pair such as ("a LoRA file", "Choose the ..."). None does not promise that every weight is there:
-    that is checked when it is loaded.
+    A result is a pair such as ("a LoRA file", "Choose the ..."). None does not promise that every weight is
+    there: that is checked when it is loaded.
     """
     names = weights.shapes
     if not has(names, UNET):
@@ -112,7 +125,10 @@ def _other_input(weights: WeightsFile) -> tuple[str, str] | None:
         return f"a model of {channels} input channels (text-to-image has 4)", _SD1
     everything = {*weights.shapes, *weights.others}
     if "v_pred" in everything or weights.metadata.get("modelspec.prediction_type", "").startswith("v"):
-        return "a v-prediction model", "Choose a Stable Diffusion 1.x checkpoint that predicts the noise (epsilon)."
+        return (
+            "a v-prediction model",
+            "Choose a Stable Diffusion 1.x checkpoint that predicts the noise (epsilon).",
+        )
     if "ztsnr" in everything:
         return "a zero-terminal-SNR model", _SD1
     return None

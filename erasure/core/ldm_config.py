@@ -22,32 +22,32 @@ _EPSILON = "Choose a Stable Diffusion 1.x checkpoint that predicts the noise (ep
 
 
 def config_beside(checkpoint: Path) -> Path:
-    """``<stem>.yaml`` beside the checkpoint where there is one (as web UIs have it), else the shipped SD 1 one."""
+    """``<stem>.yaml`` beside the checkpoint (where web UIs look for it), else the shipped SD 1 one."""
     beside = checkpoint.with_suffix(".yaml")
     return beside if beside.is_file() else SD1_CONFIG
 
 
 def read_ldm_config(path: Path) -> dict[str, Any]:
-    """The parsed file. Raises BrokenCheckpoint unless ``model.params`` has the three parts' configurations."""
+    """The parsed file. Raises BrokenCheckpoint unless ``model.params`` has all three parts."""
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise BrokenCheckpoint(
-            f"{path} cannot be read ({error}). Correct it, or move it away to use the standard SD 1 configuration."
+            f"{path} cannot be read ({error}). Correct it, or move it away to use the standard one."
         ) from error
     parameters = _part(_part(document, "model"), "params")
     if any(
         not _part(parameters, part) for part in ("unet_config", "first_stage_config", "cond_stage_config")
     ):
         raise BrokenCheckpoint(
-            f"{path} lies beside the checkpoint as its configuration, but has no model.params with unet_config, "
+            f"{path} lies beside the checkpoint, but lacks model.params with unet_config, "
             "first_stage_config and cond_stage_config. Move it away to use the standard SD 1 configuration."
         )
     return document
 
 
 def check_ldm_config(path: Path) -> None:
-    """Raise UnsupportedCheckpoint where the configuration describes another model than SD 1.x text-to-image."""
+    """Raise UnsupportedCheckpoint where the configuration is not of an SD 1.x text-to-image model."""
     parameters = read_ldm_config(path)["model"]["params"]
     prediction = parameters.get("parameterization", "eps")
     if prediction != "eps":
@@ -80,8 +80,9 @@ def sample_size(document: dict[str, Any]) -> int:
 def text_folder(path: Path) -> Path:
     """The folder of the text encoder's ``config.json`` and tokenizer.
 
-    ``cond_stage_config.params.version`` names it, absolute or relative to the yaml; without one, or with CLIP's
-    own name, it is the shipped folder. Raises BrokenCheckpoint where the named folder or a file in it is missing.
+    ``cond_stage_config.params.version`` names it, absolute or relative to the yaml; without one, or with
+    CLIP's own name, it is the shipped folder. Raises BrokenCheckpoint where the named folder or a file in it
+    is missing.
     """
     stage = read_ldm_config(path)["model"]["params"]["cond_stage_config"]
     version = str(_part(stage, "params").get("version") or "")

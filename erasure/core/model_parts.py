@@ -1,4 +1,4 @@
-"""Builds one part of a model from its configuration and puts a file's weights into it, checking every name and shape.
+"""Builds one part of a model from its configuration and fills it with a file's weights, name by name.
 
 The translation from the original single-file names to the diffusers ones is diffusers' own
 (``diffusers.loaders.single_file_utils``); here it works on tensors that were read without ``torch.load``.
@@ -41,7 +41,7 @@ def unet_from_ldm(document: dict[str, Any], weights: Weights, size: int, origin:
 
 
 def vae_from_ldm(document: dict[str, Any], weights: Weights, origin: str) -> AutoencoderKL:
-    """The VAE that an LDM configuration describes, with weights under their original names; else BrokenCheckpoint."""
+    """The VAE that an LDM configuration describes, like :func:`unet_from_ldm`."""
     config = _configured(lambda: create_vae_diffusers_config_from_ldm(document, {}), "VAE", origin)
     converted = _converted(lambda: convert_ldm_vae_checkpoint(weights, config), "VAE", origin)
     return fill(build_vae(config, origin), converted, "VAE", origin)
@@ -81,14 +81,15 @@ def fill(model: Part, weights: Weights, part: str, origin: str) -> Part:
     surplus = sorted(set(given) - set(expected))
     if surplus:
         raise BrokenCheckpoint(
-            f"{origin} holds {len(surplus)} weights that its {part}'s configuration does not know, the first is "
-            f"{surplus[0]}. Put the right configuration beside it, or choose a Stable Diffusion 1.x checkpoint."
+            f"{origin} holds {len(surplus)} weights that its {part}'s configuration does not know, "
+            f"the first is {surplus[0]}. Put the model's own .yaml beside it, or choose another checkpoint."
         )
     for plain, tensor in given.items():
         if tensor.shape != expected[plain][1]:
             raise BrokenCheckpoint(
-                f"{origin} does not fit its configuration: {plain} of the {part} has shape {tuple(tensor.shape)}, "
-                f"expected {tuple(expected[plain][1])}. Put the model's own .yaml beside it under the same name."
+                f"{origin} does not fit its configuration: {plain} of the {part} has shape "
+                f"{tuple(tensor.shape)}, expected {tuple(expected[plain][1])}. "
+                "Put the model's own .yaml beside it under the same name."
             )
     model.load_state_dict({expected[plain][0]: given[plain] for plain in given}, strict=False, assign=True)
     _number_positions(model)
@@ -124,7 +125,8 @@ def _configured(make: Callable[[], Made], part: str, origin: str) -> Made:
         ValueError,
     ) as error:
         raise BrokenCheckpoint(
-            f"{origin}: the {part}'s configuration cannot be used ({type(error).__name__}: {error}). Correct it."
+            f"{origin}: the {part}'s configuration cannot be used ({type(error).__name__}: {error}). "
+            "Correct it."
         ) from error
 
 
@@ -133,5 +135,6 @@ def _converted(convert: Callable[[], Weights], part: str, origin: str) -> Weight
         return convert()
     except (AttributeError, LookupError, ValueError) as error:
         raise BrokenCheckpoint(
-            f"{origin}: the weights of its {part} are incomplete ({type(error).__name__}: {error}). Download it again."
+            f"{origin}: the weights of its {part} are incomplete ({type(error).__name__}: {error}). "
+            "Download it again."
         ) from error

@@ -1,10 +1,10 @@
 """Weights in ``torch.save`` files (``.ckpt``), read without running anything that is pickled in them.
 
-A pickle is a program: it may call any function by name. Here names stand for nothing. Only tensors and dictionaries
-are rebuilt, as descriptions (shape, number type, place in the file); every other name becomes an inert object, so
-that the trainer callbacks inside the published SD 1.x files are stepped over. Both containers of ``torch.save`` are
-understood: zip archives (``<root>/data.pkl``, ``<root>/data/<key>``; torch 1.6 and later) and the older stream of
-pickles followed by the storages.
+A pickle is a program: it may call any function by name. Here names stand for nothing. Only tensors and
+dictionaries are rebuilt, as descriptions (shape, number type, place in the file); every other name becomes an
+inert object, so that the trainer callbacks inside the published SD 1.x files are stepped over. Both
+containers of ``torch.save`` are understood: zip archives (``<root>/data.pkl``, ``<root>/data/<key>``; torch
+1.6 and later) and the older stream of pickles followed by the storages.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _LEGACY_MAGIC = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
 
 @dataclass(frozen=True)
 class PickledTensor:
-    """Where a tensor lies in its file: ``start`` is the byte offset of its storage, ``offset`` counts numbers."""
+    """Where a tensor lies: ``start`` is its storage's byte offset in the file, ``offset`` counts numbers."""
 
     storage: str  # one of STORAGES
     key: str
@@ -211,15 +211,19 @@ def _scan_zip(path: Path) -> tuple[Any, dict[str, tuple[int, int]]]:
         root = roots[0]
         if f"{root}constants.pkl" in names:
             raise UnsupportedCheckpoint(
-                f"{path} is a TorchScript program, not a checkpoint. Choose a Stable Diffusion 1.x checkpoint."
+                f"{path} is a TorchScript program. Choose a Stable Diffusion 1.x checkpoint."
             )
         if f"{root}byteorder" in names and archive.read(f"{root}byteorder") != b"little":
-            raise UnsupportedCheckpoint(f"{path} was saved on a big-endian machine. Convert it to safetensors.")
+            raise UnsupportedCheckpoint(
+                f"{path} was saved on a big-endian machine. Convert it to safetensors."
+            )
         starts = {}
         for record in archive.infolist():
             if record.filename.startswith(f"{root}data/"):
                 if record.compress_type != zipfile.ZIP_STORED:
-                    raise BrokenCheckpoint(f"{path} was packed again with compression. Download the original.")
+                    raise BrokenCheckpoint(
+                        f"{path} was packed again with compression. Download the original."
+                    )
                 file.seek(record.header_offset + 26)
                 name_length, extra_length = struct.unpack("<HH", file.read(4))
                 start = record.header_offset + 30 + name_length + extra_length

@@ -1,7 +1,7 @@
-"""One file of weights, ``.safetensors`` or ``.ckpt``: what is in it, from its header; and its tensors, on demand.
+"""A file of weights, ``.safetensors`` or ``.ckpt``: what its header says, and its tensors on demand.
 
-Written against the files themselves: web UIs replace ``torch.load`` and ``safetensors.torch.load_file`` with versions
-that rename or refuse a user's file when anything goes wrong.
+Written against the files themselves: web UIs replace ``torch.load`` and ``safetensors.torch.load_file`` with
+versions that rename or refuse a user's file when anything goes wrong.
 """
 
 from __future__ import annotations
@@ -27,7 +27,11 @@ _MAX_HEADER = 100_000_000  # as in safetensors
 _BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 _LOG_IN = "Download it again; the site may ask you to log in first."
 _IMPOSTORS = (
-    (rb"version https://git-lfs", "a git-lfs pointer, not the weights", "Fetch the file with `git lfs pull`."),
+    (
+        rb"version https://git-lfs",
+        "a git-lfs pointer, not the weights",
+        "Fetch the file with `git lfs pull`.",
+    ),
     (rb"<(!doctype|html|head|body|script|\?xml|!--)", "a web page, not the weights", _LOG_IN),
     (rb"\{\s*\"(error|message|detail)\"", "a server's error message, not the weights", _LOG_IN),
 )
@@ -37,8 +41,8 @@ _IMPOSTORS = (
 class WeightsFile:
     """The header of a weights file.
 
-    ``shapes`` and ``dtypes`` (safetensors' names, say ``F16``) by tensor name; ``others``: names of what is no tensor
-    at a pickle's top level; ``metadata``: the texts in a safetensors header.
+    ``shapes`` and ``dtypes`` (safetensors' names, say ``F16``) by tensor name; ``others``: names of what is
+    no tensor at a pickle's top level; ``metadata``: the texts in a safetensors header.
     """
 
     path: Path
@@ -50,7 +54,7 @@ class WeightsFile:
 
 
 def open_weights(path: Path) -> WeightsFile:
-    """Read the header of ``path``. Raises BrokenCheckpoint, or UnsupportedCheckpoint for an unknown extension."""
+    """Read the header of ``path``. Raises BrokenCheckpoint, or UnsupportedCheckpoint (unknown extension)."""
     if not path.exists():
         raise BrokenCheckpoint(f"There is no checkpoint at {path}. Check the path.")
     suffix = path.suffix.lower()
@@ -103,7 +107,9 @@ def _refuse_impostors(path: Path, suffix: str) -> None:
     for pattern, what, advice in _IMPOSTORS:
         if re.match(rb"(\xef\xbb\xbf)?\s*" + pattern, start, re.IGNORECASE):
             raise BrokenCheckpoint(f"{path} is {what}. {advice}")
-    if suffix == ".safetensors" and (start.startswith(b"PK") or start[:1] == b"\x80" and start[1:3] == b"\x02\x8a"):
+    if suffix == ".safetensors" and (
+        start.startswith(b"PK") or (start[:1] == b"\x80" and start[1:3] == b"\x02\x8a")
+    ):
         raise BrokenCheckpoint(f"{path} is a torch file under the wrong name. Rename it to {path.stem}.ckpt.")
     if suffix != ".safetensors" and start[8:10] == b'{"':
         raise BrokenCheckpoint(
@@ -145,7 +151,9 @@ def _read_header(path: Path, file: IO[bytes], size: int) -> tuple[dict[str, Any]
         raise BrokenCheckpoint(f"{path} is truncated: it has only {size} bytes. Download it again.")
     length = int.from_bytes(file.read(8), "little")
     if length > _MAX_HEADER:
-        raise BrokenCheckpoint(f"{path} is no safetensors file: its header cannot be read. Download it again.")
+        raise BrokenCheckpoint(
+            f"{path} is no safetensors file: its header cannot be read. Download it again."
+        )
     if 8 + length > size:
         raise BrokenCheckpoint(f"{path} is truncated inside its header ({size:,} bytes). Download it again.")
     try:
