@@ -12,8 +12,8 @@ FOLDER = Path(__file__).parent / "model"
 MODEL = FOLDER / "emoji-sd.safetensors"
 
 
-def load_classifier() -> Judge:
+def load_classifier(folder: Path = FOLDER) -> Judge:
     """The classifier that ships beside the model."""
     from emoji_sd.classifier import load_classifier as load
 
-    return load(FOLDER / "classifier.safetensors")
+    return load(folder / "classifier.safetensors")

@@ -153,7 +153,7 @@ class EraseConfig:
         choices=Latents,
     )
     sampling_steps: int = _setting(
-        10, "DDIM steps of a trajectory", "latents", low=2, high=1000, usual="10 replayed, 50 fresh"
+        8, "DDIM steps of a trajectory", "latents", low=2, high=1000, usual="8 replayed, 50 fresh"
     )
     sampling_guidance: float = _setting(
         3.0, "classifier-free guidance while sampling latents", "latents", low=0.0, high=30.0, usual="3"
@@ -175,10 +175,10 @@ class EraseConfig:
     )
     # training
     steps: int = _setting(
-        300, "updates of the LoRA weights", "training", low=1, high=100_000, usual="150 to 1000"
+        400, "updates of the LoRA weights", "training", low=1, high=100_000, usual="150 to 1000"
     )
     batch: int = _setting(
-        2, "pairs of (erased, preserved) concept per update", "training", low=1, high=64, usual="1 to 4"
+        1, "pairs of (erased, preserved) concept per update", "training", low=1, high=64, usual="1 to 4"
     )
     learning_rate: float = _setting(
         5e-4, "Adam learning rate (alpha)", "training", low=1e-7, high=1.0, usual="1e-4 to 1e-3"

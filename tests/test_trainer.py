@@ -53,7 +53,7 @@ class _GivenStates:
 
 def test_one_step_of_the_paper_preset_is_equation_5(tiny_models: Models) -> None:
     paper = preset("paper").settings
-    changes = {"learning_rate": 1e-2, "preserve_weight": 0.7, "rank": 2, "steps": 5}
+    changes = {"learning_rate": 1e-3, "preserve_weight": 0.7, "rank": 2, "steps": 5}
     trainer = _trainer(tiny_models, "church", **{**paper, **changes})
     _shake(tiny_models)
     given = _GivenStates()
@@ -79,7 +79,7 @@ def test_one_step_of_the_paper_preset_is_equation_5(tiny_models: Models) -> None
     ascent = torch.optim.Adam([pi], lr=paper["search_rate"], maximize=True)
     for i in range(paper["search_steps"]):  # Algorithm 1
         c_a = (gumbel_softmax(pi, paper["temperature"], True, g)[:, None, None] * members).sum(0)
-        z, t = states(i + 1)
+        z, t = states(i + 2)
         tuned = eps(z, t, c_a)
         with denoiser.frozen():
             frozen = eps(z, t, c_a)
@@ -92,14 +92,14 @@ def test_one_step_of_the_paper_preset_is_equation_5(tiny_models: Models) -> None
         ascent.step()
     c_a = (gumbel_softmax(pi.detach(), paper["temperature"], True, g)[:, None, None] * members).sum(0)
     c_e, c_n = embedder(["church", ""])
-    (z_e, t_e), (z_a, t_a) = states(paper["search_steps"] + 1), states(paper["search_steps"] + 2)
+    (z_e, t_e), (z_a, t_a) = states(1), states(paper["search_steps"] + 2)
     with torch.no_grad(), denoiser.frozen():
         goal, kept = eps(z_e, t_e, c_n), eps(z_a, t_a, c_a)
     l1 = (eps(z_e, t_e, c_e) - goal).square().mean()
     l2 = (eps(z_a, t_a, c_a) - kept).square().mean()
     gradients = torch.autograd.grad(l1 + 0.7 * l2, weights)  # Algorithm 2
     expected = [
-        w - 1e-2 * (m / (1 - 0.9)) / ((v / (1 - 0.999)).sqrt() + 1e-8)
+        w - 1e-3 * (m / (1 - 0.9)) / ((v / (1 - 0.999)).sqrt() + 1e-8)
         for w, m, v in zip(
             before, [0.1 * d for d in gradients], [0.001 * d.square() for d in gradients], strict=True
         )
@@ -107,8 +107,8 @@ def test_one_step_of_the_paper_preset_is_equation_5(tiny_models: Models) -> None
     # --- and the trainer's
 
     step = trainer.update()
-    assert step.erase_loss == pytest.approx(float(l1), abs=1e-5)
-    assert step.preserve_loss == pytest.approx(float(l2), abs=1e-5)
+    assert step.erase_loss == pytest.approx(l1.item(), abs=1e-5)
+    assert step.preserve_loss == pytest.approx(l2.item(), abs=1e-5)
     assert isinstance(trainer.adversary, GumbelSearch)
     torch.testing.assert_close(trainer.adversary.logits[0], pi, atol=1e-5, rtol=0)
     for found, wanted, gradient in zip(weights, expected, gradients, strict=True):
@@ -147,6 +147,10 @@ def test_erasing_moves_the_target_towards_the_anchor_and_keeps_the_preserved(tin
         "rank": 4,
         "batch": 2,
     }
+    with torch.no_grad():
+        for name, weight in tiny_models.unet.named_parameters():
+            if "attn2.to_out.0.weight" in name:
+                weight.mul_(30)  # a random model hardly listens to its text otherwise
     steps = list(_trainer(tiny_models, "church", **settings))
     first, last = (sum(s.erase_loss for s in part) / 10 for part in (steps[:10], steps[-10:]))
     assert last < 0.7 * first
@@ -166,7 +170,7 @@ def test_named_anchors_are_the_goal(tiny_models: Models) -> None:
 
 
 def test_cheap_default_is_far_under_the_published_rows(tiny_models: Models) -> None:
-    trainer = _trainer(tiny_models, "church", steps=40, sampling_steps=10)
+    trainer = _trainer(tiny_models, "church", steps=40, sampling_steps=EraseConfig(erase=("x",)).sampling_steps)
     list(trainer)
     assert trainer.denoiser.rows.total / 40 <= 24
 

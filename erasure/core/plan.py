@@ -82,7 +82,8 @@ def expected_rows(space: ConceptSpace, config: EraseConfig) -> float:
         targets = [(update * config.batch + i) % len(space.targets) for i in range(config.batch)]
         erased = [Prompt(space.targets[i].target, sampler.null) for i in targets]
         for _ in range(config.search_steps if config.adversary != "uniform" else 0):
-            source.draw(_picks(space, targets, config, generator), generator, tuned=fresh)
+            if fresh:
+                source.draw(_picks(space, targets, config, generator), generator, tuned=True)
             counting.rows.count(2 * config.batch)
         preserved = _picks(space, targets, config, generator)
         if config.preserve:

@@ -88,17 +88,18 @@ class Trainer:
         config = self.config
         generator = Generator().manual_seed(config.seed * 1_000_003 + self.step)
 
-        # c_e ~ E, and c_a <- Algorithm 1
+        # c_e ~ E with its z_t, and c_a <- Algorithm 1 with its own
         targets, template = self._draw_targets(generator)
         erased = [self._draw_erased(i, template, generator) for i in targets]
+        erase_states = self.source.draw(erased, generator, tuned=config.on_policy)
         candidates = [self._candidates(i, template) for i in targets]
-        preserved = self.adversary.find(targets, candidates, self._harm_gradient(generator), generator)
+        harm = self._harm_gradient(erase_states, generator)
+        preserved = self.adversary.find(targets, candidates, harm, generator)
         if config.preserve:
             preserved.append(self._embedder.prompt(template.format(_choice(config.preserve, generator))))
-
-        # z_t for both, and what the frozen model predicts there
-        erase_states = self.source.draw(erased, generator, tuned=config.on_policy)
         preserve_states = self.source.draw(preserved, generator, tuned=config.latents == "fresh")
+
+        # what the frozen model predicts there
         anchors = [self._anchor(i, template) for i in targets]
         goal = torch.cat([
             self._erase_goal(erased, anchors, erase_states), self._frozen_eps(preserved, preserve_states)
@@ -141,9 +142,15 @@ class Trainer:
 
     # --- predictions
 
-    def _harm_gradient(self, generator: Generator) -> HarmGradient:
+    def _harm_gradient(self, erase_states: Sequence[State], generator: Generator) -> HarmGradient:
+        """The search looks at harm on the concept's own latents, as published; or, cheaply, on the erased one's.
+
+        The latter are at hand, and they are where the LoRA works hardest.
+        """
+
         def gradient(prompts: list[Prompt]) -> Tensor:
-            z, t = stack(self.source.draw(prompts, generator, tuned=self.config.latents == "fresh"))
+            fresh = self.config.latents == "fresh"
+            z, t = stack(self.source.draw(prompts, generator, tuned=True) if fresh else erase_states)
             return harm_gradient(
                 self.denoiser,
                 z,

@@ -1,0 +1,72 @@
+"""``python -m emoji_sd install | samples | measure``"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from emoji_sd import FOLDER, MODEL
+from emoji_sd.concepts import NAMES, PAPER_TEN, STYLES
+from emoji_sd.install import InstallError, install
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m emoji_sd", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    into = commands.add_parser("install", help="put the model into a web UI")
+    into.add_argument("--webui", type=Path, required=True, metavar="DIR", help="the folder that holds webui.py")
+    into.add_argument("--force", action="store_true", help="replace other files of the same names")
+    samples = commands.add_parser("samples", help="draw a sheet of samples")
+    samples.add_argument("--out", type=Path, required=True, metavar="PNG")
+    measured = commands.add_parser("measure", help="have the classifier judge generated pictures")
+    measured.add_argument("--every", type=int, default=1, metavar="N", help="measure every N-th concept only")
+    for command in (samples, measured):
+        command.add_argument("--checkpoint", type=Path, default=MODEL)
+        command.add_argument("--guidance", type=float, default=4.0)
+    measured.add_argument("--save", action="store_true", help="keep the figures beside the model")
+    arguments = parser.parse_args()
+    try:
+        return {"install": _install, "samples": _samples, "measure": _measure}[arguments.command](arguments)
+    except InstallError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _install(arguments: argparse.Namespace) -> int:
+    for path in install(arguments.webui, force=arguments.force):
+        print(path)
+    return 0
+
+
+def _samples(arguments: argparse.Namespace) -> int:
+    from emoji_sd.measure import draw
+    from erasure.core.pictures import picture_grid
+
+    names = (*PAPER_TEN, *(name for name in NAMES if name not in PAPER_TEN))[:24]
+    drawn = draw(names, guidance=arguments.guidance, checkpoint=arguments.checkpoint)
+    per = len(STYLES)
+    halves = [names[:12], names[12:]]
+    rows = []
+    for left, right in zip(*halves, strict=True):
+        pair = [drawn[names.index(name) * per : (names.index(name) + 1) * per] for name in (left, right)]
+        rows.append((f"{left} | {right}", [*pair[0], *pair[1]]))
+    picture_grid([*STYLES, *STYLES], rows).quantize(200).save(arguments.out)
+    return 0
+
+
+def _measure(arguments: argparse.Namespace) -> int:
+    from emoji_sd.measure import measure
+
+    names = NAMES[:: arguments.every]
+    figures = measure(names, guidance=arguments.guidance, checkpoint=arguments.checkpoint).to_dict()
+    text = json.dumps(figures, indent=1)
+    print(text)
+    if arguments.save:
+        (FOLDER / "figures.json").write_text(text + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

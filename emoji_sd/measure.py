@@ -1,0 +1,60 @@
+"""How well emoji-SD draws what it is asked for, as its classifier sees it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from emoji_sd import MODEL, load_classifier
+from emoji_sd.captions import measured_caption
+from emoji_sd.concepts import NAMES, STYLES
+from erasure.core.denoiser import Denoiser
+from erasure.core.embedding import Embedder
+from erasure.core.models import load_models
+from erasure.core.pictures import Drawing, draw_pictures
+
+STEPS = 20
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Shares in %, over one picture of every measured concept in every style."""
+
+    pictures: int
+    guidance: float
+    concept_top_1: float
+    concept_top_5: float
+    style_top_1: float
+    never_first: tuple[str, ...]  # concepts that were recognised first in no style
+
+    def to_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def draw(names: tuple[str, ...], *, guidance: float, checkpoint: Path = MODEL) -> list[Image.Image]:
+    """Every concept in every style, 20 DDIM steps; the noise of a picture follows from its place in the list."""
+    models = load_models(checkpoint)
+    prompts = [measured_caption(name, style) for name in names for style in STYLES]
+    drawing = Drawing(steps=STEPS, guidance=guidance, batch=32)
+    return draw_pictures(models, Denoiser(models.unet), Embedder(models), prompts, range(len(prompts)), drawing)
+
+
+def measure(names: tuple[str, ...] = NAMES, *, guidance: float = 4.0, checkpoint: Path = MODEL) -> Figures:
+    """Draw and judge."""
+    return judge(draw(names, guidance=guidance, checkpoint=checkpoint), names, guidance, checkpoint.parent)
+
+
+def judge(drawn: list[Image.Image], names: tuple[str, ...], guidance: float, folder: Path = MODEL.parent) -> Figures:
+    """Figures of pictures in the order of :func:`draw`, by the classifier in ``folder``."""
+    classifier = load_classifier(folder)
+    ranks = classifier.concept_ranks(drawn, [name for name in names for _ in STYLES])
+    styles = classifier.style_ranks(drawn, list(STYLES) * len(names))
+    per = len(STYLES)
+    never = tuple(name for i, name in enumerate(names) if min(ranks[i * per : (i + 1) * per]) > 0)
+
+    def share(found: list[int], k: int) -> float:
+        return round(100 * sum(rank < k for rank in found) / len(found), 1)
+
+    return Figures(len(drawn), guidance, share(ranks, 1), share(ranks, 5), share(styles, 1), never)
