@@ -1,0 +1,111 @@
+"""What a LoRA file says about itself: kohya's ``ss_*``, Stability AI's ``modelspec.*`` and our own config.
+
+Nothing here may tell where on the user's disk something was: only base names are written.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from PIL import Image
+
+from erasure import __version__
+
+CONFIG_KEY = "adversarial_erase"
+COVER_SIDE = 512  # pixels
+_PATH_SETTINGS = ("vocabulary_file",)
+
+
+def lora_metadata(
+    *,
+    name: str,
+    config: Mapping[str, object],
+    base_name: str,
+    base_sha256: str | None,
+    base_short_hash: str | None,
+    cover: Image.Image | None,
+    steps: int,
+    finished: datetime,
+    resolution: int | None = None,
+) -> dict[str, str]:
+    """Metadata of a finished LoRA, without what is known only when it is written (network size and hashes).
+
+    ``name`` is the file's stem: web UIs insert ``ss_output_name`` into the prompt, so the two must be equal.
+    ``config`` is the whole config as plain JSON types; ``finished`` an aware time; ``resolution`` the pixels
+    trained at, by default the config's, or SD 1.x's own 512 where that leaves it to the checkpoint.
+    """
+    config = {key: _base_name(value) if key in _PATH_SETTINGS else value for key, value in config.items()}
+    name = _base_name(name)
+    side = resolution or config.get("resolution") or 512
+    values = {
+        **_kohya(name, config, steps, finished),
+        "ss_sd_model_name": _base_name(base_name),
+        "ss_sd_model_hash": base_short_hash,
+        "ss_new_sd_model_hash": base_sha256,
+        "ss_resolution": f"({side}, {side})",
+        **_modelspec(name, config, finished),
+        "modelspec.resolution": f"{side}x{side}",
+        CONFIG_KEY: json.dumps(config),
+        "ssmd_cover_images": None if cover is None else json.dumps([_encoded(cover)]),
+    }
+    return {key: str(value) for key, value in values.items() if value is not None}
+
+
+def _kohya(name: str, config: Mapping[str, Any], steps: int, finished: datetime) -> dict[str, object]:
+    concepts = ", ".join(config.get("erase", ()))
+    return {
+        "ss_output_name": name,
+        "ss_base_model_version": "sd_v1",
+        "ss_v2": "False",
+        "ss_steps": steps,
+        "ss_max_train_steps": config.get("steps"),
+        "ss_seed": config.get("seed"),
+        "ss_learning_rate": config.get("learning_rate"),
+        "ss_unet_lr": config.get("learning_rate"),
+        "ss_text_encoder_lr": "None",
+        "ss_lr_scheduler": config.get("schedule"),
+        "ss_lr_warmup_steps": config.get("warmup"),
+        "ss_max_grad_norm": config.get("clip"),
+        "ss_optimizer": "torch.optim.adam.Adam",
+        "ss_mixed_precision": {"fp32": "no"}.get(str(config.get("precision")), config.get("precision")),
+        "ss_gradient_checkpointing": config.get("gradient_checkpointing"),
+        "ss_clip_skip": "None",
+        "ss_training_finished_at": finished.timestamp(),
+        "ss_training_comment": f"erases {concepts}",
+    }
+
+
+def _modelspec(name: str, config: Mapping[str, Any], finished: datetime) -> dict[str, object]:
+    """ModelSpec 1.0.0 (github.com/Stability-AI/ModelSpec); Forge tells SD 1 LoRAs by the architecture."""
+    concepts = ", ".join(config.get("erase", ()))
+    return {
+        "modelspec.sai_model_spec": "1.0.0",
+        "modelspec.architecture": "stable-diffusion-v1/lora",
+        "modelspec.implementation": "diffusers",
+        "modelspec.title": name,
+        "modelspec.description": f"Erases {concepts}; made by Adversarial Erase {__version__}.",
+        "modelspec.usage_hint": f"<lora:{name}:1>",
+        "modelspec.date": finished.isoformat(timespec="seconds"),
+        "modelspec.prediction_type": "epsilon",
+    }
+
+
+def _base_name(value: object) -> str:
+    """The last part of a path of any system; a separator at the end is dropped."""
+    return re.split(r"[/\\]", str(value).rstrip("/\\"))[-1]
+
+
+def _encoded(cover: Image.Image) -> str:
+    """A small JPEG in base64, from bare pixels, so that nothing that came with the picture goes along."""
+    small = cover.convert("RGB")
+    small.thumbnail((COVER_SIDE, COVER_SIDE))
+    bare = Image.frombytes("RGB", small.size, small.tobytes())
+    stream = io.BytesIO()
+    bare.save(stream, format="JPEG", quality=85)
+    return base64.b64encode(stream.getvalue()).decode("ascii")
