@@ -172,7 +172,7 @@ def match_lora(file: LoraFile, unet: nn.Module) -> None:
 def inject_lora_file(unet: nn.Module, file: LoraFile, weight: float) -> None:
     """Put the file's LoRA on the U-Net at a weight, as in ``<lora:name:weight>``.
 
-    ``lora_weight`` of erasure.core.lora replaces the weight later. Raises LoraFileError, leaving the U-Net as it
+    ``lora_weight`` of erasure.core.lora replaces it later. Raises LoraFileError, leaving the U-Net as it
     was, for keys and shapes that it does not have.
     """
     paths = module_paths(unet)
@@ -234,8 +234,11 @@ def _check_parts(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
         alpha = shapes.get(f"{module}.{ALPHA}", ())
         if any(size != 1 for size in alpha):
             problems.append(f"{module}.{ALPHA} has shape {alpha} and is no number")
-        if not shapes.get(f"{module}.{DOWN}", (1,)) or 0 in shapes.get(f"{module}.{DOWN}", ()):
-            problems.append(f"{module}.{DOWN} is empty")
+        down, up = shapes.get(f"{module}.{DOWN}"), shapes.get(f"{module}.{UP}")
+        if down is not None and up is not None:
+            matrices = len(down) in (2, 4) and len(up) in (2, 4) and 0 not in (*down, *up)
+            if not matrices or down[0] != up[1]:
+                problems.append(f"{module} has shapes {down} and {up}, which do not go together")
     if problems:
         raise LoraFileError(f"{path.name} is no whole LoRA file: {'; '.join(problems[:_SHOWN])}")
 
