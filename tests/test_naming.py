@@ -93,7 +93,17 @@ def test_a_prompt_that_is_only_near_the_target_is_not_taken_for_it(prompt, targe
 
 
 def test_every_text_names_itself():
-    for text in ("church", "Van Gogh", "of", "the a", "--", "rock 'n' roll", "🍕", "it's a dog's life", "1984"):
+    for text in (
+        "church",
+        "Van Gogh",
+        "of",
+        "the a",
+        "--",
+        "rock 'n' roll",
+        "🍕",
+        "it's a dog's life",
+        "1984",
+    ):
         assert names_target(text, text), text
 
 
