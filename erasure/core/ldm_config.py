@@ -6,6 +6,7 @@ The format is CompVis' ``latent-diffusion``: ``model.params`` with ``unet_config
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ DATA = Path(__file__).parents[1] / "data"
 SD1_CONFIG = DATA / "sd1.yaml"
 CLIP_FOLDER = DATA / "clip-vit-large-patch14"
 _CLIP_NAMES = ("openai/clip-vit-large-patch14", "")  # what the shipped folder stands for
+_NUMBERS = ("image_size", "timesteps", "linear_start", "linear_end", "scale_factor")
 TOKENIZER_FILES = ("vocab.json", "merges.txt")
 _EPSILON = "Choose a Stable Diffusion 1.x checkpoint that predicts the noise (epsilon)."
 
@@ -66,7 +68,21 @@ def check_ldm_config(path: Path) -> None:
         raise UnsupportedCheckpoint(
             f"{path} describes a noise schedule that is not SD 1's. Choose a Stable Diffusion 1.x checkpoint."
         )
+    _check_numbers(path, parameters)
     text_folder(path)
+
+
+def _check_numbers(path: Path, parameters: dict[str, Any]) -> None:
+    for name in _NUMBERS:
+        value = parameters.get(name, 1)
+        try:
+            sound = 0 < float(value) < math.inf
+        except (TypeError, ValueError):
+            sound = False
+        if not sound:
+            raise BrokenCheckpoint(
+                f"{path}: model.params.{name} is {value!r}, not a positive number. Correct it."
+            )
 
 
 def sample_size(document: dict[str, Any]) -> int:

@@ -35,6 +35,11 @@ def unet_from_ldm(document: dict[str, Any], weights: Weights, size: int, origin:
     ``size``: side of the latents; ``origin`` names the file in errors. Raises BrokenCheckpoint.
     """
     config = _configured(lambda: create_unet_diffusers_config_from_ldm(document, {}), "U-Net", origin)
+    heads = config["attention_head_dim"]
+    if not isinstance(heads, int) or heads < 1:
+        raise BrokenCheckpoint(
+            f"{origin}: the U-Net's configuration cannot be used (num_heads is {heads}). Correct it."
+        )
     config["sample_size"] = size
     converted = _converted(lambda: convert_ldm_unet_checkpoint(weights, config), "U-Net", origin)
     return fill(build_unet(config, origin), converted, "U-Net", origin)
@@ -71,6 +76,14 @@ def fill(model: Part, weights: Weights, part: str, origin: str) -> Part:
     # transformers' releases disagree on the prefix text_model. and on whether position_ids are stored.
     expected = {_plain(name): (name, tensor.shape) for name, tensor in model.state_dict().items()}
     given = {_plain(name): tensor for name, tensor in weights.items() if not name.endswith("position_ids")}
+    # Shapes first: a wrong configuration also makes names appear and vanish.
+    for plain, tensor in given.items():
+        if plain in expected and tensor.shape != expected[plain][1]:
+            raise BrokenCheckpoint(
+                f"{origin} does not fit its configuration: {plain} of the {part} has shape "
+                f"{tuple(tensor.shape)}, expected {tuple(expected[plain][1])}. "
+                "Put the model's own .yaml beside it under the same name."
+            )
     positions = {plain for plain in expected if plain.endswith("position_ids")}
     missing = sorted(set(expected) - set(given) - positions)
     if missing:
@@ -84,13 +97,6 @@ def fill(model: Part, weights: Weights, part: str, origin: str) -> Part:
             f"{origin} holds {len(surplus)} weights that its {part}'s configuration does not know, "
             f"the first is {surplus[0]}. Put the model's own .yaml beside it, or choose another checkpoint."
         )
-    for plain, tensor in given.items():
-        if tensor.shape != expected[plain][1]:
-            raise BrokenCheckpoint(
-                f"{origin} does not fit its configuration: {plain} of the {part} has shape "
-                f"{tuple(tensor.shape)}, expected {tuple(expected[plain][1])}. "
-                "Put the model's own .yaml beside it under the same name."
-            )
     model.load_state_dict({expected[plain][0]: given[plain] for plain in given}, strict=False, assign=True)
     _number_positions(model)
     return model

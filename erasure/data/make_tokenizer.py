@@ -1,9 +1,9 @@
 """Write the CLIP tokenizer's files from OpenAI's published merge list.
 
-Usage: ``python erasure/data/make_tokenizer.py bpe_simple_vocab_16e6.txt.gz``. The list is part of
-CLIP (MIT) and of the ``open-clip-torch`` wheel (``open_clip/bpe_simple_vocab_16e6.txt.gz``). The vocabulary is
-built the way CLIP's ``SimpleTokenizer`` builds it: 256 byte symbols, the same with the end-of-word mark, one
-token per merge, two specials.
+Usage: ``python erasure/data/make_tokenizer.py bpe_simple_vocab_16e6.txt.gz``. The list is part
+of CLIP (MIT) and of the ``open-clip-torch`` wheel (``open_clip/bpe_simple_vocab_16e6.txt.gz``). The
+vocabulary is built the way CLIP's ``SimpleTokenizer`` builds it: 256 byte symbols, the same with the
+end-of-word mark, one token per merge, two specials.
 """
 
 from __future__ import annotations
