@@ -1,9 +1,10 @@
-"""Which prompts name a target by their words alone: such a prompt must never be preserved while the target is erased.
+"""Which prompts name a target by their words alone: these must never be preserved while the target is erased.
 
-A prompt names a target if one of its noun phrases has the target as its whole head ("old church" for "church", but not
-"church bell"), if it shows or describes the target ("photo of a church", "church painting"), or if it holds a target of
-several words as a unit ("garbage truck driver" for "garbage truck", but not "truck"). Case, plural, articles, accents,
-punctuation and hyphens make no difference. English rules; other languages are compared word by word.
+A prompt names a target if one of its noun phrases has the target as its whole head ("old church" for
+"church", but not "church bell"), if it shows or describes the target ("photo of a church", "church
+painting"), or if it holds a target of several words as a unit ("garbage truck driver" for "garbage truck",
+but not "truck"). Case, plural, articles, accents, punctuation and hyphens make no difference. English
+rules; other languages are compared word by word.
 """
 
 from __future__ import annotations
@@ -12,25 +13,32 @@ import re
 import unicodedata
 from functools import lru_cache
 
-_ARTICLES = frozenset({"a", "an", "the"})
+
+def _set(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_ARTICLES = _set("a an the")
 
 # A noun phrase ends before these; its head is its last word.
-_PHRASE_BREAKS = frozenset(
-    """about above across after against along among and around as at before behind below beneath beside between beyond by
-    during for from in inside into like near next of off on onto or outside over per than through to toward towards under
-    underneath up upon versus vs via while with within without""".split()
+_PHRASE_BREAKS = _set(
+    """
+    about above across after against along among and around as at before behind below beneath beside between
+    beyond by during for from in inside into like near next of off on onto or outside over per than through to
+    toward towards under underneath up upon versus vs via while with within without
+    """
 )
 
-# "church painting" and "Picasso style" are about a church and Picasso, though their grammatical head is another word.
-_DEPICTIONS = frozenset(
-    """aesthetic art artwork concept depiction drawing illustration image painting photo photograph photography pic
-    picture poster print render rendering scene sketch style styled wallpaper""".split()
+# "church painting" and "Picasso style" are about a church and Picasso, though their head is another word.
+_DEPICTIONS = _set(
+    """
+    aesthetic art artwork concept depiction drawing illustration image painting photo photograph photography
+    pic picture poster print render rendering scene sketch style styled wallpaper
+    """
 )
 
 # Words that look like the plural of another word, but mean something else.
-_NOT_PLURALS = frozenset(
-    """clothes customs glasses goods jeans means news pants physics shorts spectacles woods""".split()
-)
+_NOT_PLURALS = _set("clothes customs glasses goods jeans means news pants physics shorts spectacles woods")
 
 _IRREGULAR = {
     "child": "children",
@@ -54,12 +62,10 @@ _IRREGULAR = {
     "quiz": "quizzes",
 }
 
-_F_TO_VES = frozenset(
-    """calf dwarf elf half hoof knife leaf life loaf scarf self sheaf shelf thief wharf wife wolf""".split()
-)
+_F_TO_VES = _set("calf dwarf elf half hoof knife leaf life loaf scarf self sheaf shelf thief wharf wife wolf")
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=65536)
 def plurals(word: str) -> frozenset[str]:
     """The English plurals of a lower-case noun, regular and common irregular; several where usage differs.
 
