@@ -250,7 +250,7 @@ def _shape_problems(module: str, layer: nn.Linear | nn.Conv2d, down: Tensor, up:
         (UP, up, (weight.shape[0], rank, *(1 for _ in weight.shape[2:]))),
     )
     return [
-        f"{module}.{part} has the wrong shape {tuple(tensor.shape)}, the layer wants {shape}"
+        f"{module}: {part} has the wrong shape {tuple(tensor.shape)}, the layer wants {shape}"
         for part, tensor, shape in wanted
         if tuple(tensor.shape) != shape
     ]

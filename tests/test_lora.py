@@ -1,0 +1,208 @@
+"""The adapter on the U-Net: which layers, what it changes, and that it comes off without a trace."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+
+from erasure.config import LayerChoice
+from erasure.core.lora import (
+    base_layers,
+    inject_lora,
+    inject_lora_state,
+    layer_names,
+    load_lora_state,
+    lora_layers,
+    lora_parameters,
+    lora_state,
+    lora_weight,
+    remove_lora,
+    without_lora,
+)
+from erasure.core.models import Models
+from erasure.errors import LoraFileError
+from tests import tiny
+
+CHOICES = get_args(LayerChoice)
+
+
+def randomise(unet: UNet2DConditionModel, seed: int = 1) -> dict[str, torch.Tensor]:
+    """Non-zero weights in every layer of the adapter; returns them."""
+    generator = torch.Generator().manual_seed(seed)
+    state = {
+        key: torch.randn(value.shape, generator=generator) * 0.1 for key, value in lora_state(unet).items()
+    }
+    load_lora_state(unet, state)
+    return state
+
+
+@torch.no_grad()
+def predict(unet: UNet2DConditionModel, seed: int = 0) -> torch.Tensor:
+    """Predicted noise (2, 4, 8, 8) for fixed random inputs."""
+    generator = torch.Generator().manual_seed(seed)
+    z = torch.randn(2, 4, 8, 8, generator=generator)
+    prompt = torch.randn(2, 77, unet.config.cross_attention_dim, generator=generator)
+    return unet(z, torch.tensor([500, 20]), prompt).sample
+
+
+@pytest.fixture(scope="module")
+def full_size() -> UNet2DConditionModel:
+    with torch.device("meta"):
+        return tiny.build_unet(tiny.full_size_config["unet"])
+
+
+@pytest.mark.parametrize(
+    ("layers", "count"),
+    [("xattn", 64), ("xattn_kv", 32), ("selfattn", 64), ("noxattn", 215), ("full", 282)],
+)
+def test_layer_counts_of_stable_diffusion_1(
+    full_size: UNet2DConditionModel, layers: LayerChoice, count: int
+) -> None:
+    assert len(layer_names(full_size, layers)) == count
+
+
+def test_every_layer_choice_has_a_count_here() -> None:
+    assert set(CHOICES) == {"xattn", "xattn_kv", "selfattn", "noxattn", "full"}
+
+
+def test_unknown_layer_choice_is_refused(full_size: UNet2DConditionModel) -> None:
+    with pytest.raises(ValueError, match="choose one of"):
+        layer_names(full_size, "everything")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("layers", CHOICES)
+def test_adapter_is_on_the_chosen_layers_alone(tiny_models: Models, layers: LayerChoice) -> None:
+    names = layer_names(tiny_models.unet, layers)
+    inject_lora(tiny_models.unet, layers, rank=2, alpha=1.0, seed=0)
+    assert tuple(lora_layers(tiny_models.unet)) == names
+    trained = {id(weight) for weight in lora_parameters(tiny_models.unet)}
+    assert {id(weight) for weight in tiny_models.unet.parameters() if weight.requires_grad} == trained
+
+
+def test_new_adapter_changes_nothing(tiny_models: Models) -> None:
+    before = predict(tiny_models.unet)
+    inject_lora(tiny_models.unet, "full", rank=2, alpha=1.0, seed=0)
+    assert torch.equal(predict(tiny_models.unet), before)
+
+
+@pytest.mark.parametrize("layers", CHOICES)
+def test_without_lora_is_the_base_bit_for_bit(tiny_models: Models, layers: LayerChoice) -> None:
+    unet = tiny_models.unet
+    before = predict(unet)
+    inject_lora(unet, layers, rank=2, alpha=1.0, seed=0)
+    randomise(unet)
+    tuned = predict(unet)
+    assert not torch.allclose(tuned, before, atol=1e-3)
+    with without_lora(unet):
+        assert torch.equal(predict(unet), before)
+    assert torch.equal(predict(unet), tuned)
+
+
+def test_without_lora_ends_when_its_block_fails(tiny_models: Models) -> None:
+    unet = tiny_models.unet
+    inject_lora(unet, "xattn", rank=2, alpha=1.0, seed=0)
+    randomise(unet)
+    tuned = predict(unet)
+    with pytest.raises(RuntimeError, match="on purpose"), without_lora(unet):
+        raise RuntimeError("on purpose")
+    assert torch.equal(predict(unet), tuned)
+
+
+def test_remove_lora_restores_the_very_same_modules(tiny_models: Models) -> None:
+    unet = tiny_models.unet
+    before, modules, out = base_layers(unet), dict(unet.named_modules()), predict(unet)
+    inject_lora(unet, "full", rank=2, alpha=1.0, seed=0)
+    randomise(unet)
+    remove_lora(unet)
+    assert dict(unet.named_modules()) == modules
+    assert base_layers(unet) == before
+    assert torch.equal(predict(unet), out)
+
+
+def test_weight_zero_is_the_base_and_one_is_as_trained(tiny_models: Models) -> None:
+    unet = tiny_models.unet
+    before = predict(unet)
+    inject_lora(unet, "full", rank=2, alpha=1.0, seed=0)
+    randomise(unet)
+    tuned = predict(unet)
+    with lora_weight(unet, 0.0):
+        assert torch.equal(predict(unet), before)
+        with lora_weight(unet, 1.0):
+            assert torch.equal(predict(unet), tuned)
+    assert torch.equal(predict(unet), tuned)
+
+
+def test_effective_weight_is_base_plus_scaled_up_times_down(tiny_models: Models) -> None:
+    """Hu et al. 2021, section 4.1, for a Linear and for a 3x3 convolution."""
+    unet = tiny_models.unet
+    inject_lora(unet, "full", rank=2, alpha=5.0, seed=0)
+    state = randomise(unet)
+    generator = torch.Generator().manual_seed(3)
+    for name, shape in (("time_embedding.linear_2", (3, 128)), ("mid_block.resnets.0.conv1", (2, 64, 4, 4))):
+        layer = lora_layers(unet)[name]
+        base = layer.get_base_layer()
+        down, up = state[f"{name}.lora_down.weight"], state[f"{name}.lora_up.weight"]
+        change = 5.0 / 2 * (up.flatten(1) @ down.flatten(1)).reshape(base.weight.shape)
+        x = torch.randn(shape, generator=generator)
+        with torch.no_grad():
+            if base.weight.ndim == 2:
+                wanted = torch.nn.functional.linear(x, base.weight + change, base.bias)
+            else:
+                wanted = torch.nn.functional.conv2d(x, base.weight + change, base.bias, padding=1)
+            torch.testing.assert_close(layer(x), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_first_weights_come_from_the_seed_alone(tiny_models: Models) -> None:
+    unet = tiny_models.unet
+    states = []
+    for noise, seed in ((1, 7), (2, 7), (3, 8)):
+        torch.manual_seed(noise)
+        random_state = torch.get_rng_state()
+        inject_lora(unet, "xattn", rank=2, alpha=1.0, seed=seed)
+        assert torch.equal(torch.get_rng_state(), random_state)
+        states.append(lora_state(unet))
+        remove_lora(unet)
+    key = next(iter(states[0]))
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert not torch.equal(states[0][key], states[2][key])
+
+
+def test_each_module_may_have_its_own_rank_and_alpha(tiny_models: Models) -> None:
+    unet = tiny_models.unet
+    generator = torch.Generator().manual_seed(0)
+    state, alphas = {}, {}
+    for i, (name, layer) in enumerate(base_layers(unet).items()):
+        rank, kernel = 1 + i % 3, tuple(layer.weight.shape[2:])
+        down = torch.randn((rank, *layer.weight.shape[1:]), generator=generator) * 0.1
+        up = torch.randn((layer.weight.shape[0], rank, *(1 for _ in kernel)), generator=generator) * 0.1
+        state[f"{name}.lora_down.weight"], state[f"{name}.lora_up.weight"] = down, up
+        if i % 2:
+            alphas[name] = 0.5 + i
+    inject_lora_state(unet, state, alphas)
+    found = lora_state(unet)
+    assert found.keys() == state.keys()
+    assert all(torch.equal(found[key], state[key]) for key in state)
+    for name, layer in lora_layers(unet).items():
+        rank = state[f"{name}.lora_down.weight"].shape[0]
+        assert layer.scaling["erase"] == pytest.approx(alphas.get(name, rank) / rank)
+
+
+def test_state_of_another_shape_is_refused_and_changes_nothing(tiny_models: Models) -> None:
+    unet = tiny_models.unet
+    inject_lora(unet, "xattn", rank=2, alpha=1.0, seed=0)
+    state = randomise(unet)
+    key = next(iter(state))
+    with pytest.raises(LoraFileError, match="has shape"):
+        load_lora_state(unet, {**state, key: torch.zeros(1, 1)})
+    with pytest.raises(LoraFileError, match="is missing"):
+        load_lora_state(unet, {name: value for name, value in state.items() if name != key})
+    assert all(torch.equal(value, state[name]) for name, value in lora_state(unet).items())
+
+
+def test_second_adapter_is_refused(tiny_models: Models) -> None:
+    inject_lora(tiny_models.unet, "xattn", rank=2, alpha=1.0, seed=0)
+    with pytest.raises(ValueError, match="already has a LoRA"):
+        inject_lora(tiny_models.unet, "xattn", rank=2, alpha=1.0, seed=0)
