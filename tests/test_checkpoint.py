@@ -16,6 +16,7 @@ import yaml
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from emoji_sd.original_layout import unet_key
 from erasure.core.checkpoint import inspect_checkpoint, sha256, short_hash
 from erasure.errors import BrokenCheckpoint, UnsupportedCheckpoint
 from tests import tiny
@@ -138,7 +139,7 @@ def test_full_size_names_and_shapes_are_accepted(tmp_path: Path) -> None:
     """SD 1.x at full size as a header over a hole in the file: no 4 GB of weights are written."""
     with torch.device("meta"):
         unet = tiny.build_unet(tiny.full_size_config["unet"])
-    shapes = {UNET + tiny.unet_key(name): list(t.shape) for name, t in unet.state_dict().items()}
+    shapes = {UNET + unet_key(name): list(t.shape) for name, t in unet.state_dict().items()}
     assert len(shapes) == 686
     shapes |= {VAE + "encoder.conv_in.weight": [128, 3, 3, 3]}
     shapes |= {TEXT + "transformer.text_model.final_layer_norm.weight": [768]}
@@ -248,6 +249,7 @@ def edited(checkpoint: Path, folder: Path, **changes: object) -> Path:
             "a Stable Diffusion 2 model",
         ),
         ({"beta_schedule": "cosine"}, "noise schedule"),
+        ({"timesteps": 500}, "noise schedule"),
     ],
 )
 def test_the_yaml_beside_is_heeded(
@@ -294,6 +296,12 @@ def test_a_diffusers_folder_is_accepted(tiny_diffusers_folder: Path) -> None:
             {"prediction_type": "v_prediction"},
             UnsupportedCheckpoint,
             "v_pred",
+        ),
+        (
+            "scheduler/scheduler_config.json",
+            {"num_train_timesteps": 50},
+            UnsupportedCheckpoint,
+            "1000 noise levels",
         ),
         ("unet/config.json", {"in_channels": 9}, UnsupportedCheckpoint, "an inpainting model"),
         ("unet/config.json", {"cross_attention_dim": 1024}, UnsupportedCheckpoint, "Stable Diffusion 2"),

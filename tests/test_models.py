@@ -13,6 +13,7 @@ import yaml
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from emoji_sd.original_layout import unet_key, vae_key
 from erasure.core.checkpoint import inspect_checkpoint
 from erasure.core.models import Models, load_models
 from erasure.errors import BrokenCheckpoint
@@ -208,6 +209,23 @@ def test_a_configuration_that_cannot_be_used_is_named(
         load(state, folder)
 
 
+def test_a_tokenizer_larger_than_the_text_encoder_is_refused(state: State, folder: Path) -> None:
+    vocabulary = json.loads((folder / "tiny-text" / "vocab.json").read_text(encoding="utf-8"))
+    vocabulary["<another>"] = len(vocabulary)
+    (folder / "tiny-text" / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
+    with pytest.raises(BrokenCheckpoint, match="49409 tokens, its text encoder knows 49408"):
+        load(state, folder)
+
+
+def test_prompts_are_padded_and_cut_as_in_sd1(tiny_checkpoint: Path) -> None:
+    tokenizer = load_models(tiny_checkpoint).tokenizer
+    ids = tokenizer(["a photo of a cat", "a " * 100], padding="max_length", truncation=True).input_ids
+    assert ids[0] == [49406, 320, 1125, 539, 320, 2368] + [49407] * 71
+    assert ids[1] == [49406] + [320] * 75 + [49407]
+    # Not split at the apostrophe into "'" and "s", whatever other packages are there.
+    assert tokenizer("Van Gogh's café").input_ids == [49406, 2451, 19697, 568, 15304, 49407]
+
+
 def test_the_schedule_follows_the_configuration(state: State, folder: Path) -> None:
     document = yaml.safe_load((folder / "tiny.yaml").read_text(encoding="utf-8"))
     document["model"]["params"].update(linear_start=0.001, linear_end=0.01)
@@ -225,10 +243,10 @@ def test_full_size_weights_fit_the_shipped_configuration() -> None:
     with torch.device("meta"):
         unet, vae = tiny.build_unet(config["unet"]), tiny.build_vae(config["vae"])
         text_encoder = tiny.build_text_encoder(config["text"])
-    original = {UNET + tiny.unet_key(name): tensor for name, tensor in unet.state_dict().items()}
+    original = {UNET + unet_key(name): tensor for name, tensor in unet.state_dict().items()}
     assert original[OUT].shape == (4, 320, 3, 3)
     assert unet_from_ldm(document, original, 64, "full").config.sample_size == 64
-    original = {VAE + tiny.vae_key(name): tensor for name, tensor in vae.state_dict().items()}
+    original = {VAE + vae_key(name): tensor for name, tensor in vae.state_dict().items()}
     assert vae_from_ldm(document, original, "full").config.block_out_channels == [128, 256, 512, 512]
     clip = json.loads((CLIP_FOLDER / "config.json").read_text(encoding="utf-8"))
     fill(build_text_encoder(clip, "full"), dict(text_encoder.state_dict()), "text encoder", "full")

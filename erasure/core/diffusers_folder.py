@@ -52,6 +52,8 @@ def check_folder(folder: Path) -> None:
         )
     if scheduler.get("rescale_betas_zero_snr"):
         raise UnsupportedCheckpoint(f"{folder} is a zero-terminal-SNR model. {_SD1}")
+    if scheduler.get("num_train_timesteps", 1000) != 1000:
+        raise UnsupportedCheckpoint(f"{folder} was not trained with SD 1's 1000 noise levels. {_SD1}")
 
 
 def _check_parts(folder: Path, unet: dict[str, Any], text: dict[str, Any]) -> None:

@@ -64,11 +64,12 @@ def check_ldm_config(path: Path) -> None:
             f"{path} says that its checkpoint is a Stable Diffusion 2 model (text encoder {text_class}). "
             "Choose a Stable Diffusion 1.x checkpoint."
         )
-    if parameters.get("beta_schedule", "linear") != "linear" or parameters.get("zero_terminal_snr"):
+    _check_numbers(path, parameters)
+    linear = parameters.get("beta_schedule", "linear") == "linear"
+    if not linear or parameters.get("zero_terminal_snr") or parameters.get("timesteps", 1000) != 1000:
         raise UnsupportedCheckpoint(
             f"{path} describes a noise schedule that is not SD 1's. Choose a Stable Diffusion 1.x checkpoint."
         )
-    _check_numbers(path, parameters)
     text_folder(path)
 
 

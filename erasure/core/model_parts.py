@@ -34,15 +34,22 @@ def unet_from_ldm(document: dict[str, Any], weights: Weights, size: int, origin:
 
     ``size``: side of the latents; ``origin`` names the file in errors. Raises BrokenCheckpoint.
     """
-    config = _configured(lambda: create_unet_diffusers_config_from_ldm(document, {}), "U-Net", origin)
-    heads = config["attention_head_dim"]
-    if not isinstance(heads, int) or heads < 1:
-        raise BrokenCheckpoint(
-            f"{origin}: the U-Net's configuration cannot be used (num_heads is {heads}). Correct it."
-        )
+    config = _configured(lambda: _unet_config(document), "U-Net", origin)
     config["sample_size"] = size
     converted = _converted(lambda: convert_ldm_unet_checkpoint(weights, config), "U-Net", origin)
     return fill(build_unet(config, origin), converted, "U-Net", origin)
+
+
+def _unet_config(document: dict[str, Any]) -> dict[str, Any]:
+    config = create_unet_diffusers_config_from_ldm(document, {})
+    heads = config["attention_head_dim"]  # diffusers' historical name for the number of heads
+    if (
+        not isinstance(heads, int)
+        or heads < 1
+        or any(width % heads for width in config["block_out_channels"])
+    ):
+        raise ValueError(f"num_heads is {heads}, which does not divide the widths")
+    return config
 
 
 def vae_from_ldm(document: dict[str, Any], weights: Weights, origin: str) -> AutoencoderKL:

@@ -26,6 +26,7 @@ from erasure.core.model_parts import (
     vae_from_ldm,
 )
 from erasure.core.weights_file import WeightsFile, open_weights, read_tensors
+from erasure.errors import BrokenCheckpoint
 
 _Parts = tuple[UNet2DConditionModel, AutoencoderKL, CLIPTextModel, CLIPTokenizer, torch.Tensor]
 
@@ -57,7 +58,7 @@ class Models:
     @property
     def sample_size(self) -> int:
         """Native height and width of the latents (64 for SD 1.x)."""
-        return int(self.unet.config.sample_size)
+        return int(self.unet.config.sample_size or 64)
 
     @property
     def vae_scale_factor(self) -> int:
@@ -103,7 +104,7 @@ def _load_original(info: CheckpointInfo, dtype: torch.dtype) -> _Parts:
         beta_end=float(parameters.get("linear_end", 0.012)),
         beta_schedule="scaled_linear",  # what LDM calls linear
     )
-    return unet, vae, text_encoder, _tokenizer(texts), scheduler.alphas_cumprod
+    return unet, vae, text_encoder, _tokenizer(texts, text_encoder), scheduler.alphas_cumprod
 
 
 def _load_folder(info: CheckpointInfo, dtype: torch.dtype) -> _Parts:
@@ -129,7 +130,7 @@ def _load_folder(info: CheckpointInfo, dtype: torch.dtype) -> _Parts:
         unet,
         vae,
         text_encoder,
-        _tokenizer(tokenizer if has_tokenizer else CLIP_FOLDER),
+        _tokenizer(tokenizer if has_tokenizer else CLIP_FOLDER, text_encoder),
         scheduler.alphas_cumprod,
     )
 
@@ -155,5 +156,16 @@ def _cast(tensors: Weights, dtype: torch.dtype) -> Weights:
     return {name: t.to(dtype) if t.is_floating_point() else t for name, t in tensors.items()}
 
 
-def _tokenizer(folder: Path) -> CLIPTokenizer:
-    return CLIPTokenizerFast.from_pretrained(str(folder), local_files_only=True)
+def _tokenizer(folder: Path, text_encoder: CLIPTextModel) -> CLIPTokenizer:
+    """The folder's tokenizer, as the fast class: the tokens of the other depend on whether ftfy is there."""
+    tokenizer = CLIPTokenizerFast.from_pretrained(str(folder), local_files_only=True)
+    tokens, known = len(tokenizer), text_encoder.config.vocab_size
+    if tokens > known:
+        raise BrokenCheckpoint(
+            f"The tokenizer in {folder} has {tokens} tokens, its text encoder knows {known}. "
+            "Put the tokenizer there that belongs to the checkpoint."
+        )
+    tokenizer.model_max_length = min(tokenizer.model_max_length, text_encoder.config.max_position_embeddings)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
