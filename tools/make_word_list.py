@@ -1,4 +1,4 @@
-"""Make ``erasure/data/words.txt``: common English words for things, looks and moods, most common in captions first.
+"""Make ``erasure/data/words.txt``: common English words for things, looks and moods, most common first.
 
 ``python tools/make_word_list.py --merges MERGES --wordnet DICT --out erasure/data/words.txt`` where MERGES is
 CLIP's ``bpe_simple_vocab_16e6.txt.gz`` (or its ``merges.txt``) and DICT the ``dict`` folder of WordNet 3.1.
@@ -21,8 +21,8 @@ from emoji_sd.concepts import CONCEPTS
 from erasure.core.naming import plurals
 from tools.word_choices import ADJECTIVES, DROPPED, NOUNS
 
-# WordNet's lexicographer files, lexnames(5WN), whose nouns can be seen in a picture: animal, artifact, body, event,
-# food, location, object, person, phenomenon, plant, shape, substance.
+# WordNet's lexicographer files, lexnames(5WN), whose nouns can be seen in a picture: animal, artifact, body,
+# event, food, location, object, person, phenomenon, plant, shape, substance.
 VISUAL = {5, 6, 8, 11, 13, 15, 17, 18, 19, 20, 25, 27}
 # Short words must occur this often in WordNet's tagged texts, by length: many are abbreviations or fragments.
 LEAST_TAGGED = {3: 3, 4: 1}
@@ -85,7 +85,7 @@ def chosen(words: list[str], folder: Path) -> list[str]:
 
 
 def _is_thing(word: str, rank: int, senses: list[Sense], spellings: dict[str, list[str]]) -> bool:
-    """A noun before all, whose first sense is no proper name and can be seen in a picture, and which is common."""
+    """A common word, a noun before all, whose first sense is no proper name and can be seen in a picture."""
     nouns = sorted((sense for sense in senses if sense.pos == "n"), key=lambda sense: sense.number)
     if not nouns or word not in spellings[nouns[0].offset] or nouns[0].file not in VISUAL:
         return False

@@ -7,8 +7,8 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# Nouns of things to WordNet, but to a reader of captions a name, a brand, a fragment, a verb, a function word, an
-# insult, or nothing to be seen.
+# Nouns of things to WordNet, but to a reader of captions a name, a brand, a fragment, a verb, a function
+# word, an insult, or nothing to be seen.
 DROPPED = _words(
     """
     accused additive adjustment affinity aggregate amazon arsenal ass assembly author baba backer banging
@@ -41,7 +41,7 @@ DROPPED = _words(
     will work works wrinkle yahoo youngster zone
     """
 )
-# Nouns that WordNet files elsewhere, but that name activities, styles, moods, groups, times of day and places.
+# Nouns that WordNet files elsewhere; they name activities, styles, moods, groups, times and places.
 NOUNS = _words(
     """
     abstraction adventure afternoon allegory anger anime anxiety aquarelle arms army arrow arts atmosphere
@@ -93,7 +93,7 @@ ADJECTIVES = _words(
     new noble nuclear odd old open oral orange organic ornate outdoor painful pale peaceful perfect pink
     plain pleasant poor powerful precious pregnant pretty primitive psychedelic pure purple quiet rainy
     raw realistic red religious remote retro rich ripe romantic rotten rough round royal rugged rural
-    rustic sacred sad salty savage scared scary scenic seated serene serious shallow sharp shiny short shy
+    rustic sacred sad salty scared scary scenic seated serene serious shallow sharp shiny short shy
     sick silent silky silly simple sleepy slender slim slow small smart smooth snowy soft spicy spiritual
     spooky square stained steep sticky stormy strange striped strong stupid sunny surreal sweet
     symmetrical tall tasty tender terrible thick thin tight tiny tired torn tough traditional tragic

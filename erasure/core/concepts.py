@@ -1,13 +1,15 @@
-"""The concept space: for each target the concepts that must survive, and those that mean the same as the target."""
+"""The concept space: for each target the concepts that must survive, and those that mean the same as it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from erasure.config import EraseConfig
 from erasure.core.denoiser import Denoiser
@@ -30,8 +32,12 @@ class Candidate:
 
 @dataclass(frozen=True)
 class TargetSpace:
-    """``preserved`` is R for this target, nearest first; ``synonyms`` were found by measurement; ``told`` are those
-    that the user named and that lie nearest to this target; ``named`` were left out because they name a target."""
+    """What there is around one target.
+
+    ``preserved`` is R for this target, nearest first; ``synonyms`` were found by measurement and are no
+    anchors; ``told`` are those that the user named and that lie nearest to this target; ``named`` were left
+    out of the vocabulary because they name the target or one of ``told``.
+    """
 
     target: str
     anchor: str
@@ -48,7 +54,7 @@ class ConceptSpace:
     notes: tuple[str, ...]
 
     def erased_prompts(self, config: EraseConfig) -> list[tuple[str, int]]:
-        """(text, index of its target) of everything to be erased: targets, the user's synonyms, measured ones."""
+        """(text, index of its target) of all that is to be erased: targets, synonyms told and measured."""
         prompts = [(target.target, i) for i, target in enumerate(self.targets)]
         for i, target in enumerate(self.targets):
             prompts += [(text, i) for text in target.told]
@@ -71,7 +77,7 @@ class ConceptSpace:
                 candidates(target["preserved"]),
                 candidates(target["synonyms"]),
                 tuple(target["named"]),
-                tuple(target["told"]),
+                tuple(target.get("told", ())),
             )
             for target in values["targets"]
         )
@@ -83,97 +89,107 @@ def build_concept_space(
 ) -> ConceptSpace:
     """Find R for every target of the config with the frozen model. Deterministic.
 
-    Raises: ConceptError if the vocabulary leaves nothing to preserve, a prompt is too long, or a concept is to be
-    preserved and erased at once.
+    Raises: ConceptError if the vocabulary leaves nothing to preserve, a prompt is too long, or a concept is
+    to be preserved and erased at once.
     """
-    _check_lengths(models, config)
+    _check_prompts(models, config)
+    notes: list[str] = []
     vocabulary = load_vocabulary(config, models.tokenizer)
-    gone = (*config.erase, *config.synonym)
-    for text in config.preserve:
-        clash = next((target for target in gone if names_target(text, target)), None)
-        if clash is not None:
-            raise ConceptError(
-                f"{text!r} is to be preserved, but it names {clash!r}, which is to be erased; drop one"
-            )
-    named = {word for word in vocabulary if any(names_target(word, target) for target in gone)}
-    free = [word for word in vocabulary if word not in named and word not in config.preserve]
-    if not free and not config.preserve:
-        raise ConceptError(
-            f"none of the {len(vocabulary)} concepts of the vocabulary can be preserved: all name a target; "
-            "choose another vocabulary"
-        )
-    notes = []
-    if len(free) < config.neighbours:
-        notes.append(
-            f"the vocabulary has {len(free)} usable concepts, fewer than neighbours ({config.neighbours})"
-        )
-
-    pooled = _unit_or_plain(embedder.pooled([*config.erase, *free, *config.preserve]), config)
-    n = len(config.erase)
-    similarity = _similarity(pooled[:n], pooled[n:], config)  # (targets, words)
-    words = [*free, *config.preserve]
-    measured = _measure(models, denoiser, embedder, config, words, similarity[:, : len(free)], notes)
-
-    synonyms_of = {i: _synonyms(measured[i], config) for i in range(n)}
-    any_synonym = {word for found in synonyms_of.values() for word in found}
-    spaces = []
+    named, free = _candidates(models, vocabulary, config, notes)
+    words = [*free, *dict.fromkeys(config.preserve)]
+    similarity = _similarity(embedder, words, config)
+    orders = [[words[k] for k in row.argsort(descending=True, stable=True).tolist()] for row in similarity]
+    measured = _measure(models, denoiser, embedder, config, orders, notes)
+    synonyms = [{word for word, s in found.items() if s < config.synonym_threshold} for found in measured]
+    everywhere = set().union(*synonyms)
     told = _nearest_target(embedder, config)
+    spaces = []
     for i, target in enumerate(config.erase):
-        order = similarity[i].argsort(descending=True, stable=True).tolist()
-        by_nearness = [words[k] for k in order]
-        nearness = {words[k]: float(similarity[i, k]) for k in order}
-
-        def candidate(word: str, i: int = i, nearness: dict[str, float] = nearness) -> Candidate:
-            return Candidate(word, nearness[word], measured[i].get(word))
-
-        near = [w for w in by_nearness if w not in any_synonym and w not in config.preserve][
-            : config.neighbours
-        ]
-        kept = [w for w in by_nearness if w in set(near) | set(config.preserve)]
+        near = dict(zip(words, similarity[i].tolist(), strict=True))
+        found = {word: Candidate(word, near[word], measured[i].get(word)) for word in orders[i]}
+        kept = set(_nearest(orders[i], everywhere | set(config.preserve), config.neighbours))
+        kept |= set(config.preserve)
         if not kept:
             raise ConceptError(
-                f"nothing is left to preserve near {target!r}: every candidate measures as a synonym; "
-                "lower synonym_threshold, or choose a larger vocabulary"
+                f"nothing is left to preserve near {target!r}: every candidate measures as a synonym; lower "
+                "synonym_threshold, choose a larger vocabulary, or name concepts to preserve"
             )
-        anchor = config.anchors[i]
-        own = [w for w in by_nearness if w in synonyms_of[i] and w not in config.preserve]
-        if anchor and anchor in own:
-            notes.append(
-                f"the model draws the anchor {anchor!r} just like {target!r}: erasing it will change little"
-            )
-            own.remove(anchor)
+        own = _to_erase([word for word in orders[i] if word in synonyms[i]], target, config, notes)
         spaces.append(
             TargetSpace(
                 target,
-                anchor,
-                tuple(candidate(w) for w in kept),
-                tuple(candidate(w) for w in own),
-                tuple(sorted(w for w in named if names_target(w, target))),
-                tuple(told[i]),
+                config.anchors[i],
+                preserved=tuple(found[word] for word in orders[i] if word in kept),
+                synonyms=tuple(found[word] for word in own),
+                named=tuple(w for w in named if any(names_target(w, t) for t in (target, *told[i]))),
+                told=tuple(told[i]),
             )
         )
     return ConceptSpace(tuple(spaces), len(vocabulary), tuple(notes))
 
 
-def _check_lengths(models: Models, config: EraseConfig) -> None:
-    most = models.tokenizer.model_max_length
+def _check_prompts(models: Models, config: EraseConfig) -> None:
     for text in (*config.erase, *config.synonym, *config.anchor, *config.preserve):
         for template in config.templates:
-            length = len(models.tokenizer(template.format(text)).input_ids)
-            if length > most:
+            extra = _tokens_too_many(models, template.format(text))
+            if extra > 0:
                 raise ConceptError(
-                    f"{text!r} is {length} tokens long, {length - most} too many; make it shorter"
+                    f"{template.format(text)!r} is {extra} tokens too long for the text encoder, which reads "
+                    f"{models.tokenizer.model_max_length - 2}; make it shorter"
                 )
+    for text in config.preserve:
+        clash = next((t for t in (*config.erase, *config.synonym) if names_target(text, t)), None)
+        if clash is not None:
+            raise ConceptError(
+                f"{text!r} is to be preserved, but it names {clash!r}, which is to be erased; drop either"
+            )
 
 
-def _unit_or_plain(pooled: Tensor, config: EraseConfig) -> Tensor:
-    return torch.nn.functional.normalize(pooled, dim=1) if config.similarity == "cosine" else pooled
+def _candidates(
+    models: Models, vocabulary: tuple[str, ...], config: EraseConfig, notes: list[str]
+) -> tuple[list[str], list[str]]:
+    """Words that name what is to be erased, and words that may be preserved, in the vocabulary's order."""
+    usable = _short_enough(models, vocabulary, notes)
+    gone = (*config.erase, *config.synonym)
+    named = [word for word in usable if any(names_target(word, text) for text in gone)]
+    left_out = {*named, *config.preserve}
+    free = [word for word in usable if word not in left_out]
+    if not free and not config.preserve:
+        raise ConceptError(
+            f"nothing is left to preserve: all {len(vocabulary)} concepts of the vocabulary name what is to "
+            "be erased or are too long; choose another vocabulary, or name concepts to preserve"
+        )
+    if len(free) < config.neighbours:
+        notes.append(
+            f"the vocabulary has {len(free)} usable concepts, fewer than neighbours ({config.neighbours})"
+        )
+    return named, free
 
 
-def _similarity(targets: Tensor, words: Tensor, config: EraseConfig) -> Tensor:
+def _tokens_too_many(models: Models, text: str) -> int:
+    return len(models.tokenizer(text).input_ids) - models.tokenizer.model_max_length
+
+
+def _short_enough(models: Models, vocabulary: tuple[str, ...], notes: list[str]) -> list[str]:
+    # A token is a byte or more, so that only long prompts need to be looked at.
+    most = models.tokenizer.model_max_length - 2
+    short = [text for text in vocabulary if len(text.encode()) <= most or _tokens_too_many(models, text) <= 0]
+    if len(short) < len(vocabulary):
+        count = len(vocabulary) - len(short)
+        notes.append(f"{count} prompts of the vocabulary are left out: longer than {most} tokens")
+    return short
+
+
+def _similarity(embedder: Embedder, words: list[str], config: EraseConfig) -> Tensor:
     """(targets, words) on the CPU, larger is nearer: cosine, or minus the L2 distance."""
-    near = targets @ words.T if config.similarity == "cosine" else -torch.cdist(targets, words)
-    return near.cpu()
+    targets, others = embedder.pooled(config.erase), embedder.pooled(words)
+    if config.similarity == "l2":
+        return -torch.cdist(targets, others).cpu()
+    return (normalize(targets, dim=1) @ normalize(others, dim=1).T).cpu()
+
+
+def _nearest(order: list[str], left_out: Collection[str], count: int) -> list[str]:
+    return list(islice((word for word in order if word not in left_out), count))
 
 
 def _measure(
@@ -181,27 +197,29 @@ def _measure(
     denoiser: Denoiser,
     embedder: Embedder,
     config: EraseConfig,
-    words: list[str],
-    similarity: Tensor,
+    orders: list[list[str]],
     notes: list[str],
 ) -> list[dict[str, float]]:
-    """Per target s(c) of its nearest words: enough of them that K are left when the synonyms are out."""
+    """s(c) per target of the words near it, until each has K measured ones that are no target's synonyms."""
+    measured: list[dict[str, float]] = [{} for _ in config.erase]
     if config.synonym_threshold == 0:
-        return [{} for _ in config.erase]
+        return measured
     side = config.resolution // models.vae_scale_factor if config.resolution else models.sample_size
     null = embedder([""])[0]
-    measured: list[dict[str, float]] = []
-    for i, target in enumerate(config.erase):
-        order = similarity[i].argsort(descending=True, stable=True).tolist()
-        found: dict[str, float] = {}
-        while len(found) < len(order) and len(found) - len(_synonyms(found, config)) < config.neighbours:
-            lacking = config.neighbours - (len(found) - len(_synonyms(found, config)))
-            chunk = [words[k] for k in order[len(found) : len(found) + lacking]]
+    open_targets = set(range(len(config.erase)))
+    synonyms: set[str] = set()
+    while open_targets:
+        for i in sorted(open_targets):
+            near = _nearest(orders[i], synonyms | set(config.preserve), config.neighbours)
+            new = [word for word in near if word not in measured[i]]
+            if not new:
+                open_targets.discard(i)
+                continue
             difference = measure_difference(
                 denoiser,
                 models.alphas_cumprod,
-                embedder([target])[0],
-                embedder(chunk),
+                embedder([config.erase[i]])[0],
+                embedder(new),
                 null,
                 shape=(4, side, side),
                 states=config.synonym_states,
@@ -209,26 +227,41 @@ def _measure(
                 threshold=config.synonym_threshold,
                 guidance=config.sampling_guidance,
             )
-            found.update(zip(chunk, difference.tolist(), strict=True))
-        if found and min(found.values()) == float("inf"):
-            notes.append(
-                f"the model draws {target!r} much like an empty prompt: it may not know it; check the spelling"
-            )
-            found = {}
-        measured.append(found)
+            if difference.isinf().any():
+                notes.append(
+                    f"the model draws {config.erase[i]!r} like an empty prompt; it may not know it, and its "
+                    "synonyms cannot be measured: check the spelling"
+                )
+                open_targets.discard(i)
+                continue
+            measured[i].update(zip(new, difference.tolist(), strict=True))
+            found = {word for word in new if measured[i][word] < config.synonym_threshold}
+            if found - synonyms:
+                # What another target had counted on may be gone now.
+                open_targets |= {j for j in range(len(measured)) if measured[j]}
+                synonyms |= found
     return measured
 
 
-def _synonyms(measured: Mapping[str, float], config: EraseConfig) -> set[str]:
-    return {word for word, s in measured.items() if s < config.synonym_threshold}
+def _to_erase(synonyms: list[str], target: str, config: EraseConfig, notes: list[str]) -> list[str]:
+    """The measured synonyms without names of anchors, which targets turn into, and of what is preserved."""
+    for anchor in dict.fromkeys(config.anchors):
+        if anchor and any(names_target(word, anchor) for word in synonyms):
+            notes.append(
+                f"the model draws the anchor {anchor!r} just like {target!r}: turning one into the other "
+                "will change little"
+            )
+    spared = [text for text in (*config.anchors, *config.preserve) if text]
+    return [word for word in synonyms if not any(names_target(word, text) for text in spared)]
 
 
 def _nearest_target(embedder: Embedder, config: EraseConfig) -> list[list[str]]:
     """The user's synonyms, each with the target that its embedding is nearest to."""
     told: list[list[str]] = [[] for _ in config.erase]
-    if config.synonym:
-        pooled = torch.nn.functional.normalize(embedder.pooled([*config.erase, *config.synonym]), dim=1)
-        n = len(config.erase)
-        for text, nearest in zip(config.synonym, (pooled[n:] @ pooled[:n].T).argmax(1).tolist(), strict=True):
-            told[nearest].append(text)
+    texts = list(dict.fromkeys(config.synonym))
+    if texts:
+        targets = normalize(embedder.pooled(config.erase), dim=1)
+        nearest = (normalize(embedder.pooled(texts), dim=1) @ targets.T).argmax(1).tolist()
+        for text, i in zip(texts, nearest, strict=True):
+            told[i].append(text)
     return told

@@ -29,12 +29,12 @@ def measure_difference(
     steps: int = 10,
     rows: int = 32,
 ) -> Tensor:
-    """s(c) = E || eps(z_t, c) - eps(z_t, c_e) ||^2 / E || eps(z_t, "") - eps(z_t, c_e) ||^2, (k,), by the frozen model.
+    """s(c) = E || eps(z_t, c) - eps(z_t, c_e) ||^2 / E || eps(z_t, "") - eps(z_t, c_e) ||^2, (k,), frozen.
 
-    target and null (77, d), candidates (k, 77, d); the expectation is over ``states`` points (z_t, t) of the target's
-    own sampling. All candidates are tried on two of these; only those that come out below four times ``threshold``
-    are worth the others. Near 0: drawn just like the target; 1: as different as an empty prompt. All are infinite if
-    the model draws the target like an empty prompt, since nothing can be said then.
+    target and null (77, d), candidates (k, 77, d); the expectation is over ``states`` points (z_t, t) of the
+    target's own DDIM sampling. All candidates are tried on two of these; only those that come out below four
+    times ``threshold`` are worth the others. Near 0: drawn just like the target; 1: as different as an empty
+    prompt. All are infinite if the model draws the target like an empty prompt: nothing can be said then.
     """
     with denoiser.frozen():
         z, t = _trajectory_states(
@@ -45,8 +45,7 @@ def measure_difference(
         if distance.mean() <= UNKNOWN * own.square().mean():
             return torch.full((len(candidates),), float("inf"))
         first = min(FIRST_LOOK, states)
-        # Spread over the trajectory, so that the first look sees noisy and clean states alike.
-        order = torch.linspace(0, states - 1, first).round().long().unique()
+        order = torch.tensor(_spread(first, states))
         rest = torch.tensor([i for i in range(states) if i not in order.tolist()], dtype=torch.long)
         moved = torch.zeros(len(candidates), states)
         moved[:, order] = _moved(denoiser, z[order], t[order], own[order], candidates, rows)
@@ -78,7 +77,7 @@ def _trajectory_states(
     z = torch.randn((2, *shape), generator=generator).to(target.device)
     timesteps = ddim_timesteps(steps)
     embedding = target.expand(2, -1, -1)
-    wanted = torch.linspace(0, steps - 1, states).round().long().tolist()
+    wanted = _spread(states, steps)
     found: list[tuple[Tensor, int]] = []
     for i in range(max(wanted) + 1):
         # The two noises take turns.
@@ -89,8 +88,13 @@ def _trajectory_states(
     return torch.stack([z for z, _ in found]), torch.tensor([t for _, t in found], device=target.device)
 
 
+def _spread(count: int, total: int) -> list[int]:
+    """``count`` of the indices 0..total-1, evenly spread, so that noisy and clean states come alike."""
+    return [int((i + 0.5) * total / count) for i in range(count)]
+
+
 def _moved(denoiser: Denoiser, z: Tensor, t: Tensor, own: Tensor, candidates: Tensor, rows: int) -> Tensor:
-    """Mean squared difference to ``own`` per candidate and state, (k, states), in calls of at most ``rows`` rows."""
+    """Mean squared difference to ``own`` per candidate and state, (k, states), ``rows`` rows at a time."""
     k, n = len(candidates), len(z)
     pairs = torch.arange(k * n)
     parts = []

@@ -1,0 +1,269 @@
+"""The concept space: what is preserved, what goes along with a target, and how the two are told apart.
+
+A fake denoiser predicts constants that the test sets for each prompt, so that s(c) is known in advance.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from erasure.config import EraseConfig
+from erasure.core.concepts import ConceptSpace, build_concept_space
+from erasure.core.denoiser import Denoiser
+from erasure.core.embedding import Embedder
+from erasure.core.lora import inject_lora
+from erasure.core.synonymy import measure_difference
+from erasure.errors import ConceptError
+
+ALPHAS = torch.linspace(0.999, 0.01, 1000)
+
+
+class FakeDenoiser:
+    """Predicts the first number of the embedding everywhere; counts rows and checks that the LoRA is off."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.calls: list[int] = []
+        self.off = False
+
+    def __call__(self, z: Tensor, t: Tensor, embedding: Tensor) -> Tensor:
+        assert self.off
+        assert not torch.is_grad_enabled()
+        self.total += len(z)
+        self.calls.append(len(z))
+        return embedding[:, 0, 0].view(-1, 1, 1, 1).expand_as(z).contiguous()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        self.off = True
+        yield
+        self.off = False
+
+
+class FakeEmbedder:
+    """Prompts are points (x, y): x decides what the fake model draws, the angle what is near."""
+
+    def __init__(self, drawn: dict[str, float], near: dict[str, float]):
+        self.drawn, self.near = drawn, near
+
+    def __call__(self, texts: Any) -> Tensor:
+        return torch.stack([torch.full((77, 2), self.drawn.get(text, 3.0)) for text in texts])
+
+    def pooled(self, texts: Any) -> Tensor:
+        angles = torch.tensor([self.near[text] for text in texts])
+        return torch.stack([angles.cos(), angles.sin()], dim=1)
+
+
+# Distance in angle from "church" (0) and from "truck" (1); what the fake model draws for each: "" is 0.
+NEAR = {
+    "church": 0.0, "chapel": 0.05, "cathedral": 0.06, "temple": 0.1, "tower": 0.2, "bell": 0.3, "house": 0.5,
+    "road": 0.8, "car": 0.9, "lorry": 0.98, "truck": 1.0, "bus": 1.1, "train": 1.3, "old church": 0.01,
+    "trucks": 1.01,
+}  # fmt: skip
+DRAWN = {"": 0.0, "church": 1.0, "chapel": 1.1, "cathedral": 0.9, "temple": 3.0, "truck": -1.0, "lorry": -1.1}
+WORDS = [word for word in NEAR if word not in ("church", "truck")]
+
+
+def _space(models: Any, folder: Path, words: list[str] = WORDS, **settings: Any) -> ConceptSpace:
+    path = folder / "vocabulary.txt"
+    path.write_text("\n".join(words), encoding="utf-8")
+    settings = {"erase": ("church",), "neighbours": 4, **settings}
+    config = EraseConfig(vocabulary="file", vocabulary_file=str(path), **settings)
+    return build_concept_space(models, FakeDenoiser(), FakeEmbedder(DRAWN, NEAR), config)  # type: ignore[arg-type]
+
+
+def _texts(candidates: Any) -> list[str]:
+    return [candidate.text for candidate in candidates]
+
+
+def _difference(drawn: list[float], target: float = 1.0, **settings: Any) -> tuple[Tensor, FakeDenoiser]:
+    def prompt(value: float) -> Tensor:
+        return torch.full((77, 2), value)
+
+    denoiser = FakeDenoiser()
+    candidates = torch.stack([prompt(value) for value in drawn])
+    settings = {"shape": (4, 2, 2), "states": 6, "seed": 0, "threshold": 0.3, **settings}
+    found = measure_difference(denoiser, ALPHAS, prompt(target), candidates, prompt(0.0), **settings)
+    return found, denoiser
+
+
+def test_difference_is_the_ratio_of_squared_distances():
+    found, _ = _difference([1.0, 1.5, 0.0, 3.0, 2.0])
+    torch.testing.assert_close(found, torch.tensor([0.0, 0.25, 1.0, 4.0, 1.0]))
+
+
+def test_only_close_candidates_are_measured_on_all_states():
+    _, far = _difference([3.0, 3.0, 3.0])
+    _, close = _difference([3.0, 1.1, 3.0])
+    assert close.total - far.total == 4, "the other four of six states, for one candidate"
+
+
+def test_measuring_never_exceeds_the_rows_of_a_call():
+    _, denoiser = _difference([3.0] * 40 + [1.0] * 40, rows=8)
+    assert max(denoiser.calls) <= 8
+
+
+@pytest.mark.parametrize("states", [1, 2, 3, 25])
+def test_any_number_of_states_gives_the_same_ratio_for_a_constant_model(states):
+    found, _ = _difference([1.5, 0.0], states=states)
+    torch.testing.assert_close(found, torch.tensor([0.25, 1.0]))
+
+
+def test_target_drawn_like_an_empty_prompt_gives_infinity():
+    found, _ = _difference([1.0, 2.0], target=0.0)
+    assert found.isinf().all()
+
+
+def test_real_model_measures_itself_as_zero_and_nothing_as_one(tiny_models):
+    embedder, denoiser = Embedder(tiny_models), Denoiser(tiny_models.unet)
+    settings: dict[str, Any] = {"shape": (4, 8, 8), "states": 4, "seed": 1, "threshold": 0.3}
+
+    def measure() -> Tensor:
+        target, null = embedder(["church"])[0], embedder([""])[0]
+        candidates = embedder(["church", "", "truck"])
+        return measure_difference(denoiser, tiny_models.alphas_cumprod, target, candidates, null, **settings)
+
+    found = measure()
+    assert found[0] < 1e-6
+    assert found[1] == pytest.approx(1.0, rel=1e-3)
+    assert found[2] > 0.01
+    inject_lora(tiny_models.unet, "xattn", 4, 4.0, 0)
+    for name, weight in tiny_models.unet.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.normal_(weight.data)
+    torch.testing.assert_close(measure(), found, rtol=1e-4, atol=1e-6)
+
+
+def test_nearest_are_preserved_without_names_and_synonyms_and_refilled(tiny_models, tmp_path):
+    space = _space(tiny_models, tmp_path)
+    church = space.targets[0]
+    assert church.named == ("old church",)
+    assert _texts(church.synonyms) == ["chapel", "cathedral"]
+    assert _texts(church.preserved) == ["temple", "tower", "bell", "house"]
+    assert space.vocabulary_size == len(WORDS)
+    chapel = church.synonyms[0]
+    assert chapel.difference == pytest.approx(0.01, abs=1e-4)
+    assert chapel.similarity == pytest.approx(0.99875, abs=1e-4)
+    assert all(candidate.difference is not None for candidate in church.preserved)
+
+
+def test_l2_finds_the_same_order_on_unit_vectors(tiny_models, tmp_path):
+    church = _space(tiny_models, tmp_path, similarity="l2").targets[0]
+    assert _texts(church.preserved) == ["temple", "tower", "bell", "house"]
+    assert all(candidate.similarity < 0 for candidate in church.preserved)
+
+
+def test_no_target_preserves_what_names_or_means_another(tiny_models, tmp_path):
+    space = _space(tiny_models, tmp_path, erase=("church", "truck"), neighbours=8)
+    for target in space.targets:
+        kept = set(_texts(target.preserved))
+        assert not kept & {"old church", "trucks", "chapel", "cathedral", "lorry"}
+        assert all(candidate.difference is not None for candidate in target.preserved)
+    assert _texts(space.targets[1].synonyms) == ["lorry"]
+    assert space.targets[1].named == ("trucks",)
+
+
+def test_threshold_zero_measures_nothing(tiny_models, tmp_path):
+    church = _space(tiny_models, tmp_path, synonym_threshold=0.0).targets[0]
+    assert not church.synonyms
+    assert _texts(church.preserved) == ["chapel", "cathedral", "temple", "tower"]
+    assert {candidate.difference for candidate in church.preserved} == {None}
+
+
+def test_told_synonyms_go_to_the_nearest_target_and_are_erased_with_it(tiny_models, tmp_path):
+    settings: dict[str, Any] = {"erase": ("church", "truck"), "synonym": ("bus", "temple")}
+    space = _space(tiny_models, tmp_path, **settings)
+    assert [target.told for target in space.targets] == [("temple",), ("bus",)]
+    assert space.targets[1].named == ("bus", "trucks")
+    for target in space.targets:
+        assert not {"bus", "temple"} & set(_texts(target.preserved))
+    with_measured = space.erased_prompts(EraseConfig(**settings))
+    assert with_measured == [
+        ("church", 0), ("truck", 1), ("temple", 0), ("chapel", 0), ("cathedral", 0), ("bus", 1), ("lorry", 1),
+    ]  # fmt: skip
+    without = space.erased_prompts(EraseConfig(**settings, erase_synonyms=False))
+    assert without == [("church", 0), ("truck", 1), ("temple", 0), ("bus", 1)]
+
+
+def test_what_the_user_preserves_stays_whatever_the_measurement_says(tiny_models, tmp_path):
+    church = _space(tiny_models, tmp_path, preserve=("chapel", "train")).targets[0]
+    assert _texts(church.preserved) == ["chapel", "temple", "tower", "bell", "house", "train"]
+    assert _texts(church.synonyms) == ["cathedral"]
+
+
+@pytest.mark.parametrize(("preserve", "synonym"), [("churches", ()), ("old temple", ("temple",))])
+def test_preserving_what_names_an_erased_concept_is_refused(tiny_models, tmp_path, preserve, synonym):
+    with pytest.raises(ConceptError, match=f"{preserve!r} is to be preserved, but it names"):
+        _space(tiny_models, tmp_path, preserve=(preserve,), synonym=synonym)
+
+
+def test_anchor_that_the_model_draws_like_the_target_is_noted_and_not_erased(tiny_models, tmp_path):
+    space = _space(tiny_models, tmp_path, anchor=("chapel",))
+    church = space.targets[0]
+    assert _texts(church.synonyms) == ["cathedral"]
+    assert "chapel" not in _texts(church.preserved)
+    assert any("the anchor 'chapel' just like 'church'" in note for note in space.notes)
+    assert ("chapel", 0) not in space.erased_prompts(EraseConfig(("church",), anchor=("chapel",)))
+
+
+def test_target_unknown_to_the_model_is_noted_and_its_neighbours_stay(tiny_models, tmp_path):
+    near = {**NEAR, "florb": 0.0}
+    path = tmp_path / "words.txt"
+    path.write_text("\n".join(WORDS), encoding="utf-8")
+    config = EraseConfig(("florb",), neighbours=3, vocabulary="file", vocabulary_file=str(path))
+    embedder = FakeEmbedder({**DRAWN, "florb": 0.0}, near)
+    space = build_concept_space(tiny_models, FakeDenoiser(), embedder, config)  # type: ignore[arg-type]
+    assert len(space.targets[0].preserved) == 3
+    assert {candidate.difference for candidate in space.targets[0].preserved} == {None}
+    assert any("'florb' like an empty prompt" in note for note in space.notes)
+
+
+def test_small_vocabulary_is_noted(tiny_models, tmp_path):
+    space = _space(tiny_models, tmp_path, ["temple", "tower"], neighbours=50)
+    assert _texts(space.targets[0].preserved) == ["temple", "tower"]
+    assert any("2 usable concepts, fewer than neighbours (50)" in note for note in space.notes)
+
+
+def test_vocabulary_of_nothing_but_names_is_refused(tiny_models, tmp_path):
+    with pytest.raises(ConceptError, match="choose another vocabulary"):
+        _space(tiny_models, tmp_path, ["old church", "churches"])
+
+
+def test_vocabulary_of_nothing_but_synonyms_is_refused(tiny_models, tmp_path):
+    with pytest.raises(ConceptError, match="lower synonym_threshold"):
+        _space(tiny_models, tmp_path, ["chapel", "cathedral"])
+
+
+def test_target_longer_than_the_text_encoder_reads_is_refused(tiny_models, tmp_path):
+    with pytest.raises(ConceptError, match="5 tokens too long"):
+        _space(tiny_models, tmp_path, erase=("dog " * 80,))
+
+
+def test_too_long_prompt_of_the_vocabulary_is_left_out_with_a_note(tiny_models, tmp_path):
+    space = _space(tiny_models, tmp_path, [*WORDS, "dog " * 80])
+    assert any("1 prompts of the vocabulary are left out" in note for note in space.notes)
+
+
+def test_space_survives_json(tiny_models, tmp_path):
+    space = _space(tiny_models, tmp_path, erase=("church", "truck"), synonym=("bus",), anchor=("", "car"))
+    text = json.dumps(space.to_dict(), allow_nan=False)
+    assert ConceptSpace.from_dict(json.loads(text)) == space
+
+
+def test_built_in_words_around_a_target_of_a_real_model_are_deterministic(tiny_models):
+    config = EraseConfig(("church", "garbage truck"), neighbours=6, synonym_states=2)
+    spaces = [
+        build_concept_space(tiny_models, Denoiser(tiny_models.unet), Embedder(tiny_models), config)
+        for _ in range(2)
+    ]
+    assert spaces[0] == spaces[1]
+    assert [len(target.preserved) for target in spaces[0].targets] == [6, 6]
+    assert spaces[0].targets[0].named == ("church",)
