@@ -104,7 +104,7 @@ def header(path: Path) -> dict:
     Version(transformers.__version__) < Version("4.34"),
     reason="diffusers' load_lora_weights refuses to work with transformers this old",
 )
-@pytest.mark.parametrize(("dtype", "share"), [(torch.float32, 1e-4), (torch.float16, 2e-2)])
+@pytest.mark.parametrize(("dtype", "share"), [(torch.float32, 1e-4), (torch.float16, 1e-1)])
 @pytest.mark.parametrize("layers", CHOICES)
 def test_diffusers_loads_the_same_model(
     tiny_models: Models, tmp_path: Path, layers: LayerChoice, dtype: torch.dtype, share: float
@@ -127,7 +127,11 @@ def test_diffusers_loads_the_same_model(
     theirs = predict(pipeline.unet)
     change = float((ours - base).abs().max())
     assert change > 0.01
+    # Rounding to fp16 is loud in a random U-Net of one channel per norm group; reading the file is exact.
     torch.testing.assert_close(theirs, ours, rtol=0, atol=share * change)
+    remove_lora(tiny_models.unet)
+    inject_lora_file(tiny_models.unet, read_lora(path), 1.0)
+    torch.testing.assert_close(theirs, predict(tiny_models.unet), rtol=0, atol=1e-4 * change)
 
 
 @pytest.mark.parametrize("layers", CHOICES)
