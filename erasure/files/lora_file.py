@@ -95,7 +95,10 @@ def write_lora(
     metadata = {**metadata, **hashes, "modelspec.hash_sha256": "0x" + hashes["sshs_model_hash"]}
     temporary = path.with_name(path.name + ".part")
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode  # newer safetensors writes for the owner alone; web UIs may be others
         save_file(tensors, str(temporary), metadata)
+        temporary.chmod(mode & 0o777)
         temporary.replace(path)
     except (OSError, SafetensorError) as error:
         raise LoraFileError(
