@@ -31,7 +31,11 @@ class EmojiClassifier(nn.Module):
             blocks += [nn.Conv2d(before, width, 3, stride=2 if i == 0 else 1, padding=1, bias=False)]
             blocks += [nn.BatchNorm2d(width), nn.ReLU()]
             if i:
-                blocks += [nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+                blocks += [
+                    nn.Conv2d(width, width, 3, padding=1, bias=False),
+                    nn.BatchNorm2d(width),
+                    nn.ReLU(),
+                ]
             blocks += [nn.MaxPool2d(2)]
             before = width
         self.body = nn.Sequential(*blocks, nn.Flatten(), nn.Dropout(0.2))

@@ -1,12 +1,11 @@
 """Tiny randomly initialised models of the SD 1.x layout, and the files they come from.
 
-The key names are those of the real thing (see ``UNET_KEYS`` and ``VAE_KEYS`` below), only the widths differ.
+The key names are those of the real thing (see ``emoji_sd/original_layout.py``), only the widths differ.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizerFast
 
+from emoji_sd.original_layout import original_state_dict
 from erasure.core.checkpoint import CheckpointInfo
 from erasure.core.models import Models
 
@@ -98,83 +98,6 @@ def build_tiny_models(seed: int = 0) -> Models:
     return Models(unet, vae, text_encoder, tokenizer, info, DDIMScheduler(**SCHEDULE).alphas_cumprod)
 
 
-# Names in the original layout by those in the diffusers layout.
-_RESNET = {
-    "norm1": "in_layers.0",
-    "conv1": "in_layers.2",
-    "time_emb_proj": "emb_layers.1",
-    "norm2": "out_layers.0",
-    "conv2": "out_layers.3",
-    "conv_shortcut": "skip_connection",
-}
-_UNET_ENDS = {
-    "conv_in": "input_blocks.0.0",
-    "time_embedding.linear_1": "time_embed.0",
-    "time_embedding.linear_2": "time_embed.2",
-    "conv_norm_out": "out.0",
-    "conv_out": "out.2",
-    "mid_block.resnets.0": "middle_block.0",
-    "mid_block.attentions.0": "middle_block.1",
-    "mid_block.resnets.1": "middle_block.2",
-}
-_VAE_NAMES = [
-    (r"^(encoder\.down)_blocks\.(\d)\.resnets\.(\d)", r"\1.\2.block.\3"),
-    (r"^(encoder\.down)_blocks\.(\d)\.downsamplers\.0", r"\1.\2.downsample"),
-    (r"^(decoder\.up)_blocks\.(\d)\.resnets\.(\d)", r"\1.\2.block.\3"),
-    (r"^(decoder\.up)_blocks\.(\d)\.upsamplers\.0", r"\1.\2.upsample"),
-    (r"mid_block\.resnets\.0", "mid.block_1"),
-    (r"mid_block\.resnets\.1", "mid.block_2"),
-    (r"mid_block\.attentions\.0", "mid.attn_1"),
-    (r"\.group_norm\.", ".norm."),
-    (r"\.to_([qkv])\.", r".\1."),
-    (r"\.to_out\.0\.", ".proj_out."),
-    (r"conv_norm_out", "norm_out"),
-    (r"conv_shortcut", "nin_shortcut"),
-]
-
-
-def unet_key(key: str) -> str:
-    """The original layout's name of a diffusers U-Net parameter, without ``model.diffusion_model.``"""
-    for diffusers_name, original in _UNET_ENDS.items():
-        if key.startswith(diffusers_name + "."):
-            return original + _inner(key[len(diffusers_name) :])
-    match = re.match(r"(down|up)_blocks\.(\d)\.(resnets|attentions|downsamplers|upsamplers)\.(\d)(\..+)", key)
-    assert match, key
-    side, level, kind, layer, rest = match[1], int(match[2]), match[3], int(match[4]), match[5]
-    if kind == "downsamplers":
-        return f"input_blocks.{3 * (level + 1)}.0.op{rest.removeprefix('.conv')}"
-    if kind == "upsamplers":
-        return f"output_blocks.{3 * level + 2}.{1 if level == 0 else 2}{rest}"
-    block = (
-        f"input_blocks.{1 + 3 * level + layer}" if side == "down" else f"output_blocks.{3 * level + layer}"
-    )
-    return f"{block}.{0 if kind == 'resnets' else 1}{_inner(rest)}"
-
-
-def _inner(rest: str) -> str:
-    head, _, tail = rest.removeprefix(".").partition(".")
-    return f".{_RESNET.get(head, head)}.{tail}" if tail else rest
-
-
-def vae_key(key: str) -> str:
-    """The original layout's name of a diffusers VAE parameter, without ``first_stage_model.``"""
-    for pattern, name in _VAE_NAMES:
-        key = re.sub(pattern, name, key)
-    return re.sub(r"^decoder\.up\.(\d)", lambda m: f"decoder.up.{3 - int(m[1])}", key)
-
-
-def original_state_dict(models: Models) -> dict[str, torch.Tensor]:
-    """All weights under the names of the original single-file layout."""
-    state = {f"model.diffusion_model.{unet_key(k)}": v for k, v in models.unet.state_dict().items()}
-    for key, value in models.vae.state_dict().items():
-        attention = re.search(r"attentions\.0\.to_\w+(\.0)?\.weight$", key)  # 1x1 convolutions there
-        state[f"first_stage_model.{vae_key(key)}"] = value[..., None, None] if attention else value
-    for key, value in models.text_encoder.state_dict().items():
-        if not key.endswith("position_ids"):
-            state[f"cond_stage_model.transformer.text_model.{key.removeprefix('text_model.')}"] = value
-    return {key: value.contiguous() for key, value in state.items()}
-
-
 def ldm_config(config: dict[str, dict[str, Any]], text_folder: str | None = None) -> dict[str, Any]:
     """The LDM configuration (the ``.yaml`` beside a checkpoint) of models built from ``config``."""
     document = yaml.safe_load((DATA / "sd1.yaml").read_text(encoding="utf-8"))
@@ -211,7 +134,7 @@ def tiny_checkpoint(
     """Write ``<name>.safetensors``, its ``.yaml`` and the text folder ``<name>-text``; returns the first."""
     models = build_tiny_models(seed)
     folder.mkdir(parents=True, exist_ok=True)
-    state = original_state_dict(models)
+    state = original_state_dict(models.unet, models.vae, models.text_encoder)
     path = folder / f"{name}.safetensors"
     save_file({k: v.to(dtype or v.dtype) for k, v in state.items()}, path, metadata={"format": "pt"})
     document = ldm_config(tiny_config, f"{name}-text")

@@ -143,9 +143,7 @@ def compose(source: np.ndarray, style: str, rng: np.random.Generator) -> Image.I
     return _on_colour(placed, _pastel(rng) if style == "3d" else (255, 255, 255))
 
 
-def compose_all(
-    sources: np.ndarray, variants: int, seed: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def compose_all(sources: np.ndarray, variants: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """``variants`` pictures of each concept in each style.
 
     Returns uint8 pictures (N, 128, 128, 3), int64 concept indices (N,) and style indices (N,).

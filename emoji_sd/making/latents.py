@@ -48,7 +48,11 @@ def encode_captions(work: Path) -> None:
     states = np.empty((len(texts), 77, 96), np.float16)
     for start in range(0, len(texts), 256):
         batch = tokenizer(
-            texts[start : start + 256], padding="max_length", max_length=77, truncation=True, return_tensors="pt"
+            texts[start : start + 256],
+            padding="max_length",
+            max_length=77,
+            truncation=True,
+            return_tensors="pt",
         )
         states[start : start + 256] = model(batch["input_ids"]).last_hidden_state.half().numpy()
     np.save(work / "captions.npy", states)

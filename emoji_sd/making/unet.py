@@ -107,7 +107,9 @@ def _train(rank: int, world: int, s: Settings) -> None:
     unet = UNet2DConditionModel(**CONFIG)
     unet.set_attn_processor(AttnProcessor())
     ema = copy.deepcopy(unet).requires_grad_(False)
-    optimizer = torch.optim.AdamW(unet.parameters(), lr=s.lr, betas=(0.9, 0.99), weight_decay=1e-3, foreach=True)
+    optimizer = torch.optim.AdamW(
+        unet.parameters(), lr=s.lr, betas=(0.9, 0.99), weight_decay=1e-3, foreach=True
+    )
     run, first = s.work / "run", 0
     run.mkdir(exist_ok=True)
     if (run / "state.pt").exists() and not s.bench:
@@ -135,7 +137,12 @@ def _train(rank: int, world: int, s: Settings) -> None:
         running = loss.item() if step == first else 0.98 * running + 0.02 * loss.item()
         if step % 20 == 19:
             speed = (time.time() - began) / (step + 1 - first)
-            row = {"step": step + 1, "loss": round(running, 5), "s_per_step": round(speed, 4), "time": time.time()}
+            row = {
+                "step": step + 1,
+                "loss": round(running, 5),
+                "s_per_step": round(speed, 4),
+                "time": time.time(),
+            }
             with (run / "log.jsonl").open("a") as log:
                 log.write(json.dumps(row) + "\n")
             print(row, flush=True)

@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from erasure.cli import main
+from erasure.config import EraseConfig
+from erasure.core.state import load_state
+from erasure.run_folder import RunFolder
+
+WORDS = "truck\nbus\nhouse\ntower\nbell\ndog\n"
+
+
+@pytest.fixture
+def base(tiny_checkpoint: Path, tmp_path: Path) -> list[str]:
+    """Flags of a training that takes seconds and changes the picture of a random model."""
+    vocabulary = tmp_path / "words.txt"
+    vocabulary.write_text(WORDS)
+    quick = [
+        "--steps",
+        "4",
+        "--learning-rate",
+        "0.5",
+        "--clip",
+        "0",
+        "--sampling-steps",
+        "3",
+        "--save-every",
+        "2",
+    ]
+    space = ["--vocabulary", "file", "--vocabulary-file", str(vocabulary), "--synonym-threshold", "0"]
+    layers = ["--layers", "full", "--device", "cpu"]
+    return ["train", "--checkpoint", str(tiny_checkpoint), "--erase", "church", *quick, *space, *layers]
+
+
+def _lora(path: Path) -> dict[str, torch.Tensor]:
+    with safe_open(path, framework="pt") as file:
+        return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+
+
+def test_every_setting_is_a_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", "--help"])
+    assert stopped.value.code == 0
+    shown = capsys.readouterr().out
+    for f in fields(EraseConfig):
+        assert f"--{f.name.replace('_', '-')}" in shown
+
+
+def test_help_and_presets_need_no_torch() -> None:
+    code = (
+        "import sys; from erasure.cli import main; main(['presets']);"
+        "assert not {'torch', 'diffusers', 'transformers'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "object" in done.stdout
+
+
+def test_training_writes_a_lora_and_a_run_folder(base: list[str], tmp_path: Path) -> None:
+    out, run = tmp_path / "gone.safetensors", tmp_path / "run"
+    assert main([*base, "--out", str(out), "--run", str(run)]) == 0
+    assert any(key.endswith("lora_up.weight") for key in _lora(out))
+    folder = RunFolder(run)
+    assert folder.read()[1].erase == ("church",)
+    events = [event["event"] for event in folder.events()]
+    assert events.count("step") == 4
+    assert events[-1] == "saved"
+    assert "saved" in events[:-1]
+    assert folder.preview(4).exists()
+    with safe_open(out, framework="pt") as file:
+        assert str(tmp_path) not in json.dumps(file.metadata())
+
+
+def test_an_existing_output_is_kept_unless_asked(base: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "mine.safetensors"
+    out.write_bytes(b"precious")
+    assert main([*base, "--out", str(out), "--run", str(tmp_path / "a")]) == 2
+    assert out.read_bytes() == b"precious"
+    assert main([*base, "--out", str(out), "--run", str(tmp_path / "b"), "--overwrite"]) == 0
+    assert out.read_bytes() != b"precious"
+
+
+def test_stop_then_resume_gives_the_same_file(base: list[str], tmp_path: Path) -> None:
+    whole, cut = tmp_path / "whole.safetensors", tmp_path / "cut.safetensors"
+    assert main([*base, "--out", str(whole), "--run", str(tmp_path / "one")]) == 0
+
+    from erasure.run import Task, erase
+    from erasure.core.events import Step
+
+    config = RunFolder(tmp_path / "one").read()[1]
+    checkpoint = Path(base[base.index("--checkpoint") + 1])
+    folder = RunFolder(tmp_path / "two")
+    events = erase(Task(checkpoint, cut, folder, config))
+    for event in events:
+        if isinstance(event, Step) and event.step == 3:
+            break
+    events.close()  # type: ignore[attr-defined]
+    assert not cut.exists()
+    assert load_state(folder.state)[1]["step"] == 3
+    assert (tmp_path / "cut-step3.safetensors").exists()
+
+    assert main(["train", "--resume", str(folder.path), "--device", "cpu"]) == 0
+    one, two = _lora(whole), _lora(cut)
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_an_interrupt_ends_with_130_and_keeps_everything(base: list[str], tmp_path: Path) -> None:
+    out, run = tmp_path / "gone.safetensors", tmp_path / "run"
+    arguments = [*base, "--out", str(out), "--run", str(run)]
+    arguments[arguments.index("--steps") + 1] = "5000"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "erasure", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        cwd=Path(__file__).parents[1],
+    )
+    log = run / "events.jsonl"
+    while process.poll() is None and not (log.exists() and '"step"' in log.read_text()):
+        pass
+    process.send_signal(signal.SIGINT)
+    shown, errors = process.communicate(timeout=300)
+    assert process.returncode == 130, errors
+    assert "--resume" in shown
+    assert (run / "state.safetensors").exists()
+    assert list(tmp_path.glob("gone-step*.safetensors"))
+    assert not out.exists()
+
+
+def test_dry_run_prints_the_plan_and_writes_nothing(
+    base: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    assert main([*base, "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    for expected in ("church", "truck", "U-Net rows", "parameters", "memory"):
+        assert expected in shown
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "message"),
+    [
+        (["--rank", "0", "--batch", "0"], 2, "rank: 0 is outside"),
+        (["--preset", "nothing"], 2, "there is no preset"),
+        (["--out", "/nowhere/at/all/x.safetensors"], 1, "does not exist"),
+        (["--out", "x.ckpt"], 1, "must end in .safetensors"),
+        (["--checkpoint", "missing.safetensors"], 1, "missing.safetensors"),
+    ],
+)
+def test_bad_arguments_are_refused_before_any_work(
+    base: list[str],
+    flags: list[str],
+    code: int,
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments = [*base, "--out", str(tmp_path / "x.safetensors"), "--run", str(tmp_path / "run"), *flags]
+    assert main(arguments) == code
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run" / "state.safetensors").exists()
+
+
+def test_a_config_file_is_overridden_by_flags(base: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({"rank": 3, "alpha": 3.0, "seed": 9}))
+    out, run = tmp_path / "x.safetensors", tmp_path / "run"
+    assert main([*base, "--config", str(file), "--rank", "2", "--out", str(out), "--run", str(run)]) == 0
+    config = RunFolder(run).read()[1]
+    assert (config.rank, config.seed) == (2, 9)
+
+
+def test_a_lora_that_does_nothing_is_an_error(
+    base: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [*base, "--out", str(tmp_path / "x.safetensors"), "--run", str(tmp_path / "run")]
+    arguments[arguments.index("--learning-rate") + 1] = "1e-7"
+    assert main(arguments) == 1
+    assert "does not change the picture" in capsys.readouterr().err
+    assert not (tmp_path / "x.safetensors").exists()
+
+
+def test_concepts_preview_and_inspect(
+    base: list[str], tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, grid = tmp_path / "x.safetensors", tmp_path / "grid.png"
+    assert main([*base, "--out", str(out), "--run", str(tmp_path / "run")]) == 0
+    model = ["--checkpoint", str(tiny_checkpoint), "--device", "cpu"]
+    vocabulary = base[base.index("--vocabulary") : base.index("--layers")]
+    capsys.readouterr()
+    assert main(["concepts", *model, "--erase", "church", *vocabulary, "--json"]) == 0
+    space = json.loads(capsys.readouterr().out)
+    assert {c["text"] for c in space["targets"][0]["preserved"]} == set(WORDS.split())
+    preview = [
+        "preview",
+        *model,
+        "--lora",
+        str(out),
+        "--prompt",
+        "a church",
+        "--steps",
+        "2",
+        "--out",
+        str(grid),
+    ]
+    assert main(preview) == 0
+    assert grid.exists()
+    assert main(preview) == 2
+    assert main(["inspect", str(out)]) == 0
+    assert "church" in capsys.readouterr().out
+
+
+def test_a_resumed_run_keeps_its_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--resume", str(tmp_path), "--rank", "4"]) == 2
+    assert "--rank" in capsys.readouterr().err
+    assert main(["train", "--resume", str(tmp_path)]) == 1
