@@ -16,7 +16,7 @@ from erasure.core.denoiser import Denoiser
 from erasure.core.embedding import Embedder
 from erasure.core.models import Models
 from erasure.core.naming import names_target
-from erasure.core.synonymy import measure_difference
+from erasure.core.synonymy import Probe, compare, probe_target
 from erasure.core.vocabulary import load_vocabulary
 from erasure.errors import ConceptError
 
@@ -84,9 +84,7 @@ class ConceptSpace:
         return cls(targets, values["vocabulary_size"], tuple(values["notes"]))
 
 
-def build_concept_space(
-    models: Models, denoiser: Denoiser, embedder: Embedder, config: EraseConfig
-) -> ConceptSpace:
+def build_concept_space(models: Models, denoiser: Denoiser, embedder: Embedder, config: EraseConfig) -> ConceptSpace:
     """Find R for every target of the config with the frozen model. Deterministic.
 
     Raises: ConceptError if the vocabulary leaves nothing to preserve, a prompt is too long, or a concept is
@@ -160,9 +158,7 @@ def _candidates(
             "be erased or are too long; choose another vocabulary, or name concepts to preserve"
         )
     if len(free) < config.neighbours:
-        notes.append(
-            f"the vocabulary has {len(free)} usable concepts, fewer than neighbours ({config.neighbours})"
-        )
+        notes.append(f"the vocabulary has {len(free)} usable concepts, fewer than neighbours ({config.neighbours})")
     return named, free
 
 
@@ -204,43 +200,48 @@ def _measure(
     measured: list[dict[str, float]] = [{} for _ in config.erase]
     if config.synonym_threshold == 0:
         return measured
-    side = config.resolution // models.vae_scale_factor if config.resolution else models.sample_size
-    null = embedder([""])[0]
-    open_targets = set(range(len(config.erase)))
+    probes = _probes(models, denoiser, embedder, config, notes)
     synonyms: set[str] = set()
-    while open_targets:
-        for i in sorted(open_targets):
+    complete = False
+    while not complete:
+        complete = True
+        for i, probe in probes.items():
             near = _nearest(orders[i], synonyms | set(config.preserve), config.neighbours)
             new = [word for word in near if word not in measured[i]]
-            if not new:
-                open_targets.discard(i)
-                continue
-            difference = measure_difference(
-                denoiser,
-                models.alphas_cumprod,
-                embedder([config.erase[i]])[0],
-                embedder(new),
-                null,
-                shape=(4, side, side),
-                states=config.synonym_states,
-                seed=config.seed,
-                threshold=config.synonym_threshold,
-                guidance=config.sampling_guidance,
-            )
-            if difference.isinf().any():
-                notes.append(
-                    f"the model draws {config.erase[i]!r} like an empty prompt; it may not know it, and its "
-                    "synonyms cannot be measured: check the spelling"
-                )
-                open_targets.discard(i)
-                continue
-            measured[i].update(zip(new, difference.tolist(), strict=True))
-            found = {word for word in new if measured[i][word] < config.synonym_threshold}
-            if found - synonyms:
-                # What another target had counted on may be gone now.
-                open_targets |= {j for j in range(len(measured)) if measured[j]}
-                synonyms |= found
+            if new:
+                # A synonym found now may be one that another target had counted on: look again.
+                complete = False
+                found = compare(denoiser, probe, embedder(new), threshold=config.synonym_threshold).tolist()
+                measured[i].update(zip(new, found, strict=True))
+                synonyms |= {word for word in new if measured[i][word] < config.synonym_threshold}
     return measured
+
+
+def _probes(
+    models: Models, denoiser: Denoiser, embedder: Embedder, config: EraseConfig, notes: list[str]
+) -> dict[int, Probe]:
+    """By target; those that the model does not know are missing."""
+    side = config.resolution // models.vae_scale_factor if config.resolution else models.sample_size
+    probes = {}
+    for i, target in enumerate(config.erase):
+        probe = probe_target(
+            denoiser,
+            models.alphas_cumprod,
+            embedder([target])[0],
+            embedder([""])[0],
+            shape=(4, side, side),
+            states=config.synonym_states,
+            seed=config.seed,
+            guidance=config.sampling_guidance,
+        )
+        if probe is None:
+            notes.append(
+                f"the model draws {target!r} like an empty prompt; it may not know it, and its synonyms cannot "
+                "be measured: check the spelling"
+            )
+        else:
+            probes[i] = probe
+    return probes
 
 
 def _to_erase(synonyms: list[str], target: str, config: EraseConfig, notes: list[str]) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Generator, Tensor
 
@@ -13,7 +15,67 @@ UNKNOWN = 1e-6
 FIRST_LOOK = 2
 
 
+@dataclass(frozen=True)
+class Probe:
+    """Where a target is compared with candidates: z (n, 4, h, w), t (n,), its own predicted noise there, and the
+    mean squared distance (n,) of the empty prompt's from it.
+    """
+
+    z: Tensor
+    t: Tensor
+    own: Tensor
+    distance: Tensor
+
+
 @torch.no_grad()
+def probe_target(
+    denoiser: Denoiser,
+    alphas_cumprod: Tensor,
+    target: Tensor,
+    null: Tensor,
+    *,
+    shape: tuple[int, int, int],
+    states: int,
+    seed: int,
+    guidance: float = 3.0,
+    steps: int = 10,
+) -> Probe | None:
+    """``states`` points of the target's own DDIM sampling by the frozen model; target and null (77, d).
+
+    None if the model draws the target like an empty prompt: nothing can be said then.
+    """
+    with denoiser.frozen():
+        z, t = _trajectory_states(
+            denoiser, alphas_cumprod, target, null, shape, states, seed, guidance=guidance, steps=steps
+        )
+        own = denoiser(z, t, target.expand(len(z), -1, -1))
+        distance = (denoiser(z, t, null.expand(len(z), -1, -1)) - own).square().mean(dim=(1, 2, 3))
+    if distance.mean() <= UNKNOWN * own.square().mean():
+        return None
+    return Probe(z, t, own, distance.cpu())
+
+
+@torch.no_grad()
+def compare(denoiser: Denoiser, probe: Probe, candidates: Tensor, *, threshold: float, rows: int = 32) -> Tensor:
+    """s(c) of candidates (k, 77, d) by the frozen model, (k,) on the CPU.
+
+    All are tried on two states; only those that come out below four times ``threshold`` are worth the others.
+    """
+    states = len(probe.z)
+    first = torch.tensor(_spread(min(FIRST_LOOK, states), states))
+    rest = torch.tensor([i for i in range(states) if i not in first.tolist()], dtype=torch.long)
+    moved = torch.zeros(len(candidates), states)
+    with denoiser.frozen():
+        moved[:, first] = _moved(denoiser, probe, first, candidates, rows)
+        difference = moved[:, first].mean(1) / probe.distance[first].mean()
+        close = (difference < 4 * threshold).nonzero().flatten()
+        if len(close) and len(rest):
+            found = _moved(denoiser, probe, rest, candidates[close.to(candidates.device)], rows)
+            moved[close.unsqueeze(1), rest.unsqueeze(0)] = found
+            difference[close] = moved[close].mean(1) / probe.distance.mean()
+    return difference
+
+
 def measure_difference(
     denoiser: Denoiser,
     alphas_cumprod: Tensor,
@@ -31,33 +93,15 @@ def measure_difference(
 ) -> Tensor:
     """s(c) = E || eps(z_t, c) - eps(z_t, c_e) ||^2 / E || eps(z_t, "") - eps(z_t, c_e) ||^2, (k,), frozen.
 
-    target and null (77, d), candidates (k, 77, d); the expectation is over ``states`` points (z_t, t) of the
-    target's own DDIM sampling. All candidates are tried on two of these; only those that come out below four
-    times ``threshold`` are worth the others. Near 0: drawn just like the target; 1: as different as an empty
-    prompt. All are infinite if the model draws the target like an empty prompt: nothing can be said then.
+    Near 0: drawn just like the target; 1: as different as an empty prompt. All are infinite if the model draws
+    the target itself like an empty prompt.
     """
-    with denoiser.frozen():
-        z, t = _trajectory_states(
-            denoiser, alphas_cumprod, target, null, shape, states, seed, guidance=guidance, steps=steps
-        )
-        own = denoiser(z, t, target.expand(len(z), -1, -1))
-        distance = (denoiser(z, t, null.expand(len(z), -1, -1)) - own).square().mean(dim=(1, 2, 3))
-        if distance.mean() <= UNKNOWN * own.square().mean():
-            return torch.full((len(candidates),), float("inf"))
-        first = min(FIRST_LOOK, states)
-        order = torch.tensor(_spread(first, states))
-        rest = torch.tensor([i for i in range(states) if i not in order.tolist()], dtype=torch.long)
-        moved = torch.zeros(len(candidates), states)
-        moved[:, order] = _moved(denoiser, z[order], t[order], own[order], candidates, rows)
-        rough = moved[:, order].mean(1) / distance[order].mean().cpu()
-        close = (rough < 4 * threshold).nonzero().flatten()
-        if len(close) and len(rest):
-            found = _moved(
-                denoiser, z[rest], t[rest], own[rest], candidates[close.to(candidates.device)], rows
-            )
-            moved[close.unsqueeze(1), rest.unsqueeze(0)] = found
-            rough[close] = moved[close].mean(1) / distance.mean().cpu()
-        return rough
+    probe = probe_target(
+        denoiser, alphas_cumprod, target, null, shape=shape, states=states, seed=seed, guidance=guidance, steps=steps
+    )
+    if probe is None:
+        return torch.full((len(candidates),), float("inf"))
+    return compare(denoiser, probe, candidates, threshold=threshold, rows=rows)
 
 
 def _trajectory_states(
@@ -93,13 +137,12 @@ def _spread(count: int, total: int) -> list[int]:
     return [int((i + 0.5) * total / count) for i in range(count)]
 
 
-def _moved(denoiser: Denoiser, z: Tensor, t: Tensor, own: Tensor, candidates: Tensor, rows: int) -> Tensor:
-    """Mean squared difference to ``own`` per candidate and state, (k, states), ``rows`` rows at a time."""
-    k, n = len(candidates), len(z)
-    pairs = torch.arange(k * n)
+def _moved(denoiser: Denoiser, probe: Probe, states: Tensor, candidates: Tensor, rows: int) -> Tensor:
+    """Mean squared difference to the target's noise per candidate and state, (k, states), ``rows`` at a time."""
+    k, n = len(candidates), len(states)
     parts = []
-    for chunk in pairs.split(rows):
-        c, s = (chunk // n).to(z.device), (chunk % n).to(z.device)
-        eps = denoiser(z[s], t[s], candidates[c])
-        parts.append((eps - own[s]).square().mean(dim=(1, 2, 3)).cpu())
+    for chunk in torch.arange(k * n).split(rows):
+        c, s = (chunk // n).to(probe.z.device), states[chunk % n].to(probe.z.device)
+        eps = denoiser(probe.z[s], probe.t[s], candidates[c])
+        parts.append((eps - probe.own[s]).square().mean(dim=(1, 2, 3)).cpu())
     return torch.cat(parts).view(k, n)
