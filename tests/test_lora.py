@@ -32,9 +32,7 @@ CHOICES = get_args(LayerChoice)
 def randomise(unet: UNet2DConditionModel, seed: int = 1) -> dict[str, torch.Tensor]:
     """Non-zero weights in every layer of the adapter; returns them."""
     generator = torch.Generator().manual_seed(seed)
-    state = {
-        key: torch.randn(value.shape, generator=generator) * 0.1 for key, value in lora_state(unet).items()
-    }
+    state = {key: torch.randn(value.shape, generator=generator) * 0.1 for key, value in lora_state(unet).items()}
     load_lora_state(unet, state)
     return state
 
@@ -58,9 +56,7 @@ def full_size() -> UNet2DConditionModel:
     ("layers", "count"),
     [("xattn", 64), ("xattn_kv", 32), ("selfattn", 64), ("noxattn", 215), ("full", 282)],
 )
-def test_layer_counts_of_stable_diffusion_1(
-    full_size: UNet2DConditionModel, layers: LayerChoice, count: int
-) -> None:
+def test_layer_counts_of_stable_diffusion_1(full_size: UNet2DConditionModel, layers: LayerChoice, count: int) -> None:
     assert len(layer_names(full_size, layers)) == count
 
 

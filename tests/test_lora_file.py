@@ -62,9 +62,7 @@ def metadata_of(name: str = "erased", **changes: object) -> dict[str, str]:
     return lora_metadata(**arguments)  # type: ignore[arg-type]
 
 
-def trained(
-    models: Models, path: Path, layers: LayerChoice = "full", dtype: torch.dtype = torch.float32
-) -> Path:
+def trained(models: Models, path: Path, layers: LayerChoice = "full", dtype: torch.dtype = torch.float32) -> Path:
     """A file of random LoRA weights, which are on the models' U-Net as well."""
     inject_lora(models.unet, layers, RANK, ALPHA, seed=0)
     write_lora(path, randomise(models.unet), alpha=ALPHA, metadata=metadata_of(path.stem), dtype=dtype)
@@ -135,9 +133,7 @@ def test_diffusers_loads_the_same_model(
 
 
 @pytest.mark.parametrize("layers", CHOICES)
-def test_file_read_back_is_the_trained_model(
-    tiny_models: Models, tmp_path: Path, layers: LayerChoice
-) -> None:
+def test_file_read_back_is_the_trained_model(tiny_models: Models, tmp_path: Path, layers: LayerChoice) -> None:
     unet = tiny_models.unet
     base = predict(unet)
     path = trained(tiny_models, tmp_path / "erased.safetensors", layers)
@@ -155,9 +151,7 @@ def test_file_read_back_is_the_trained_model(
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
-def test_tensors_are_kohyas_in_the_asked_precision(
-    tiny_models: Models, tmp_path: Path, dtype: torch.dtype
-) -> None:
+def test_tensors_are_kohyas_in_the_asked_precision(tiny_models: Models, tmp_path: Path, dtype: torch.dtype) -> None:
     path = trained(tiny_models, tmp_path / "erased.safetensors", dtype=dtype)
     tensors = load_file(path)
     assert {tensor.dtype for tensor in tensors.values()} == {dtype}
@@ -259,9 +253,7 @@ def test_no_path_of_the_user_is_in_the_file(tiny_models: Models, tmp_path: Path,
     config = EraseConfig(erase=("church",), vocabulary="file", vocabulary_file=folder + "words.txt").to_dict()
     cover = Image.new("RGB", (8, 8))
     cover.info["comment"] = folder.encode()
-    metadata = metadata_of(
-        folder + "erased", config=config, base_name=folder + "base.safetensors", cover=cover
-    )
+    metadata = metadata_of(folder + "erased", config=config, base_name=folder + "base.safetensors", cover=cover)
     inject_lora(tiny_models.unet, "xattn_kv", RANK, ALPHA, seed=0)
     path = tmp_path / "erased.safetensors"
     write_lora(path, randomise(tiny_models.unet), alpha=ALPHA, metadata=metadata)
@@ -287,6 +279,13 @@ def test_existing_file_is_not_overwritten_unless_asked(tiny_models: Models, tmp_
     assert path.read_bytes() == old
     write_lora(path, state, alpha=1.0, metadata={}, overwrite=True)
     assert path.read_bytes() != old
+
+
+def test_file_has_the_mode_of_any_new_file(written: Path) -> None:
+    fresh = trained(tiny.build_tiny_models(), written.with_name("fresh.safetensors"), "xattn_kv")
+    plain = written.with_name("plain")
+    plain.touch()
+    assert fresh.stat().st_mode == plain.stat().st_mode
 
 
 @pytest.mark.parametrize("error", [OSError("no space left on device"), KeyboardInterrupt()])
@@ -339,9 +338,7 @@ def test_missing_and_foreign_files_are_refused(tmp_path: Path, tiny_checkpoint: 
 
 KINDS = {
     "Stable Diffusion XL": {"lora_unet_input_blocks_4_1_proj_in.lora_down.weight": (2, 640)},
-    "XL": {
-        "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k.lora_down.weight": (2, 2048)
-    },
+    "XL": {"lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k.lora_down.weight": (2, 2048)},
     "Stable Diffusion 2": {
         "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k.lora_down.weight": (2, 1024)
     },
@@ -410,17 +407,13 @@ MISFITS: dict[str, Callable[[Tensors], object]] = {
     r"conv_in: lora_down\.weight has the wrong shape": lambda t: t.update(
         {f"{CONV_IN}.lora_down.weight": torch.ones(RANK, 4, 1, 1)}
     ),
-    r"conv_in: not all values are finite": lambda t: (
-        t[f"{CONV_IN}.lora_up.weight"].view(-1)[:1].fill_(torch.nan)
-    ),
+    r"conv_in: not all values are finite": lambda t: t[f"{CONV_IN}.lora_up.weight"].view(-1)[:1].fill_(torch.nan),
     r"conv_in: not all values": lambda t: t.update({f"{CONV_IN}.alpha": torch.tensor(torch.inf)}),
 }
 
 
 @pytest.mark.parametrize("problem", MISFITS)
-def test_file_that_does_not_fit_the_model_is_refused_by_name(
-    tiny_models: Models, written: Path, problem: str
-) -> None:
+def test_file_that_does_not_fit_the_model_is_refused_by_name(tiny_models: Models, written: Path, problem: str) -> None:
     file = read_lora(changed(written, MISFITS[problem]))
     with pytest.raises(LoraFileError, match=problem) as caught:
         match_lora(file, tiny_models.unet)

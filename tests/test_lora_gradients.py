@@ -23,9 +23,7 @@ def context() -> Tensor:
     return torch.randn(1, 77, 32, generator=torch.Generator().manual_seed(8))
 
 
-def test_lora_is_fp32_on_a_bf16_base_and_every_weight_gets_a_gradient(
-    tiny_models: Models, context: Tensor
-) -> None:
+def test_lora_is_fp32_on_a_bf16_base_and_every_weight_gets_a_gradient(tiny_models: Models, context: Tensor) -> None:
     unet = tiny_models.unet.to(torch.bfloat16)
     inject_lora(unet, "full", 2, 2.0, seed=0)
     randomise(unet)
@@ -38,9 +36,7 @@ def test_lora_is_fp32_on_a_bf16_base_and_every_weight_gets_a_gradient(
     assert all(bool(gradient.isfinite().all()) and bool(gradient.any()) for gradient in gradients)
 
 
-def test_backward_inside_the_frozen_block_still_reaches_an_earlier_graph(
-    tiny_models: Models, context: Tensor
-) -> None:
+def test_backward_inside_the_frozen_block_still_reaches_an_earlier_graph(tiny_models: Models, context: Tensor) -> None:
     unet = tiny_models.unet
     inject_lora(unet, "xattn", 2, 2.0, seed=0)
     randomise(unet)
@@ -55,9 +51,7 @@ def test_backward_inside_the_frozen_block_still_reaches_an_earlier_graph(
         assert torch.equal(weight.grad, gradient)
 
 
-def test_checkpointed_frozen_pass_has_the_frozen_models_gradient(
-    tiny_models: Models, context: Tensor
-) -> None:
+def test_checkpointed_frozen_pass_has_the_frozen_models_gradient(tiny_models: Models, context: Tensor) -> None:
     unet = tiny_models.unet.train()
     context.requires_grad_()
     (wanted,) = torch.autograd.grad(predict(unet, context).square().mean(), context)

@@ -30,9 +30,7 @@ _CHOOSE: dict[LayerChoice, Callable[[str], bool]] = {
     "xattn_kv": lambda name: name.endswith((".attn2.to_k", ".attn2.to_v")),
     "selfattn": lambda name: ".attn1." in name,
     # "all but attn2, time_embed.* and out.*" in the names of the original layout
-    "noxattn": lambda name: (
-        ".attn2." not in name and not name.startswith("time_embedding.") and name != "conv_out"
-    ),
+    "noxattn": lambda name: ".attn2." not in name and not name.startswith("time_embedding.") and name != "conv_out",
     "full": lambda name: True,
 }
 

@@ -101,9 +101,7 @@ def write_lora(
         temporary.chmod(mode & 0o777)
         temporary.replace(path)
     except (OSError, SafetensorError) as error:
-        raise LoraFileError(
-            f"{path} could not be written: {error}; free some space or choose another place"
-        ) from error
+        raise LoraFileError(f"{path} could not be written: {error}; free some space or choose another place") from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -124,9 +122,7 @@ def read_lora(path: Path) -> LoraFile:
         # Cloned: the reader's tensors are views of the file, which may be replaced meanwhile.
         tensors = {name: file.get_tensor(name).clone() for name in shapes}
     suffix = "." + ALPHA
-    alphas = {
-        name[: -len(suffix)]: float(tensor) for name, tensor in tensors.items() if name.endswith(suffix)
-    }
+    alphas = {name[: -len(suffix)]: float(tensor) for name, tensor in tensors.items() if name.endswith(suffix)}
     state = {name: tensor for name, tensor in tensors.items() if not name.endswith(suffix)}
     return LoraFile(path, state, alphas, metadata, next(iter(state.values())).dtype)
 
@@ -140,9 +136,7 @@ def read_header(path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
             return shapes, dict(file.metadata() or {})
     except (SafetensorError, OSError, ValueError) as error:
-        what = (
-            "truncated" if "incomplete" in str(error).lower() else "truncated, damaged or no safetensors file"
-        )
+        what = "truncated" if "incomplete" in str(error).lower() else "truncated, damaged or no safetensors file"
         raise LoraFileError(f"{path.name} is {what} ({error}); get it again") from error
 
 
@@ -167,9 +161,7 @@ def match_lora(file: LoraFile, unet: nn.Module) -> None:
         shown = "; ".join(problems[:_SHOWN]) + ("; ..." if len(problems) > _SHOWN else "")
         raise LoraFileError(f"{file.path.name} does not fit the model ({len(problems)} problems): {shown}")
     if not effective:
-        raise IneffectiveLora(
-            f"{file.path.name} changes nothing: all zero in each of its {len(file.modules)} layers"
-        )
+        raise IneffectiveLora(f"{file.path.name} changes nothing: all zero in each of its {len(file.modules)} layers")
 
 
 def inject_lora_file(unet: nn.Module, file: LoraFile, weight: float) -> None:
