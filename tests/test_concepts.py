@@ -261,8 +261,7 @@ def test_space_survives_json(tiny_models, tmp_path):
 def test_built_in_words_around_a_target_of_a_real_model_are_deterministic(tiny_models):
     config = EraseConfig(("church", "garbage truck"), neighbours=6, synonym_states=2)
     spaces = [
-        build_concept_space(tiny_models, Denoiser(tiny_models.unet), Embedder(tiny_models), config)
-        for _ in range(2)
+        build_concept_space(tiny_models, Denoiser(tiny_models.unet), Embedder(tiny_models), config) for _ in range(2)
     ]
     assert spaces[0] == spaces[1]
     assert [len(target.preserved) for target in spaces[0].targets] == [6, 6]

@@ -53,9 +53,7 @@ def test_tokenizer_gives_its_whole_words_without_fragments(tokenizer):
     words = load_vocabulary(EraseConfig(("x",), vocabulary="tokens"), tokenizer)
     assert len(words) > 10_000
     assert {"church", "dog", "trumpet", "king"} <= set(words)
-    assert all(len(tokenizer(word).input_ids) == 3 for word in words[::500]), (
-        "one token between start and end"
-    )
+    assert all(len(tokenizer(word).input_ids) == 3 for word in words[::500]), "one token between start and end"
     assert not [w for w in words if len(w) < 3 or not w.isalpha() or not w.isascii()]
     assert not {"ation", "ing", "soooo", "hrs", "<|endoftext|>"} & set(words)
 

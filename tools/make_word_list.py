@@ -109,9 +109,7 @@ def main() -> None:
     words = chosen(whole_words(arguments.merges), arguments.wordnet)
     # What emoji-SD draws, so that its concepts are always among the candidates.
     words += [text for concept in CONCEPTS for text in (concept.name, *concept.synonyms)]
-    arguments.out.write_text(
-        "".join(f"{word}\n" for word in dict.fromkeys(words)), encoding="utf-8", newline="\n"
-    )
+    arguments.out.write_text("".join(f"{word}\n" for word in dict.fromkeys(words)), encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":

@@ -65,9 +65,7 @@ def read_words(path: Path) -> tuple[str, ...]:
             f"the vocabulary {path.name} cannot be read: {error.strerror or error}; give a text file"
         ) from error
     if "\0" in text:
-        raise ConceptError(
-            f"the vocabulary {path.name} is no text file; give UTF-8 text, one prompt per line"
-        )
+        raise ConceptError(f"the vocabulary {path.name} is no text file; give UTF-8 text, one prompt per line")
     lines = [line.strip() for line in text.splitlines()]
     prompts = tuple(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
     if not prompts:
@@ -93,11 +91,6 @@ def tokenizer_words(tokenizer: Any) -> tuple[str, ...]:
 
 
 def _is_word(word: str) -> bool:
-    if (
-        word in ENDINGS
-        or len(word) < 3
-        or not (word.isascii() and word.isalpha())
-        or not set(word) & set("aeiouy")
-    ):
+    if word in ENDINGS or len(word) < 3 or not (word.isascii() and word.isalpha()) or not set(word) & set("aeiouy"):
         return False
     return not any(word[i] == word[i + 1] == word[i + 2] for i in range(len(word) - 2))
