@@ -63,18 +63,14 @@ def main() -> None:
     if arguments.case is not None:
         print(json.dumps(one(*CASES[arguments.case], arguments.device)))
         return
-    print(
-        "| layers | precision | gradient checkpointing | U-Net weights | peak | seconds |\n|---|---|---|---|---|---|"
-    )
+    print("| layers | precision | gradient checkpointing | U-Net weights | peak | seconds |\n|---|---|---|---|---|---|")
     for i, (layers, precision, checkpointing) in enumerate(CASES):
         command = [sys.executable, "-m", "benchmarks.memory", "--case", str(i), "--device", arguments.device]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         found = json.loads(done.stdout.splitlines()[-1])
         weights, peak = (f"{found[name] / 2**30:.2f} GiB" for name in ("weights", "peak"))
-        print(
-            f"| {layers} | {precision} | {'yes' if checkpointing else 'no'} | {weights} | {peak} | {found['seconds']:.0f} |",
-            flush=True,
-        )
+        kept = "yes" if checkpointing else "no"
+        print(f"| {layers} | {precision} | {kept} | {weights} | {peak} | {found['seconds']:.0f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -16,9 +16,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m emoji_sd", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     into = commands.add_parser("install", help="put the model into a web UI")
-    into.add_argument(
-        "--webui", type=Path, required=True, metavar="DIR", help="the folder that holds webui.py"
-    )
+    into.add_argument("--webui", type=Path, required=True, metavar="DIR", help="the folder that holds webui.py")
     into.add_argument("--force", action="store_true", help="replace other files of the same names")
     samples = commands.add_parser("samples", help="draw a sheet of samples")
     samples.add_argument("--out", type=Path, required=True, metavar="PNG")

@@ -28,11 +28,14 @@ STYLE_ONLY: tuple[str, ...] = ("{style} style", "a picture in {style} style")
 STYLED_SHARE = 0.70
 STYLE_ONLY_SHARE = 0.03
 SYNONYM_SHARE = 0.35
-_NO_ARTICLE = frozenset(
-    "grapes fries books scissors glasses golf fire cherries bananas carrots strawberries bunch corn broccoli "
-    "maize sweetcorn sunshine skydiving camping soccer frosty candlelight textbooks shears clippers spectacles "
-    "eyeglasses sushi escargot snow candles gelato".split()
-)
+# fmt: off
+_NO_ARTICLE = frozenset({
+    "grapes", "fries", "books", "scissors", "glasses", "golf", "fire", "cherries", "bananas", "carrots",
+    "strawberries", "bunch", "corn", "broccoli", "maize", "sweetcorn", "sunshine", "skydiving", "camping", "soccer",
+    "frosty", "candlelight", "textbooks", "shears", "clippers", "spectacles", "eyeglasses", "sushi", "escargot",
+    "snow", "candles", "gelato",
+})
+# fmt: on
 
 
 def article(thing: str) -> str:

@@ -38,9 +38,7 @@ def draw(names: tuple[str, ...], *, guidance: float, checkpoint: Path = MODEL) -
     models = load_models(checkpoint)
     prompts = [measured_caption(name, style) for name in names for style in STYLES]
     drawing = Drawing(steps=STEPS, guidance=guidance, batch=32)
-    return draw_pictures(
-        models, Denoiser(models.unet), Embedder(models), prompts, range(len(prompts)), drawing
-    )
+    return draw_pictures(models, Denoiser(models.unet), Embedder(models), prompts, range(len(prompts)), drawing)
 
 
 def measure(names: tuple[str, ...] = NAMES, *, guidance: float = 4.0, checkpoint: Path = MODEL) -> Figures:
@@ -48,9 +46,7 @@ def measure(names: tuple[str, ...] = NAMES, *, guidance: float = 4.0, checkpoint
     return judge(draw(names, guidance=guidance, checkpoint=checkpoint), names, guidance, checkpoint.parent)
 
 
-def judge(
-    drawn: list[Image.Image], names: tuple[str, ...], guidance: float, folder: Path = MODEL.parent
-) -> Figures:
+def judge(drawn: list[Image.Image], names: tuple[str, ...], guidance: float, folder: Path = MODEL.parent) -> Figures:
     """Figures of pictures in the order of :func:`draw`, by the classifier in ``folder``."""
     classifier = load_classifier(folder)
     ranks = classifier.concept_ranks(drawn, [name for name in names for _ in STYLES])

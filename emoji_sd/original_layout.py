@@ -55,9 +55,7 @@ def unet_key(key: str) -> str:
         return f"input_blocks.{3 * (level + 1)}.0.op{rest.removeprefix('.conv')}"
     if kind == "upsamplers":
         return f"output_blocks.{3 * level + 2}.{1 if level == 0 else 2}{rest}"
-    block = (
-        f"input_blocks.{1 + 3 * level + layer}" if side == "down" else f"output_blocks.{3 * level + layer}"
-    )
+    block = f"input_blocks.{1 + 3 * level + layer}" if side == "down" else f"output_blocks.{3 * level + layer}"
     return f"{block}.{0 if kind == 'resnets' else 1}{_inner(rest)}"
 
 

@@ -75,9 +75,7 @@ class EraseConfig:
         "concept space",
         choices=Vocabulary,
     )
-    vocabulary_file: str = _setting(
-        "", "a text file, one prompt per line (vocabulary = file)", "concept space"
-    )
+    vocabulary_file: str = _setting("", "a text file, one prompt per line (vocabulary = file)", "concept space")
     neighbours: int = _setting(
         100,
         "size of the concept space per target (K): the nearest words of the vocabulary",
@@ -113,9 +111,7 @@ class EraseConfig:
         "adversary",
         choices=Adversary,
     )
-    search_steps: int = _setting(
-        2, "search steps per update (N_iter)", "adversary", low=0, high=100, usual="1 to 4"
-    )
+    search_steps: int = _setting(2, "search steps per update (N_iter)", "adversary", low=0, high=100, usual="1 to 4")
     search_rate: float = _setting(
         1e-2,
         "step size of the search (eta): Adam on the logits, or the PGD step relative to the embedding's norm",
@@ -127,9 +123,7 @@ class EraseConfig:
     temperature: float = _setting(
         2.0, "Gumbel-Softmax temperature (tau)", "adversary", low=0.01, high=100.0, usual="0.5 to 5"
     )
-    hard: bool = _setting(
-        True, "straight-through: exactly one concept is preserved, not a mixture", "adversary"
-    )
+    hard: bool = _setting(True, "straight-through: exactly one concept is preserved, not a mixture", "adversary")
     # loss
     preserve_weight: float = _setting(
         1.0, "weight of preserving against erasing (lambda)", "loss", low=0.0, high=1000.0, usual="0.5 to 5"
@@ -174,9 +168,7 @@ class EraseConfig:
         0, "picture size in pixels; 0 = the size the checkpoint was made for", "latents", low=0, high=2048
     )
     # training
-    steps: int = _setting(
-        400, "updates of the LoRA weights", "training", low=1, high=100_000, usual="150 to 1000"
-    )
+    steps: int = _setting(400, "updates of the LoRA weights", "training", low=1, high=100_000, usual="150 to 1000")
     batch: int = _setting(
         1, "pairs of (erased, preserved) concept per update", "training", low=1, high=64, usual="1 to 4"
     )
@@ -210,9 +202,7 @@ class EraseConfig:
         choices=LayerChoice,
     )
     rank: int = _setting(8, "rank of the LoRA", "lora", low=1, high=512, usual="4 to 32")
-    alpha: float = _setting(
-        8.0, "scale of the LoRA is alpha / rank", "lora", low=0.01, high=1024.0, usual="= rank"
-    )
+    alpha: float = _setting(8.0, "scale of the LoRA is alpha / rank", "lora", low=0.01, high=1024.0, usual="= rank")
     save_precision: Precision = _setting("fp16", "number format in the LoRA file", "lora", choices=Precision)
     # output
     preview_every: int = _setting(
@@ -294,9 +284,7 @@ def config_from_file(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ConfigError([f"the config file {path} cannot be read: {error}"]) from error
     if not isinstance(values, dict):
-        raise ConfigError(
-            [f"the config file {path} holds a {type(values).__name__}; a JSON object is needed"]
-        )
+        raise ConfigError([f"the config file {path} holds a {type(values).__name__}; a JSON object is needed"])
     return values
 
 
@@ -348,8 +336,7 @@ def _concept_problems(config: EraseConfig) -> list[str]:
         problems.append(f"erase: {text!r} is named twice")
     if len(config.anchor) > 1 and len(config.anchor) != len(config.erase):
         problems.append(
-            f"anchor: {len(config.anchor)} anchors for {len(config.erase)} concepts; "
-            "give none, one, or one per concept"
+            f"anchor: {len(config.anchor)} anchors for {len(config.erase)} concepts; give none, one, or one per concept"
         )
     gone = set(lowered) | {text.strip().lower() for text in config.synonym}
     for text in config.preserve:
@@ -375,7 +362,5 @@ def _contradictions(config: EraseConfig) -> list[str]:
     if config.resolution % 64:
         problems.append(f"resolution: {config.resolution} is not a multiple of 64")
     if config.adversary in ("gumbel", "pgd") and config.search_steps < 1:
-        problems.append(
-            f"search_steps: the {config.adversary} search needs at least 1; or set adversary to 'uniform'"
-        )
+        problems.append(f"search_steps: the {config.adversary} search needs at least 1; or set adversary to 'uniform'")
     return problems

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -45,9 +45,7 @@ class Task:
 def check_output(out: Path, *, overwrite: bool) -> None:
     """Raises: OutputExists, RunError before any work is done for a file that could not be written."""
     if out.suffix != ".safetensors":
-        raise RunError(
-            f"the output {out.name} must end in .safetensors, which is what web UIs load as a LoRA"
-        )
+        raise RunError(f"the output {out.name} must end in .safetensors, which is what web UIs load as a LoRA")
     if out.exists() and not overwrite:
         raise OutputExists(f"{out} exists; choose another name, or ask to overwrite it")
     parent = out.parent
@@ -57,7 +55,7 @@ def check_output(out: Path, *, overwrite: bool) -> None:
         raise RunError(f"the folder {parent} cannot be written; choose another place for the output")
 
 
-def erase(task: Task) -> Iterator[Event]:
+def erase(task: Task) -> Generator[Event, None, None]:
     """Run a task. Every event is in the run folder's log before it is yielded.
 
     Close the generator to stop: a state to resume from and, once an update was made, a LoRA file with the number of
@@ -76,7 +74,7 @@ def erase(task: Task) -> Iterator[Event]:
 
 def resume(
     folder: RunFolder, *, device: str = "cpu", out: Path | None = None, overwrite: bool = False
-) -> Iterator[Event]:
+) -> Generator[Event, None, None]:
     """Go on with an interrupted run, to the same weights as an uninterrupted one.
 
     Raises: RunError if there is nothing to resume, or the checkpoint is not the same file any more.
@@ -93,14 +91,14 @@ def resume(
     yield from _logged(folder, _work(task, checkpoint, resume=True))
 
 
-def _logged(folder: RunFolder, events: Iterator[Event]) -> Iterator[Event]:
+def _logged(folder: RunFolder, events: Generator[Event, None, None]) -> Generator[Event, None, None]:
     with closing(events):
         for event in events:
             folder.log(event)
             yield event
 
 
-def _work(task: Task, checkpoint: CheckpointInfo, *, resume: bool) -> Iterator[Event]:
+def _work(task: Task, checkpoint: CheckpointInfo, *, resume: bool) -> Generator[Event, None, None]:
     config, folder = task.config, task.folder
     session = open_session(checkpoint, config, task.device, folder.space() if resume else None)
     folder.save_space(session.space)
@@ -153,23 +151,18 @@ def preview_prompts(session: Session, config: EraseConfig) -> list[str]:
 
 def _pictures(session: Session, prompts: list[str]) -> list[Image.Image]:
     every = [prompt for prompt in prompts for _ in PREVIEW_SEEDS]
-    return draw_pictures(
-        session.models, session.denoiser, session.embedder, every, PREVIEW_SEEDS * len(prompts)
-    )
+    return draw_pictures(session.models, session.denoiser, session.embedder, every, PREVIEW_SEEDS * len(prompts))
 
 
 def _preview(session: Session, folder: RunFolder, prompts: list[str], before: list[Image.Image]) -> Preview:
     after = _pictures(session, prompts)
     n = len(PREVIEW_SEEDS)
     columns = [f"{when}, seed {seed}" for when in ("before", "after") for seed in PREVIEW_SEEDS]
-    rows = [
-        (prompt, [*before[i * n : (i + 1) * n], *after[i * n : (i + 1) * n]])
-        for i, prompt in enumerate(prompts)
-    ]
+    rows = [(prompt, [*before[i * n : (i + 1) * n], *after[i * n : (i + 1) * n]]) for i, prompt in enumerate(prompts)]
     path = folder.preview(session.trainer.step)
     temporary = path.with_name(path.name + ".part")
     picture_grid(columns, rows).save(temporary, format="PNG")
-    os.replace(temporary, path)
+    temporary.replace(path)
     return Preview(session.trainer.step, path)
 
 
@@ -213,7 +206,8 @@ def _finish(
     metadata = lora_metadata(
         name=out.stem,
         config=config.to_dict(),
-        base_name=checkpoint.name,
+        resolution=session.pixels,
+        base_name=checkpoint.path.name,
         base_sha256=sha256(checkpoint.path),
         base_short_hash=short_hash(checkpoint.path),
         cover=Image.open(cover),
@@ -259,7 +253,7 @@ def _place(source: Path, out: Path, *, overwrite: bool) -> None:
         shutil.copyfile(source, temporary)
         if out.exists() and not overwrite:
             raise OutputExists(f"{out} appeared while training; the LoRA is at {source}")
-        os.replace(temporary, out)
+        temporary.replace(out)
     except OSError as error:
         raise RunError(f"{out} could not be written: {error}; the LoRA is safe at {source}") from error
     finally:

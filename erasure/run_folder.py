@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from erasure.errors import RunError
 
 @dataclass(frozen=True)
 class RunFolder:
-    """``run.json`` (config, checkpoint, output), ``concepts.json``, ``events.jsonl``, ``state.safetensors``, ``previews/``."""
+    """``run.json`` (config, checkpoint, output), ``concepts.json``, ``events.jsonl``, the state, and ``previews/``."""
 
     path: Path
 
@@ -36,16 +35,12 @@ class RunFolder:
     def create(self, about: dict[str, Any], config: EraseConfig) -> None:
         """Raises: RunError if the folder holds another run, or cannot be written."""
         if (self.path / "run.json").exists():
-            raise RunError(
-                f"the run folder {self.path} already holds a run; resume it, or choose another folder"
-            )
+            raise RunError(f"the run folder {self.path} already holds a run; resume it, or choose another folder")
         try:
             (self.path / "previews").mkdir(parents=True, exist_ok=True)
             _write_json(self.path / "run.json", {**about, "config": config.to_dict()})
         except OSError as error:
-            raise RunError(
-                f"the run folder {self.path} cannot be written: {error}; choose another"
-            ) from error
+            raise RunError(f"the run folder {self.path} cannot be written: {error}; choose another") from error
 
     def read(self) -> tuple[dict[str, Any], EraseConfig]:
         """What :meth:`create` was given. Raises: RunError."""
@@ -90,4 +85,4 @@ class RunFolder:
 def _write_json(path: Path, values: dict[str, Any]) -> None:
     temporary = path.with_name(path.name + ".part")
     temporary.write_text(json.dumps(values, ensure_ascii=False, indent=1), encoding="utf-8")
-    os.replace(temporary, path)
+    temporary.replace(path)

@@ -324,12 +324,8 @@ def test_another_diffusers_folder_is_refused_by_name(
         inspect_checkpoint(folder)
 
 
-@pytest.mark.parametrize(
-    "missing", ["model_index.json", "vae/diffusion_pytorch_model.safetensors", "unet/config.json"]
-)
-def test_an_incomplete_diffusers_folder_is_refused(
-    missing: str, tiny_diffusers_folder: Path, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("missing", ["model_index.json", "vae/diffusion_pytorch_model.safetensors", "unet/config.json"])
+def test_an_incomplete_diffusers_folder_is_refused(missing: str, tiny_diffusers_folder: Path, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     shutil.copytree(tiny_diffusers_folder, folder)
     (folder / missing).unlink()

@@ -60,9 +60,7 @@ def text_states(models: Models) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("layout", ["tiny_checkpoint", "tiny_diffusers_folder"])
-def test_every_layout_gives_the_same_models(
-    layout: str, tiny_models: Models, request: pytest.FixtureRequest
-) -> None:
+def test_every_layout_gives_the_same_models(layout: str, tiny_models: Models, request: pytest.FixtureRequest) -> None:
     models = load_models(request.getfixturevalue(layout))
     assert_same(models, tiny_models)
     torch.testing.assert_close(text_states(models), text_states(tiny_models))
@@ -74,9 +72,7 @@ def test_every_layout_gives_the_same_models(
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-def test_a_ckpt_with_foreign_objects_loads(
-    legacy: bool, state: State, folder: Path, tiny_models: Models
-) -> None:
+def test_a_ckpt_with_foreign_objects_loads(legacy: bool, state: State, folder: Path, tiny_models: Models) -> None:
     content = {"state_dict": state, "callbacks": {Foreign: Foreign()}, "epoch": 3}
     torch.save(content, folder / "tiny.ckpt", _use_new_zipfile_serialization=not legacy)
     assert_same(load_models(folder / "tiny.ckpt"), tiny_models)
@@ -140,18 +136,14 @@ def test_incomplete_averaged_weights_are_left_alone(state: State, folder: Path) 
     torch.testing.assert_close(models.unet.conv_out.weight, state[OUT])
 
 
-def test_old_text_encoder_names_and_position_ids_load(
-    state: State, folder: Path, tiny_models: Models
-) -> None:
+def test_old_text_encoder_names_and_position_ids_load(state: State, folder: Path, tiny_models: Models) -> None:
     old = {name.replace(TEXT + "text_model.", TEXT): tensor for name, tensor in state.items()}
     old[TEXT + "embeddings.position_ids"] = torch.zeros(1, 77, dtype=torch.int64)
     models = load(old, folder)
     torch.testing.assert_close(text_states(models), text_states(tiny_models))
 
 
-def test_old_diffusers_vae_names_load(
-    tiny_diffusers_folder: Path, tmp_path: Path, tiny_models: Models
-) -> None:
+def test_old_diffusers_vae_names_load(tiny_diffusers_folder: Path, tmp_path: Path, tiny_models: Models) -> None:
     shutil.copytree(tiny_diffusers_folder, tmp_path / "old")
     file = tmp_path / "old" / "vae" / "diffusion_pytorch_model.safetensors"
     names = {".to_q.": ".query.", ".to_k.": ".key.", ".to_v.": ".value.", ".to_out.0.": ".proj_attn."}
@@ -165,9 +157,7 @@ def test_old_diffusers_vae_names_load(
     assert_same(load_models(tmp_path / "old"), tiny_models)
 
 
-@pytest.mark.parametrize(
-    "name", [OUT, VAE + "decoder.conv_out.bias", TEXT + "text_model.final_layer_norm.bias"]
-)
+@pytest.mark.parametrize("name", [OUT, VAE + "decoder.conv_out.bias", TEXT + "text_model.final_layer_norm.bias"])
 def test_values_that_are_no_numbers_are_named(name: str, state: State, folder: Path) -> None:
     state[name].view(-1)[0] = float("nan")
     with pytest.raises(BrokenCheckpoint, match=name.replace(".", r"\.")):
@@ -199,9 +189,7 @@ def test_weights_that_do_not_fit_the_configuration_are_named(tiny_checkpoint: Pa
 
 
 @pytest.mark.parametrize("change", [{"channel_mult": "x"}, {"model_channels": None}, {"num_heads": -1}])
-def test_a_configuration_that_cannot_be_used_is_named(
-    change: dict[str, object], state: State, folder: Path
-) -> None:
+def test_a_configuration_that_cannot_be_used_is_named(change: dict[str, object], state: State, folder: Path) -> None:
     document = yaml.safe_load((folder / "tiny.yaml").read_text(encoding="utf-8"))
     document["model"]["params"]["unet_config"]["params"].update(change)
     (folder / "tiny.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")

@@ -19,9 +19,7 @@ from erasure.errors import BrokenCheckpoint, UnsupportedCheckpoint
 # Programs in the pickle language, each of which makes the folder FOLDER when an ordinary unpickler runs it.
 PROGRAMS = {
     "REDUCE": b"\x80\x02cos\nmkdir\nX\x06\x00\x00\x00FOLDER\x85R.",
-    "REDUCE through eval": (
-        b"\x80\x02cbuiltins\neval\nX\x23\x00\x00\x00__import__('os').mkdir('FOLDER')   \x85R."
-    ),
+    "REDUCE through eval": (b"\x80\x02cbuiltins\neval\nX\x23\x00\x00\x00__import__('os').mkdir('FOLDER')   \x85R."),
     "INST": b"(S'FOLDER'\nios\nmkdir\n.",
     "OBJ": b"\x80\x02(cos\nmkdir\nX\x06\x00\x00\x00FOLDERo.",
     "NEWOBJ": b"\x80\x02cos\nmkdir\nX\x06\x00\x00\x00FOLDER\x85\x81.",

@@ -45,10 +45,7 @@ class _GivenStates:
     def draw(self, prompts, generator, *, tuned):  # type: ignore[no-untyped-def]
         self.asked.append([prompt.embedding.detach() for prompt in prompts])
         g = torch.Generator().manual_seed(len(self.asked))
-        return [
-            State(torch.randn((4, 8, 8), generator=g), int(torch.randint(1000, (), generator=g)))
-            for _ in prompts
-        ]
+        return [State(torch.randn((4, 8, 8), generator=g), int(torch.randint(1000, (), generator=g))) for _ in prompts]
 
 
 def test_one_step_of_the_paper_preset_is_equation_5(tiny_models: Models) -> None:
@@ -86,9 +83,7 @@ def test_one_step_of_the_paper_preset_is_equation_5(tiny_models: Models) -> None
             through_frozen = torch.autograd.grad(
                 frozen, pi, -2 * (tuned - frozen).detach() / frozen.numel(), retain_graph=True
             )[0]
-        pi.grad = (
-            through_frozen + torch.autograd.grad(tuned, pi, 2 * (tuned - frozen).detach() / tuned.numel())[0]
-        )
+        pi.grad = through_frozen + torch.autograd.grad(tuned, pi, 2 * (tuned - frozen).detach() / tuned.numel())[0]
         ascent.step()
     c_a = (gumbel_softmax(pi.detach(), paper["temperature"], True, g)[:, None, None] * members).sum(0)
     c_e, c_n = embedder(["church", ""])
@@ -100,9 +95,7 @@ def test_one_step_of_the_paper_preset_is_equation_5(tiny_models: Models) -> None
     gradients = torch.autograd.grad(l1 + 0.7 * l2, weights)  # Algorithm 2
     expected = [
         w - 1e-3 * (m / (1 - 0.9)) / ((v / (1 - 0.999)).sqrt() + 1e-8)
-        for w, m, v in zip(
-            before, [0.1 * d for d in gradients], [0.001 * d.square() for d in gradients], strict=True
-        )
+        for w, m, v in zip(before, [0.1 * d for d in gradients], [0.001 * d.square() for d in gradients], strict=True)
     ]
     # --- and the trainer's
 
@@ -222,4 +215,4 @@ def test_learning_rate_warms_up_and_ends_at_zero() -> None:
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == pytest.approx(1.0)
     assert rates[-1] < 0.01
-    assert all(a >= b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert rates[10:] == sorted(rates[10:], reverse=True)

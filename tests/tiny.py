@@ -128,9 +128,7 @@ def write_text_folder(folder: Path, text_encoder: CLIPTextModel) -> None:
         shutil.copy(CLIP / name, folder / name)
 
 
-def tiny_checkpoint(
-    folder: Path, *, seed: int = 0, name: str = "tiny", dtype: torch.dtype | None = None
-) -> Path:
+def tiny_checkpoint(folder: Path, *, seed: int = 0, name: str = "tiny", dtype: torch.dtype | None = None) -> Path:
     """Write ``<name>.safetensors``, its ``.yaml`` and the text folder ``<name>-text``; returns the first."""
     models = build_tiny_models(seed)
     folder.mkdir(parents=True, exist_ok=True)

@@ -65,11 +65,11 @@ def render_sources(work: Path) -> np.ndarray:
         icons = None if style == "3d" else json.loads((package / "icons.json").read_text(encoding="utf-8"))
         for index, concept in enumerate(CONCEPTS):
             if icons is None:
-                picture = Image.open(package / "assets" / f"{concept.code_point}.webp")
+                icon: Image.Image = Image.open(package / "assets" / f"{concept.code_point}.webp")
             else:
                 png = resvg_py.svg_to_bytes(svg_string=_icon_svg(icons, concept.slug))
-                picture = Image.open(io.BytesIO(bytes(png)))
-            picture = picture.convert("RGBA").resize((SOURCE_SIZE, SOURCE_SIZE), Image.Resampling.LANCZOS)
+                icon = Image.open(io.BytesIO(bytes(png)))
+            picture = icon.convert("RGBA").resize((SOURCE_SIZE, SOURCE_SIZE), Image.Resampling.LANCZOS)
             sources[number, index] = np.asarray(picture)
     return sources
 
@@ -107,7 +107,8 @@ def _on_colour(picture: Image.Image, colour: tuple[int, ...]) -> Image.Image:
 
 def _pastel(rng: np.random.Generator) -> tuple[int, ...]:
     hue = int(rng.integers(0, 256))
-    return Image.new("HSV", (1, 1), (hue, int(rng.integers(36, 64)), 250)).convert("RGB").getpixel((0, 0))
+    pixel = Image.new("HSV", (1, 1), (hue, int(rng.integers(36, 64)), 250)).convert("RGB")
+    return tuple(int(level) for level in np.asarray(pixel)[0, 0])
 
 
 def _pixel(source: np.ndarray, rng: np.random.Generator) -> Image.Image:

@@ -32,9 +32,7 @@ def write_tokenizer(bpe: Path, target: Path) -> dict[str, int]:
         merges = lines.read().split("\n")[1 : 49152 - 256 - 2 + 1]
     symbols = _byte_symbols()
     entries = [*symbols, *(symbol + "</w>" for symbol in symbols), *("".join(m.split()) for m in merges)]
-    vocabulary = {
-        entry: number for number, entry in enumerate([*entries, "<|startoftext|>", "<|endoftext|>"])
-    }
+    vocabulary = {entry: number for number, entry in enumerate([*entries, "<|startoftext|>", "<|endoftext|>"])}
     target.mkdir(parents=True, exist_ok=True)
     (target / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False), encoding="utf-8")
     (target / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]), encoding="utf-8")

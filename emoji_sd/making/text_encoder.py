@@ -107,9 +107,7 @@ def loss_of(states: Tensor, ids: Tensor, labels: Tensor, vectors: Tensor, heads:
     return loss + 4 * F.mse_loss(unit @ unit.T, vectors @ vectors.T)
 
 
-def start_from_words(
-    model: CLIPTextModel, tokenizer: CLIPTokenizer, texts: list[str], vectors: np.ndarray
-) -> None:
+def start_from_words(model: CLIPTextModel, tokenizer: CLIPTokenizer, texts: list[str], vectors: np.ndarray) -> None:
     """Start the embedding of each one-token word at the leading 96 components of its sentence vector."""
     _, _, basis = np.linalg.svd(vectors[:8000] - vectors.mean(0), full_matrices=False)
     table = model.get_input_embeddings().weight
@@ -123,14 +121,10 @@ def start_from_words(
 
 
 @torch.no_grad()
-def accuracy(
-    model: CLIPTextModel, tokenizer: CLIPTokenizer, heads: Heads, texts: Texts
-) -> tuple[float, float]:
+def accuracy(model: CLIPTextModel, tokenizer: CLIPTokenizer, heads: Heads, texts: Texts) -> tuple[float, float]:
     """Share of concepts and styles read rightly from the last position of 1,000 texts."""
     sentences, labels, _ = texts.batch(1000)
-    ids = tokenizer(sentences, padding="max_length", max_length=77, truncation=True, return_tensors="pt")[
-        "input_ids"
-    ]
+    ids = tokenizer(sentences, padding="max_length", max_length=77, truncation=True, return_tensors="pt")["input_ids"]
     last = torch.cat([model(part).last_hidden_state[:, -1] for part in ids.split(100)])
     known = labels[:, 0] != NONE
     concept = (heads.concept(last).argmax(1) == labels[:, 0])[known].float().mean()
@@ -159,9 +153,9 @@ def main() -> None:
         sentences, labels, vectors = texts.batch(a.batch)
         # Padding far behind the text differs by its position only, so most steps look at a short window.
         length = 77 if step % 6 == 5 else 20
-        ids = tokenizer(
-            sentences, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
-        )["input_ids"]
+        ids = tokenizer(sentences, padding="max_length", max_length=length, truncation=True, return_tensors="pt")[
+            "input_ids"
+        ]
         loss = loss_of(model(ids).last_hidden_state, ids, labels, vectors, heads)
         optimizer.zero_grad()
         loss.backward()

@@ -10,7 +10,6 @@ import argparse
 import copy
 import json
 import math
-import os
 import random
 import time
 from dataclasses import dataclass
@@ -99,7 +98,7 @@ def rate(step: int, steps: int) -> float:
 
 def _save(run: Path, name: str, value: object) -> None:
     torch.save(value, run / f"{name}.part")
-    os.replace(run / f"{name}.part", run / name)
+    (run / f"{name}.part").replace(run / name)
 
 
 def _train(rank: int, world: int, s: Settings) -> None:
@@ -107,9 +106,7 @@ def _train(rank: int, world: int, s: Settings) -> None:
     unet = UNet2DConditionModel(**CONFIG)
     unet.set_attn_processor(AttnProcessor())
     ema = copy.deepcopy(unet).requires_grad_(False)
-    optimizer = torch.optim.AdamW(
-        unet.parameters(), lr=s.lr, betas=(0.9, 0.99), weight_decay=1e-3, foreach=True
-    )
+    optimizer = torch.optim.AdamW(unet.parameters(), lr=s.lr, betas=(0.9, 0.99), weight_decay=1e-3, foreach=True)
     run, first = s.work / "run", 0
     run.mkdir(exist_ok=True)
     if (run / "state.pt").exists() and not s.bench:

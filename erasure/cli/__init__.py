@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from erasure.cli import concepts, inspect, preview, presets, train
+from erasure.cli import concepts, inspect, presets, preview, train
 from erasure.errors import ConfigError, EraseError, OutputExists
 
 DONE, FAILED, BAD_ARGUMENTS, STOPPED = 0, 1, 2, 130

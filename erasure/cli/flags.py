@@ -12,12 +12,8 @@ from erasure.presets import preset
 
 def add_config_flags(parser: argparse.ArgumentParser) -> None:
     """``--preset``, ``--config`` and a flag per setting; a flag that is not given is absent from the namespace."""
-    parser.add_argument(
-        "--preset", metavar="NAME", help="start from a preset (see: python -m erasure presets)"
-    )
-    parser.add_argument(
-        "--config", type=Path, metavar="FILE.json", help="settings from a file; flags go before it"
-    )
+    parser.add_argument("--preset", metavar="NAME", help="start from a preset (see: python -m erasure presets)")
+    parser.add_argument("--config", type=Path, metavar="FILE.json", help="settings from a file; flags go before it")
     described = settings()
     for group in GROUPS:
         section = parser.add_argument_group(group)
@@ -56,9 +52,7 @@ def default_device() -> str:
 
 
 def add_model_flags(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
-    parser.add_argument(
-        "--checkpoint", type=Path, required=required, metavar="FILE", help="an SD 1.x checkpoint"
-    )
+    parser.add_argument("--checkpoint", type=Path, required=required, metavar="FILE", help="an SD 1.x checkpoint")
     parser.add_argument("--device", metavar="NAME", help="cuda, mps or cpu; default: the best there is")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,13 +37,9 @@ def add_parser(commands: Any) -> None:
     add_model_flags(parser, required=False)
     parser.add_argument("--out", type=Path, metavar="FILE.safetensors", help="the LoRA file to write")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing --out")
-    parser.add_argument(
-        "--run", dest="folder", type=Path, metavar="DIR", help="run folder (runs/<out>-<time>)"
-    )
+    parser.add_argument("--run", dest="folder", type=Path, metavar="DIR", help="run folder (runs/<out>-<time>)")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and write nothing")
-    parser.add_argument(
-        "--resume", type=Path, metavar="DIR", help="go on with the interrupted run in this folder"
-    )
+    parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with the interrupted run in this folder")
     add_config_flags(parser)
     parser.set_defaults(run=run)
 
@@ -74,22 +70,18 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _resume(arguments: argparse.Namespace) -> int:
     refused = [flag(name) for name in given_settings(arguments)]
-    refused += [
-        f"--{name}" for name in ("checkpoint", "preset", "config", "folder") if getattr(arguments, name)
-    ]
+    refused += [f"--{name}" for name in ("checkpoint", "preset", "config", "folder") if getattr(arguments, name)]
     if refused:
         raise ConfigError([f"{', '.join(refused)}: a resumed run keeps its settings; leave them out"])
     from erasure.run import resume
     from erasure.run_folder import RunFolder
 
     device = arguments.device or default_device()
-    events = resume(
-        RunFolder(arguments.resume), device=device, out=arguments.out, overwrite=arguments.overwrite
-    )
+    events = resume(RunFolder(arguments.resume), device=device, out=arguments.out, overwrite=arguments.overwrite)
     return _follow(events, arguments.resume)
 
 
-def _follow(events: Iterator[Event], folder: Path) -> int:
+def _follow(events: Generator[Event, None, None], folder: Path) -> int:
     """Show a run until it ends or is stopped; a stop waits for the update at hand."""
     from erasure.cli.progress import Progress
 
@@ -100,7 +92,9 @@ def _follow(events: Iterator[Event], folder: Path) -> int:
                 break
     if not stop.asked:
         return 0
-    print(f"stopped; state, log and LoRA are kept. To go on: python -m erasure train --resume {folder}")
+    print(f"stopped; all that was made is in {folder}. To go on: python -m erasure train --resume {folder}")
+    for path in sorted(folder.glob("lora.safetensors")):
+        print(f"the LoRA as it is now: {path}, and beside the output unless it changes nothing yet")
     return STOPPED
 
 
@@ -141,9 +135,7 @@ def _dry_run(arguments: argparse.Namespace, config: EraseConfig) -> int:
     print_space(plan.space, 20, erase_synonyms=config.erase_synonyms)
     print(f"layers:  {plan.layers} ({config.layers}), rank {plan.rank}, {plan.parameters:,} parameters")
     total = plan.rows_per_update * plan.updates + plan.rows_setup
-    print(
-        f"work:    {plan.updates} updates of about {plan.rows_per_update:.1f} U-Net rows, {total:,.0f} rows in all"
-    )
+    print(f"work:    {plan.updates} updates of about {plan.rows_per_update:.1f} U-Net rows, {total:,.0f} rows in all")
     print(f"         ({plan.rows_setup} of them already spent on measuring synonyms)")
     minutes = cost.seconds_per_update * plan.updates / 60
     print(f"time:    about {minutes:.1f} min ({cost.seconds_per_update:.2f} s per update, measured here)")

@@ -108,9 +108,7 @@ class GumbelSearch:
         with torch.no_grad():
             return self._sample(targets, candidates, generator)
 
-    def _sample(
-        self, targets: Sequence[int], candidates: Sequence[Candidates], generator: Generator
-    ) -> list[Prompt]:
+    def _sample(self, targets: Sequence[int], candidates: Sequence[Candidates], generator: Generator) -> list[Prompt]:
         prompts = []
         for i, among in zip(targets, candidates, strict=True):
             weights = gumbel_softmax(self.logits[i], self._temperature, self._hard, generator)
@@ -124,8 +122,8 @@ class GumbelSearch:
 
     def tensors(self) -> dict[str, Tensor]:
         tensors = {f"logits.{i}": logits.detach().clone() for i, logits in enumerate(self.logits)}
-        for i, moments in self._optimizer.state_dict()["state"].items():
-            tensors.update({f"adam.{i}.{name}": torch.as_tensor(value).clone() for name, value in moments.items()})
+        for number, moments in self._optimizer.state_dict()["state"].items():
+            tensors.update({f"adam.{number}.{name}": torch.as_tensor(value).clone() for name, value in moments.items()})
         return tensors
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
@@ -135,8 +133,8 @@ class GumbelSearch:
         moments: dict[int, dict[str, Tensor]] = {}
         for key, value in tensors.items():
             if key.startswith("adam."):
-                _, i, name = key.split(".", 2)
-                moments.setdefault(int(i), {})[name] = value
+                _, number, name = key.split(".", 2)
+                moments.setdefault(int(number), {})[name] = value
         self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": moments})
 
 

@@ -49,9 +49,7 @@ def inspect_checkpoint(path: Path) -> CheckpointInfo:
             return CheckpointInfo(path, name, "diffusers", path / "model_index.json", "epsilon", ema)
         weights = open_weights(path)
     except OSError as error:
-        raise BrokenCheckpoint(
-            f"{path} cannot be read ({error}). Check the path and its permissions."
-        ) from error
+        raise BrokenCheckpoint(f"{path} cannot be read ({error}). Check the path and its permissions.") from error
     kind = foreign_kind(weights)
     if kind is not None:
         what, advice = kind

@@ -50,9 +50,7 @@ class Denoiser:
         self.rows.count(len(z))
         if not self.max_rows or len(z) <= self.max_rows or torch.is_grad_enabled():
             return self._forward(z, t, embedding)
-        parts = zip(
-            z.split(self.max_rows), t.split(self.max_rows), embedding.split(self.max_rows), strict=True
-        )
+        parts = zip(z.split(self.max_rows), t.split(self.max_rows), embedding.split(self.max_rows), strict=True)
         return torch.cat([self._forward(*part) for part in parts])
 
     def _forward(self, z: Tensor, t: Tensor, embedding: Tensor) -> Tensor:

@@ -60,9 +60,7 @@ def _check_parts(folder: Path, unet: dict[str, Any], text: dict[str, Any]) -> No
     channels, context = unet.get("in_channels", 4), unet.get("cross_attention_dim")
     if channels != 4:
         what = {9: "an inpainting model", 8: "an InstructPix2Pix model"}.get(channels, "not text-to-image")
-        raise UnsupportedCheckpoint(
-            f"{folder} is {what} ({channels} input channels; text-to-image has 4). {_SD1}"
-        )
+        raise UnsupportedCheckpoint(f"{folder} is {what} ({channels} input channels; text-to-image has 4). {_SD1}")
     if context == 1024:
         raise UnsupportedCheckpoint(f"{folder} is a Stable Diffusion 2 model (context width 1024). {_SD1}")
     if unet.get("addition_embed_type") is not None or context in (1280, 2048):

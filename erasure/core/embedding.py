@@ -48,16 +48,13 @@ class Embedder:
 
     def pooled(self, texts: Sequence[str]) -> Tensor:
         """(n, d): the state at each text's end token, the usual summary of a prompt; not remembered in full."""
-        pooled = [
-            self._end_states(texts[start : start + self._batch])
-            for start in range(0, len(texts), self._batch)
-        ]
+        pooled = [self._end_states(texts[start : start + self._batch]) for start in range(0, len(texts), self._batch)]
         return torch.cat(pooled)
 
-    def _ids(self, texts: Sequence[str]) -> Tensor:
+    def _ids(self, texts: Sequence[str], padding: str = "max_length") -> Tensor:
         tokens = self._models.tokenizer(
             list(texts),
-            padding="max_length",
+            padding=padding,
             max_length=self._models.tokenizer.model_max_length,
             truncation=True,
             return_tensors="pt",
@@ -70,7 +67,8 @@ class Embedder:
 
     @torch.no_grad()
     def _end_states(self, texts: Sequence[str]) -> Tensor:
-        ids = self._ids(texts)
+        # The text encoder is causal: what follows the end token cannot change its state.
+        ids = self._ids(texts, padding="longest")
         states = self._models.text_encoder(ids).last_hidden_state.float()
         # SD 1.x pads with the end token itself, so the first one ends the text.
         end = (ids == self._models.tokenizer.eos_token_id).int().argmax(dim=1)

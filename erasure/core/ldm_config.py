@@ -38,9 +38,7 @@ def read_ldm_config(path: Path) -> dict[str, Any]:
             f"{path} cannot be read ({error}). Correct it, or move it away to use the standard one."
         ) from error
     parameters = _part(_part(document, "model"), "params")
-    if any(
-        not _part(parameters, part) for part in ("unet_config", "first_stage_config", "cond_stage_config")
-    ):
+    if any(not _part(parameters, part) for part in ("unet_config", "first_stage_config", "cond_stage_config")):
         raise BrokenCheckpoint(
             f"{path} lies beside the checkpoint, but lacks model.params with unet_config, "
             "first_stage_config and cond_stage_config. Move it away to use the standard SD 1 configuration."
@@ -81,17 +79,13 @@ def _check_numbers(path: Path, parameters: dict[str, Any]) -> None:
         except (TypeError, ValueError):
             sound = False
         if not sound:
-            raise BrokenCheckpoint(
-                f"{path}: model.params.{name} is {value!r}, not a positive number. Correct it."
-            )
+            raise BrokenCheckpoint(f"{path}: model.params.{name} is {value!r}, not a positive number. Correct it.")
 
 
 def sample_size(document: dict[str, Any]) -> int:
     """Side of the latents: ``model.params.image_size``, else the U-Net's (which SD 1's file leaves at 32)."""
     parameters = document["model"]["params"]
-    return int(
-        parameters.get("image_size") or _part(parameters["unet_config"], "params").get("image_size") or 64
-    )
+    return int(parameters.get("image_size") or _part(parameters["unet_config"], "params").get("image_size") or 64)
 
 
 def text_folder(path: Path) -> Path:

@@ -43,11 +43,7 @@ def unet_from_ldm(document: dict[str, Any], weights: Weights, size: int, origin:
 def _unet_config(document: dict[str, Any]) -> dict[str, Any]:
     config = create_unet_diffusers_config_from_ldm(document, {})
     heads = config["attention_head_dim"]  # diffusers' historical name for the number of heads
-    if (
-        not isinstance(heads, int)
-        or heads < 1
-        or any(width % heads for width in config["block_out_channels"])
-    ):
+    if not isinstance(heads, int) or heads < 1 or any(width % heads for width in config["block_out_channels"]):
         raise ValueError(f"num_heads is {heads}, which does not divide the widths")
     return config
 
@@ -138,8 +134,7 @@ def _configured(make: Callable[[], Made], part: str, origin: str) -> Made:
         ValueError,
     ) as error:
         raise BrokenCheckpoint(
-            f"{origin}: the {part}'s configuration cannot be used ({type(error).__name__}: {error}). "
-            "Correct it."
+            f"{origin}: the {part}'s configuration cannot be used ({type(error).__name__}: {error}). Correct it."
         ) from error
 
 
@@ -148,6 +143,5 @@ def _converted(convert: Callable[[], Weights], part: str, origin: str) -> Weight
         return convert()
     except (AttributeError, LookupError, ValueError) as error:
         raise BrokenCheckpoint(
-            f"{origin}: the weights of its {part} are incomplete ({type(error).__name__}: {error}). "
-            "Download it again."
+            f"{origin}: the weights of its {part} are incomplete ({type(error).__name__}: {error}). Download it again."
         ) from error

@@ -66,9 +66,7 @@ class Models:
         return int(2 ** (len(self.vae.config.block_out_channels) - 1))
 
 
-def load_models(
-    path: Path | CheckpointInfo, *, device: str = "cpu", dtype: torch.dtype = torch.float32
-) -> Models:
+def load_models(path: Path | CheckpointInfo, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Models:
     """Load U-Net, VAE, text encoder and tokenizer, frozen, in ``dtype`` on ``device``; nothing is downloaded.
 
     Raises BrokenCheckpoint naming the first weight that is missing, of another shape, or not finite, and what
@@ -93,9 +91,7 @@ def _load_original(info: CheckpointInfo, dtype: torch.dtype) -> _Parts:
     names = [f"{VAE}{part}" for part in ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")]
     vae = vae_from_ldm(document, _read(weights, dtype, *names), origin)
     text = _read(weights, dtype, TEXT + "transformer.", strip=TEXT + "transformer.")
-    text_encoder = fill(
-        build_text_encoder(read_json(texts / "config.json"), origin), text, "text encoder", origin
-    )
+    text_encoder = fill(build_text_encoder(read_json(texts / "config.json"), origin), text, "text encoder", origin)
 
     parameters = document["model"]["params"]
     scheduler = DDPMScheduler(
@@ -138,9 +134,7 @@ def _load_folder(info: CheckpointInfo, dtype: torch.dtype) -> _Parts:
 def _read(weights: WeightsFile, dtype: torch.dtype, *prefixes: str, strip: str = "") -> Weights:
     """The tensors whose names start with one of the prefixes; floating-point ones in ``dtype``."""
     names = [name for name in weights.shapes if name.startswith(prefixes)]
-    return _cast(
-        {name.removeprefix(strip): tensor for name, tensor in read_tensors(weights, names).items()}, dtype
-    )
+    return _cast({name.removeprefix(strip): tensor for name, tensor in read_tensors(weights, names).items()}, dtype)
 
 
 def _read_unet(weights: WeightsFile, dtype: torch.dtype) -> Weights:

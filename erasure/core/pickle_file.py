@@ -210,20 +210,14 @@ def _scan_zip(path: Path) -> tuple[Any, dict[str, tuple[int, int]]]:
             )
         root = roots[0]
         if f"{root}constants.pkl" in names:
-            raise UnsupportedCheckpoint(
-                f"{path} is a TorchScript program. Choose a Stable Diffusion 1.x checkpoint."
-            )
+            raise UnsupportedCheckpoint(f"{path} is a TorchScript program. Choose a Stable Diffusion 1.x checkpoint.")
         if f"{root}byteorder" in names and archive.read(f"{root}byteorder") != b"little":
-            raise UnsupportedCheckpoint(
-                f"{path} was saved on a big-endian machine. Convert it to safetensors."
-            )
+            raise UnsupportedCheckpoint(f"{path} was saved on a big-endian machine. Convert it to safetensors.")
         starts = {}
         for record in archive.infolist():
             if record.filename.startswith(f"{root}data/"):
                 if record.compress_type != zipfile.ZIP_STORED:
-                    raise BrokenCheckpoint(
-                        f"{path} was packed again with compression. Download the original."
-                    )
+                    raise BrokenCheckpoint(f"{path} was packed again with compression. Download the original.")
                 file.seek(record.header_offset + 26)
                 name_length, extra_length = struct.unpack("<HH", file.read(4))
                 start = record.header_offset + 30 + name_length + extra_length

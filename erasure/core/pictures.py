@@ -34,7 +34,7 @@ def draw_pictures(
     embedder: Embedder,
     prompts: Sequence[str],
     seeds: Sequence[int],
-    drawing: Drawing = Drawing(),  # noqa: B008  (frozen)
+    drawing: Drawing = Drawing(),
 ) -> list[Image.Image]:
     """One picture per (prompt, seed) pair, as the U-Net is now: with its LoRA, or inside ``denoiser.frozen()`` without.
 

@@ -99,9 +99,7 @@ def expected_rows(space: ConceptSpace, config: EraseConfig) -> float:
     return counting.rows.total / updates
 
 
-def _picks(
-    space: ConceptSpace, targets: list[int], config: EraseConfig, generator: Generator
-) -> list[Prompt]:
+def _picks(space: ConceptSpace, targets: list[int], config: EraseConfig, generator: Generator) -> list[Prompt]:
     null = torch.zeros(1, 1)
     if config.adversary == "pgd":
         return [Prompt(space.targets[i].target, null) for i in targets]
@@ -109,9 +107,7 @@ def _picks(
     return [Prompt(space.targets[i].preserved[k].text, null) for i, k in zip(targets, picks, strict=True)]
 
 
-def measure_cost(
-    denoiser: Denoiser, shape: tuple[int, int, int], width: int, plan: Plan, config: EraseConfig
-) -> Cost:
+def measure_cost(denoiser: Denoiser, shape: tuple[int, int, int], width: int, plan: Plan, config: EraseConfig) -> Cost:
     """Times one row without and one update's rows with gradient, and scales them by the plan's rows.
 
     ``shape`` (4, h, w) of the latents; ``width`` d of the embeddings. No weight changes.

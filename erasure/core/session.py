@@ -29,10 +29,13 @@ class Session:
         side = latent_side(self.models, self.trainer.config)
         return 4, side, side
 
+    @property
+    def pixels(self) -> int:
+        """Side of the pictures that are trained on."""
+        return self.latent_shape[1] * self.models.vae_scale_factor
 
-def open_models(
-    checkpoint: CheckpointInfo, config: EraseConfig, device: str
-) -> tuple[Models, Denoiser, Embedder]:
+
+def open_models(checkpoint: CheckpointInfo, config: EraseConfig, device: str) -> tuple[Models, Denoiser, Embedder]:
     """The checkpoint in the config's precision, and the two views of it that all work goes through."""
     models = load_models(checkpoint, device=device, dtype=DTYPES[config.precision])
     return models, Denoiser(models.unet), Embedder(models)
@@ -53,6 +56,4 @@ def open_session(
         # Older diffusers checkpoints only in training mode; SD 1.x has no dropout that this would turn on.
         models.unet.train()
     plan = make_plan(denoiser, space, config, rows_setup=rows_setup)
-    return Session(
-        models, denoiser, embedder, space, Trainer(models, denoiser, embedder, space, config), plan
-    )
+    return Session(models, denoiser, embedder, space, Trainer(models, denoiser, embedder, space, config), plan)

@@ -17,7 +17,7 @@ from erasure.core.denoiser import Denoiser
 from erasure.core.embedding import Embedder, Prompt
 from erasure.core.events import Step
 from erasure.core.latents import Sampler, State, latent_source
-from erasure.core.lora import lora_parameters, lora_state, load_lora_state
+from erasure.core.lora import load_lora_state, lora_parameters, lora_state
 from erasure.core.losses import erase_goal, harm_gradient, prediction_loss
 from erasure.core.models import Models
 from erasure.errors import NonFiniteLoss, OutOfMemory
@@ -169,8 +169,8 @@ class Trainer:
                for s, anchor in zip(states, anchors, strict=True)]  # fmt: skip
         if guidance == 0:
             return self._frozen_eps(anchors, own)
-        both = self._frozen_eps(anchors + erased, own + states)
-        return erase_goal(*both.chunk(2), guidance)
+        eps_anchor, eps_target = self._frozen_eps(anchors + erased, own + states).chunk(2)
+        return erase_goal(eps_anchor, eps_target, guidance)
 
     @torch.no_grad()
     def _frozen_eps(self, prompts: Sequence[Prompt], states: Sequence[State]) -> Tensor:
@@ -189,11 +189,9 @@ class Trainer:
 
     def _descend(self, loss: Tensor) -> None:
         config = self.config
-        advice = "lower learning_rate or preserve_weight, raise clip's effect (a smaller value), or use precision bf16 or fp32"
+        advice = "lower learning_rate, preserve_weight or clip, or use precision bf16 or fp32"
         if not torch.isfinite(loss):
-            raise NonFiniteLoss(
-                f"the loss became {loss.item()} in update {self.step + 1}; {advice}, and resume"
-            )
+            raise NonFiniteLoss(f"the loss became {loss.item()} in update {self.step + 1}; {advice}, and resume")
         self._optimizer.zero_grad(set_to_none=True)
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate(self.step, config)
@@ -201,16 +199,12 @@ class Trainer:
         self._scaler.unscale_(self._optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, config.clip or math.inf)
         if not torch.isfinite(norm) and not self._scaler.is_enabled():
-            raise NonFiniteLoss(
-                f"the gradient became {norm.item()} in update {self.step + 1}; {advice}, and resume"
-            )
+            raise NonFiniteLoss(f"the gradient became {norm.item()} in update {self.step + 1}; {advice}, and resume")
         # With a scaler, an overflow skips the update and lowers the scale; only a scale that never fits is an error.
         self._scaler.step(self._optimizer)
         self._scaler.update()
         if self._scaler.is_enabled() and self._scaler.get_scale() < 1e-4:
-            raise NonFiniteLoss(
-                f"gradients overflow in fp16 at update {self.step + 1}; use precision bf16 or fp32"
-            )
+            raise NonFiniteLoss(f"gradients overflow in fp16 at update {self.step + 1}; use precision bf16 or fp32")
 
     # --- the state
 
@@ -237,9 +231,7 @@ class Trainer:
         """Go on where :meth:`tensors` and :meth:`meta` were taken."""
 
         def part(name: str) -> dict[str, Tensor]:
-            return {
-                key.split("/", 1)[1]: value for key, value in tensors.items() if key.startswith(name + "/")
-            }
+            return {key.split("/", 1)[1]: value for key, value in tensors.items() if key.startswith(name + "/")}
 
         load_lora_state(self.denoiser.unet, part("lora"))
         moments: dict[int, dict[str, Tensor]] = {}

@@ -107,9 +107,7 @@ def _refuse_impostors(path: Path, suffix: str) -> None:
     for pattern, what, advice in _IMPOSTORS:
         if re.match(rb"(\xef\xbb\xbf)?\s*" + pattern, start, re.IGNORECASE):
             raise BrokenCheckpoint(f"{path} is {what}. {advice}")
-    if suffix == ".safetensors" and (
-        start.startswith(b"PK") or (start[:1] == b"\x80" and start[1:3] == b"\x02\x8a")
-    ):
+    if suffix == ".safetensors" and (start.startswith(b"PK") or (start[:1] == b"\x80" and start[1:3] == b"\x02\x8a")):
         raise BrokenCheckpoint(f"{path} is a torch file under the wrong name. Rename it to {path.stem}.ckpt.")
     if suffix != ".safetensors" and start[8:10] == b'{"':
         raise BrokenCheckpoint(
@@ -151,9 +149,7 @@ def _read_header(path: Path, file: IO[bytes], size: int) -> tuple[dict[str, Any]
         raise BrokenCheckpoint(f"{path} is truncated: it has only {size} bytes. Download it again.")
     length = int.from_bytes(file.read(8), "little")
     if length > _MAX_HEADER:
-        raise BrokenCheckpoint(
-            f"{path} is no safetensors file: its header cannot be read. Download it again."
-        )
+        raise BrokenCheckpoint(f"{path} is no safetensors file: its header cannot be read. Download it again.")
     if 8 + length > size:
         raise BrokenCheckpoint(f"{path} is truncated inside its header ({size:,} bytes). Download it again.")
     try:

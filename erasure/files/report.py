@@ -152,9 +152,7 @@ def _hash_check(path: Path, stated: str | None) -> str:
     found = content_hash(path)
     if found == stated.lower():
         return f"ok ({found[:12]})"
-    return (
-        f"WRONG: the file says {_plain(stated)[:12]}, its content has {found[:12]}; it was changed or damaged"
-    )
+    return f"WRONG: the file says {_plain(stated)[:12]}, its content has {found[:12]}; it was changed or damaged"
 
 
 def _norms(file: LoraFile) -> dict[str, float]:
