@@ -6,13 +6,13 @@ A field's metadata holds its help line, its group and what is allowed, so that n
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from erasure.config_checks import config_problems
 from erasure.errors import ConfigError
 
 LayerChoice = Literal["xattn", "xattn_kv", "noxattn", "selfattn", "full"]
@@ -217,7 +217,7 @@ class EraseConfig:
     )
 
     def __post_init__(self) -> None:
-        problems = _problems(self)
+        problems = config_problems(self)
         if problems:
             raise ConfigError(problems)
 
@@ -307,60 +307,3 @@ def _converted(value: Any, kind: type) -> Any:
     if kind is int and value != int(value):
         raise ValueError
     return kind(value)
-
-
-def _problems(config: EraseConfig) -> list[str]:
-    problems = []
-    for f in fields(config):
-        value, allowed = getattr(config, f.name), f.metadata
-        if allowed["choices"] is not None and value not in allowed["choices"]:
-            problems.append(f"{f.name}: {value!r} is not one of {', '.join(allowed['choices'])}")
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            low, high = allowed["low"], allowed["high"]
-            if not math.isfinite(value):
-                problems.append(f"{f.name}: {value} is not a finite number")
-            elif (low is not None and value < low) or (high is not None and value > high):
-                problems.append(f"{f.name}: {value} is outside {low:g} to {high:g}")
-    return problems + _concept_problems(config) + _contradictions(config)
-
-
-def _concept_problems(config: EraseConfig) -> list[str]:
-    problems = []
-    if not config.erase:
-        problems.append("erase: name at least one concept to erase")
-    for name in ("erase", "synonym", "preserve"):
-        if any(not text.strip() for text in getattr(config, name)):
-            problems.append(f"{name}: an empty concept; leave it out or write what it is")
-    lowered = [text.strip().lower() for text in config.erase]
-    for text in sorted({text for text in lowered if lowered.count(text) > 1}):
-        problems.append(f"erase: {text!r} is named twice")
-    if len(config.anchor) > 1 and len(config.anchor) != len(config.erase):
-        problems.append(
-            f"anchor: {len(config.anchor)} anchors for {len(config.erase)} concepts; give none, one, or one per concept"
-        )
-    gone = set(lowered) | {text.strip().lower() for text in config.synonym}
-    for text in config.preserve:
-        if text.strip().lower() in gone:
-            problems.append(f"preserve: {text!r} is to be erased as well; it cannot be both")
-    for text, anchor in zip(lowered, config.anchors, strict=False):
-        if anchor.strip().lower() == text:
-            problems.append(f"anchor: {anchor!r} is its own concept; it would stay as it is")
-    for template in config.templates:
-        if template.count("{}") != 1:
-            problems.append(f"templates: {template!r} needs exactly one {{}}")
-    if not config.templates:
-        problems.append('templates: give at least one, "{}" for the bare concept')
-    return problems
-
-
-def _contradictions(config: EraseConfig) -> list[str]:
-    problems = []
-    if config.vocabulary == "file" and not config.vocabulary_file:
-        problems.append("vocabulary_file: needed when vocabulary is 'file'")
-    if config.vocabulary != "file" and config.vocabulary_file:
-        problems.append(f"vocabulary_file: given, but vocabulary is {config.vocabulary!r}; set it to 'file'")
-    if config.resolution % 64:
-        problems.append(f"resolution: {config.resolution} is not a multiple of 64")
-    if config.adversary in ("gumbel", "pgd") and config.search_steps < 1:
-        problems.append(f"search_steps: the {config.adversary} search needs at least 1; or set adversary to 'uniform'")
-    return problems
