@@ -38,6 +38,9 @@ class Session:
 def open_models(checkpoint: CheckpointInfo, config: EraseConfig, device: str) -> tuple[Models, Denoiser, Embedder]:
     """The checkpoint in the config's precision, and the two views of it that all work goes through."""
     models = load_models(checkpoint, device=device, dtype=DTYPES[config.precision])
+    if config.precision == "fp16":
+        # SD 1.x's VAE overflows in fp16 on some pictures, which then come out black.
+        models.vae.float()
     return models, Denoiser(models.unet), Embedder(models)
 
 
