@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from itertools import count
 from pathlib import Path
+from typing import Any
 
+import torch
 from PIL import Image
 
-from erasure.config import EraseConfig
+from erasure.config import EraseConfig, config_from_dict
 from erasure.core.checkpoint import CheckpointInfo, inspect_checkpoint, sha256, short_hash
 from erasure.core.denoiser import DTYPES
 from erasure.core.events import Event, Note, Planned, Preview, Saved
@@ -20,11 +23,21 @@ from erasure.core.lora import lora_state, remove_lora
 from erasure.core.pictures import difference, draw_pictures, picture_grid
 from erasure.core.session import Session, open_session
 from erasure.core.state import load_state, save_state
-from erasure.errors import IneffectiveLora, OutputExists, RunError, TrainingError
+from erasure.errors import ConfigError, IneffectiveLora, OutOfMemory, OutputExists, RunError, TrainingError
 from erasure.files.lora_file import inject_lora_file, match_lora, read_lora, write_lora
 from erasure.files.metadata import lora_metadata
 from erasure.run_folder import RunFolder
 
+# Settings that a resumed run may change: they say how to train, not what.
+ADJUSTABLE = (
+    "learning_rate",
+    "preserve_weight",
+    "clip",
+    "precision",
+    "gradient_checkpointing",
+    "save_every",
+    "preview_every",
+)
 # A picture that the LoRA moves by less than this, of 255 levels, looks the same.
 SMALLEST_CHANGE = 1.0
 PREVIEW_SEEDS = (1, 2)
@@ -73,13 +86,23 @@ def erase(task: Task) -> Generator[Event, None, None]:
 
 
 def resume(
-    folder: RunFolder, *, device: str = "cpu", out: Path | None = None, overwrite: bool = False
+    folder: RunFolder,
+    *,
+    device: str = "cpu",
+    out: Path | None = None,
+    overwrite: bool = False,
+    changes: Mapping[str, Any] | None = None,
 ) -> Generator[Event, None, None]:
-    """Go on with an interrupted run, to the same weights as an uninterrupted one.
+    """Go on with an interrupted run: without ``changes``, to the same weights as an uninterrupted one.
 
-    Raises: RunError if there is nothing to resume, or the checkpoint is not the same file any more.
+    ``changes`` may hold the settings of ``ADJUSTABLE``, for a run that diverged or ran out of memory. Raises:
+    RunError if there is nothing to resume, or the checkpoint is not the same file any more; ConfigError.
     """
+    refused = sorted(set(changes or {}) - set(ADJUSTABLE))
+    if refused:
+        raise ConfigError([f"{name}: a resumed run cannot change it, only {', '.join(ADJUSTABLE)}" for name in refused])
     about, config = folder.read()
+    config = config_from_dict({**config.to_dict(), **(changes or {})})
     task = Task(Path(about["checkpoint"]), out or Path(about["out"]), folder, config, device, overwrite)
     check_output(task.out, overwrite=overwrite)
     checkpoint = inspect_checkpoint(task.checkpoint)
@@ -92,10 +115,17 @@ def resume(
 
 
 def _logged(folder: RunFolder, events: Generator[Event, None, None]) -> Generator[Event, None, None]:
-    with closing(events):
-        for event in events:
-            folder.log(event)
-            yield event
+    try:
+        with closing(events):
+            for event in events:
+                folder.log(event)
+                yield event
+    except torch.cuda.OutOfMemoryError as error:
+        # In an update the trainer says so itself; this is for loading, measuring and pictures.
+        raise OutOfMemory(
+            "the device ran out of memory outside of an update; close other programs that use it, or use precision "
+            "bf16 or fp16, and start or resume the run again"
+        ) from error
 
 
 def _work(task: Task, checkpoint: CheckpointInfo, *, resume: bool) -> Generator[Event, None, None]:
@@ -122,7 +152,7 @@ def _work(task: Task, checkpoint: CheckpointInfo, *, resume: bool) -> Generator[
                 yield Saved(step.step, folder.state)
             if config.preview_every and step.step % config.preview_every == 0 and step.step < config.steps:
                 yield _preview(session, folder, prompts, before)
-    except (GeneratorExit, KeyboardInterrupt):
+    except GeneratorExit:
         _save_stopped(session, task, checkpoint, prompts, before)
         raise
     except TrainingError:
@@ -151,7 +181,8 @@ def preview_prompts(session: Session, config: EraseConfig) -> list[str]:
 
 def _pictures(session: Session, prompts: list[str]) -> list[Image.Image]:
     every = [prompt for prompt in prompts for _ in PREVIEW_SEEDS]
-    return draw_pictures(session.models, session.denoiser, session.embedder, every, PREVIEW_SEEDS * len(prompts))
+    with session.denoiser.uncounted():
+        return draw_pictures(session.models, session.denoiser, session.embedder, every, PREVIEW_SEEDS * len(prompts))
 
 
 def _preview(session: Session, folder: RunFolder, prompts: list[str], before: list[Image.Image]) -> Preview:
@@ -189,8 +220,16 @@ def _save_stopped(
 
 
 def stopped_name(out: Path, step: int) -> Path:
-    """Where the LoRA of a stopped run goes: never the final name, which web UIs would go on showing from memory."""
-    return out.with_name(f"{out.stem}-step{step}.safetensors")
+    """Where the LoRA of a stopped run goes: a name of its own, which no file has yet.
+
+    Never the final name: web UIs go on using a file from memory when another takes its name.
+    """
+    path = out.with_name(f"{out.stem}-step{step}.safetensors")
+    for again in count(2):
+        if not path.exists():
+            break
+        path = out.with_name(f"{out.stem}-step{step}-{again}.safetensors")
+    return path
 
 
 def _finish(
@@ -223,7 +262,7 @@ def _finish(
         overwrite=True,
     )
     check_lora(session, task.folder.lora, before[0], config)
-    _place(task.folder.lora, out, overwrite=task.overwrite or out != task.out)
+    _place(task.folder.lora, out, overwrite=task.overwrite)
 
 
 def check_lora(session: Session, path: Path, before: Image.Image, config: EraseConfig) -> float:
@@ -237,7 +276,8 @@ def check_lora(session: Session, path: Path, before: Image.Image, config: EraseC
     match_lora(file, unet)
     inject_lora_file(unet, file, 1.0)
     prompt = config.templates[0].format(config.erase[0])
-    after = draw_pictures(session.models, session.denoiser, session.embedder, [prompt], PREVIEW_SEEDS[:1])
+    with session.denoiser.uncounted():
+        after = draw_pictures(session.models, session.denoiser, session.embedder, [prompt], PREVIEW_SEEDS[:1])
     change = difference(before, after[0])
     if change < SMALLEST_CHANGE:
         raise IneffectiveLora(

@@ -60,8 +60,12 @@ class RunFolder:
         return ConceptSpace.from_dict(self._json("concepts.json"))
 
     def log(self, event: Event) -> None:
-        with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(event_to_dict(event), ensure_ascii=False) + "\n")
+        """Raises: RunError, when the disk is full or the folder is gone."""
+        try:
+            with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(event_to_dict(event), ensure_ascii=False) + "\n")
+        except OSError as error:
+            raise RunError(f"the log of the run in {self.path} cannot be written: {error}; free some space") from error
 
     def events(self) -> Iterator[dict[str, Any]]:
         """The log so far; a last line that was cut off by a crash is left out."""

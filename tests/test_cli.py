@@ -13,8 +13,9 @@ import torch
 from safetensors import safe_open
 
 from erasure.cli import main
-from erasure.config import EraseConfig
+from erasure.config import EraseConfig, config_from_dict
 from erasure.core.state import load_state
+from erasure.errors import ConfigError
 from erasure.run_folder import RunFolder
 
 WORDS = "truck\nbus\nhouse\ntower\nbell\ndog\n"
@@ -227,5 +228,35 @@ def test_concepts_preview_and_inspect(
 
 def test_a_resumed_run_keeps_its_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--resume", str(tmp_path), "--rank", "4"]) == 2
-    assert "--rank" in capsys.readouterr().err
+    assert "rank: a resumed run cannot change it" in capsys.readouterr().err
     assert main(["train", "--resume", str(tmp_path)]) == 1
+
+
+def test_a_resumed_run_may_change_how_it_trains_but_not_what(base: list[str], tmp_path: Path) -> None:
+    from erasure.core.events import Step
+    from erasure.run import Task, erase, resume
+
+    values = dict(zip(base[3::2], base[4::2], strict=True))
+    config = config_from_dict(
+        {"erase": ["church"], "steps": 4, "learning_rate": 0.02, "clip": 0.0, "sampling_steps": 3, "layers": "full",
+         "vocabulary": "file", "vocabulary_file": values["--vocabulary-file"], "synonym_threshold": 0.0}
+    )  # fmt: skip
+    checkpoint, folder = Path(base[base.index("--checkpoint") + 1]), RunFolder(tmp_path / "run")
+    events = erase(Task(checkpoint, tmp_path / "x.safetensors", folder, config))
+    next(event for event in events if isinstance(event, Step) and event.step == 2)
+    events.close()
+    with pytest.raises(ConfigError, match="rank"):
+        next(resume(folder, changes={"rank": 2}))
+    steps = [e for e in resume(folder, changes={"learning_rate": 0.01}) if isinstance(e, Step)]
+    assert [step.step for step in steps] == [3, 4]
+    assert steps[0].learning_rate == 0.01
+
+
+def test_previews_do_not_count_as_training(base: list[str], tmp_path: Path) -> None:
+    for name, every in (("a", "0"), ("b", "1")):
+        run = tmp_path / name
+        out = tmp_path / f"{name}.safetensors"
+        assert main([*base, "--preview-every", every, "--out", str(out), "--run", str(run)]) == 0
+    rows = [[e["rows"] for e in RunFolder(tmp_path / name).events() if e["event"] == "step"] for name in "ab"]
+    assert rows[0] == rows[1]
+    assert rows[0][0] < 60

@@ -16,7 +16,6 @@ from erasure.cli.flags import (
     add_model_flags,
     config_from_flags,
     default_device,
-    flag,
     given_settings,
 )
 from erasure.errors import ConfigError
@@ -69,15 +68,21 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _resume(arguments: argparse.Namespace) -> int:
-    refused = [flag(name) for name in given_settings(arguments)]
-    refused += [f"--{name}" for name in ("checkpoint", "preset", "config", "folder") if getattr(arguments, name)]
+    names = {"checkpoint": "checkpoint", "preset": "preset", "config": "config", "folder": "run"}
+    refused = [f"--{shown}" for name, shown in names.items() if getattr(arguments, name)]
     if refused:
-        raise ConfigError([f"{', '.join(refused)}: a resumed run keeps its settings; leave them out"])
+        raise ConfigError([f"{', '.join(refused)}: a resumed run keeps its own; leave it out"])
     from erasure.run import resume
     from erasure.run_folder import RunFolder
 
     device = arguments.device or default_device()
-    events = resume(RunFolder(arguments.resume), device=device, out=arguments.out, overwrite=arguments.overwrite)
+    events = resume(
+        RunFolder(arguments.resume),
+        device=device,
+        out=arguments.out,
+        overwrite=arguments.overwrite,
+        changes=given_settings(arguments),
+    )
     return _follow(events, arguments.resume)
 
 

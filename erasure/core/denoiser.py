@@ -61,6 +61,15 @@ class Denoiser:
         return eps.float()
 
     @contextmanager
+    def uncounted(self) -> Iterator[None]:
+        """Rows inside the block, such as those of previews, do not count as training."""
+        before, self.rows = self.rows, Rows()
+        try:
+            yield
+        finally:
+            self.rows = before
+
+    @contextmanager
     def frozen(self) -> Iterator[None]:
         """The frozen model theta: the LoRA is off inside the block."""
         with without_lora(self.unet):

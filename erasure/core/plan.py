@@ -116,13 +116,12 @@ def measure_cost(denoiser: Denoiser, shape: tuple[int, int, int], width: int, pl
     device = denoiser.device
     z, t = torch.zeros((rows, *shape), device=device), torch.full((rows,), 500, device=device)
     embedding = torch.zeros((rows, 77, width), device=device)
-    before = Rows(denoiser.rows.total, denoiser.rows.gradient)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    with_gradient = _seconds(device, lambda: _backward(denoiser, z, t, embedding))
-    with torch.no_grad():
-        without = _seconds(device, lambda: denoiser(z, t, embedding)) / rows
-    denoiser.rows = before
+    with denoiser.uncounted():
+        with_gradient = _seconds(device, lambda: _backward(denoiser, z, t, embedding))
+        with torch.no_grad():
+            without = _seconds(device, lambda: denoiser(z, t, embedding)) / rows
     seconds = with_gradient + without * max(0.0, plan.rows_per_update - rows)
     if device.type == "cuda":
         return Cost(seconds, torch.cuda.max_memory_allocated(device), "device")

@@ -68,7 +68,7 @@ class Trainer:
             raise OutOfMemory(
                 f"the device ran out of memory in update {self.step + 1} (batch {self.config.batch}, "
                 f"{self.denoiser.unet.dtype}); use precision bf16 or fp16, gradient_checkpointing, batch 1, "
-                "or a smaller resolution, and resume"
+                "or a smaller resolution"
             ) from error
         self.step += 1
         self._seconds += time.perf_counter() - began
