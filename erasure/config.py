@@ -88,12 +88,12 @@ class EraseConfig:
         "cosine", "how nearness of text embeddings is measured", "concept space", choices=Similarity
     )
     synonym_threshold: float = _setting(
-        0.5,
+        0.7,
         "candidates whose measured difference s(c) from the target is below this are synonyms; 0 = no test",
         "concept space",
         low=0.0,
         high=10.0,
-        usual="0.1 to 0.6",
+        usual="0.1 to 0.8",
     )
     synonym_states: int = _setting(
         6,

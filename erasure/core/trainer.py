@@ -22,6 +22,8 @@ from erasure.core.losses import erase_goal, harm_gradient, prediction_loss
 from erasure.core.models import Models
 from erasure.errors import NonFiniteLoss, OutOfMemory
 
+OWN_NAME_SHARE = 0.75
+
 
 class Trainer:
     """Trains the LoRA that is on ``denoiser``'s U-Net. Iterate over it; each item is one update.
@@ -125,9 +127,9 @@ class Trainer:
         return order[: self.config.batch], _choice(self.config.templates, generator)
 
     def _draw_erased(self, target: int, template: str, generator: Generator) -> Prompt:
-        """The target's own name half of the time, else one of its synonyms."""
+        """The target's own name most of the time, else one of its synonyms: these are erased by its side, not instead."""
         name, *synonyms = self._erased[target]
-        if synonyms and torch.rand((), generator=generator) < 0.5:
+        if synonyms and torch.rand((), generator=generator) >= OWN_NAME_SHARE:
             name = _choice(synonyms, generator)
         return self._embedder.prompt(template.format(name))
 
