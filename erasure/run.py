@@ -18,7 +18,7 @@ from PIL import Image
 from erasure.config import EraseConfig, config_from_dict
 from erasure.core.checkpoint import CheckpointInfo, inspect_checkpoint, sha256, short_hash
 from erasure.core.denoiser import DTYPES
-from erasure.core.events import Event, Note, Planned, Preview, Saved
+from erasure.core.events import Event, Note, Opened, Planned, Preview, Saved
 from erasure.core.lora import lora_state, remove_lora
 from erasure.core.pictures import difference, draw_pictures, picture_grid
 from erasure.core.session import Session, open_session
@@ -72,7 +72,8 @@ def erase(task: Task) -> Generator[Event, None, None]:
     """Run a task. Every event is in the run folder's log before it is yielded.
 
     Close the generator to stop: a state to resume from and, once an update was made, a LoRA file with the number of
-    updates in its name are saved on the way out. Raises: EraseError of every kind, with the last good state kept.
+    updates in its name are saved on the way out. Throw an exception of your own into it to give the run up: nothing
+    more is saved. Raises: EraseError of every kind, with the last good state kept.
     """
     check_output(task.out, overwrite=task.overwrite)
     checkpoint = inspect_checkpoint(task.checkpoint)
@@ -118,7 +119,8 @@ def _logged(folder: RunFolder, events: Generator[Event, None, None]) -> Generato
     try:
         with closing(events):
             for event in events:
-                folder.log(event)
+                if not isinstance(event, Opened):
+                    folder.log(event)
                 yield event
     except torch.cuda.OutOfMemoryError as error:
         # In an update the trainer says so itself; this is for loading, measuring and pictures.
@@ -132,6 +134,7 @@ def _work(task: Task, checkpoint: CheckpointInfo, *, resume: bool) -> Generator[
     config, folder = task.config, task.folder
     session = open_session(checkpoint, config, task.device, folder.space() if resume else None)
     folder.save_space(session.space)
+    yield Opened(session)
     trainer = session.trainer
     if resume and folder.state.exists():
         trainer.load(*load_state(folder.state))

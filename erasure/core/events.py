@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from erasure.core.session import Session
 
 
 @dataclass(frozen=True)
@@ -12,6 +15,14 @@ class Note:
     """Something worth saying once."""
 
     text: str
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The models are loaded. For whoever pauses a run and wants the device for something else meanwhile:
+    see :meth:`erasure.core.session.Session.move`. Never logged."""
+
+    session: Session
 
 
 @dataclass(frozen=True)
@@ -53,7 +64,7 @@ class Saved:
     final: bool = False
 
 
-Event = Note | Planned | Step | Preview | Saved
+Event = Note | Opened | Planned | Step | Preview | Saved
 
 
 def event_to_dict(event: Event) -> dict[str, Any]:

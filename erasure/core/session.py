@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+
 from erasure.config import EraseConfig
 from erasure.core.checkpoint import CheckpointInfo
 from erasure.core.concepts import ConceptSpace, build_concept_space
@@ -23,6 +25,16 @@ class Session:
     space: ConceptSpace
     trainer: Trainer
     plan: Plan
+
+    def move(self, device: str | torch.device) -> None:
+        """Move the models' weights, between two updates; the LoRA and its optimizer stay the same objects.
+
+        What remains (Adam's moments, a few latents) is small. A paused run on the CPU leaves a GPU to others.
+        """
+        for part in (self.models.unet, self.models.vae, self.models.text_encoder):
+            part.to(device)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:

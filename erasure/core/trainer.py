@@ -127,7 +127,7 @@ class Trainer:
         return order[: self.config.batch], _choice(self.config.templates, generator)
 
     def _draw_erased(self, target: int, template: str, generator: Generator) -> Prompt:
-        """The target's own name most of the time, else one of its synonyms, which are erased by its side, not instead."""
+        """The target's own name most of the time, else a synonym: those are erased by its side, not instead."""
         name, *synonyms = self._erased[target]
         if synonyms and torch.rand((), generator=generator) >= OWN_NAME_SHARE:
             name = _choice(synonyms, generator)
