@@ -6,7 +6,8 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from erasure.cli.flags import add_config_flags, add_model_flags, config_from_flags, default_device
+from erasure.cli.flags import add_config_flags, add_model_flags, config_from_flags
+from erasure.core.device import default_device
 
 if TYPE_CHECKING:
     from erasure.core.concepts import Candidate, ConceptSpace

@@ -42,15 +42,6 @@ def given_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(arguments, name) for name in settings() if hasattr(arguments, name)}
 
 
-def default_device() -> str:
-    """``cuda`` where there is one, else ``mps``, else ``cpu``."""
-    import torch
-
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
 def add_model_flags(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     parser.add_argument("--checkpoint", type=Path, required=required, metavar="FILE", help="an SD 1.x checkpoint")
     parser.add_argument("--device", metavar="NAME", help="cuda, mps or cpu; default: the best there is")

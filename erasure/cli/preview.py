@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from erasure.cli.flags import add_model_flags, default_device
+from erasure.cli.flags import add_model_flags
+from erasure.core.device import default_device
 from erasure.errors import OutputExists
 
 

@@ -11,13 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from erasure.cli.flags import (
-    add_config_flags,
-    add_model_flags,
-    config_from_flags,
-    default_device,
-    given_settings,
-)
+from erasure.cli.flags import add_config_flags, add_model_flags, config_from_flags, given_settings
+from erasure.core.device import default_device
 from erasure.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -1,0 +1,228 @@
+"""The program is our own: the stand-alone app, which draws pictures with the core."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from erasure.errors import OutOfMemory, RunError
+from erasure.host.base import HostCheckpoint, TextToImage
+from erasure.host.lora_prompt import find_lora, merge_loras, split_prompt
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from erasure.core.denoiser import Denoiser
+    from erasure.core.models import Models
+    from erasure.files.lora_file import LoraFile
+
+_SUFFIXES = (".safetensors", ".ckpt")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What :meth:`LocalHost.report` was told last."""
+
+    step: int
+    steps: int
+    text: str
+    picture: Image.Image | None = None
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    checkpoint: Path
+    stamp: float
+    models: Models
+    denoiser: Denoiser
+
+
+class LocalHost:
+    """A :class:`erasure.host.base.Host` without a web UI.
+
+    ``checkpoints`` is a checkpoint (a file, or a folder of the diffusers layout), or a folder with several; None:
+    emoji-SD, which ships with the project. LoRA files, runs and presets go below ``data``.
+    """
+
+    name = "stand-alone"
+
+    def __init__(self, checkpoints: Path | None, data: Path, device: str | None = None):
+        if checkpoints is None:
+            from emoji_sd import MODEL
+
+            checkpoints = MODEL
+        self._source = Path(checkpoints)
+        self._data = Path(data)
+        self._device = device
+        self._selected: str | None = None
+        self._lock = threading.Lock()
+        self._interrupted = threading.Event()
+        self._loaded: _Loaded | None = None
+        self.progress: Progress | None = None
+
+    def checkpoints(self) -> list[HostCheckpoint]:
+        """Single files below the folder, and folders of the diffusers layout, by their path within it."""
+        source = self._source
+        if source.is_file() or _is_diffusers(source):
+            return [HostCheckpoint(source.name, source)]
+        if not source.is_dir():
+            return []
+        found = [path for path in source.rglob("*") if _is_checkpoint(path, source)]
+        return [HostCheckpoint(path.relative_to(source).as_posix(), path) for path in sorted(found)]
+
+    def current_checkpoint(self) -> HostCheckpoint | None:
+        """The selected one; the first if none was selected, or the selected one is gone."""
+        every = self.checkpoints()
+        chosen = [checkpoint for checkpoint in every if checkpoint.title == self._selected]
+        return next(iter(chosen or every), None)
+
+    def select(self, title: str) -> None:
+        """Draw with this one from now on. Raises: RunError if there is no such checkpoint."""
+        titles = [checkpoint.title for checkpoint in self.checkpoints()]
+        if title not in titles:
+            raise RunError(f"there is no checkpoint {title!r} in {self._source}; choose one of {', '.join(titles[:5])}")
+        self._selected = title
+
+    def lora_folder(self) -> Path:
+        return self._data / "loras"
+
+    def data_folder(self) -> Path:
+        return self._data
+
+    def device(self) -> str:
+        if self._device is None:
+            from erasure.core.device import default_device
+
+            self._device = default_device()
+        return self._device
+
+    @contextmanager
+    def exclusive(self, title: str) -> Iterator[None]:
+        """See :class:`erasure.host.base.Host`. A model on a GPU is dropped; the next picture loads it again."""
+        with self._lock:
+            self._interrupted.clear()
+            self.progress = Progress(0, 0, title)
+            try:
+                if self.device() != "cpu":
+                    self._drop_model()
+                yield
+            finally:
+                self.progress = None
+
+    def report(self, step: int, steps: int, text: str, picture: Image.Image | None = None) -> None:
+        self.progress = Progress(step, steps, text, picture)
+
+    def interrupt(self) -> None:
+        """Ask whoever holds the device to stop; forgotten when the next one takes it."""
+        self._interrupted.set()
+
+    def interrupted(self) -> bool:
+        return self._interrupted.is_set()
+
+    def draw(self, request: TextToImage) -> Image.Image:
+        """Deterministic DDIM with classifier-free guidance; waits while the device is held."""
+        prompt, tags = split_prompt(request.prompt)
+        _check(request)
+        with self._lock:
+            import torch
+
+            try:
+                return self._draw(request, prompt, tags)
+            except torch.cuda.OutOfMemoryError as error:
+                self._drop_model()
+                raise OutOfMemory(
+                    "the device ran out of memory drawing a picture; choose a smaller size, or close other programs"
+                ) from error
+
+    def _draw(self, request: TextToImage, prompt: str, tags: list[tuple[str, float]]) -> Image.Image:
+        import torch
+
+        from erasure.core.embedding import Embedder
+        from erasure.core.pictures import decode
+        from erasure.core.sampling import sample_latents
+        from erasure.files.lora_file import match_lora, read_lora
+
+        loaded = self._load()
+        models, denoiser = loaded.models, loaded.denoiser
+        files = [(read_lora(find_lora(self.lora_folder(), name)), weight) for name, weight in tags]
+        for file, _ in files:
+            match_lora(file, models.unet)
+        side = request.size // models.vae_scale_factor or models.sample_size
+        noise = torch.randn((1, 4, side, side), generator=torch.Generator().manual_seed(request.seed))
+        embedding, null = Embedder(models)([prompt, request.negative])
+        with _worn(models, files) if files else nullcontext(), torch.no_grad():
+            latents = sample_latents(
+                denoiser,
+                models.alphas_cumprod,
+                embedding[None],
+                null,
+                noise.to(denoiser.device),
+                steps=request.steps,
+                guidance=request.guidance,
+            )
+            return decode(models, latents[0])
+
+    def _load(self) -> _Loaded:
+        checkpoint = self.current_checkpoint()
+        if checkpoint is None:
+            raise RunError(f"there is no checkpoint in {self._source}; put an SD 1.x checkpoint there")
+        path, stamp = checkpoint.path, checkpoint.path.stat().st_mtime
+        if self._loaded is not None and (self._loaded.checkpoint, self._loaded.stamp) == (path, stamp):
+            return self._loaded
+        self._drop_model()  # never two models at once
+
+        from erasure.config import EraseConfig, Precision
+        from erasure.core.checkpoint import inspect_checkpoint
+        from erasure.core.session import open_models
+
+        precision: Precision = "fp16" if self.device().startswith("cuda") else "fp32"
+        config = EraseConfig(erase=("-",), precision=precision)  # only its precision is looked at
+        models, denoiser, _ = open_models(inspect_checkpoint(path), config, self.device())
+        self._loaded = _Loaded(path, stamp, models, denoiser)
+        return self._loaded
+
+    def _drop_model(self) -> None:
+        if self._loaded is None:
+            return
+        import torch
+
+        self._loaded = None
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+@contextmanager
+def _worn(models: Models, files: list[tuple[LoraFile, float]]) -> Iterator[None]:
+    """The U-Net with the LoRA files on it, and as it was afterwards."""
+    from erasure.core.lora import remove_lora
+    from erasure.files.lora_file import inject_lora_file
+
+    inject_lora_file(models.unet, merge_loras(files), 1.0)
+    try:
+        yield
+    finally:
+        remove_lora(models.unet)
+
+
+def _check(request: TextToImage) -> None:
+    if not 1 <= request.steps <= 1000:
+        raise RunError(f"a picture takes 1 to 1000 steps, not {request.steps}")
+    if request.size < 0 or request.size % 8:
+        raise RunError(f"a picture's size is a multiple of 8 pixels (0: the checkpoint's own), not {request.size}")
+
+
+def _is_diffusers(path: Path) -> bool:
+    return (path / "model_index.json").is_file()
+
+
+def _is_checkpoint(path: Path, source: Path) -> bool:
+    if path.is_dir():
+        return _is_diffusers(path)
+    # The weights of a diffusers folder are no checkpoints of their own.
+    inside = any(_is_diffusers(parent) for parent in path.parents if source in parent.parents)
+    vae = path.name.lower().endswith((".vae.safetensors", ".vae.ckpt"))
+    return path.suffix.lower() in _SUFFIXES and not vae and not inside
