@@ -1,0 +1,104 @@
+"""The user's own presets, and the three qualities."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from erasure.config import EraseConfig, config_from_dict
+from erasure.errors import ConfigError, OutputExists, RunError
+from erasure.presets import BUNDLED, KINDS, QUALITIES, delete_preset, preset, presets, quality_settings, save_preset
+
+
+def test_kinds_are_bundled_presets() -> None:
+    assert set(KINDS) <= set(presets())
+
+
+def test_saved_preset_is_found_beside_the_bundled_ones(tmp_path: Path) -> None:
+    save_preset(tmp_path / "new", "My trucks", "Long lines.", {"steps": 30, "anchor": ["car"]})
+    assert list(presets(tmp_path / "new"))[-1] == "My trucks"
+    assert preset("My trucks", tmp_path / "new").settings == {"steps": 30, "anchor": ["car"]}
+    assert preset("object", tmp_path / "new").description == preset("object").description
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["My trucks.json"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", ".", "..", "../evil", "a/b", "a\\b", " a", "a ", ".hidden", "a\nb", "con", "NUL.x", "a" * 61, "a:b", "x."],
+)
+def test_names_that_are_no_plain_file_name_are_refused(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / "presets"
+    with pytest.raises(ConfigError, match="cannot name a preset"):
+        save_preset(folder, name, "", {})
+    with pytest.raises(ConfigError, match="there is no preset"):
+        preset(name, folder)
+    (tmp_path / "evil.json").write_text("{}")
+    with pytest.raises(ConfigError, match="there is no preset"):
+        delete_preset(folder, name)
+    assert [path.name for path in tmp_path.iterdir()] == ["evil.json"]
+
+
+def test_every_problem_of_a_preset_is_named_and_nothing_written(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        save_preset(tmp_path, "a/b", "two\nlines", {"stepz": 1, "rank": 0})
+    told = "\n".join(caught.value.problems)
+    assert all(word in told for word in ("a/b", "one line", "stepz", "rank"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_bundled_presets_cannot_be_shadowed_or_deleted(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="bundled"):
+        save_preset(tmp_path, "Object", "", {})
+    (tmp_path / "object.json").write_text(json.dumps({"description": "mine", "settings": {}}))
+    assert preset("object", tmp_path).description != "mine"
+    with pytest.raises(ConfigError, match="bundled"):
+        delete_preset(tmp_path, "object")
+    assert (BUNDLED / "object.json").is_file()
+
+
+def test_a_preset_is_overwritten_only_when_asked(tmp_path: Path) -> None:
+    save_preset(tmp_path, "mine", "first", {"rank": 4})
+    with pytest.raises(OutputExists, match="already"):
+        save_preset(tmp_path, "MINE", "second", {"rank": 5})
+    save_preset(tmp_path, "mine", "second", {"rank": 5}, overwrite=True)
+    assert preset("mine", tmp_path).settings == {"rank": 5}
+    delete_preset(tmp_path, "mine")
+    assert "mine" not in presets(tmp_path)
+    with pytest.raises(ConfigError, match="no preset"):
+        delete_preset(tmp_path, "mine")
+
+
+def test_a_damaged_preset_hides_no_other_and_is_named_when_asked_for(tmp_path: Path) -> None:
+    save_preset(tmp_path, "good", "", {"rank": 4})
+    (tmp_path / "bad.json").write_text("{")
+    (tmp_path / "odd.json").write_text('{"description": 1, "settings": []}')
+    assert set(presets(tmp_path)) - set(presets()) == {"good"}
+    for name in ("bad", "odd"):
+        with pytest.raises(ConfigError, match=rf"{name}\.json"):
+            preset(name, tmp_path)
+
+
+def test_a_folder_in_the_way_is_a_plain_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="cannot be written"):
+        save_preset(tmp_path / "file" / "presets", "mine", "", {})
+
+
+def test_qualities_scale_the_updates_only() -> None:
+    values = {"erase": ["church"], "steps": 300, "rank": 4}
+    assert [quality_settings(quality, values)["steps"] for quality in QUALITIES] == [150, 300, 600]
+    assert quality_settings("quick", values) == {**values, "steps": 150}
+    assert quality_settings("normal", values) == values
+    for erase in (("a",), ("a", "b", "c")):
+        default = EraseConfig(erase=erase).updates
+        assert quality_settings("thorough", {"erase": list(erase)})["steps"] == 2 * default
+    assert quality_settings("quick", {"steps": 1})["steps"] == 1
+    with pytest.raises(ConfigError, match="no quality"):
+        quality_settings("best", values)
+
+
+def test_a_wrong_number_of_updates_is_left_to_the_config() -> None:
+    with pytest.raises(ConfigError, match="steps"):
+        config_from_dict(quality_settings("quick", {"erase": ["x"], "steps": "many"}))
