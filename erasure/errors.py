@@ -13,8 +13,12 @@
     │   └── OutOfMemory            the device ran out of memory
     ├── LoraFileError        a LoRA file cannot be read, or does not fit the model
     │   └── IneffectiveLora        it loads, but changes nothing
+    ├── EvaluationError      a metric or a bench cannot be computed
+    │   └── MissingExtra           an optional package, or the model file that it needs, is not there
     └── RunError             the run folder or the output file is in the way, missing or does not fit
-        └── OutputExists           a file of that name exists and may not be overwritten
+        ├── OutputExists           a file of that name exists and may not be overwritten
+        ├── JobNotFound            there is no such job, or none of its files
+        └── JobConflict            a job is in a state in which this cannot be done
 """
 
 from __future__ import annotations
@@ -70,9 +74,25 @@ class IneffectiveLora(LoraFileError):
     """The LoRA file loads, but changes nothing."""
 
 
+class EvaluationError(EraseError):
+    """A metric or a bench cannot be computed."""
+
+
+class MissingExtra(EvaluationError):
+    """An optional package, or the model file that it needs, is not there; the message names both."""
+
+
 class RunError(EraseError):
     """A run folder or output file is in the way, missing, or does not fit."""
 
 
 class OutputExists(RunError):
     """A file of that name exists and may not be overwritten."""
+
+
+class JobNotFound(RunError):
+    """There is no such job, or it has no such file."""
+
+
+class JobConflict(RunError):
+    """A job is in a state in which what was asked cannot be done."""

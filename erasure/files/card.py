@@ -1,0 +1,55 @@
+"""What web UIs show of a LoRA: a picture and a note in files of its name beside it.
+
+File formats: AUTOMATIC1111's "user metadata" (``X.json`` beside ``X.safetensors``), which Forge shares.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+COVER_SIDE = 768
+
+
+def write_card(lora: Path, description: str, notes: str = "", cover: Path | None = None) -> list[Path]:
+    """Write ``X.json`` and, from the picture at ``cover``, ``X.png`` beside the LoRA file ``X.safetensors``.
+
+    A file that is there already is left as it is. Returns what was written. Raises: OSError.
+    """
+    values: dict[str, Any] = {
+        "description": description,
+        "sd version": "SD1",
+        "activation text": "",
+        "preferred weight": 1,
+        "negative text": "",
+        "notes": notes,
+    }
+    text = json.dumps(values, ensure_ascii=False, indent=4)
+    written = [_write_new(lora.with_suffix(".json"), lambda path: path.write_text(text, encoding="utf-8"))]
+    if cover is not None:
+        written.append(_write_new(lora.with_suffix(".png"), lambda path: _small(cover).save(path, format="PNG")))
+    return [path for path in written if path is not None]
+
+
+def _write_new(target: Path, write: Callable[[Path], Any]) -> Path | None:
+    if target.exists():
+        return None
+    temporary = target.with_name(target.name + ".part")
+    try:
+        write(temporary)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return target
+
+
+def _small(cover: Path) -> Image.Image:
+    """From bare pixels, so that nothing that came with the picture goes along."""
+    with Image.open(cover) as opened:
+        small = opened.convert("RGB")
+    small.thumbnail((COVER_SIDE, COVER_SIDE))
+    return Image.frombytes("RGB", small.size, small.tobytes())

@@ -1,0 +1,102 @@
+"""What the events of a run add up to: the numbers, curves and pictures that a page shows."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Mapping
+from typing import Any
+
+from erasure.config import EraseConfig
+
+MOST_POINTS = 300
+# Updates over which the speed is taken, so that it follows when another program takes the device.
+_SPEED_OVER = 20
+
+
+class History:
+    """Sums up events as :func:`erasure.core.events.event_to_dict` gives them, live or from a log.
+
+    A run that goes on from an older state repeats updates: what they said before is forgotten then.
+    """
+
+    def __init__(self, config: EraseConfig):
+        self.step = 0
+        self.steps = config.updates
+        self.rows = 0
+        self.seconds = 0.0
+        self.learning_rate = 0.0
+        self.plan: dict[str, Any] | None = None
+        self.notes: dict[str, None] = {}  # in order, each once
+        self.previews: set[int] = set()
+        self._losses: list[tuple[int, float, float]] = []
+        self._picks: list[tuple[str, ...]] = []  # per update
+        self._counts: Counter[str] = Counter()
+        self._recent: deque[tuple[int, float]] = deque(maxlen=_SPEED_OVER + 1)
+        self._batch = config.batch
+        self._templates = sorted(config.templates, key=len, reverse=True)
+
+    def see(self, event: Mapping[str, Any]) -> None:
+        """Raises: KeyError, TypeError, ValueError for what is no event."""
+        kind = event["event"]
+        if kind == "step":
+            self._see_step(event)
+        elif kind == "note":
+            self.notes[str(event["text"])] = None
+        elif kind == "planned":
+            self.plan = dict(event["plan"])
+        elif kind == "preview":
+            self.previews.add(int(event["step"]))
+
+    def _see_step(self, event: Mapping[str, Any]) -> None:
+        step, point = int(event["step"]), (float(event["erase_loss"]), float(event["preserve_loss"]))
+        seconds = float(event["seconds"])
+        self._forget_from(step)
+        # The last of the preserved concepts may be one that the user wants kept; the search found those before it.
+        picks = tuple(self._bare(str(text)) for text in event["preserved"][: self._batch])
+        self.step, self.steps, self.rows, self.seconds = step, int(event["steps"]), int(event["rows"]), seconds
+        self.learning_rate = float(event["learning_rate"])
+        self._losses.append((step, *point))
+        self._picks.append(picks)
+        self._counts.update(picks)
+        self._recent.append((step, seconds))
+
+    def _forget_from(self, step: int) -> None:
+        if not self._losses or step > self._losses[-1][0]:
+            return
+        kept = sum(past[0] < step for past in self._losses)
+        del self._losses[kept:], self._picks[kept:]
+        self._counts = Counter(text for picks in self._picks for text in picks)
+        self._recent.clear()
+
+    def _bare(self, prompt: str) -> str:
+        """The concept in a prompt that one of the templates made."""
+        for template in self._templates:
+            before, _, after = template.partition("{}")
+            if prompt.startswith(before) and prompt.endswith(after) and len(prompt) > len(before) + len(after):
+                return prompt[len(before) : len(prompt) - len(after)]
+        return prompt
+
+    @property
+    def losses(self) -> tuple[tuple[int, float, float], ...]:
+        """Every n-th update so that there are at most ``MOST_POINTS``, and always the last one."""
+        count = len(self._losses)
+        stride = -(-count // MOST_POINTS) or 1
+        return tuple(self._losses[(count - 1) % stride :: stride])
+
+    @property
+    def picks(self) -> tuple[tuple[str, int], ...]:
+        return tuple(self._counts.most_common())
+
+    @property
+    def current_pick(self) -> str:
+        return self._picks[-1][0] if self._picks and self._picks[-1] else ""
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Of training, at the speed of the last updates."""
+        if self.step >= self.steps:
+            return 0.0
+        if len(self._recent) < 2:
+            return self.seconds / self.step * (self.steps - self.step) if self.step else None
+        (first, began), (last, ended) = self._recent[0], self._recent[-1]
+        return max(0.0, ended - began) / (last - first) * (self.steps - self.step)

@@ -1,0 +1,92 @@
+"""A job in memory: its record, its history and what its user wishes, all guarded by one condition variable."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from threading import Condition
+from typing import Any, Literal
+
+from erasure.errors import RunError
+from erasure.jobs.history import History
+from erasure.jobs.job import JobState, Snapshot
+from erasure.jobs.record import Record, history_from_disk, snapshot_of, write_record
+
+Wish = Literal["", "pause", "stop", "discard", "close"]  # "close": the process ends
+logger = logging.getLogger(__name__)
+
+
+class LiveJob:
+    """``changed`` is notified of every change; ``versions`` never gives a number twice."""
+
+    def __init__(
+        self, folder: Path, record: Record, history: History | None, changed: Condition, versions: Iterator[int]
+    ):
+        """``history`` None: read from the run's log when it is asked for."""
+        self.id = folder.name
+        self.folder = folder
+        self._history = history
+        self.changed = changed
+        self.record = record
+        self.wish: Wish = ""
+        self.message = ""
+        self._versions = versions
+        self.version = next(versions)
+        self._snapshot: Snapshot | None = None
+
+    @property
+    def state(self) -> JobState:
+        return self.record.state
+
+    @property
+    def history(self) -> History:
+        with self.changed:
+            if self._history is None:
+                self._history = history_from_disk(self.folder, self.record)
+            return self._history
+
+    def snapshot(self) -> Snapshot:
+        """Made once per change, from memory alone."""
+        with self.changed:
+            if self._snapshot is None:
+                self._snapshot = snapshot_of(self.id, self.record, self.history, self.message, self.version)
+            return self._snapshot
+
+    def set(self, *, message: str = "", **changes: Any) -> None:
+        """Change fields of the record and the one line that says what goes on."""
+        with self.changed:
+            self.record = replace(self.record, **changes)
+            self.message = message
+            self._touch()
+
+    def say(self, message: str) -> None:
+        """Change that line only, if it is another."""
+        with self.changed:
+            if message != self.message:
+                self.message = message
+                self._touch()
+
+    def see(self, event: Mapping[str, Any]) -> None:
+        with self.changed:
+            self.history.see(event)
+            self._touch()
+
+    def note(self, text: str) -> None:
+        self.set(message=self.message, notes=(*self.record.notes, text))
+
+    def save(self) -> None:
+        """Write the record. A disk that is full must not stop what goes on: the run folder has all that matters."""
+        try:
+            write_record(self.folder, self.record)
+        except RunError as error:
+            logger.warning("%s", error)
+            with suppress(RunError):
+                write_record(self.folder, replace(self.record, log=""))
+
+    def _touch(self) -> None:
+        self.version = next(self._versions)
+        self._snapshot = None
+        self.changed.notify_all()

@@ -1,0 +1,342 @@
+"""All jobs of a host: a queue with one worker, what users may do with a job, and the jobs of earlier processes."""
+
+from __future__ import annotations
+
+import atexit
+import secrets
+import shutil
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from threading import Condition, Thread
+from typing import Any
+
+from erasure.config import EraseConfig
+from erasure.errors import ConfigError, JobConflict, JobNotFound, RunError
+from erasure.files.card import write_card
+from erasure.host.base import Host
+from erasure.jobs.concept_cache import ConceptCache, cache_key, measure_concepts
+from erasure.jobs.estimate import readiness
+from erasure.jobs.history import History
+from erasure.jobs.job import ACTIONS, ACTIVE, FINISHED, JobRequest, JobState, Snapshot
+from erasure.jobs.live import LiveJob, logger
+from erasure.jobs.problems import describe
+from erasure.jobs.record import FILE, Record, preview_path, read_record, settled, write_record
+from erasure.jobs.worker import Outcome, Worker
+
+# When the process ends, a run gets so many seconds to finish its update and save its state.
+PATIENCE = 30.0
+CONCEPTS = "concepts"  # who has the device while there is no job
+
+
+class JobManager:
+    """Jobs of one host. Every method may be called from any thread at any moment.
+
+    One worker thread runs one job after the other. A paused job keeps its place: later jobs wait until it is resumed,
+    stopped or discarded.
+    """
+
+    def __init__(self, host: Host, *, start: bool = True):
+        """Takes up what earlier processes left in the host's data folder: what was active there is "interrupted"."""
+        self._host = host
+        self._runs = host.data_folder() / "runs"
+        self._changed = Condition()
+        # Never a number that a page may have seen from an earlier process.
+        self._versions: Iterator[int] = count(int(time.time() * 10))
+        self._jobs: dict[str, LiveJob] = {}
+        self._queue: list[LiveJob] = []
+        self._current: LiveJob | None = None
+        self._holder = ""  # the job that has the device, or CONCEPTS
+        self._concepts = ConceptCache()
+        self._closed = False
+        self._thread: Thread | None = None
+        self._adopt()
+        if start:
+            self.start()
+
+    def start(self) -> None:
+        """Begin with the queue."""
+        with self._changed:
+            if self._thread is None and not self._closed:
+                self._thread = Thread(target=self._work, name="erasure jobs", daemon=True)
+                self._thread.start()
+                # A daemon, so that a program can always end; but it is asked to save first.
+                atexit.register(self.close)
+
+    def close(self) -> None:
+        """End the worker: a run saves its state after the update at hand and can be resumed later."""
+        with self._changed:
+            self._closed = True
+            if self._current is not None and self._current.wish != "discard":
+                self._current.wish = "close"
+            self._changed.notify_all()
+        atexit.unregister(self.close)
+        if self._thread is not None:
+            self._thread.join(PATIENCE)
+
+    # --- what there is
+
+    def snapshots(self) -> list[Snapshot]:
+        """All jobs, live and past, newest first."""
+        with self._changed:
+            jobs = list(self._jobs.values())
+        return sorted((job.snapshot() for job in jobs), key=lambda job: (job.created, job.id), reverse=True)
+
+    def snapshot(self, id: str) -> Snapshot:
+        """Raises: JobNotFound."""
+        return self._job(id).snapshot()
+
+    def wait(self, id: str, states: Collection[JobState] = FINISHED, timeout: float | None = None) -> Snapshot:
+        """Block until the job is in one of ``states``. Raises: JobNotFound, also when it is discarded meanwhile;
+        JobConflict after ``timeout`` seconds."""
+        with self._changed:
+            job = self._job(id)
+            if not self._changed.wait_for(lambda: job.state in states or id not in self._jobs, timeout):
+                raise JobConflict(f"{job.record.name} is still {job.state} after {timeout:g} seconds; wait longer")
+            return self._job(id).snapshot()
+
+    def follow(self, id: str, version: int, timeout: float) -> Snapshot:
+        """The snapshot as soon as its version is another than ``version``, at the latest after ``timeout`` seconds.
+
+        Raises: JobNotFound.
+        """
+        with self._changed:
+            job = self._job(id)
+            self._changed.wait_for(lambda: job.version != version or id not in self._jobs, timeout)
+            return self._job(id).snapshot()
+
+    def preview(self, id: str, step: int) -> Path:
+        """The PNG of pictures before and after ``step`` updates. Raises: JobNotFound."""
+        path = preview_path(self._job(id).folder, step)
+        if not path.is_file():
+            raise JobNotFound(f"there is no preview of update {step}; see the job's previews")
+        return path
+
+    def lora_path(self, id: str) -> Path:
+        """The LoRA file; the one in the run folder if it could not be put in its place. Raises: JobNotFound."""
+        job = self._job(id)
+        result = job.record.result
+        places = [Path(result.path)] if result else []
+        for path in (*places, job.folder / "lora.safetensors"):
+            if path.is_file():
+                return path
+        raise JobNotFound(f"{job.record.name} has no LoRA file (yet)")
+
+    # --- what can be done
+
+    def submit(self, request: JobRequest) -> str:
+        """Queue a job; returns its id. Raises: ConfigError with all problems, before anything is queued; RunError."""
+        problems = readiness(self._host, request.checkpoint, request.name, request.config.to_dict())
+        if problems:
+            raise ConfigError(problems)
+        out = self._host.lora_folder() / f"{request.name}.safetensors"
+        with self._changed:
+            self._check_open()
+            if any(Path(job.record.out).stem.casefold() == request.name.casefold() for job in self._active()):
+                raise ConfigError([f"a job that makes the LoRA {request.name!r} is on its way; choose another name"])
+            now = time.time()
+            folder = self._runs / f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(now))}-{secrets.token_hex(3)}"
+            checkpoint = str(Path(request.checkpoint).resolve())
+            record = Record(request.name, checkpoint, str(out), request.config.to_dict(), now)
+            write_record(folder, record)
+            job = LiveJob(folder, record, History(request.config), self._changed, self._versions)
+            self._jobs[job.id] = job
+            self._enqueue(job)
+        return job.id
+
+    def pause(self, id: str) -> None:
+        """Give the device back after the update at hand. Raises: JobNotFound, JobConflict."""
+        with self._changed:
+            job = self._allowed(id, "pause", already=("pausing", "paused"))
+            if job is not None:
+                job.wish = "pause"
+                job.set(state="pausing", message="will pause after this update")
+
+    def resume(self, id: str) -> None:
+        """Go on with a paused job, or queue one that ended early. Raises: JobNotFound, JobConflict, RunError."""
+        with self._changed:
+            job = self._allowed(id, "resume", already=("queued", "preparing", "running"))
+            if job is None:
+                return
+            job.wish = ""
+            if job.state == "paused":
+                job.set(state="preparing", message="waits for the device")
+                return
+            self._check_open()
+            write_record(job.folder, replace(job.record, state="queued", problem="", log=""))
+            job.set(state="queued", problem="", log="")
+            self._enqueue(job)
+
+    def stop(self, id: str) -> None:
+        """End the training after the update at hand and save what there is. Raises: JobNotFound, JobConflict."""
+        with self._changed:
+            job = self._allowed(id, "stop", already=("stopping", "stopped"))
+            if job is not None:
+                job.wish = "stop"
+                job.set(state="stopping", message="will stop after this update")
+
+    def discard(self, id: str) -> None:
+        """Give up an active job: nothing of it is kept. Raises: JobNotFound, JobConflict."""
+        with self._changed:
+            job = self._allowed(id, "discard")
+            assert job is not None
+            job.wish = "discard"
+            self._forget(job)
+            if job in self._queue:
+                self._queue.remove(job)
+                _remove(job.folder)
+            self._tell_waiting()
+
+    def delete(self, id: str) -> None:
+        """Delete the run of a finished job; a LoRA in the Lora folder stays. Raises: JobNotFound, JobConflict."""
+        with self._changed:
+            job = self._allowed(id, "delete")
+            assert job is not None
+            self._forget(job)
+        _remove(job.folder)
+
+    def concepts(self, checkpoint: Path, config: EraseConfig) -> dict[str, Any]:
+        """What is near the concepts of ``config``, as ``ConceptSpace.to_dict()``; takes the device for some seconds.
+
+        Raises: JobConflict while a job has the device; EraseError.
+        """
+        key = cache_key(checkpoint, config)
+        known = self._concepts.get(key)
+        if known is not None:
+            return known
+        with self._device(CONCEPTS):
+            known = self._concepts.get(key)  # another page may have asked the same meanwhile
+            if known is None:
+                with self._host.exclusive("concepts to protect"):
+                    known = measure_concepts(checkpoint, config, self._host.device())
+                self._concepts.put(key, known)
+        return known
+
+    # --- inside
+
+    def _job(self, id: str) -> LiveJob:
+        with self._changed:
+            if id not in self._jobs:
+                raise JobNotFound(f"there is no job {id!r}; it may have been discarded or deleted")
+            return self._jobs[id]
+
+    def _active(self) -> list[LiveJob]:
+        return [job for job in self._jobs.values() if job.state in ACTIVE]
+
+    def _allowed(self, id: str, action: str, already: Collection[JobState] = ()) -> LiveJob | None:
+        """The job if ``action`` is possible now; None if it is in one of the states that the action leads to."""
+        job = self._job(id)
+        if action in ACTIONS[job.state]:
+            return job
+        if job.state in already:
+            return None
+        possible = " or ".join(ACTIONS[job.state]) or "nothing, wait a moment"
+        raise JobConflict(f"{job.record.name} is {job.state}: {action} is not possible now, only {possible}")
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise JobConflict("the program is ending; start it again")
+
+    def _enqueue(self, job: LiveJob) -> None:
+        self._queue.append(job)
+        self._tell_waiting()
+
+    def _forget(self, job: LiveJob) -> None:
+        """First of all its record, so that it is gone even if the process ends now."""
+        with suppress(OSError):
+            (job.folder / FILE).unlink(missing_ok=True)
+        self._jobs.pop(job.id, None)
+        self._changed.notify_all()
+
+    def _tell_waiting(self) -> None:
+        """Say in every waiting job what it waits for."""
+        for place, job in enumerate(self._queue):
+            ahead = self._queue[place - 1] if place else self._current
+            if ahead is None:
+                job.say("waits for its turn")
+            elif ahead.state == "paused":
+                job.say(f"waits for {ahead.record.name}, which is paused")
+            else:
+                job.say(f"waits for {ahead.record.name}")
+        self._changed.notify_all()
+
+    @contextmanager
+    def _device(self, who: str) -> Iterator[None]:
+        """Among the threads of this process; only jobs wait for it. Raises: JobConflict."""
+        with self._changed:
+            while self._holder:
+                if who == CONCEPTS and self._holder != CONCEPTS:
+                    name = self._jobs[self._holder].record.name if self._holder in self._jobs else "a job"
+                    raise JobConflict(f"{name} has the device; pause it, or wait until it is done")
+                self._changed.wait()
+            self._holder = who
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._holder = ""
+                self._changed.notify_all()
+
+    def _adopt(self) -> None:
+        for path in sorted(self._runs.glob(f"*/{FILE}")):
+            try:
+                record = settled(read_record(path.parent))
+            except (RunError, OSError) as error:
+                logger.warning("a run is left out: %s", error)
+                continue
+            self._jobs[path.parent.name] = LiveJob(path.parent, record, None, self._changed, self._versions)
+
+    # --- the worker thread
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._queue or self._closed)
+                if self._closed:
+                    return
+                job = self._current = self._queue.pop(0)
+                job.set(state="preparing", message="waits for the device")
+                self._tell_waiting()
+            job.save()
+            outcome = Worker(job, self._host, self._device).run()
+            self._finish(job, outcome)
+
+    def _finish(self, job: LiveJob, outcome: Outcome) -> None:
+        written = _write_card(job, outcome) if outcome.state == "done" else []
+        with self._changed:
+            discarded = outcome.state is None or job.wish == "discard"
+            if not discarded:
+                job.wish = ""
+                job.set(state=outcome.state, **outcome.changes)
+                job.save()
+            self._current = None
+            self._tell_waiting()
+        if discarded:
+            result = outcome.changes.get("result")
+            for path in (*written, *([Path(result.path)] if result else [])):
+                path.unlink(missing_ok=True)
+            _remove(job.folder)
+
+
+def _write_card(job: LiveJob, outcome: Outcome) -> list[Path]:
+    lora, record = Path(outcome.changes["result"].path), job.record
+    config = record.config
+    concepts, anchors = ", ".join(config["erase"]), ", ".join(filter(None, config["anchor"]))
+    description = f"Erases {concepts}" + (f" (turned into {anchors})" if anchors else "")
+    made = f"Made by Adversarial Erase from {Path(record.checkpoint).name} in {job.history.step} updates."
+    cover = preview_path(job.folder, job.history.step)
+    try:
+        return write_card(lora, description, made, cover if cover.is_file() else None)
+    except (OSError, ValueError) as error:
+        job.note(f"the card beside the LoRA could not be written: {describe(error)}")
+        return []
+
+
+def _remove(folder: Path) -> None:
+    def failed(_: Any, path: str, error: Any) -> None:
+        logger.warning("%s could not be deleted: %s", path, error[1])
+
+    shutil.rmtree(folder, onerror=failed)

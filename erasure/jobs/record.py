@@ -1,0 +1,185 @@
+"""A job on disk: its run folder, with ``job.json`` for what the run itself does not know."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, get_args
+
+from erasure.config import EraseConfig, config_from_dict
+from erasure.errors import ConfigError, RunError
+from erasure.jobs.history import History
+from erasure.jobs.job import ACTIVE, JobState, Result, Snapshot
+
+FILE = "job.json"
+_PREVIEW = re.compile(r"step-(\d{6,})\.png")
+
+
+@dataclass(frozen=True)
+class Record:
+    """``job.json``. Paths as texts; ``log`` is the traceback of a failure that was not foreseen; ``speed`` what the
+    run took, for later estimates: see :mod:`erasure.jobs.estimate`."""
+
+    name: str
+    checkpoint: str
+    out: str
+    config: dict[str, Any]
+    created: float
+    state: JobState = "queued"
+    problem: str = ""
+    log: str = ""
+    notes: tuple[str, ...] = ()
+    result: Result | None = None
+    speed: dict[str, Any] | None = None
+
+
+def write_record(folder: Path, record: Record) -> None:
+    """Raises: RunError if the folder cannot be written."""
+    temporary = folder / (FILE + ".part")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(asdict(record), ensure_ascii=False, indent=1), encoding="utf-8")
+        temporary.replace(folder / FILE)
+    except OSError as error:
+        raise RunError(f"the run folder {folder} cannot be written: {error.strerror}; free space or rights") from error
+
+
+def read_record(folder: Path) -> Record:
+    """What is missing or of the wrong kind is left at its default. Raises: RunError if the file cannot be read."""
+    try:
+        values = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{folder / FILE} cannot be read: {error}") from error
+    if not isinstance(values, dict):
+        raise RunError(f"{folder / FILE} is damaged: it holds no object")
+    text = {key: str(values.get(key, "")) for key in ("name", "checkpoint", "out", "problem", "log")}
+    state: Any = values.get("state")
+    return Record(
+        **{**text, "name": text["name"] or folder.name},
+        config=_dict(values.get("config")) or {},
+        created=_number(values.get("created"), folder.stat().st_mtime),
+        state=state if state in get_args(JobState) else "failed",
+        notes=tuple(map(str, _list(values.get("notes")))),
+        result=_result(values.get("result")),
+        speed=_dict(values.get("speed")),
+    )
+
+
+def snapshot_from_disk(folder: Path) -> Snapshot:
+    """A job that no worker of this process has. One that was active when its process ended is "interrupted".
+
+    Raises: RunError if the folder holds no job.
+    """
+    record = settled(read_record(folder))
+    return snapshot_of(folder.name, record, history_from_disk(folder, record), "", 0)
+
+
+def settled(record: Record) -> Record:
+    """The record of a job whose process has ended."""
+    return replace(record, state="interrupted") if record.state in ACTIVE else record
+
+
+def history_from_disk(folder: Path, record: Record) -> History:
+    """What the run's log adds up to; lines that make no sense are left out."""
+    history = History(config_of(record))
+    log = folder / "events.jsonl"
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+    except OSError:
+        lines = []
+    for line in lines:
+        try:
+            history.see(json.loads(line))
+        except (KeyError, TypeError, ValueError, AttributeError):
+            continue
+    history.previews |= find_previews(folder)
+    return history
+
+
+def find_previews(folder: Path) -> set[int]:
+    """The steps at which a grid of pictures was drawn."""
+    found = (_PREVIEW.fullmatch(path.name) for path in (folder / "previews").glob("step-*.png"))
+    return {int(match[1]) for match in found if match}
+
+
+def preview_path(folder: Path, step: int) -> Path:
+    return folder / "previews" / f"step-{step:06d}.png"
+
+
+def config_of(record: Record) -> EraseConfig:
+    """The config; a stand-in where it cannot be used by this version, so that the job can still be looked at."""
+    try:
+        return config_from_dict(record.config)
+    except ConfigError:
+        return EraseConfig(erase=("?",))
+
+
+def snapshot_of(id: str, record: Record, history: History, message: str, version: int) -> Snapshot:
+    return Snapshot(
+        id=id,
+        name=record.name,
+        state=record.state,
+        message=message or _message(record, history),
+        problem=record.problem,
+        version=version,
+        checkpoint=Path(record.checkpoint).name,
+        config=record.config,
+        created=record.created,
+        step=history.step,
+        steps=history.steps,
+        seconds=history.seconds,
+        seconds_left=history.seconds_left if record.state in ACTIVE else None,
+        rows=history.rows,
+        losses=history.losses,
+        picks=history.picks,
+        current_pick=history.current_pick,
+        learning_rate=history.learning_rate,
+        previews=tuple(sorted(history.previews)),
+        plan=history.plan,
+        notes=(*history.notes, *record.notes),
+        result=record.result,
+    )
+
+
+def _message(record: Record, history: History) -> str:
+    after = f"after update {history.step} of {history.steps}" if history.step else "before the first update"
+    where = f"; {record.result.name} was saved" if record.result else ""
+    return {
+        "done": f"done: {record.result.name if record.result else record.name} is in the Lora folder",
+        "stopped": f"stopped {after}{where}",
+        "failed": f"failed {after}",
+        "interrupted": f"interrupted {after}; it can be resumed",
+    }.get(record.state, "")
+
+
+# --- values from a file that anyone may have edited
+
+
+def _dict(value: Any) -> dict[str, Any] | None:
+    return value if isinstance(value, dict) else None
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _number(value: Any, otherwise: float) -> float:
+    sound = isinstance(value, (int, float)) and math.isfinite(value)
+    return float(value) if sound else otherwise
+
+
+def _result(value: Any) -> Result | None:
+    if not isinstance(value, Mapping):
+        return None
+    change = value.get("change")
+    size = int(_number(value.get("size"), 0))
+    return Result(
+        name=str(value.get("name", "")),
+        path=str(value.get("path", "")),
+        size=size,
+        change=None if change is None else _number(change, 0.0),
+    )

@@ -1,0 +1,283 @@
+"""Runs one job: takes the device, iterates over the run's events, and gives the device back while it is paused."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from erasure.core.events import Event, Opened, Preview, Saved, Step, event_to_dict
+from erasure.errors import TrainingError
+from erasure.host.base import Host
+from erasure.jobs.concept_cache import free_memory
+from erasure.jobs.job import JobState, Result
+from erasure.jobs.live import LiveJob, Wish, logger
+from erasure.jobs.names import free_name
+from erasure.jobs.problems import describe, traceback_of
+from erasure.jobs.record import config_of, find_previews
+
+if TYPE_CHECKING:
+    from erasure.core.session import Session
+
+Gate = Callable[[str], AbstractContextManager[None]]
+
+
+class Discarded(Exception):
+    """Thrown into a run to give it up."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended: its state (None: discarded) and what else changes in its record."""
+
+    state: JobState | None
+    changes: dict[str, Any] = field(default_factory=dict)
+
+
+class Worker:
+    """One job from its turn in the queue to its end. ``gate(id)`` keeps others of this process off the device."""
+
+    def __init__(self, job: LiveJob, host: Host, gate: Gate):
+        self._job = job
+        self._host = host
+        self._gate = gate
+        self._events: Generator[Event, None, None] | None = None
+        self._session: Session | None = None
+        self._outcome: Outcome | None = None
+        self._result: Result | None = None
+        self._picture: Path | None = None  # a preview that the host has not seen yet
+        self._fresh = True  # not resumed: the seconds on the device are those of the whole run
+        self._busy = 0.0  # seconds on the device before it was last taken
+        self._began = 0.0
+        self._speed: dict[str, Any] = {}
+
+    def run(self) -> Outcome:
+        """Never raises. Whatever happens, the device is free and the models are gone when it returns."""
+        while self._outcome is None:
+            try:
+                self._hold_device()
+                if self._outcome is None:
+                    self._rest()
+            except BaseException as error:
+                # The host did not give the device, or did not get on with having it back.
+                if self._outcome is None:
+                    self._outcome = self._failure(error)
+                else:
+                    self._job.note(f"the host had a problem when the device was given back: {describe(error)}")
+                    logger.error("%s", traceback_of(error))
+        self._let_go()
+        return self._outcome
+
+    def _hold_device(self) -> None:
+        """Until the run ends or is to pause."""
+        self._job.say("waits for the device")
+        with self._gate(self._job.id), self._host.exclusive(self._job.record.name):
+            self._began = time.monotonic()
+            try:
+                self._outcome = self._go_on()
+                if self._outcome is None and self._session is not None and self._host.device() != "cpu":
+                    self._session.move("cpu")
+            except BaseException as error:
+                self._outcome = self._failure(error)
+            self._busy += time.monotonic() - self._began
+            if self._outcome is not None:
+                # Here, since the host's own model comes back into the memory next.
+                self._let_go()
+
+    def _go_on(self) -> Outcome | None:
+        """None: it is to pause."""
+        wish = self._wish()
+        if wish == "discard":
+            return self._discard()
+        if self._events is None:
+            self._job.say("loads the checkpoint")
+            self._events = self._begin()
+        elif self._session is not None:
+            self._session.move(self._host.device())
+            self._enter_running()
+        while True:
+            wish = self._wish()
+            if wish == "pause":
+                return None
+            if wish == "discard":
+                return self._discard()
+            if wish == "stop":
+                return self._stop()
+            if wish == "close":
+                return self._close()
+            try:
+                event = next(self._events)
+            except StopIteration:
+                return self._done()
+            self._see(event)
+
+    def _rest(self) -> None:
+        """Without the device, until something else is wished."""
+        job = self._job
+        with job.changed:
+            if job.wish == "pause":
+                job.set(state="paused", message=f"paused after update {job.history.step}; the device is free")
+            while job.wish == "pause":
+                job.changed.wait()
+            wish = job.wish
+        if wish == "discard":
+            self._outcome = self._discard()
+        elif wish == "close":
+            self._outcome = self._close()
+
+    def _begin(self) -> Generator[Event, None, None]:
+        from erasure.run import Task, erase, resume
+        from erasure.run_folder import RunFolder
+
+        job, device = self._job, self._host.device()
+        folder, out = RunFolder(job.folder), Path(job.record.out)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if not (job.folder / "run.json").exists():
+            return erase(Task(Path(job.record.checkpoint), out, folder, config_of(job.record), device))
+        self._fresh = False
+        if out.exists():
+            out = out.with_name(free_name(out.stem, self._host.lora_folder()) + out.suffix)
+            job.set(message=job.message, out=str(out))
+            job.note(f"the LoRA will be called {out.stem}: meanwhile there is another file of the first name")
+        return resume(folder, device=device, out=out)
+
+    # --- what is wished, what happened
+
+    def _wish(self) -> Wish:
+        if not self._job.wish and self._interrupted():
+            with self._job.changed:
+                self._job.wish = self._job.wish or "stop"
+        return self._job.wish
+
+    def _interrupted(self) -> bool:
+        try:
+            return self._host.interrupted()
+        except Exception:
+            logger.exception("the host could not say whether it was interrupted")
+            return False
+
+    def _see(self, event: Event) -> None:
+        job = self._job
+        if isinstance(event, Opened):
+            self._session = event.session
+            self._speed = _model_facts(event.session, self._host.device())
+            job.say("draws the pictures before")
+            return
+        job.see(event_to_dict(event))
+        if isinstance(event, Step):
+            self._enter_running()
+            last = event.step == event.steps
+            job.say("saves and checks the LoRA" if last else f"update {event.step} of {event.steps}")
+        elif isinstance(event, Preview):
+            self._picture = event.path
+        elif isinstance(event, Saved) and event.final:
+            self._result = result_of(event.path, getattr(event, "change", None))
+        self._report()
+
+    def _enter_running(self) -> None:
+        """Unless the user has wished something in between, which is shown already."""
+        with self._job.changed:
+            if self._job.state == "preparing" and not self._job.wish:
+                self._job.set(state="running", message=self._job.message)
+
+    def _report(self) -> None:
+        """To the host's own progress bar; a run does not end because that fails."""
+        job = self._job
+        try:
+            picture, self._picture = self._picture, None
+            self._host.report(job.history.step, job.history.steps, job.message, _opened(picture))
+        except Exception:
+            logger.exception("the host could not show the progress")
+
+    # --- ends
+
+    def _done(self) -> Outcome:
+        if self._result is None:
+            return Outcome("failed", {"problem": "the run ended without a LoRA file"})
+        return Outcome("done", {"result": self._result, "speed": self._measured()})
+
+    def _stop(self) -> Outcome:
+        self._job.set(state="stopping", message="saves what there is")
+        self._report()
+        if self._events is not None:
+            self._events.close()
+        job = self._job
+        job.history.previews |= find_previews(job.folder)
+        return Outcome("stopped", {"result": stopped_result(job) or job.record.result, "speed": self._measured()})
+
+    def _discard(self) -> Outcome:
+        self._throw(Discarded())
+        return Outcome(None)
+
+    def _close(self) -> Outcome:
+        self._throw(TrainingError("the program ended"))
+        return Outcome("interrupted")
+
+    def _failure(self, error: BaseException) -> Outcome:
+        problem = describe(error)
+        self._throw(TrainingError(problem))
+        return Outcome("failed", {"problem": problem, "log": traceback_of(error)})
+
+    def _throw(self, error: Exception) -> None:
+        """End the run where it is: on a TrainingError it saves its state, on another it saves nothing."""
+        if self._events is None:
+            return
+        try:
+            self._events.throw(error)
+        except BaseException as raised:
+            if raised is not error and not isinstance(raised, StopIteration):
+                logger.warning("when the run was ended: %s", describe(raised))
+            traceback_of(raised)
+
+    def _let_go(self) -> None:
+        """Free the models."""
+        self._events = self._session = None
+        free_memory()
+
+    def _measured(self) -> dict[str, Any] | None:
+        """What the run took, for estimates of later ones."""
+        history = self._job.history
+        if not self._fresh or not history.rows or not self._speed:
+            return self._job.record.speed
+        apart = max(0.0, self._busy + time.monotonic() - self._began - history.seconds)
+        return {**self._speed, "rows": history.rows, "seconds": history.seconds, "apart": apart}
+
+
+def result_of(path: Path, change: float | None) -> Result:
+    return Result(path.stem, str(path), path.stat().st_size, change)
+
+
+def stopped_result(job: LiveJob) -> Result | None:
+    """The LoRA that a stopped run left, as its log names it."""
+    found = None
+    log = job.folder / "events.jsonl"
+    for line in log.read_text(encoding="utf-8").splitlines() if log.exists() else ():
+        event = json.loads(line)
+        name = Path(str(event.get("path", ""))).name
+        if event.get("event") == "saved" and event.get("step") == job.history.step and name != "state.safetensors":
+            found = Path(job.record.out).with_name(name)
+    return result_of(found, None) if found is not None and found.exists() else None
+
+
+def _model_facts(session: Session, device: str) -> dict[str, Any]:
+    unet = session.models.unet
+    parameters = sum(weight.numel() for name, weight in unet.named_parameters() if "lora_" not in name)
+    return {
+        "device": device,
+        "parameters": parameters,
+        "pixels": session.pixels,
+        "precision": session.trainer.config.precision,
+    }
+
+
+def _opened(path: Path | None) -> Image.Image | None:
+    if path is None:
+        return None
+    with Image.open(path) as picture:
+        return picture.convert("RGB")
