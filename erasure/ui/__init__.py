@@ -1,0 +1,1 @@
+"""The tab: drawn without torch, fed by snapshots of jobs."""

@@ -1,0 +1,108 @@
+"""Before a run: what it will take and do. After it: the LoRA that came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath, PureWindowsPath
+from typing import TYPE_CHECKING, Any
+
+from erasure.jobs.job import Result, Snapshot
+from erasure.ui.html import box, button, empty_html, facts, icon, notes_html, picture, problems_html, text
+from erasure.ui.units import duration, size
+
+if TYPE_CHECKING:
+    from erasure.jobs.estimate import Estimate
+
+
+def estimate_html(estimate: Estimate | None, problems: Sequence[str] = ()) -> str:
+    """Beside the start button: expected time and memory, or every reason why it cannot start."""
+    if problems:
+        return problems_html(problems, "It cannot start yet" if len(problems) == 1 else "It cannot start yet because:")
+    if estimate is None or (estimate.seconds is None and estimate.bytes is None):
+        basis = estimate.basis if estimate is not None else "the first run on this machine will tell"
+        return box("estimate", icon("clock"), f'<p>Ready to start. <span class="ae-quiet">{text(basis)}</span></p>')
+    values = []
+    if estimate.seconds is not None:
+        values.append(f"about <strong>{duration(estimate.seconds)}</strong>")
+    if estimate.bytes is not None:
+        values.append(f"<strong>{size(estimate.bytes)}</strong> of memory")
+    basis = f' <span class="ae-quiet">{text(estimate.basis)}</span>' if estimate.basis else ""
+    return box("estimate", icon("clock"), f"<p>{', '.join(values)}{basis}</p>")
+
+
+def plan_html(plan: Mapping[str, Any] | None) -> str:
+    """``plan`` as Plan.to_dict() gives it; "" while it is not known."""
+    if plan is None:
+        return ""
+    targets = plan["space"]["targets"]
+    kept = len({row["text"] for target in targets for row in target["preserved"]})
+    going = list(dict.fromkeys(row["text"] for target in targets for row in target["synonyms"]))
+    cost = plan.get("cost")
+    rows = [
+        ("Erases", ", ".join(f"{target['target']} → {target['anchor'] or 'nothing'}" for target in targets)),
+        ("Drawn just like it", ", ".join(going)),
+        ("Protects", f"{kept} concepts of a vocabulary of {plan['space']['vocabulary_size']}"),
+        ("Trains", f"{plan['layers']} layers, rank {plan['rank']}, {_count(plan['parameters'])} parameters"),
+        ("Work", f"{plan['updates']} updates of {plan['rows_per_update']:.3g} U-Net rows each"),
+        ("Measured", f"{duration(cost['seconds_per_update'] * plan['updates'])}, {size(cost['peak_bytes'])}")
+        if cost
+        else ("Measured", ""),
+    ]
+    return box("plan", facts(rows))
+
+
+def result_html(snapshot: Snapshot | None, grid: str = "") -> str:
+    """The finished LoRA: its name, size, place and self-check; ``grid`` is the address of the before/after picture."""
+    if snapshot is None or snapshot.result is None:
+        return empty_html("The finished LoRA will be shown here.", "With its pictures before and after, ready to use.")
+    result = snapshot.result
+    tag = f"<lora:{result.name}:1>"
+    copy = button("Copy", "copy", tag, title="copy this text", html=f"{icon('copy')}<span>Copy</span>")
+    rows = [
+        ("File", _base_name(result.path)),
+        ("Size", size(result.size)),
+        ("Made for", snapshot.checkpoint),
+        ("Training", f"{snapshot.step} of {snapshot.steps} updates in {duration(snapshot.seconds)}"),
+        ("Protected most", ", ".join(name for name, _ in snapshot.picks[:5])),
+    ]
+    return box(
+        "result",
+        f'<div class="ae-result-head">{icon("check")}<h3>{text(result.name)}</h3></div>',
+        _check(snapshot, result),
+        f'<div class="ae-tag"><code>{text(tag)}</code>{copy}</div>',
+        facts(rows),
+        _grid(snapshot, grid),
+        notes_html(snapshot.notes),
+    )
+
+
+def _check(snapshot: Snapshot, result: Result) -> str:
+    erased = snapshot.config.get("erase") or [snapshot.name]
+    if result.change is None:
+        return (
+            '<p class="ae-check">It was stopped before the end, so it may erase less than it could. '
+            "The run can be resumed.</p>"
+        )
+    return (
+        f'<p class="ae-check">Self-check passed: read back from the file, it changes the picture of '
+        f"“{text(erased[0])}” by <strong>{result.change / 255:.0%}</strong> "
+        f'<span class="ae-quiet">({result.change:.0f} of 255 levels on average)</span>.</p>'
+    )
+
+
+def _grid(snapshot: Snapshot, grid: str) -> str:
+    erased = ", ".join(snapshot.config.get("erase", ()))
+    step = snapshot.previews[-1] if snapshot.previews else snapshot.step
+    shown = picture(grid, f"Before (left) and after (right) erasing {erased}, {step} updates", "grid") if grid else ""
+    if not shown:
+        return ""
+    caption = f"<figcaption>Same seeds, before and after {step} updates</figcaption>"
+    return f'<figure class="ae-figure">{shown}{caption}</figure>'
+
+
+def _base_name(path: str) -> str:
+    return PureWindowsPath(path).name if "\\" in path else PurePath(path).name
+
+
+def _count(value: int) -> str:
+    return f"{value / 1e6:.3g} million" if value >= 1e6 else f"{value:,}"

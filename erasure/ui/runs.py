@@ -1,0 +1,71 @@
+"""Past and present runs as a list, each with what can be done with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from erasure.jobs.job import ACTIVE, Snapshot
+from erasure.ui.html import box, button, empty_html, icon, picture, text
+from erasure.ui.status import pill
+from erasure.ui.units import ago, duration
+
+# What a button says, what it does, and what is asked before it is done.
+ACTION_WORDS: dict[str, tuple[str, str, str]] = {
+    "pause": ("Pause", "give the device back after this update", ""),
+    "resume": ("Resume", "go on where it ended", ""),
+    "stop": ("Stop and save", "keep a LoRA of what was learnt so far", ""),
+    "discard": ("Discard", "end it and keep nothing", "Discard “{name}”? Nothing of this run is kept."),
+    "delete": (
+        "Delete",
+        "remove its log, pictures and saved state",
+        "Delete the run “{name}”? Its log, pictures and saved state go; a LoRA file that it made stays.",
+    ),
+    "settings": ("Use settings", "fill the form with the settings of this run", ""),
+}
+
+
+def runs_html(snapshots: Sequence[Snapshot], selected: str = "", pictures: Mapping[str, str] | None = None,
+              now: float = 0.0) -> str:  # fmt: skip
+    """Newest first, as given. ``pictures``: run id -> address of its last preview; ``now``: seconds since the epoch,
+    for "5 min ago". Actions: ``select`` and those of ``Snapshot.actions`` and ``settings``, with the id as value.
+    """
+    if not snapshots:
+        return empty_html("No runs yet.", "Every run is kept here with its pictures, so that nothing gets lost.")
+    pictures = pictures or {}
+    items = "".join(_run(run, run.id == selected, pictures.get(run.id, ""), now) for run in snapshots)
+    waiting = sum(run.state == "queued" for run in snapshots)
+    queue = f'<p class="ae-quiet">{waiting} waiting in the queue</p>' if waiting else ""
+    return box("runs", queue, f'<ul class="ae-run-list" role="list">{items}</ul>')
+
+
+def _run(run: Snapshot, selected: bool, thumbnail: str, now: float) -> str:
+    shown = picture(thumbnail, "", "thumb") or f'<span class="ae-thumb ae-thumb-none">{icon("spark")}</span>'
+    name = (
+        f'<span class="ae-run-name">{text(run.name)}</span>'
+        f'<span class="ae-quiet ae-run-about">{text(_about(run, now))}</span>'
+    )
+    head = button(run.name, "select", run.id, title="show its chart and pictures", kind="run-open", html=shown + name,
+                  pressed=selected)  # fmt: skip
+    problem = f'<p class="ae-run-problem">{text(run.problem)}</p>' if run.problem else ""
+    buttons = "".join(_action(action, run) for action in (*run.actions, "settings"))
+    return (
+        f'<li class="ae-run{" ae-run-selected" if selected else ""}">{head}'
+        f'<div class="ae-run-side">{pill(run.state)}<div class="ae-actions">{buttons}</div></div>{problem}</li>'
+    )
+
+
+def _action(action: str, run: Snapshot) -> str:
+    word, does, question = ACTION_WORDS[action]
+    return button(word, action, run.id, title=does, confirm=question.format(name=run.name),
+                  kind="quiet-button" if action in ("discard", "delete", "settings") else "button")  # fmt: skip
+
+
+def _about(run: Snapshot, now: float) -> str:
+    """When it began, what it erases and how far it came, in one line."""
+    erased = ", ".join(run.config.get("erase", ()))
+    done = (
+        f"{run.step} of {run.steps} updates" if run.state in ACTIVE or run.step < run.steps else f"{run.step} updates"
+    )
+    took = f"in {duration(run.seconds)}" if run.seconds > 0 else ""
+    when = ago(run.created, now) if now else ""
+    return " · ".join(part for part in (when, erased, f"{done} {took}".strip()) if part)
