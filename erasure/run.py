@@ -80,6 +80,7 @@ def erase(task: Task) -> Generator[Event, None, None]:
     about = {
         "checkpoint": str(checkpoint.path.resolve()),
         "sha256": sha256(checkpoint.path),
+        "short_hash": short_hash(checkpoint.path),
         "out": str(task.out.resolve()),
     }
     task.folder.create(about, task.config)
@@ -165,8 +166,8 @@ def _work(task: Task, checkpoint: CheckpointInfo, *, resume: bool) -> Generator[
     _save(session, folder)
     preview = _preview(session, folder, prompts, before)
     yield preview
-    _finish(session, task, checkpoint, preview.path, before)
-    yield Saved(trainer.step, task.out, final=True)
+    change = _finish(session, task, checkpoint, preview.path, before)
+    yield Saved(trainer.step, task.out, final=True, change=change)
 
 
 # --- pictures
@@ -218,8 +219,8 @@ def _save_stopped(
     with suppress(IneffectiveLora):  # a run stopped after very few updates has nothing to show yet
         preview = _preview(session, task.folder, prompts, before)
         out = stopped_name(task.out, session.trainer.step)
-        _finish(session, task, checkpoint, preview.path, before, out=out)
-        task.folder.log(Saved(session.trainer.step, out))
+        change = _finish(session, task, checkpoint, preview.path, before, out=out)
+        task.folder.log(Saved(session.trainer.step, out, change=change))
 
 
 def stopped_name(out: Path, step: int) -> Path:
@@ -242,16 +243,21 @@ def _finish(
     cover: Path,
     before: list[Image.Image],
     out: Path | None = None,
-) -> None:
-    """Write the file in the run folder, read it back, see that it works, and only then put it in its place."""
+) -> float:
+    """Write the file in the run folder, read it back, see that it works, and only then put it in its place.
+
+    Returns the change that :func:`check_lora` saw.
+    """
     out, config = out or task.out, task.config
+    # The checkpoint's hashes from then: its file may have been moved or replaced since it was loaded.
+    about = task.folder.read()[0]
     metadata = lora_metadata(
         name=out.stem,
         config=config.to_dict(),
         resolution=session.pixels,
         base_name=checkpoint.path.name,
-        base_sha256=sha256(checkpoint.path),
-        base_short_hash=short_hash(checkpoint.path),
+        base_sha256=about["sha256"],
+        base_short_hash=about.get("short_hash") or short_hash(checkpoint.path),
         cover=Image.open(cover),
         steps=session.trainer.step,
         finished=datetime.now(timezone.utc),
@@ -264,8 +270,9 @@ def _finish(
         dtype=DTYPES[config.save_precision],
         overwrite=True,
     )
-    check_lora(session, task.folder.lora, before[0], config)
+    change = check_lora(session, task.folder.lora, before[0], config)
     _place(task.folder.lora, out, overwrite=task.overwrite)
+    return change
 
 
 def check_lora(session: Session, path: Path, before: Image.Image, config: EraseConfig) -> float:

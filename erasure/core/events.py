@@ -57,11 +57,15 @@ class Preview:
 
 @dataclass(frozen=True)
 class Saved:
-    """A state was saved, or (``final``) the LoRA file; ``path`` is its place."""
+    """A state was saved, or (``final``) the LoRA file; ``path`` is its place.
+
+    ``change``, for a LoRA file: by how much it moves the erased concept's picture, in levels of 255.
+    """
 
     step: int
     path: Path
     final: bool = False
+    change: float | None = None
 
 
 Event = Note | Opened | Planned | Step | Preview | Saved
