@@ -93,7 +93,11 @@ def _check(snapshot: Snapshot, result: Result) -> str:
 def _grid(snapshot: Snapshot, grid: str) -> str:
     erased = ", ".join(snapshot.config.get("erase", ()))
     step = snapshot.previews[-1] if snapshot.previews else snapshot.step
-    shown = picture(grid, f"Before (left) and after (right) erasing {erased}, {step} updates", "grid") if grid else ""
+    shown = (
+        picture(grid, f"Before (left) and after (right) erasing {erased}, {step} updates", "grid-picture")
+        if grid
+        else ""
+    )
     if not shown:
         return ""
     caption = f"<figcaption>Same seeds, before and after {step} updates</figcaption>"

@@ -16,10 +16,10 @@ SHOWN = 24
 
 
 class Chip(NamedTuple):
-    """``hint`` is what was measured, "" for a concept that was named by hand."""
+    """``row`` is what was measured, None for a concept that was named by hand."""
 
     word: str
-    hint: str
+    row: Mapping[str, Any] | None
     action: str
     does: str
 
@@ -48,16 +48,16 @@ def chips_html(
         going = _going(target, synonym, moved, erase_synonyms)
         placed.update(chip.word for chip in going)
         kept = [
-            Chip(row["text"], _hint(row), "chip-erase", "click to let it go too")
+            Chip(row["text"], row, "chip-erase", "click to let it go too")
             for row in target["preserved"]
             if row["text"] not in moved
         ]
         parts.append(_target(target, going, kept, several, erase_synonyms))
-    loose = [Chip(word, "", "chip-auto", "click to undo") for word in dict.fromkeys(synonym) if word not in placed]
+    loose = [Chip(word, None, "chip-auto", "click to undo") for word in dict.fromkeys(synonym) if word not in placed]
     if loose:
         parts.append(_group("erase", "fade", "Will go too", "named by you", loose, keep="chips-named"))
     always = [
-        Chip(word, "", "chip-auto", "always protected; click to undo")
+        Chip(word, None, "chip-auto", "always protected; click to undo")
         for word in dict.fromkeys(preserve)
         if word not in synonym
     ]
@@ -74,14 +74,9 @@ def _going(target: Mapping[str, Any], synonym: Sequence[str], moved: set[str], e
     """Measured synonyms that the user did not move away, and what the user moved here."""
     rows = {row["text"]: row for row in (*target["synonyms"], *target["preserved"])}
     told = [word for word in dict.fromkeys(synonym) if word in rows or word in target.get("told", ())]
-    chips = [
-        Chip(word, _hint(rows[word]) if word in rows else "", "chip-auto", "moved here by you; click to undo")
-        for word in told
-    ]
+    chips = [Chip(word, rows.get(word), "chip-auto", "moved here by you; click to undo") for word in told]
     does = "drawn just like it; click to protect it instead" if erase_synonyms else "click to protect it"
-    chips += [
-        Chip(row["text"], _hint(row), "chip-protect", does) for row in target["synonyms"] if row["text"] not in moved
-    ]
+    chips += [Chip(row["text"], row, "chip-protect", does) for row in target["synonyms"] if row["text"] not in moved]
     return chips
 
 
@@ -117,25 +112,21 @@ def _group(kind: str, drawing: str, title: str, says: str, chips: list[Chip], *,
 
 
 def _list(kind: str, chips: Sequence[Chip]) -> str:
-    items = "".join(
-        "<li>"
-        + button(
-            chip.word,
-            chip.action,
-            chip.word,
-            title=chip.does,
-            kind="chip",
-            html=f'<span class="ae-chip-word">{text(chip.word)}</span>'
-            + (f'<span class="ae-chip-hint">{text(chip.hint)}</span>' if chip.hint else ""),
-        )
-        + "</li>"
-        for chip in chips
-    )
+    items = "".join(f"<li>{_chip(chip)}</li>" for chip in chips)
     return f'<ul class="ae-chip-list ae-chip-list-{kind}" role="list">{items}</ul>'
 
 
-def _hint(row: Mapping[str, Any]) -> str:
-    """s(c) where it was measured, else the similarity of the texts."""
+def _chip(chip: Chip) -> str:
+    short, long = _hint(chip.row)
+    hint = f'<span class="ae-chip-hint" title="{text(long)}">{text(short)}</span>' if short else ""
+    word = f'<span class="ae-chip-word">{text(chip.word)}</span>'
+    return button(chip.word, chip.action, chip.word, title=chip.does, kind="chip", html=word + hint)
+
+
+def _hint(row: Mapping[str, Any] | None) -> tuple[str, str]:
+    """s(c) where it was measured, else the similarity of the texts: the figure, and what it says."""
+    if row is None:
+        return "", ""
     if row.get("difference") is not None:
-        return f"{row['difference']:.2f}"
-    return f"{row['similarity']:.2f}"
+        return f"{row['difference']:.2f}", "drawn differently by this much: 0 = just like it, 1 = like an empty prompt"
+    return f"{row['similarity']:.2f}", "similarity of the texts; how it is drawn was not measured"

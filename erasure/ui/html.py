@@ -76,7 +76,7 @@ def more(summary: str, html: str, *, keep: str) -> str:
 
 
 def picture(src: str, alt: str, kind: str = "picture") -> str:
-    """ "" for a source that is neither a path on this server, nor http(s), nor an image's data."""
+    """Empty for a source that is neither a path on this server, nor http(s), nor an image's data."""
     if not src.startswith(("/", "http://", "https://", "data:image/")):
         return ""
     return f'<img class="ae-{kind}" src="{text(src)}" alt="{text(alt)}" loading="lazy" decoding="async">'

@@ -19,17 +19,19 @@ def picks_html(snapshot: Snapshot | None) -> str:
         )
     current = snapshot.current_pick
     largest = max(count for _, count in picks)
-    rows = [(place, _row(text_, count, total, largest, text_ == current)) for place, (text_, count) in enumerate(picks)]
+    rows = [(place, _row(word, count, total, largest, word == current)) for place, (word, count) in enumerate(picks)]
     first = [row for place, row in rows if place < SHOWN or picks[place][0] == current]
     rest = [row for place, row in rows if place >= SHOWN and picks[place][0] != current]
     head = (
         '<p class="ae-picks-title">Preserved against the erasure <span class="ae-quiet">'
         f"{len(picks)} {'concept' if len(picks) == 1 else 'concepts'} in {total} picks</span></p>"
     )
-    tail = (
-        more(f"and {len(rest)} more", f'<ol class="ae-picks-list">{"".join(rest)}</ol>', keep="picks") if rest else ""
-    )
-    return box("picks", head, f'<ol class="ae-picks-list">{"".join(first)}</ol>', tail)
+    tail = more(f"and {len(rest)} more", _list(rest), keep="picks") if rest else ""
+    return box("picks", head, _list(first), tail)
+
+
+def _list(rows: list[str]) -> str:
+    return f'<ol class="ae-picks-list">{"".join(rows)}</ol>'
 
 
 def _row(name: str, count: int, total: int, largest: int, current: bool) -> str:

@@ -8,7 +8,7 @@ MINUTE, HOUR, DAY = 60, 3600, 86400
 
 
 def duration(seconds: float) -> str:
-    """ "45 s", "3 min 20 s", "1 h 05 min", "2 d 3 h"; never negative."""
+    """Like "45 s", "3 min 20 s", "1 h 05 min", "2 d 3 h"; never negative."""
     whole = max(0, round(seconds))
     if whole < MINUTE:
         return f"{whole} s"
@@ -34,7 +34,7 @@ def size(count: float) -> str:
 
 
 def speed(steps: float, seconds: float) -> str:
-    """ "4.2 updates/s", or "2.5 s per update" when slow; "" before anything was timed."""
+    """Like "4.2 updates/s", or "2.5 s per update" when slow; "" before anything was timed."""
     if steps <= 0 or seconds <= 0:
         return ""
     rate = steps / seconds
@@ -42,7 +42,7 @@ def speed(steps: float, seconds: float) -> str:
 
 
 def ago(then: float, now: float) -> str:
-    """ "just now", "5 min ago", "3 h ago", "yesterday", then the date in local time; both in seconds since the epoch."""
+    """Like "just now", "5 min ago", "yesterday", then the local date; both in seconds since the epoch."""
     passed = now - then
     if passed < MINUTE:
         return "just now"
