@@ -1,0 +1,60 @@
+"""What differs between gradio 3.41 and 6, in one place."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gradio as gr
+
+
+def listen(
+    event: Callable[..., Any],
+    fn: Callable[..., Any] | None,
+    inputs: Sequence[Any] = (),
+    outputs: Sequence[Any] = (),
+    *,
+    js: str | None = None,
+    queue: bool = False,
+    progress: bool = False,
+    latest: bool = False,
+) -> Any:
+    """``event`` (say ``button.click``) calls ``fn`` and, in the page before that, ``js``.
+
+    Such a call has no name in gradio's own API and runs beside others of its kind. ``queue``: through gradio's queue
+    where the program has one, for calls that take long. ``latest``: of several triggers during a call, the last one is
+    served after it (gradio 3 serves all).
+    """
+    parameters = inspect.signature(event).parameters
+    options: dict[str, Any] = {"show_progress": "full" if progress else "hidden"}
+    if not queue:
+        options["queue"] = False
+    if js is not None:
+        options["js" if "js" in parameters else "_js"] = js
+    if "api_visibility" in parameters:
+        options["api_visibility"] = "private"
+    else:
+        options["api_name"] = False
+    if "concurrency_limit" in parameters:
+        options["concurrency_limit"] = None
+    if latest and "trigger_mode" in parameters:
+        options["trigger_mode"] = "always_last"
+    return event(fn, list(inputs), list(outputs), **options)
+
+
+def leaf(component: Any) -> Any:
+    """AUTOMATIC1111 would write the first value of every labelled control into a file and go on using that."""
+    component.do_not_save_to_config = True
+    return component
+
+
+def html(value: str, label: str, elem_id: str, **options: Any) -> Any:
+    """An HTML component: without a visible label, and without the padding that newer versions put around it."""
+    if "padding" in inspect.signature(gr.HTML).parameters:
+        options["padding"] = False
+    return leaf(gr.HTML(value, label=label, show_label=False, elem_id=elem_id, **options))
+
+
+def unchanged() -> Any:
+    return gr.update()

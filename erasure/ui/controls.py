@@ -1,0 +1,115 @@
+"""The form, drawn: gradio components for the controls of :mod:`erasure.ui.form`, and for what is not a setting."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from erasure.presets import KINDS, QUALITIES, Preset, presets
+from erasure.ui.compat import html, leaf
+from erasure.ui.form import Control, advanced, controls
+
+_KIND_LABELS = {"object": "Object", "style": "Art style", "person": "Person", "nudity": "Unsafe content"}
+_QUALITY_LABELS = {"quick": "Quick", "normal": "Normal", "thorough": "Thorough"}
+
+
+def kind_choices(folder: Path) -> dict[str, Preset]:
+    """Label -> preset: the four kinds, the other bundled ones, the user's."""
+    every = presets(folder)
+    first = {_KIND_LABELS[name]: every[name] for name in KINDS}
+    return {**first, **{name: preset for name, preset in every.items() if name not in KINDS}}
+
+
+def quality_of(label: str | None) -> Any:
+    """The quality that the label stands for."""
+    return next((name for name in QUALITIES if _QUALITY_LABELS[name] == label), label)
+
+
+def quality_label(name: str) -> str:
+    return _QUALITY_LABELS[name]
+
+
+def draw_quality() -> Any:
+    return leaf(
+        gr.Radio(
+            [_QUALITY_LABELS[name] for name in QUALITIES],
+            value=_QUALITY_LABELS["normal"],
+            label="Quality",
+            info="Half, all, or twice of the usual number of updates.",
+            elem_id="ae_quality",
+        )
+    )
+
+
+def draw_kind(folder: Path) -> Any:
+    labels = list(kind_choices(folder))
+    return leaf(
+        gr.Dropdown(
+            labels,
+            value=labels[0],
+            label="Kind of concept",
+            info="A preset: it sets what is under Advanced.",
+            elem_id="ae_kind",
+            allow_custom_value=True,
+        )
+    )
+
+
+def draw_checkpoint(titles: Sequence[str], chosen: str | None) -> Any:
+    return leaf(
+        gr.Dropdown(
+            list(titles),
+            value=chosen,
+            label="Checkpoint",
+            info="Of the SD 1.x family. The one that is loaded is chosen already.",
+            elem_id="ae_checkpoint",
+            allow_custom_value=True,
+        )
+    )
+
+
+def draw_control(control: Control, **options: Any) -> Any:
+    """The component of one setting."""
+    common = {"label": control.label, "info": control.info, "elem_id": f"ae_{control.name}", **options}
+    if control.kind == "check":
+        return leaf(gr.Checkbox(value=control.default, **common))
+    if control.kind == "choice":
+        return leaf(gr.Dropdown(list(control.choices), value=control.default, **common))
+    if control.kind == "number":
+        return leaf(gr.Number(value=control.default, precision=0, **common))
+    lines = 2 if control.kind == "lines" else 1
+    return leaf(gr.Textbox(value=control.default, lines=lines, **common))
+
+
+def draw_settings(names: Sequence[str], **options: Any) -> dict[str, Any]:
+    """The components of these settings, by name."""
+    known = controls()
+    return {name: draw_control(known[name], **options) for name in names}
+
+
+def draw_advanced() -> dict[str, Any]:
+    """The components of all settings under Advanced, by name, each group under its title and in two columns."""
+    drawn: dict[str, Any] = {}
+    for group, members in advanced().items():
+        html(
+            f'<div class="ae ae-heading"><h4>{group.capitalize()}</h4></div>',
+            f"Group {group}",
+            f"ae_group_{_id(group)}",
+        )
+        for i in range(0, len(members), 2):
+            with gr.Row(elem_classes=["ae-pair-row"]):
+                for control in members[i : i + 2]:
+                    drawn[control.name] = draw_control(control, min_width=200)
+    return drawn
+
+
+def updates(values: Mapping[str, Any], names: Sequence[str]) -> list[Any]:
+    """One update per name, in order."""
+    return [gr.update(value=values[name]) for name in names]
+
+
+def _id(group: str) -> str:
+    return group.replace(" ", "_")

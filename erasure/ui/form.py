@@ -1,0 +1,132 @@
+"""The form, without gradio: one control for every setting of a config, and the way there and back.
+
+What a control is follows from the setting's description in :mod:`erasure.config` alone, so that a new setting needs
+nothing here. Floating-point numbers are written in text boxes: gradio 3.41 rounds a number box to its step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from erasure.config import GROUPS, settings
+from erasure.ui.texts import join_texts, split_anchors, split_lines, split_texts
+
+Kind = Literal["texts", "anchors", "lines", "text", "number", "decimal", "choice", "check"]
+
+# Settings with a place of their own; all others are under Advanced.
+MAIN = ("erase", "anchor")
+PROTECT = ("vocabulary", "vocabulary_file", "synonym", "preserve")
+_KINDS: dict[str, Kind] = {"erase": "texts", "anchor": "anchors", "synonym": "texts", "preserve": "texts"}
+_LABELS = {
+    "erase": "Concepts to erase",
+    "anchor": "Turn them into",
+    "synonym": "Erase these names as well",
+    "preserve": "Always protect these",
+    "vocabulary": "Where concepts to protect come from",
+    "vocabulary_file": "File with a prompt per line",
+}
+_INFOS = {
+    "erase": "What the model shall no longer draw. Separate several with commas or lines.",
+    "anchor": "Empty: into nothing in particular. One for all, or one for each, separated the same way.",
+    "synonym": "Words that mean the same: they go too, and are never protected.",
+    "preserve": "They stay, whatever the search for concepts to protect finds.",
+}
+
+
+@dataclass(frozen=True)
+class Control:
+    """How a setting is shown: ``default`` as its control holds it; ``choices`` empty unless it is a choice."""
+
+    name: str
+    label: str
+    info: str
+    kind: Kind
+    group: str
+    choices: tuple[str, ...]
+    default: Any
+
+
+def controls() -> dict[str, Control]:
+    """By setting, in the config's order."""
+    return {name: _control(name, about) for name, about in settings().items()}
+
+
+def advanced() -> dict[str, list[Control]]:
+    """By group, what has no place of its own."""
+    known = controls()
+    left = [control for name, control in known.items() if name not in (*MAIN, *PROTECT)]
+    grouped = {group: [control for control in left if control.group == group] for group in GROUPS}
+    return {group: found for group, found in grouped.items() if found}
+
+
+def _control(name: str, about: Mapping[str, Any]) -> Control:
+    kind = _kind(name, about)
+    help = about["help"]
+    info = _INFOS.get(name, help[:1].upper() + help[1:] + ".")
+    if about["usual"]:
+        info += f" Usual: {about['usual']}."
+    label = _LABELS.get(name, name.replace("_", " ").capitalize())
+    return Control(
+        name, label, info, kind, about["group"], tuple(about["choices"] or ()), as_shown(kind, about["default"])
+    )
+
+
+def _kind(name: str, about: Mapping[str, Any]) -> Kind:
+    if name in _KINDS:
+        return _KINDS[name]
+    if about["choices"]:
+        return "choice"
+    kinds: dict[type, Kind] = {bool: "check", int: "number", float: "decimal", tuple: "lines", str: "text"}
+    return kinds[about["type"]]
+
+
+def as_shown(kind: Kind, value: Any) -> Any:
+    """A setting's value as its control holds it."""
+    if kind in ("texts", "anchors"):
+        return join_texts(list(value))
+    if kind == "lines":
+        return "\n".join(value)
+    if kind == "decimal":
+        return f"{value:g}"
+    return value
+
+
+def as_read(kind: Kind, value: Any) -> Any:
+    """What a control holds as a config takes it; what cannot be read is passed on for the config to refuse."""
+    if kind == "texts":
+        return split_texts(value)
+    if kind == "anchors":
+        return split_anchors(value)
+    if kind == "lines":
+        return split_lines(value)
+    if kind == "text":
+        return (value or "").strip()
+    if kind == "decimal":
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            return value
+    return value
+
+
+def read_form(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Setting -> value for :func:`erasure.config.config_from_dict`, from what the controls hold, by setting."""
+    return {name: as_read(control.kind, values[name]) for name, control in controls().items()}
+
+
+def show_settings(chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """What every control shall hold for some settings of a config; the defaults for the others.
+
+    What is of the wrong kind (a run's config of another version) is left at its default.
+    """
+    held = {}
+    for name, control in controls().items():
+        held[name] = control.default
+        if name in chosen:
+            try:
+                held[name] = as_shown(control.kind, chosen[name])
+            except (TypeError, ValueError):
+                continue
+    return held

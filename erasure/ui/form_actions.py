@@ -1,0 +1,127 @@
+"""What fills the form, without gradio: chips that are moved, presets, and the settings of earlier runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from erasure.config import settings
+from erasure.errors import OutputExists
+from erasure.host.base import Host
+from erasure.jobs.manager import JobManager
+from erasure.presets import delete_preset, save_preset
+from erasure.ui.actions import Order, problem_lines
+from erasure.ui.chips import chips_html
+from erasure.ui.form import show_settings
+from erasure.ui.html import box, button, notes_html, problems_html
+from erasure.ui.page import Page
+from erasure.ui.texts import join_texts
+
+# A preset holds neither what is erased nor what is protected.
+_OWN = ("erase", "preserve")
+# What a chip says of a concept, by the chip's action: the list that it is put on; it is taken off the other.
+_LISTS = {"chip-erase": "synonym", "chip-protect": "preserve", "chip-auto": ""}
+
+
+def chips(found: Mapping[str, Any], order: Order) -> str:
+    """``found`` as :func:`remember` gives it, {} before anything was measured."""
+    return chips_html(
+        found.get("space"),
+        order.settings["synonym"],
+        order.settings["preserve"],
+        erase_synonyms=bool(order.settings["erase_synonyms"]),
+        stale=bool(found) and found["of"] != _decides(order),
+    )
+
+
+def remember(space: Mapping[str, Any], order: Order) -> dict[str, Any]:
+    """A measured concept space with what it was measured for."""
+    return {"space": dict(space), "of": _decides(order)}
+
+
+def moved(page: Page, order: Order) -> dict[str, str]:
+    """What the boxes of synonyms and of protected concepts hold after a chip was clicked."""
+    lists = {name: list(order.settings[name]) for name in ("synonym", "preserve")}
+    if page.action in _LISTS and page.value:
+        for name, texts in lists.items():
+            if name == _LISTS[page.action] and page.value not in texts:
+                texts.append(page.value)
+            if name != _LISTS[page.action] and page.value in texts:
+                texts.remove(page.value)
+    return {name: join_texts(texts) for name, texts in lists.items()}
+
+
+def with_moved(order: Order, boxes: Mapping[str, str]) -> Order:
+    from erasure.ui.texts import split_texts
+
+    return replace(order, settings={**order.settings, **{name: split_texts(box) for name, box in boxes.items()}})
+
+
+def with_preset(
+    held: Mapping[str, Any], chosen: Mapping[str, Any], filled: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What every control holds once a preset is chosen, and what was filled in by it.
+
+    Concepts stay as the user wrote them; an anchor or synonyms that the last preset brought make way for this one's.
+    """
+    shown = show_settings(chosen)
+    for name in _OWN:
+        if name not in chosen:
+            shown[name] = held[name]
+    for name in ("anchor", "synonym"):
+        if name not in chosen and held[name] != filled.get(name):
+            shown[name] = held[name]
+    return shown, {**filled, **{name: shown[name] if name in chosen else None for name in ("anchor", "synonym")}}
+
+
+def load_run(host: Host, manager: JobManager, id: str) -> tuple[str, dict[str, Any] | None, str | None]:
+    """What happened as HTML; what every control holds for the settings of a run; its checkpoint's title, if there."""
+    found: list[Any] = []
+    problems = problem_lines(lambda: found.append(manager.snapshot(id)))
+    if problems:
+        return problems_html(problems), None, None
+    run = found[0]
+    same = [checkpoint.title for checkpoint in host.checkpoints() if checkpoint.path.name == run.checkpoint]
+    said = [f"These are the settings of {run.name}."]
+    if not same:
+        said.append(f"Its checkpoint, {run.checkpoint}, is not there any more.")
+    return notes_html(said), show_settings(run.config), next(iter(same), None)
+
+
+def keep_preset(folder: Path, page: Page, name: str, chosen: Mapping[str, Any]) -> str:
+    """Save or delete a preset of the user's; what came of it as HTML."""
+    name = name.strip()
+    if page.action == "preset-delete":
+        problems = problem_lines(lambda: delete_preset(folder, name))
+        return problems_html(problems) if problems else notes_html([f"The preset {name} is deleted."])
+    if page.action not in ("preset-save", "preset-overwrite"):
+        return ""
+    known = settings()
+    kept = {
+        key: value
+        for key, value in chosen.items()
+        if key not in _OWN and (tuple(value) if isinstance(value, list) else value) != known[key]["default"]
+    }
+    again: list[str] = []
+
+    def save() -> None:
+        try:
+            save_preset(folder, name, "Saved from the tab.", kept, overwrite=page.action == "preset-overwrite")
+        except OutputExists:
+            again.append(button("Overwrite it", "preset-overwrite", name))
+            raise
+
+    problems = problem_lines(save)
+    if problems:
+        return problems_html(problems) + (box("actions-row", *again) if again else "")
+    return notes_html([f"The preset {name} is saved: choose it under Kind of concept."])
+
+
+def _decides(order: Order) -> str:
+    """All that decides what lies near, but the lists that chips are moved between."""
+    names = [name for name, about in settings().items() if about["group"] in ("concepts", "concept space")]
+    values = {name: order.settings[name] for name in names if name not in ("synonym", "preserve", "erase_synonyms")}
+    return json.dumps([order.checkpoint, values], default=str)

@@ -1,0 +1,142 @@
+"""The side of the tab that follows a run: its blocks of HTML, made of snapshots, and only where something changed."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from erasure.errors import EraseError
+from erasure.jobs.job import ACTIVE, Snapshot
+from erasure.jobs.manager import JobManager
+from erasure.ui.cards import plan_html, result_html
+from erasure.ui.chart import chart_html
+from erasure.ui.html import box, button, more, notes_html, problems_html, text
+from erasure.ui.page import Page, answer, news
+from erasure.ui.picks import picks_html
+from erasure.ui.pictures import THUMBNAIL, file_url, grid_html, shown_step
+from erasure.ui.runs import ACTION_WORDS, runs_html
+from erasure.ui.status import progress_html, status_html
+
+BLOCKS = ("status", "chart", "picks", "grid", "result", "runs")
+_THUMBNAILS = 30  # of the newest runs
+
+
+@dataclass(frozen=True)
+class Live:
+    """The answer to a call, and every block that changed; None: as the page has it."""
+
+    answer: str
+    blocks: dict[str, str | None]
+    usable: bool  # whether the run shown has made a LoRA
+
+
+def followed(snapshots: list[Snapshot], wanted: str) -> Snapshot | None:
+    """The run that a page shows: the wanted one, else the one that is on, else the newest."""
+    chosen = [run for run in snapshots if run.id == wanted]
+    active = [run for run in snapshots if run.state in ACTIVE and run.state != "queued"]
+    return next(iter([*chosen, *active, *snapshots]), None)
+
+
+def render(manager: JobManager, page: Page) -> Live:
+    """What the page has to show now. Cheap when nothing has changed since ``page.seen``."""
+    snapshots = manager.snapshots()
+    run = followed(snapshots, page.job)
+    seen = _seen(snapshots, run, page)
+    usable = run is not None and run.result is not None
+    if seen == page.seen:
+        return Live(answer(page, "", seen), dict.fromkeys(BLOCKS), usable)
+    step = shown_step(run, page.step) if run else None
+    grid = _preview(manager, run, step)
+    active = any(other.state in ACTIVE for other in snapshots)
+    states = " ".join(f"{other.id}:{other.state}" for other in snapshots if other.result or other.state in ACTIVE)
+    blocks = {
+        "status": news(
+            page,
+            "status",
+            _status(run, snapshots),
+            active=str(int(active)),
+            job=run.id if run else "",
+            states=states,
+        ),
+        "chart": news(page, "chart", chart_html(run.losses, run.steps) if run else ""),
+        "picks": news(page, "picks", picks_html(run) if run else ""),
+        "grid": news(page, "grid", grid_html(run, grid, step)),
+        "result": news(page, "result", _result(run)),
+        "runs": news(page, "runs", _runs(manager, snapshots, run)),
+    }
+    return Live(answer(page, "", seen), blocks, usable)
+
+
+def _seen(snapshots: list[Snapshot], run: Snapshot | None, page: Page) -> str:
+    """Changes with everything that is shown: versions never come twice, and a run of an earlier process has none."""
+    newest = max((other.version for other in snapshots), default=0)
+    states = hash(tuple((other.id, other.state) for other in snapshots)) & 0xFFFFFFFF
+    return f"{run.id if run else ''} {page.step} {newest} {states:x}"
+
+
+def _status(run: Snapshot | None, snapshots: list[Snapshot]) -> str:
+    """State, progress and what can be done; why it failed; what else is on or waits."""
+    parts = [status_html(run), progress_html(run)]
+    if run is None:
+        return "".join(parts)
+    if run.problem:
+        parts.append(problems_html([run.problem]))
+    buttons = "".join(
+        button(
+            ACTION_WORDS[action][0],
+            action,
+            run.id,
+            title=ACTION_WORDS[action][1],
+            confirm=ACTION_WORDS[action][2].format(name=run.name),
+            kind="quiet-button" if action == "discard" else "button",
+        )
+        for action in run.actions
+        if action != "delete"
+    )
+    if buttons:
+        parts.append(box("actions-row", f'<div class="ae-actions">{buttons}</div>'))
+    parts += [_others(run, snapshots), notes_html(run.notes)]
+    if run.plan:
+        parts.append(box("plan-box", more("What it does", plan_html(run.plan), keep="plan")))
+    return "".join(parts)
+
+
+def _others(run: Snapshot, snapshots: list[Snapshot]) -> str:
+    """The run that is on, if another is looked at, and the queue behind it."""
+    lines = []
+    on = next((other for other in snapshots if other.state in ACTIVE and other.state != "queued"), None)
+    if on is not None and on.id != run.id:
+        lines.append(
+            f"{text(on.name)} is {on.state} now. " + button("Look at it", "select", on.id, kind="quiet-button")
+        )
+    waiting = [other.name for other in reversed(snapshots) if other.state == "queued" and other.id != run.id]
+    if waiting:
+        lines.append(f"Waiting: {text(', '.join(waiting))}")
+    return box("others", *(f"<p>{line}</p>" for line in lines)) if lines else ""
+
+
+def _result(run: Snapshot | None) -> str:
+    if run is None or run.result is None:
+        return ""
+    buttons = button(
+        "Insert into txt2img", "insert", run.result.name, title="put it into the prompt, or take it out", pressed=False
+    ) + button("Train again from these settings", "settings", run.id, title="fill the form with the run's settings")
+    return result_html(run) + box("actions-row", f'<div class="ae-actions">{buttons}</div>')
+
+
+def _runs(manager: JobManager, snapshots: list[Snapshot], run: Snapshot | None) -> str:
+    thumbnails = {}
+    for other in snapshots[:_THUMBNAILS]:
+        path = _preview(manager, other, shown_step(other, None))
+        if path is not None:
+            thumbnails[other.id] = file_url(path, THUMBNAIL)
+    return runs_html(snapshots, run.id if run else "", thumbnails, now=time.time())
+
+
+def _preview(manager: JobManager, run: Snapshot | None, step: int | None) -> Path | None:
+    if run is not None and step is not None:
+        with suppress(EraseError):  # deleted meanwhile
+            return manager.preview(run.id, step)
+    return None

@@ -1,0 +1,72 @@
+"""What a page tells with every call: whose run it looks at, and what it shows of it already."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
+
+from erasure.ui.html import text
+
+
+@dataclass(frozen=True)
+class Page:
+    """``serial`` counts the page's calls. ``job`` "" is whichever run is of most interest, ``step`` None its last
+    pictures. ``seen`` says up to where the page is, ``tokens`` which version it has of every block."""
+
+    serial: int = 0
+    action: str = ""
+    value: str = ""
+    job: str = ""
+    step: int | None = None
+    seen: str = ""
+    tokens: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_page(message: str | None) -> Page:
+    """What the page's script sent; whatever makes no sense is left at its default."""
+    try:
+        values = json.loads(message or "{}")
+    except ValueError:
+        return Page()
+    if not isinstance(values, dict):
+        return Page()
+    tokens = values.get("tokens")
+    step = _whole(values.get("step"))
+    return Page(
+        serial=_whole(values.get("serial")) or 0,
+        action=_text(values.get("action")),
+        value=_text(values.get("value")),
+        job=_text(values.get("job")),
+        step=step,
+        seen=_text(values.get("seen")),
+        tokens={str(name): _text(token) for name, token in tokens.items()} if isinstance(tokens, dict) else {},
+    )
+
+
+def block(name: str, html: str, **data: str) -> str:
+    """``html`` as one block of the page, with its token; ``data`` becomes ``data-ae-...`` attributes."""
+    token = blake2b("\0".join([html, *map(str, data.items())]).encode(), digest_size=6).hexdigest()
+    attributes = "".join(f' data-ae-{key}="{text(value)}"' for key, value in data.items())
+    return f'<div class="ae-block" data-ae-block="{text(name)}" data-ae-token="{token}"{attributes}>{html}</div>'
+
+
+def news(page: Page, name: str, html: str, **data: str) -> str | None:
+    """The block, or None if the page shows just that already."""
+    made = block(name, html, **data)
+    return None if f'data-ae-token="{page.tokens.get(name)}"' in made[:200] else made
+
+
+def answer(page: Page, html: str, seen: str = "") -> str:
+    """Tells the page's script that its call ``serial`` was answered, beside ``html``."""
+    return f'<div class="ae-answer" data-ae-answer="{page.serial}" data-ae-seen="{text(seen)}">{html}</div>'
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""

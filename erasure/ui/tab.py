@@ -1,0 +1,135 @@
+"""The tab: where everything stands, and which call does what. The same in every host."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from erasure.host.base import Host
+from erasure.jobs.manager import JobManager
+from erasure.ui.chips import chips_html
+from erasure.ui.compat import html, leaf
+from erasure.ui.controls import (
+    draw_advanced,
+    draw_checkpoint,
+    draw_kind,
+    draw_quality,
+    draw_settings,
+)
+from erasure.ui.form import MAIN, PROTECT, controls
+from erasure.ui.live import BLOCKS
+from erasure.ui.page import block
+from erasure.ui.parts import Parts
+from erasure.ui.wiring import wire
+
+_HIDDEN = "ae-hidden"
+# Buttons that only the page's script presses.
+CALLS = ("open", "check", "poll", "act", "chip", "load", "preset")
+
+
+def build_tab(host: Host, manager: JobManager) -> gr.Blocks:
+    """The tab as Blocks of its own; inside of others it becomes a part of them."""
+    with gr.Blocks(analytics_enabled=False) as tab:
+        parts = Parts()
+        with gr.Column(elem_id="ae_tab"):
+            with gr.Row(elem_id="ae_columns"):
+                with gr.Column(scale=5, min_width=320, elem_id="ae_form"):
+                    _form(parts, host)
+                with gr.Column(scale=6, min_width=320, elem_id="ae_run"):
+                    _run(parts)
+            with gr.Accordion("Runs", open=True, elem_id="ae_runs"):
+                _block(parts, "runs")
+            _calls(parts)
+        wire(parts, host, manager)
+    return tab
+
+
+def _form(parts: Parts, host: Host) -> None:
+    main = parts.main
+    current = host.current_checkpoint()
+    titles = [checkpoint.title for checkpoint in host.checkpoints()]
+    parts.settings.update(draw_settings(MAIN))
+    with gr.Row(elem_classes=["ae-pair-row"]):
+        main["kind"] = draw_kind(host.data_folder() / "presets")
+        main["quality"] = draw_quality()
+    with gr.Row(elem_classes=["ae-pair-row"]):
+        main["checkpoint"] = draw_checkpoint(titles, current.title if current else None)
+        main["name"] = leaf(
+            gr.Textbox(label="Name of the LoRA", info="Follows the concept until you change it.", elem_id="ae_name")
+        )
+    with gr.Row(elem_id="ae_start_row"):
+        main["start"] = leaf(
+            gr.Button("Start", variant="primary", elem_id="ae_start", interactive=False, min_width=120)
+        )
+        _block(parts, "estimate")
+    _block(parts, "message")
+    with gr.Accordion("Concepts to protect", open=False, elem_id="ae_protect"):
+        _protect(parts)
+    with gr.Accordion("Advanced", open=False, elem_id="ae_advanced"):
+        parts.settings.update(draw_advanced())
+        _presets(parts)
+    parts.settings = {name: parts.settings[name] for name in controls()}
+
+
+def _protect(parts: Parts) -> None:
+    with gr.Row(elem_classes=["ae-pair-row"]):
+        parts.settings.update(draw_settings(PROTECT[:2]))
+    parts.main["look"] = leaf(gr.Button("Look around", elem_id="ae_look"))
+    _block(parts, "look-message")
+    _block(parts, "chips", chips_html(None))
+    with gr.Row(elem_classes=["ae-pair-row"]):
+        parts.settings.update(draw_settings(PROTECT[2:]))
+
+
+def _presets(parts: Parts) -> None:
+    html('<div class="ae ae-heading"><h4>Your presets</h4></div>', "Group presets", "ae_group_presets")
+    with gr.Row(elem_classes=["ae-pair-row"]):
+        parts.main["preset_name"] = leaf(
+            gr.Textbox(
+                label="Name of the preset",
+                info="Keeps all settings but the concepts, for other erasures. Listed under Kind of concept.",
+                elem_id="ae_preset_name",
+            )
+        )
+        with gr.Column(min_width=160):
+            parts.main["preset_save"] = leaf(gr.Button("Save as a preset", elem_id="ae_preset_save"))
+            parts.main["preset_delete"] = leaf(gr.Button("Delete this preset", elem_id="ae_preset_delete"))
+    _block(parts, "preset-message")
+
+
+def _run(parts: Parts) -> None:
+    _block(parts, "status")
+    _block(parts, "act-message")
+    _block(parts, "grid")
+    _block(parts, "chart")
+    _block(parts, "picks")
+    _block(parts, "result")
+    with gr.Column(visible=False, elem_id="ae_use") as use:
+        parts.main["use"] = use
+        main = parts.main
+        main["weight"] = leaf(
+            gr.Slider(0.0, 2.0, value=1.0, step=0.05, label="Weight of the LoRA", elem_id="ae_weight",
+                      info="1 erases as trained; less lets the concept through.")
+        )  # fmt: skip
+        with gr.Row(elem_classes=["ae-pair-row"]):
+            main["try_prompt"] = leaf(
+                gr.Textbox(label="Prompt to try", placeholder="empty: the erased concept", elem_id="ae_try_prompt")
+            )
+            main["try_seed"] = leaf(
+                gr.Number(value=1, precision=0, label="Seed to try (-1: any)", elem_id="ae_try_seed")
+            )
+        main["try"] = leaf(gr.Button("Try it: same seed, without and with", elem_id="ae_try"))
+        _block(parts, "try")
+
+
+def _block(parts: Parts, name: str, content: str = "") -> None:
+    value = block(name, content) if name in BLOCKS or name == "chips" else content
+    label = "Block " + name.replace("-", " ")
+    parts.blocks[name] = html(value, label, f"ae_{name.replace('-', '_')}_block")
+
+
+def _calls(parts: Parts) -> None:
+    with gr.Row(elem_classes=[_HIDDEN], elem_id="ae_calls"):
+        parts.message = leaf(gr.Textbox(label="Message of the page", elem_id="ae_call_message"))
+        for name in CALLS:
+            parts.calls[name] = leaf(gr.Button(f"Call {name}", elem_id=f"ae_call_{name}"))
+        _block(parts, "pulse")

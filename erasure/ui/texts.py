@@ -1,0 +1,50 @@
+"""Lists of texts as people write them in one box, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def split_texts(written: str | None) -> list[str]:
+    """One text per line; in a single line, commas part them as well. Texts that hold commas go on lines of their own
+    (a line break at the end makes a line of a single one). Empty ones are left out.
+    """
+    return [text for text in _parts(written) if text]
+
+
+def split_anchors(written: str | None) -> list[str]:
+    """As :func:`split_texts`, but an empty place among others is kept: it stands for "nothing"."""
+    parts = _parts(written)
+    return parts if any(parts) else []
+
+
+def split_lines(written: str | None) -> list[str]:
+    """One text per line, commas and all; empty lines are left out."""
+    return [line.strip() for line in (written or "").splitlines() if line.strip()]
+
+
+def join_texts(texts: Sequence[str]) -> str:
+    """What :func:`split_texts` reads as these texts."""
+    if not any("," in text for text in texts):
+        return ", ".join(texts)
+    return "\n".join(texts) + ("\n" if len(texts) == 1 else "")
+
+
+def with_text(written: str | None, text: str) -> str:
+    """The box with one more text in it, at the end."""
+    texts = split_texts(written)
+    return join_texts([*texts, text] if text not in texts else texts)
+
+
+def without_text(written: str | None, text: str) -> str:
+    return join_texts([other for other in split_texts(written) if other != text])
+
+
+def _parts(written: str | None) -> list[str]:
+    written = written or ""
+    if "\n" in written.strip(" "):
+        parts = written.strip(" ").split("\n")
+        parts = parts[:-1] if parts[-1].strip() == "" else parts
+    else:
+        parts = written.split(",")
+    return [part.strip() for part in parts]

@@ -1,0 +1,197 @@
+"""Which control calls what. Every call takes the page's message first, and what it returns goes to its outputs.
+
+Calls that only the page's script makes are hidden buttons: ``poll`` about once a second while a job is on, ``check`` a
+moment after any control changed, ``open`` when the tab comes into view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+
+from erasure.host.base import Host
+from erasure.jobs.manager import JobManager
+from erasure.ui import actions, form_actions
+from erasure.ui.compat import listen
+from erasure.ui.controls import kind_choices, quality_label, quality_of
+from erasure.ui.live import BLOCKS, followed, render
+from erasure.ui.page import Page, answer, news, read_page
+from erasure.ui.parts import Parts
+
+Handler = Callable[..., list[Any]]
+
+
+def wire(parts: Parts, host: Host, manager: JobManager) -> None:
+    """Inside of the Blocks that the parts are in."""
+    # What was filled in for the user: name, checkpoint, anchor and synonyms of the chosen kind.
+    auto = gr.State({})
+    space = gr.State({})
+    _wire_run(parts, host, manager)
+    _wire_order(parts, host, manager, auto, space)
+    _wire_concepts(parts, host, manager, space)
+    _wire_filling(parts, host, manager, auto)
+    for control in (*parts.settings.values(), *(parts.main[name] for name in ("checkpoint", "name", "quality"))):
+        listen(control.change, None, js="() => { window.adversarialErase?.changed(); }")
+    listen(parts.main["weight"].change, None, js="() => { window.adversarialErase?.weigh(); }")
+
+
+def _wire_run(parts: Parts, host: Host, manager: JobManager) -> None:
+    main, blocks = parts.main, parts.blocks
+
+    def poll(page: Page) -> list[Any]:
+        live = render(manager, page)
+        use = None if live.blocks["result"] is None else gr.update(visible=live.usable)
+        return [live.answer, *(live.blocks[name] for name in BLOCKS), use]
+
+    def act(page: Page) -> list[Any]:
+        return [answer(page, actions.act(manager, page))]
+
+    def try_it(page: Page, prompt: str, seed: int | None, weight: float) -> list[Any]:
+        run = followed(manager.snapshots(), page.job)
+        return [answer(page, actions.try_it(host, manager, run, prompt or "", seed, weight))]
+
+    outputs = [blocks["pulse"], *(blocks[name] for name in BLOCKS), main["use"]]
+    _call(parts, parts.calls["poll"], "poll", poll, [], outputs)
+    _call(parts, parts.calls["act"], "act", act, [], [blocks["act-message"]])
+    given = [main["try_prompt"], main["try_seed"], main["weight"]]
+    _call(parts, main["try"], "try", try_it, given, [blocks["try"]], slow=True)
+
+
+def _wire_order(parts: Parts, host: Host, manager: JobManager, auto: Any, space: Any) -> None:
+    main, blocks = parts.main, parts.blocks
+    order = [main["quality"], main["checkpoint"], main["name"], *parts.settings.values()]
+
+    def check(page: Page, filled: dict[str, Any], found: dict[str, Any], *held: Any) -> list[Any]:
+        asked = _order(parts, held)
+        name = asked.name
+        if not name or name == filled.get("name"):
+            name = actions.suggested_name(host, asked.settings["erase"], manager.snapshots())
+        shown, ready = actions.check_order(host, replace(asked, name=name))
+        renamed = None if name == asked.name else gr.update(value=name)
+        filled = {**filled, "name": name if renamed or name == filled.get("name") else filled.get("name", "")}
+        chips = news(page, "chips", form_actions.chips(found, asked))
+        return [answer(page, shown), gr.update(interactive=ready), renamed, filled, chips]
+
+    def start(page: Page, *held: Any) -> list[Any]:
+        return [answer(page, actions.start(host, manager, _order(parts, held)))]
+
+    outputs = [blocks["estimate"], main["start"], main["name"], auto, blocks["chips"]]
+    _call(parts, parts.calls["check"], "check", check, [auto, space, *order], outputs, latest=True)
+    _call(parts, main["start"], "start", start, order, [blocks["message"]])
+
+
+def _wire_concepts(parts: Parts, host: Host, manager: JobManager, space: Any) -> None:
+    main, blocks, settings = parts.main, parts.blocks, parts.settings
+    order = [main["quality"], main["checkpoint"], main["name"], *settings.values()]
+
+    def look(page: Page, *held: Any) -> list[Any]:
+        asked = _order(parts, held)
+        measured, problems = actions.measure(host, manager, asked)
+        if measured is None:
+            return [answer(page, problems), None, None]
+        found = form_actions.remember(measured, asked)
+        return [answer(page, ""), found, news(page, "chips", form_actions.chips(found, asked))]
+
+    def move(page: Page, found: dict[str, Any], *held: Any) -> list[Any]:
+        asked = _order(parts, held)
+        moved = form_actions.moved(page, asked)
+        return [
+            gr.update(value=moved["synonym"]),
+            gr.update(value=moved["preserve"]),
+            news(page, "chips", form_actions.chips(found, form_actions.with_moved(asked, moved))),
+        ]
+
+    _call(parts, main["look"], "look", look, order, [blocks["look-message"], space, blocks["chips"]], slow=True)
+    outputs = [settings["synonym"], settings["preserve"], blocks["chips"]]
+    _call(parts, parts.calls["chip"], "chip", move, [space, *order], outputs)
+
+
+def _wire_filling(parts: Parts, host: Host, manager: JobManager, auto: Any) -> None:
+    """What fills the form: opening the tab, choosing a kind, loading a run's settings; and presets of the user's."""
+    main, blocks, settings = parts.main, parts.blocks, parts.settings
+    folder = actions.user_presets(host)
+
+    def open_tab(page: Page, filled: dict[str, Any], chosen: str | None) -> list[Any]:
+        titles = [checkpoint.title for checkpoint in host.checkpoints()]
+        current = host.current_checkpoint()
+        followed_current = not chosen or chosen in ("", filled.get("checkpoint", chosen)) or chosen not in titles
+        value = current.title if current and followed_current else chosen
+        filled = {**filled, "checkpoint": current.title if current else ""}
+        return [gr.update(choices=titles, value=value), gr.update(choices=list(kind_choices(folder))), filled]
+
+    def choose_kind(page: Page, filled: dict[str, Any], label: str, *held: Any) -> list[Any]:
+        preset = kind_choices(folder).get(label)
+        if preset is None:
+            return [None] * (1 + len(settings))
+        values, filled = form_actions.with_preset(dict(zip(settings, held, strict=True)), preset.settings, filled)
+        return [filled, *_changes(settings, values)]
+
+    def load(page: Page) -> list[Any]:
+        problems, values, checkpoint = form_actions.load_run(host, manager, page.value)
+        if values is None:
+            return [answer(page, problems), None, None, None, *[None] * len(settings)]
+        title = None if checkpoint is None else gr.update(value=checkpoint)
+        quality = gr.update(value=quality_label("normal"))
+        return [answer(page, problems), quality, title, gr.update(value=""), *_changes(settings, values)]
+
+    def keep(page: Page, name: str, *held: Any) -> list[Any]:
+        asked = _order(parts, [quality_label("normal"), "", "", *held])
+        said = form_actions.keep_preset(folder, page, name or "", asked.settings)
+        return [answer(page, said), gr.update(choices=list(kind_choices(folder)))]
+
+    every = list(settings.values())
+    _call(parts, parts.calls["open"], "open", open_tab, [auto, main["checkpoint"]],
+          [main["checkpoint"], main["kind"], auto])  # fmt: skip
+    _call(parts, main["kind"], "kind", choose_kind, [auto, main["kind"], *every], [auto, *every], event="input")
+    _call(parts, parts.calls["load"], "load", load, [],
+          [blocks["message"], main["quality"], main["checkpoint"], main["name"], *every])  # fmt: skip
+    outputs = [blocks["preset-message"], main["kind"]]
+    for button, says in ((main["preset_save"], "preset-save"), (main["preset_delete"], "preset-delete")):
+        _call(parts, button, says, keep, [main["preset_name"], *every], outputs)
+    _call(parts, parts.calls["preset"], "preset", keep, [main["preset_name"], *every], outputs)
+
+
+def _order(parts: Parts, held: Sequence[Any]) -> actions.Order:
+    quality, checkpoint, name, *values = held
+    return actions.read_order(quality_of(quality), checkpoint, name, dict(zip(parts.settings, values, strict=True)))
+
+
+def _changes(settings: Mapping[str, Any], values: Mapping[str, Any]) -> list[Any]:
+    return [gr.update(value=values[name]) if name in values else None for name in settings]
+
+
+def _call(
+    parts: Parts,
+    component: Any,
+    says: str,
+    handler: Handler,
+    inputs: Sequence[Any],
+    outputs: Sequence[Any],
+    *,
+    event: str = "click",
+    slow: bool = False,
+    latest: bool = False,
+) -> None:
+    """Let the component call the handler with the page it comes from and the inputs. None in its answer: unchanged.
+
+    ``says`` is the name under which the page's script makes the message.
+    """
+
+    def answered(message: str, *given: Any) -> Any:
+        made = [gr.update() if value is None else value for value in handler(read_page(message), *given)]
+        return made[0] if len(made) == 1 else made
+
+    js = f"(message, ...rest) => [window.adversarialErase.message({says!r}), ...rest]"
+    listen(
+        getattr(component, event),
+        answered,
+        [parts.message, *inputs],
+        outputs,
+        js=js,
+        queue=slow,
+        progress=slow,
+        latest=latest,
+    )

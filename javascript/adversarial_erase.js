@@ -1,0 +1,252 @@
+/* The page's part of the Adversarial Erase tab: it asks for news about once a second while a job is on, passes clicks
+   on, and puts a LoRA into the txt2img prompt. All else is decided by the server, so that two pages never disagree. */
+"use strict";
+
+(() => {
+  const BUSY_MS = 1000; // between two answers while a job is on
+  const IDLE_MS = 4000;
+  const PATIENCE_MS = 20000; // after that, an answer is taken for lost
+  const CHECK_MS = 350; // after the last change of the form
+  // What each clickable thing calls; what is not named here is something to be done with a run.
+  const CALLS = {
+    "chip-erase": "chip", "chip-protect": "chip", "chip-auto": "chip",
+    settings: "load", "preset-overwrite": "preset",
+  };
+  const REFRESH = ["txt2img_lora_extra_refresh_internal", "img2img_lora_extra_refresh_internal"];
+
+  const page = { job: "", step: null }; // what this page looks at
+  const says = { action: "", value: "" }; // of the call that is about to be made
+  const open = new Map(); // <details> by name
+  const answered = new Set(); // calls whose answer was seen
+  let serial = 0;
+  let asked = { serial: 0, time: 0 }; // the poll that is under way; serial 0: none
+  let lost = 0; // polls in a row without an answer
+  let pollTimer = 0;
+  let checkTimer = 0;
+  let states = null; // of jobs, as last seen: what was on and is done now has made a LoRA
+  let focus = null; // the button that had the focus, to find it again when its HTML is replaced
+
+  const find = (id) => document.getElementById(id);
+  const tab = () => find("ae_tab");
+  const block = (name) => tab()?.querySelector(`[data-ae-block="${name}"]`);
+
+  /** The button itself; older gradio gives its id to the button, newer ones may wrap it. */
+  function press(id) {
+    const element = find(id);
+    const button = element?.matches("button") ? element : element?.querySelector("button");
+    if (!button) return false;
+    button.click();
+    return true;
+  }
+
+  function call(name, action, value) {
+    says.action = action;
+    says.value = value;
+    return press(`ae_call_${name}`);
+  }
+
+  /** What goes with a call: see erasure/ui/page.py. */
+  function message(name) {
+    const sent = { serial: ++serial, action: name, value: "", job: page.job, step: page.step, tokens: {} };
+    if (says.action) Object.assign(sent, says);
+    Object.assign(says, { action: "", value: "" });
+    if (name === "start") Object.assign(page, { job: "", step: null });
+    if (name === "preset-delete" && !window.confirm("Delete this preset?")) sent.action = "";
+    for (const shown of tab()?.querySelectorAll("[data-ae-block]") ?? []) {
+      sent.tokens[shown.dataset.aeBlock] = shown.dataset.aeToken;
+    }
+    if (name === "poll") {
+      sent.seen = find("ae_pulse_block")?.querySelector("[data-ae-seen]")?.dataset.aeSeen ?? "";
+      asked = { serial, time: Date.now() };
+    }
+    return JSON.stringify(sent);
+  }
+
+  // --- news
+
+  function poll() {
+    clearTimeout(pollTimer);
+    pollTimer = setTimeout(poll, BUSY_MS);
+    if (document.hidden) return; // asked for at once when the page is seen again
+    if (asked.serial) {
+      if (Date.now() - asked.time < PATIENCE_MS * Math.min(8, 2 ** lost)) return;
+      lost += 1;
+    }
+    call("poll", "", "");
+  }
+
+  function heard(number) {
+    if (number !== asked.serial) return;
+    asked = { serial: 0, time: 0 };
+    lost = 0;
+    clearTimeout(pollTimer);
+    const busy = block("status")?.dataset.aeActive === "1";
+    pollTimer = setTimeout(poll, busy ? BUSY_MS : IDLE_MS);
+  }
+
+  /** Ask now, or as soon as what is under way was answered. */
+  function hurry() {
+    clearTimeout(pollTimer);
+    pollTimer = setTimeout(poll, asked.serial ? 150 : 0);
+  }
+
+  /** The form has changed: the name, the estimate and the chips follow, a moment after the last key. */
+  function changed() {
+    clearTimeout(checkTimer);
+    checkTimer = setTimeout(() => call("check", "", ""), CHECK_MS);
+  }
+
+  /** Web UIs show a new LoRA's card only after these were pressed. */
+  function refreshCards() {
+    const shown = block("status");
+    if (!shown) return;
+    const now = new Map((shown.dataset.aeStates ?? "").split(" ").filter(Boolean).map((pair) => pair.split(":")));
+    const finished = states && [...now].some(([id, state]) => {
+      const before = states.get(id);
+      return ["done", "stopped"].includes(state) && before && before !== state;
+    });
+    states = now;
+    if (finished) {
+      REFRESH.forEach(press);
+      changed(); // the name is taken now, and the time an update takes is known
+    }
+  }
+
+  // --- the prompt
+
+  const prompt = () => find("txt2img_prompt")?.querySelector("textarea, input");
+  const tagOf = (name) => new RegExp(`\\s*<lora:${name.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")}:[^<>]*>`, "g");
+
+  function weight() {
+    const value = parseFloat(find("ae_weight")?.querySelector("input[type=number], input[type=range]")?.value);
+    return Number.isFinite(value) ? value : 1;
+  }
+
+  function write(box, text) {
+    box.value = text;
+    box.dispatchEvent(new Event("input", { bubbles: true }));
+  }
+
+  function insert(name) {
+    const box = prompt();
+    if (!box) {
+      window.alert("There is no txt2img prompt on this page.");
+      return;
+    }
+    const without = box.value.replace(tagOf(name), "");
+    write(box, without === box.value ? `${box.value.trimEnd()} <lora:${name}:${weight()}>`.trimStart() : without);
+    showInserted();
+  }
+
+  /** The weight of a LoRA that is in the prompt already follows the slider. */
+  function weigh() {
+    const name = tab()?.querySelector('[data-ae-action="insert"]')?.dataset.aeValue;
+    const box = prompt();
+    if (!name || !box || !tagOf(name).test(box.value)) return;
+    const text = box.value.replace(tagOf(name), (tag) => tag.replace(/:[^:]*>$/, `:${weight()}>`));
+    if (text !== box.value) write(box, text);
+  }
+
+  function showInserted() {
+    for (const button of tab()?.querySelectorAll('[data-ae-action="insert"]') ?? []) {
+      const inside = tagOf(button.dataset.aeValue).test(prompt()?.value ?? "");
+      const text = inside ? "Remove from txt2img" : "Insert into txt2img";
+      if (button.textContent !== text) button.textContent = text;
+      if (button.getAttribute("aria-pressed") !== String(inside)) button.setAttribute("aria-pressed", String(inside));
+      button.removeAttribute("aria-label");
+    }
+  }
+
+  // --- clicks and what is kept when HTML is replaced
+
+  async function copy(button) {
+    try {
+      await navigator.clipboard.writeText(button.dataset.aeValue);
+      button.classList.add("ae-copied");
+      setTimeout(() => button.classList.remove("ae-copied"), 1500);
+    } catch {
+      window.prompt("Copy this:", button.dataset.aeValue);
+    }
+  }
+
+  function clicked(event) {
+    const button = event.target.closest?.("[data-ae-action]");
+    if (!button || !tab()?.contains(button) || button.disabled) return;
+    const { aeAction: action, aeValue: value, aeConfirm: question } = button.dataset;
+    if (question && !window.confirm(question)) return;
+    if (action === "copy") copy(button);
+    else if (action === "insert") insert(value);
+    else if (action === "select") look(value);
+    else if (action === "step") {
+      page.step = Number(value);
+      hurry();
+    } else call(CALLS[action] ?? "act", action, value);
+  }
+
+  function look(job) {
+    Object.assign(page, { job, step: null });
+    hurry();
+    find("ae_run")?.scrollIntoView({ block: "nearest", behavior: "smooth" });
+  }
+
+  const key = (button) => [button.closest("[data-ae-block]")?.dataset.aeBlock, button.dataset.aeAction,
+    button.dataset.aeValue].join("\n");
+
+  function keepFocus() {
+    if (!focus || focus.element.isConnected || document.activeElement !== document.body) return;
+    for (const button of tab().querySelectorAll("[data-ae-action]")) {
+      if (key(button) === focus.key) {
+        focus.element = button;
+        button.focus({ preventScroll: true });
+        return;
+      }
+    }
+  }
+
+  function replaced() {
+    for (const details of tab()?.querySelectorAll("details[data-ae-keep]") ?? []) {
+      const wanted = open.get(details.dataset.aeKeep);
+      if (wanted !== undefined && details.open !== wanted) details.open = wanted;
+    }
+    for (const element of tab()?.querySelectorAll("[data-ae-answer]") ?? []) {
+      const number = Number(element.dataset.aeAnswer);
+      if (!number || answered.has(number)) continue;
+      answered.add(number);
+      if (element.closest("#ae_pulse_block")) heard(number);
+      else if (!element.closest("#ae_estimate_block")) hurry();
+    }
+    refreshCards();
+    showInserted();
+    if (tab()) keepFocus();
+  }
+
+  let watched = null;
+
+  /** Newer gradio draws a tab when it is first looked at, and may draw it anew. */
+  function watch() {
+    if (watched?.isConnected || !tab() || !find("ae_call_poll")) return;
+    watched = tab();
+    asked = { serial: 0, time: 0 };
+    new MutationObserver(replaced).observe(watched, { childList: true, subtree: true });
+    new IntersectionObserver((seen) => {
+      if (seen.some((entry) => entry.isIntersecting)) call("open", "", "");
+    }).observe(watched);
+    hurry();
+    changed();
+  }
+
+  document.addEventListener("click", clicked);
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) hurry(); });
+  document.addEventListener("input", (event) => { if (event.target.closest?.("#txt2img_prompt")) showInserted(); });
+  document.addEventListener("toggle", (event) => {
+    const name = event.target.dataset?.aeKeep;
+    if (name !== undefined && event.target.isConnected) open.set(name, event.target.open);
+  }, true);
+  document.addEventListener("focusin", (event) => {
+    const button = event.target.closest?.("[data-ae-action]");
+    focus = button && tab()?.contains(button) ? { element: button, key: key(button) } : null;
+  });
+
+  window.adversarialErase = { message, changed, weigh };
+  setInterval(watch, 300);
+})();
