@@ -1,0 +1,59 @@
+"""Which packages are missing beside what the host brings, and the command that mends it. Imports none of them."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+# Later ones do not import beside a transformers that old.
+_OLD = Version("4.43")
+_NARROW = {"diffusers": ">=0.30,<0.32", "peft": ">=0.10,<0.14"}
+_WIDE = {"diffusers": ">=0.30", "peft": ">=0.10"}
+
+
+@dataclass(frozen=True)
+class Unmet:
+    """A package to install, ``diffusers>=0.30,<0.32``; ``installed`` is the version there, None if there is none."""
+
+    name: str
+    versions: str
+    installed: str | None
+
+    def __str__(self) -> str:
+        return f"{self.name}{self.versions}"
+
+
+def unmet(version: Callable[[str], str] | None = None) -> list[Unmet]:
+    """What is missing or of a version that does not work here. ``version``: :func:`importlib.metadata.version`."""
+    version = version or importlib.metadata.version
+    transformers = _installed("transformers", version)
+    modern = transformers is not None and Version(transformers) >= Version("5")
+    old = transformers is not None and Version(transformers) < _OLD
+    found = []
+    for name, accepted in (_NARROW if old else _WIDE).items():
+        there = _installed(name, version)
+        if there is None or not SpecifierSet(accepted, prereleases=True).contains(there):
+            found.append(Unmet(name, (_WIDE if modern else _NARROW)[name], there))
+    return found
+
+
+def advice(missing: list[Unmet]) -> str:
+    """One line for people: what is wrong, and the command that mends it."""
+    what = ", ".join(
+        f"{item.name} is not installed" if item.installed is None else f"{item.name} {item.installed} does not fit"
+        for item in missing
+    )
+    packages = " ".join(f'"{item}"' for item in missing)
+    return f'{what}. Run: "{sys.executable}" -m pip install {packages} and start the web UI again.'
+
+
+def _installed(name: str, version: Callable[[str], str]) -> str | None:
+    try:
+        return version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,250 @@
+"""The program is AUTOMATIC1111's web UI (1.10) or Forge. The only file of the package that imports ``modules``."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modules import call_queue, devices, paths_internal, processing, progress, sd_models, shared
+
+from erasure.errors import EraseError, OutOfMemory, RunError
+from erasure.host.base import HostCheckpoint, TextToImage
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from erasure.jobs.manager import JobManager
+
+SECTION = ("adversarial_erase", "Adversarial Erase")
+DEVICE_OPTION = "adversarial_erase_device"
+DATA_OPTION = "adversarial_erase_data"
+DATA_FLAG = "adversarial_erase_data"  # as preload.py adds it
+SAME_DEVICE = "the web UI's"
+_PIXELS_PER_LATENT = 8
+
+
+class WebuiHost:
+    """A :class:`erasure.host.base.Host`: everything is asked of the web UI when it is needed, nothing is remembered."""
+
+    name = "web UI"
+
+    def __init__(self) -> None:
+        self._reloading = threading.Event()
+        self._held = False
+        _watch_reloads(self)
+
+    def checkpoints(self) -> list[HostCheckpoint]:
+        return [_host_checkpoint(info) for info in list(sd_models.checkpoints_list.values())]
+
+    def current_checkpoint(self) -> HostCheckpoint | None:
+        """The selected one, whether it is loaded yet or not: Forge loads nothing before the first picture."""
+        try:
+            info = sd_models.select_checkpoint()
+        except FileNotFoundError:  # AUTOMATIC1111's way to say that there is none; Forge's is None
+            return None
+        return None if info is None else _host_checkpoint(info)
+
+    def lora_folder(self) -> Path:
+        return Path(getattr(shared.cmd_opts, "lora_dir", None) or Path(paths_internal.models_path, "Lora")).absolute()
+
+    def data_folder(self) -> Path:
+        """By the flag, else the setting, else a folder beside ``models`` and ``outputs``: it survives an update or a
+        new installation of the extension, and moves along with ``--data-dir``."""
+        chosen = getattr(shared.cmd_opts, DATA_FLAG, None) or getattr(shared.opts, DATA_OPTION, "")
+        return Path(chosen or Path(paths_internal.data_path, "adversarial-erase")).absolute()
+
+    def device(self) -> str:
+        chosen = getattr(shared.opts, DEVICE_OPTION, SAME_DEVICE)
+        return str(devices.device) if chosen in ("", SAME_DEVICE) else str(chosen)
+
+    @contextmanager
+    def exclusive(self, title: str) -> Iterator[None]:
+        """See :class:`erasure.host.base.Host`. The web UI shows a job called ``title`` meanwhile."""
+        task = progress.create_task_id("adversarial-erase")
+        progress.add_task_to_queue(task)
+        # The last callback given runs first: the model is back before the job ends, and the lock goes last.
+        with call_queue.queue_lock, ExitStack() as stack:
+            stack.callback(self._end, task)
+            self._begin(task, title)
+            _wait_for_loading()
+            stack.callback(_bring_model_back)
+            _put_model_away()
+            yield
+
+    def report(self, step: int, steps: int, text: str, picture: Image.Image | None = None) -> None:
+        state = shared.state
+        # Set anew each time: a picture's own cleaning up, after it gave the lock away, may have cleared it.
+        state.job_count, state.job_no = 1, 0
+        state.sampling_steps, state.sampling_step = steps, step
+        state.textinfo = text
+        if picture is not None:
+            state.assign_current_image(picture)
+
+    def interrupted(self) -> bool:
+        asked = shared.state.interrupted or shared.state.stopping_generation
+        return bool(asked) and not self._reloading.is_set()
+
+    def draw(self, request: TextToImage) -> Image.Image:
+        side = request.size or self._native_side()
+        with call_queue.queue_lock:
+            shared.state.begin(job="adversarial-erase")
+            try:
+                return _draw(request, side)
+            finally:
+                shared.state.end()
+
+    def _native_side(self) -> int:
+        from erasure.core.ldm_config import config_beside, read_ldm_config, sample_size
+
+        checkpoint = self.current_checkpoint()
+        if checkpoint is None:
+            raise RunError("the web UI has no checkpoint; put an SD 1.x checkpoint into models/Stable-diffusion")
+        return sample_size(read_ldm_config(config_beside(checkpoint.path))) * _PIXELS_PER_LATENT
+
+    def _begin(self, task: str, title: str) -> None:
+        shared.state.begin(job=title)  # also forgets an Interrupt of before
+        shared.state.job_count = 1
+        shared.state.sampling_steps = 0
+        shared.state.textinfo = title
+        progress.start_task(task)
+        self._held = True
+
+    def _end(self, task: str) -> None:
+        self._held = False
+        shared.state.end()
+        shared.state.interrupted = shared.state.stopping_generation = False
+        progress.finish_task(task)
+
+
+@cache
+def host() -> WebuiHost:
+    """The one of this process: "Reload UI" runs scripts anew, but the package stays."""
+    return WebuiHost()
+
+
+@cache
+def manager() -> JobManager:
+    """The one of this process; a run goes on while the page, or all of the user interface, is made anew."""
+    from erasure.jobs.manager import JobManager
+
+    return JobManager(host())
+
+
+def add_settings() -> None:
+    """The extension's section of the settings page."""
+    import gradio as gr
+
+    choices = [SAME_DEVICE, "cpu", *_other_gpus()]
+    device = shared.OptionInfo(
+        SAME_DEVICE,
+        "Device that concepts are erased on",
+        gr.Dropdown,
+        {"choices": choices},
+        section=SECTION,
+    ).info("pictures wait for a running erasure on any device")
+    data = shared.OptionInfo(
+        "",
+        "Folder for runs and your presets",
+        gr.Textbox,
+        {"placeholder": str(host().data_folder())},
+        section=SECTION,
+        restrict_api=True,  # else whoever may use the API could have files written anywhere
+    ).info("empty: adversarial-erase in the web UI's data folder; runs that are there are not moved")
+    shared.opts.add_option(DEVICE_OPTION, device)
+    shared.opts.add_option(DATA_OPTION, data.needs_restart())
+
+
+def guard(app: Any) -> Any:
+    """Who may use the API, as :func:`erasure.api.routes.mount_api` takes it: the web UI's own logins."""
+    from erasure.api.guard import make_guard
+
+    return make_guard(app, getattr(shared.cmd_opts, "api_auth", None))
+
+
+def keep_private(demo: Any) -> None:
+    """Take the runs out of what gradio's ``/file=`` gives to everybody: all below the web UI's folder."""
+    folder = str(host().data_folder())
+    if demo is not None and folder not in demo.blocked_paths:
+        demo.blocked_paths = [*demo.blocked_paths, folder]
+
+
+def _other_gpus() -> list[str]:
+    import torch
+
+    count = torch.cuda.device_count()
+    return [f"cuda:{index}" for index in range(count)] if count > 1 else []
+
+
+def _host_checkpoint(info: Any) -> HostCheckpoint:
+    # Not info.title, which changes when the hash is known: a page made before would offer what is not there any more.
+    return HostCheckpoint(info.name, Path(info.filename).absolute())
+
+
+def _wait_for_loading() -> None:
+    """AUTOMATIC1111 loads its first model in a thread, without the queue's lock, and layers built meanwhile
+    in other threads come out empty."""
+    lock = getattr(sd_models.model_data, "lock", None)
+    if lock is not None:
+        with lock:
+            pass
+
+
+def _put_model_away() -> None:
+    model = sd_models.model_data.sd_model
+    if model is not None:  # else asking for it would load it
+        sd_models.unload_model_weights(model)
+
+
+def _bring_model_back() -> None:
+    devices.torch_gc()
+    model = sd_models.model_data.sd_model
+    if model is not None:
+        sd_models.send_model_to_device(model)
+
+
+def _draw(request: TextToImage, side: int) -> Image.Image:
+    p = processing.StableDiffusionProcessingTxt2Img(
+        sd_model=shared.sd_model,
+        prompt=request.prompt,
+        negative_prompt=request.negative,
+        seed=request.seed,
+        steps=request.steps,
+        cfg_scale=request.guidance,
+        width=side,
+        height=side,
+        do_not_save_samples=True,
+        do_not_save_grid=True,
+    )
+    try:
+        with closing(p):
+            pictures = processing.process_images(p).images
+    except EraseError:
+        raise
+    except Exception as error:
+        if type(error).__name__ == "OutOfMemoryError":
+            raise OutOfMemory("the device ran out of memory drawing a picture; choose a smaller size") from error
+        raise RunError(f"the web UI could not draw the picture: {type(error).__name__}: {error}") from error
+    if not pictures or shared.state.interrupted:
+        raise RunError("drawing the picture was interrupted; try again")
+    return pictures[0]
+
+
+def _watch_reloads(host: WebuiHost) -> None:
+    """ "Reload UI" also presses Interrupt, meant for pictures; a run does not mind the reload and goes on."""
+    state = shared.state
+    reload = state.request_restart
+
+    def request_restart() -> None:
+        host._reloading.set()
+        try:
+            reload()
+            if host._held:
+                state.interrupted = False
+        finally:
+            host._reloading.clear()
+
+    state.request_restart = request_restart

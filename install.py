@@ -1,0 +1,75 @@
+"""Run by the web UI's launcher at every start: adds the packages that are missing, and is silent when none is."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from erasure.host.requirements import Unmet, advice, unmet
+
+# Whatever else is installed, these never move: the web UI chose them for the machine.
+ALWAYS_KEPT = ("torch", "torchvision", "torchaudio", "xformers")
+
+
+def main() -> None:
+    """Install what is missing, in versions that leave all that the web UI pins as it is."""
+    missing = unmet()
+    if not missing:
+        return
+    pinned = pinned_names(Path(os.environ.get("REQS_FILE", "requirements_versions.txt")))
+    free = [item for item in missing if _normal(item.name) not in pinned]
+    for item in missing:
+        if item not in free:
+            # The launcher would put its own version back at the next start.
+            print(f"Adversarial Erase needs {item}, but this web UI pins {item.name} {item.installed}")
+    if free:
+        install(free, pinned)
+
+
+def install(missing: list[Unmet], pinned: set[str]) -> None:
+    """Run pip once for all, held back by the versions that are to stay."""
+    import launch
+
+    kept = constraints(pinned)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "constraints.txt"
+        file.write_text("\n".join(kept) + "\n", encoding="utf-8")
+        packages = " ".join(f'"{item}"' for item in missing)
+        try:
+            launch.run_pip(f'install {packages} -c "{file}"', "what Adversarial Erase needs")
+        except RuntimeError as error:
+            print(f"{error}\nAdversarial Erase: {advice(missing)}")
+
+
+def pinned_names(requirements: Path) -> set[str]:
+    """Packages with an exact version in the web UI's requirements file, in normal form."""
+    if not requirements.is_file():
+        return set()
+    lines = requirements.read_text(encoding="utf-8").splitlines()
+    matches = (re.match(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*==", line) for line in lines)
+    return {_normal(match[1]) for match in matches if match}
+
+
+def constraints(pinned: set[str]) -> list[str]:
+    """``name==version`` of each installed package that must stay as it is."""
+    kept = []
+    for name in sorted({*pinned, *ALWAYS_KEPT}):
+        try:
+            kept.append(f"{name}=={version(name)}")
+        except PackageNotFoundError:
+            continue
+    return kept
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""The web UI's way in: the tab, the settings and the API. Whatever goes wrong here, the web UI starts."""
+
+from __future__ import annotations
+
+import html
+import sys
+import traceback
+from typing import Any
+
+import gradio as gr
+from modules import script_callbacks
+
+TAB = ("Adversarial Erase", "adversarial_erase")
+
+
+def _trouble() -> str:
+    """Why the extension cannot work here, in one line with the command that mends it; "" if it can."""
+    try:
+        # Now, while the extension's folder is on sys.path: later imports find the rest through the package.
+        from erasure.host import requirements, webui
+
+        webui.host()
+        missing = requirements.unmet()
+        return f"Adversarial Erase cannot work yet: {requirements.advice(missing)}" if missing else ""
+    except ImportError as error:
+        name = error.name or "a package"
+        return f'{name} cannot be imported ({error}). Run: "{sys.executable}" -m pip install {name}, and start again.'
+    except Exception as error:
+        traceback.print_exc()
+        return f"Adversarial Erase could not be started: {type(error).__name__}: {error} (more in the console)"
+
+
+trouble = _trouble()
+
+
+def on_ui_tabs() -> list[tuple[gr.Blocks, str, str]]:
+    """The tab; a line that says what is wrong where it cannot be made."""
+    if trouble:
+        return [(_message(trouble), *TAB)]
+    try:
+        from erasure.host import webui
+        from erasure.ui.tab import build_tab
+
+        with gr.Blocks(analytics_enabled=False) as tab:
+            build_tab(webui.host(), webui.manager())
+        return [(tab, *TAB)]
+    except Exception as error:
+        traceback.print_exc()
+        what = f"The tab could not be made: {type(error).__name__}: {error} (more in the console)"
+        return [(_message(what), *TAB)]
+
+
+def on_app_started(demo: Any, app: Any) -> None:
+    """The API, on each new app; ``demo`` is None where there is no page."""
+    from erasure.api.routes import mount_api
+    from erasure.host import webui
+
+    webui.keep_private(demo)
+    mount_api(app, webui.manager(), webui.host(), webui.guard(app))
+
+
+def on_ui_settings() -> None:
+    """The section of the settings page."""
+    from erasure.host import webui
+
+    webui.add_settings()
+
+
+def _message(text: str) -> gr.Blocks:
+    with gr.Blocks(analytics_enabled=False) as tab:
+        gr.HTML(f'<p class="ae-trouble" role="alert">{html.escape(text)}</p>')
+    return tab
+
+
+script_callbacks.on_ui_tabs(on_ui_tabs)
+if not trouble:
+    script_callbacks.on_ui_settings(on_ui_settings)
+    script_callbacks.on_app_started(on_app_started)

@@ -1,0 +1,58 @@
+"""What extensions register; a callback that fails is reported, and the others go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+callback_map: dict[str, list[Callable]] = {"app_started": [], "ui_tabs": [], "ui_settings": [], "on_reload": []}
+failures: list[Exception] = []
+
+
+def on_app_started(callback: Callable, *, name: str | None = None) -> None:
+    callback_map["app_started"].append(callback)
+
+
+def on_before_reload(callback: Callable, *, name: str | None = None) -> None:
+    callback_map["on_reload"].append(callback)
+
+
+def on_ui_tabs(callback: Callable, *, name: str | None = None) -> None:
+    callback_map["ui_tabs"].append(callback)
+
+
+def on_ui_settings(callback: Callable, *, name: str | None = None) -> None:
+    callback_map["ui_settings"].append(callback)
+
+
+def app_started_callback(demo: Any, app: Any) -> None:
+    for callback in callback_map["app_started"]:
+        _try(callback, demo, app)
+
+
+def app_reload_callback() -> None:
+    for callback in callback_map["on_reload"]:
+        _try(callback)
+
+
+def ui_tabs_callback() -> list:
+    return [tab for callback in callback_map["ui_tabs"] for tab in _try(callback) or []]
+
+
+def ui_settings_callback() -> None:
+    for callback in callback_map["ui_settings"]:
+        _try(callback)
+
+
+def clear_callbacks() -> None:
+    """Before the scripts run anew."""
+    for callbacks in callback_map.values():
+        callbacks.clear()
+
+
+def _try(callback: Callable, *args: Any) -> Any:
+    try:
+        return callback(*args)
+    except Exception as error:
+        failures.append(error)
+        return None

@@ -1,0 +1,28 @@
+"""What all parts share. ``shared.sd_model`` loads the model on first use."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import Any
+
+from modules import options, shared_state
+from modules.paths_internal import data_path, models_path, script_path  # noqa: F401
+
+cmd_opts = argparse.Namespace(
+    lora_dir=os.path.join(models_path, "Lora"),  # noqa: PTH118
+    ckpt_dir=None,
+    api_auth=None,
+)
+OptionInfo = options.OptionInfo
+opts = options.Options({"sd_model_checkpoint": OptionInfo(None, "checkpoint")}, set())
+state = shared_state.State()
+demo: Any = None
+
+
+def __getattr__(name: str) -> Any:
+    if name == "sd_model":
+        from modules import sd_models
+
+        return sd_models.model_data.get_sd_model()
+    raise AttributeError(name)

@@ -1,0 +1,278 @@
+"""The adapter to web UIs, against a stand-in for AUTOMATIC1111 and for Forge."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from erasure.errors import RunError
+from erasure.host.base import TextToImage
+from tests.webui import WebUI, start_webui
+
+
+@pytest.fixture
+def webui(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WebUI]:
+    yield from start_webui(tmp_path / "webui", monkeypatch)
+
+
+def shown(webui: WebUI) -> SimpleNamespace:
+    """What the page's progress bar shows of the task at hand."""
+    return webui.progress.progressapi(SimpleNamespace(id_task=webui.progress.current_task))
+
+
+# --- what there is
+
+
+def test_the_selected_checkpoint_is_known_before_it_is_loaded(webui: WebUI) -> None:
+    webui.shared.opts.data["sd_model_checkpoint"] = "sub/b.safetensors"
+    current = webui.host().current_checkpoint()
+    assert (current.title, current.path) == ("sub/b.safetensors", webui.models / "sub" / "b.safetensors")
+    assert webui.sd_models.model_data.sd_model is None
+
+
+def test_a_title_stays_when_the_hash_becomes_known(webui: WebUI) -> None:
+    before = webui.host().checkpoints()
+    webui.shared.sd_model  # noqa: B018  loads it
+    assert "[" in webui.sd_models.model_data.sd_model.sd_checkpoint_info.title
+    assert sorted(one.title for one in before) == ["a.safetensors", "sub/b.safetensors"]
+    assert set(webui.host().checkpoints()) == set(before)
+
+
+@pytest.mark.parametrize("forge", [False, True])
+def test_no_checkpoint_at_all_is_none(webui: WebUI, forge: bool) -> None:
+    if forge:
+        webui.forge()
+    webui.sd_models.checkpoints_list.clear()
+    assert webui.host().current_checkpoint() is None
+    with pytest.raises(RunError, match="no checkpoint"):
+        webui.host().draw(TextToImage("a dog"))
+
+
+def test_loras_go_where_the_web_ui_looks_for_them(webui: WebUI, tmp_path: Path) -> None:
+    assert webui.host().lora_folder() == webui.root / "models" / "Lora"
+    webui.shared.cmd_opts.lora_dir = str(tmp_path / "elsewhere")
+    assert webui.host().lora_folder() == tmp_path / "elsewhere"
+    del webui.shared.cmd_opts.lora_dir
+    assert webui.host().lora_folder() == webui.root / "models" / "Lora"
+
+
+def test_data_is_outside_of_the_extension_and_moves_with_flag_and_setting(webui: WebUI, tmp_path: Path) -> None:
+    assert webui.host().data_folder() == webui.root / "adversarial-erase"
+    webui.shared.opts.data["adversarial_erase_data"] = str(tmp_path / "by-setting")
+    assert webui.host().data_folder() == tmp_path / "by-setting"
+    webui.shared.cmd_opts.adversarial_erase_data = str(tmp_path / "by-flag")
+    assert webui.host().data_folder() == tmp_path / "by-flag"
+
+
+def test_the_device_is_the_web_uis_unless_the_setting_names_another(webui: WebUI) -> None:
+    assert webui.host().device() == "gpu"
+    webui.shared.opts.data["adversarial_erase_device"] = "cuda:1"
+    assert webui.host().device() == "cuda:1"
+
+
+def test_gradio_gives_no_run_to_anybody(webui: WebUI) -> None:
+    webui.host()
+    from erasure.host.webui import keep_private
+
+    demo = SimpleNamespace(blocked_paths=["/elsewhere"])
+    keep_private(demo)
+    keep_private(demo)
+    assert demo.blocked_paths == ["/elsewhere", str(webui.root / "adversarial-erase")]
+    keep_private(None)
+
+
+# --- holding the device
+
+
+def test_the_model_is_away_inside_and_back_afterwards(webui: WebUI) -> None:
+    model = webui.shared.sd_model
+    with webui.host().exclusive("Erasing dog"):
+        assert model.device == "cpu"
+    assert model.device == "gpu"
+
+
+def test_a_model_that_was_never_loaded_stays_so(webui: WebUI) -> None:
+    with webui.host().exclusive("Erasing dog"):
+        pass
+    assert webui.sd_models.model_data.sd_model is None
+
+
+def test_forge_unloads_all_and_loads_again_with_the_next_picture(webui: WebUI) -> None:
+    forge = webui.forge()
+    before = webui.host().draw(TextToImage("a dog", size=64))
+    with webui.host().exclusive("Erasing dog"):
+        assert forge.unloaded == 1
+        assert webui.sd_models.model_data.sd_model.device == "cpu"
+    assert webui.host().draw(TextToImage("a dog", size=64)).tobytes() == before.tobytes()
+
+
+def test_holding_waits_until_the_first_model_is_loaded(webui: WebUI) -> None:
+    lock, entered = webui.sd_models.model_data.lock, threading.Event()
+
+    def hold() -> None:
+        with webui.host().exclusive("Erasing dog"):
+            entered.set()
+
+    with lock:  # as while loading
+        thread = threading.Thread(target=hold)
+        thread.start()
+        assert not entered.wait(0.2)
+    assert entered.wait(5)
+    thread.join()
+
+
+def test_a_picture_waits_while_the_device_is_held_and_is_the_same_as_ever(webui: WebUI) -> None:
+    request = TextToImage("a dog", size=64)
+    before, pictures = webui.host().draw(request), []
+    with webui.host().exclusive("Erasing dog"):
+        thread = threading.Thread(target=lambda: pictures.append(webui.host().draw(request)))
+        thread.start()
+        thread.join(0.2)
+        assert thread.is_alive()
+        assert not pictures
+    thread.join(5)
+    assert pictures[0].tobytes() == before.tobytes()
+
+
+def test_an_error_inside_gives_lock_and_model_back(webui: WebUI) -> None:
+    model = webui.shared.sd_model
+    with pytest.raises(ZeroDivisionError), webui.host().exclusive("Erasing dog"):
+        raise ZeroDivisionError
+    assert model.device == "gpu"
+    assert webui.call_queue.queue_lock.acquire(blocking=False)
+    assert (webui.shared.state.job, webui.shared.state.job_count) == ("", 0)
+
+
+def test_an_error_of_the_web_ui_itself_still_gives_the_lock_back(webui: WebUI, monkeypatch: pytest.MonkeyPatch) -> None:
+    webui.shared.sd_model  # noqa: B018  loads it
+
+    def fail(m: Any) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(webui.sd_models, "send_model_to_device", fail)
+    with pytest.raises(RuntimeError, match="out of memory"), webui.host().exclusive("Erasing dog"):
+        pass
+    assert webui.call_queue.queue_lock.acquire(blocking=False)
+    assert webui.shared.state.job_count == 0
+    assert webui.progress.current_task is None
+
+
+# --- the web UI's progress bar and its Interrupt
+
+
+def test_the_web_uis_progress_bar_shows_the_run(webui: WebUI) -> None:
+    picture = Image.new("RGB", (8, 8))
+    with webui.host().exclusive("Erasing dog"):
+        assert webui.shared.state.job == "Erasing dog"
+        assert (shown(webui).active, shown(webui).progress, shown(webui).textinfo) == (True, 0, "Erasing dog")
+        webui.host().report(5, 20, "update 5 of 20", picture)
+        assert (shown(webui).progress, shown(webui).textinfo) == (0.25, "update 5 of 20")
+        assert shown(webui).live_preview is picture
+        task = webui.progress.current_task
+    assert webui.progress.current_task is None
+    assert task in webui.progress.finished_tasks
+    assert not webui.progress.pending_tasks
+
+
+def test_a_run_that_waits_for_the_device_is_in_the_web_uis_queue(webui: WebUI) -> None:
+    def hold() -> None:
+        with webui.host().exclusive("Erasing dog"):
+            pass
+
+    with webui.call_queue.queue_lock:
+        thread = threading.Thread(target=hold)
+        thread.start()
+        deadline = time.monotonic() + 5
+        while not webui.progress.pending_tasks and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert [task.startswith("task(adversarial-erase-") for task in webui.progress.pending_tasks] == [True]
+    thread.join(5)
+    assert not webui.progress.pending_tasks
+
+
+def test_progress_is_back_after_a_finished_picture_cleared_it(webui: WebUI) -> None:
+    done = webui.call_queue.wrap_gradio_gpu_call(lambda task: None)
+    done("task(txt2img)")
+    with webui.host().exclusive("Erasing dog"):
+        webui.shared.state.job_count = 0  # as that picture's cleaning up does, after it gave the lock away
+        webui.host().report(5, 20, "update 5 of 20")
+        assert shown(webui).progress == 0.25
+
+
+@pytest.mark.parametrize("press", ["interrupt", "stop_generating"])
+def test_interrupt_is_seen_and_forgotten_at_the_end(webui: WebUI, press: str) -> None:
+    with webui.host().exclusive("Erasing dog"):
+        assert not webui.host().interrupted()
+        getattr(webui.shared.state, press)()
+        assert webui.host().interrupted()
+    assert not webui.shared.state.interrupted
+    assert not webui.shared.state.stopping_generation
+
+
+def test_an_interrupt_of_before_does_not_stop_a_run(webui: WebUI) -> None:
+    webui.shared.state.interrupt()
+    with webui.host().exclusive("Erasing dog"):
+        assert not webui.host().interrupted()
+
+
+def test_reload_ui_does_not_stop_a_run(webui: WebUI) -> None:
+    with webui.host().exclusive("Erasing dog"):
+        webui.shared.state.request_restart()
+        assert webui.shared.state.server_command == "restart"
+        assert not webui.host().interrupted()
+        webui.shared.state.interrupt()
+        assert webui.host().interrupted()
+
+
+def test_reload_ui_still_interrupts_pictures(webui: WebUI) -> None:
+    webui.host()
+    webui.shared.state.begin()
+    webui.shared.state.request_restart()
+    assert webui.shared.state.interrupted
+
+
+# --- pictures
+
+
+def test_a_picture_is_drawn_as_asked(webui: WebUI, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    process = webui.processing.process_images
+    monkeypatch.setattr(webui.processing, "process_images", lambda p: seen.append(p) or process(p))
+    webui.host().draw(TextToImage("a dog <lora:x:1>", "blurry", seed=7, steps=9, guidance=4.5, size=72))
+    p = seen[0]
+    assert (p.prompt, p.negative_prompt, p.seed, p.steps, p.cfg_scale) == ("a dog <lora:x:1>", "blurry", 7, 9, 4.5)
+    assert (p.width, p.height) == (72, 72)
+    assert p.do_not_save_samples
+    assert p.do_not_save_grid
+    assert p.closed
+    assert webui.shared.state.job == ""
+
+
+def test_a_checkpoints_own_size_is_that_of_its_configuration(webui: WebUI, tiny_checkpoint: Path) -> None:
+    assert webui.host().draw(TextToImage("a dog")).size == (512, 512)
+    (webui.models / "a.yaml").write_bytes(tiny_checkpoint.with_suffix(".yaml").read_bytes())
+    assert webui.host().draw(TextToImage("a dog")).size == (64, 64)
+
+
+def test_a_failure_of_the_web_ui_is_told_and_the_lock_given_back(webui: WebUI, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(p: Any) -> None:
+        raise ValueError("no such sampler")
+
+    monkeypatch.setattr(webui.processing, "process_images", fail)
+    with pytest.raises(RunError, match="could not draw the picture: ValueError: no such sampler"):
+        webui.host().draw(TextToImage("a dog", size=64))
+    assert webui.call_queue.queue_lock.acquire(blocking=False)
+
+
+def test_an_interrupted_picture_is_no_picture(webui: WebUI, monkeypatch: pytest.MonkeyPatch) -> None:
+    process = webui.processing.process_images
+    monkeypatch.setattr(webui.processing, "process_images", lambda p: webui.shared.state.interrupt() or process(p))
+    with pytest.raises(RunError, match="interrupted"):
+        webui.host().draw(TextToImage("a dog", size=64))

@@ -1,0 +1,146 @@
+"""The script that the web UI runs: the tab, the settings and the API, on "Reload UI" once more, and when it fails."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.webui import WebUI, start_webui
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "adversarial_erase.py"
+
+
+class Blocks:
+    """As gradio's, it collects what is made inside."""
+
+    now: Blocks | None = None
+
+    def __init__(self, **arguments: Any) -> None:
+        self.texts: list[str] = []
+        self.blocked_paths: list[str] = []
+
+    def __enter__(self) -> Blocks:
+        Blocks.now = self
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        Blocks.now = None
+
+
+def html(value: str) -> None:
+    assert Blocks.now is not None
+    Blocks.now.texts.append(value)
+
+
+@pytest.fixture
+def webui(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WebUI]:
+    gradio = ModuleType("gradio")
+    vars(gradio).update(Blocks=Blocks, HTML=html, Dropdown=object(), Textbox=object())
+    monkeypatch.setitem(sys.modules, "gradio", gradio)
+    tab, routes = ModuleType("erasure.ui.tab"), ModuleType("erasure.api.routes")
+    vars(tab).update(build_tab=lambda host, manager: html("the tab"))
+    mounted: list[Any] = []
+    vars(routes).update(mount_api=lambda *arguments: mounted.append(arguments), mounted=mounted, PREFIX="/api")
+    monkeypatch.setitem(sys.modules, "erasure.ui.tab", tab)
+    monkeypatch.setitem(sys.modules, "erasure.api.routes", routes)
+    yield from start_webui(tmp_path / "webui", monkeypatch)
+
+
+def run_script(webui: WebUI) -> dict[str, Any]:
+    """As the web UI does at the start and on "Reload UI": callbacks of before are gone, the script is a new module."""
+    webui.script_callbacks.clear_callbacks()
+    return runpy.run_path(str(SCRIPT))
+
+
+def test_the_tab_is_there(webui: WebUI) -> None:
+    run_script(webui)
+    [(blocks, title, elem_id)] = webui.script_callbacks.ui_tabs_callback()
+    assert (blocks.texts, title, elem_id) == (["the tab"], "Adversarial Erase", "adversarial_erase")
+    assert not webui.script_callbacks.failures
+
+
+def test_reload_ui_keeps_host_and_manager(webui: WebUI) -> None:
+    mounted = sys.modules["erasure.api.routes"].mounted
+    for app in ("first app", "second app"):
+        run_script(webui)
+        webui.script_callbacks.ui_tabs_callback()
+        webui.script_callbacks.app_started_callback(Blocks(), SimpleNamespace(name=app))
+        webui.script_callbacks.app_reload_callback()
+    assert not webui.script_callbacks.failures
+    (first, manager, host, _), (second, same_manager, same_host, _) = mounted
+    assert (first.name, second.name) == ("first app", "second app")
+    assert same_manager is manager
+    assert same_host is host
+    manager.close()
+
+
+def test_runs_are_kept_from_gradio_once_the_page_is_there(webui: WebUI) -> None:
+    run_script(webui)
+    demo = Blocks()
+    webui.script_callbacks.app_started_callback(demo, SimpleNamespace())
+    assert demo.blocked_paths == [str(webui.root / "adversarial-erase")]
+
+
+def test_the_api_is_there_without_a_page(webui: WebUI) -> None:
+    run_script(webui)
+    webui.script_callbacks.app_started_callback(None, SimpleNamespace())
+    assert len(sys.modules["erasure.api.routes"].mounted) == 1
+    assert not webui.script_callbacks.failures
+
+
+def test_the_settings_are_there_and_keep_what_was_chosen(webui: WebUI) -> None:
+    webui.shared.opts.data["adversarial_erase_device"] = "cpu"
+    run_script(webui)
+    webui.script_callbacks.ui_settings_callback()
+    assert not webui.script_callbacks.failures
+    assert webui.shared.opts.adversarial_erase_device == "cpu"
+    assert webui.shared.opts.adversarial_erase_data == ""
+    sections = {info.section for key, info in webui.shared.opts.data_labels.items() if key.startswith("adversarial")}
+    assert sections == {("adversarial_erase", "Adversarial Erase")}
+    assert webui.shared.opts.data_labels["adversarial_erase_data"].restrict_api
+
+
+def test_missing_packages_give_one_line_with_the_command(webui: WebUI, monkeypatch: pytest.MonkeyPatch) -> None:
+    from erasure.host import requirements
+
+    def version(name: str) -> str:
+        if name == "transformers":
+            return "4.30.2"
+        raise PackageNotFoundError(name)
+
+    unmet = requirements.unmet
+    monkeypatch.setattr(requirements, "unmet", lambda: unmet(version))
+    run_script(webui)
+    [(blocks, title, _)] = webui.script_callbacks.ui_tabs_callback()
+    assert title == "Adversarial Erase"
+    [line] = blocks.texts
+    assert "diffusers is not installed, peft is not installed" in line
+    assert "-m pip install &quot;diffusers&gt;=0.30,&lt;0.32&quot;" in line
+    webui.script_callbacks.app_started_callback(Blocks(), SimpleNamespace())
+    assert not sys.modules["erasure.api.routes"].mounted
+    assert not webui.script_callbacks.failures
+
+
+def test_a_failing_import_gives_one_line_and_the_web_ui_starts(webui: WebUI, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "erasure.host.webui", None)
+    run_script(webui)
+    [(blocks, _, _)] = webui.script_callbacks.ui_tabs_callback()
+    assert len(blocks.texts) == 1
+    assert "erasure.host.webui cannot be imported" in blocks.texts[0]
+
+
+def test_a_tab_that_cannot_be_made_gives_one_line(webui: WebUI, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(host: object, manager: object) -> None:
+        raise TypeError("no <b>such</b> argument")
+
+    monkeypatch.setattr(sys.modules["erasure.ui.tab"], "build_tab", fail)
+    run_script(webui)
+    [(blocks, _, _)] = webui.script_callbacks.ui_tabs_callback()
+    assert "TypeError: no &lt;b&gt;such&lt;/b&gt; argument" in blocks.texts[0]

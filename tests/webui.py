@@ -1,0 +1,61 @@
+"""Starts the stand-in for the web UI anew for a test."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+FAKE = Path(__file__).parent / "fake_webui"
+_OURS = ("erasure.host.webui",)
+
+
+@dataclass
+class WebUI:
+    """The stand-in's modules as attributes, ``webui.sd_models``; ``root`` is its folder."""
+
+    root: Path
+    _imported: dict[str, ModuleType] = field(default_factory=dict)
+
+    def __getattr__(self, name: str) -> Any:
+        return importlib.import_module(f"modules.{name}")
+
+    @property
+    def models(self) -> Path:
+        return self.root / "models" / "Stable-diffusion"
+
+    def forge(self) -> Any:
+        return importlib.import_module("forge").Forge()
+
+    def host(self) -> Any:
+        return importlib.import_module("erasure.host.webui").host()
+
+
+def _forget() -> None:
+    for name in [*sys.modules]:
+        if name in ("modules", "forge", "launch", *_OURS) or name.startswith("modules."):
+            del sys.modules[name]
+    host = sys.modules.get("erasure.host")
+    if host is not None and hasattr(host, "webui"):
+        del host.webui
+
+
+def start_webui(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WebUI]:
+    """With two checkpoints, ``a.safetensors`` and ``sub/b.safetensors``, that are none."""
+    monkeypatch.setenv("FAKE_WEBUI_ROOT", str(root))
+    monkeypatch.syspath_prepend(str(FAKE))
+    _forget()
+    webui = WebUI(root)
+    for name in ("a.safetensors", "sub/b.safetensors"):
+        path = webui.models / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+    webui.sd_models.list_models()
+    yield webui
+    _forget()
