@@ -1,0 +1,114 @@
+"""What the API answers: plain JSON in which no place on this machine is told, and errors as lists of problems."""
+
+from __future__ import annotations
+
+import math
+import re
+import tempfile
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from erasure.config import GROUPS, settings
+from erasure.errors import ConfigError, EraseError, JobNotFound, RunError, TrainingError
+from erasure.host.base import Host
+from erasure.jobs.job import Snapshot
+
+# Left out of the list of jobs: long, and asked for job by job.
+_LONG = ("config", "losses", "picks", "plan", "notes")
+_JSON_TYPES: dict[type, dict[str, Any]] = {
+    tuple: {"type": ["array", "string"], "items": {"type": "string"}},
+    bool: {"type": "boolean"},
+    int: {"type": "integer"},
+    float: {"type": "number"},
+    str: {"type": "string"},
+}
+# An absolute path up to its last part: "/a/b/" of "/a/b/c.txt"; between quotes it may have spaces.
+_QUOTED_PLACE = re.compile(r"(?<=['\"])(?:[A-Za-z]:[\\/]+|\\\\|/)[^'\"]*[\\/]+(?=[^'\"\\/])")
+_PLACE = re.compile(r"(?<![\w.~/\\-])(?:[A-Za-z]:[\\/]+|\\\\|/)(?:[^\s/\\'\"<>|:;,]+[\\/]+)+")
+
+
+def status_of(error: EraseError) -> int:
+    """404 for what is not there, 409 for what does not fit how things are now, 422 for what can never work."""
+    if isinstance(error, JobNotFound):
+        return 404
+    return 409 if isinstance(error, (RunError, TrainingError)) else 422
+
+
+def problems_of(error: EraseError, host: Host) -> list[str]:
+    """Every problem of an error, for people who need not know where things lie."""
+    problems = error.problems if isinstance(error, ConfigError) else [str(error)]
+    return [without_places(problem, host) for problem in problems]
+
+
+def job_dict(job: Snapshot, host: Host, *, short: bool = False) -> dict[str, Any]:
+    """A job as JSON; ``short`` without what is long."""
+    values = {**job.to_dict(), "message": without_places(job.message, host)}
+    values["problem"] = without_places(job.problem, host)
+    values["notes"] = [without_places(note, host) for note in job.notes]
+    values["config"] = config_dict(job.config)
+    return {key: value for key, value in values.items() if key not in _LONG} if short else values
+
+
+def config_dict(config: dict[str, Any]) -> dict[str, Any]:
+    """A config's settings with files by their base names."""
+    file = config.get("vocabulary_file")
+    return {**config, "vocabulary_file": base_name(file)} if isinstance(file, str) else dict(config)
+
+
+def base_name(path: str) -> str:
+    return PureWindowsPath(PurePosixPath(path).name).name
+
+
+def without_places(text: str, host: Host) -> str:
+    """``text`` with files and folders by their names instead of their places on this machine."""
+    if "/" not in text and "\\" not in text:
+        return text
+    folders = {host.lora_folder(), host.data_folder(), Path.home(), Path.cwd(), Path(tempfile.gettempdir())}
+    folders |= {checkpoint.path.parent for checkpoint in host.checkpoints()}
+    folders |= {folder.resolve() for folder in folders}
+    # The longest first, so that a folder within another is not cut in two. A repr has its backslashes doubled.
+    for folder in sorted(map(str, folders), key=len, reverse=True):
+        if len(folder) < 2:
+            continue
+        for place in (folder.replace("\\", "\\\\"), folder):
+            text = re.sub(re.escape(place) + r"[\\/]+(?=\w)", "", text)
+            text = re.sub(re.escape(place) + r"(?![\w.-])", lambda _: base_name(folder), text)  # noqa: B023
+    return _PLACE.sub("", _QUOTED_PLACE.sub("", text))
+
+
+def finite(value: Any) -> Any:
+    """The same JSON with null for numbers that JSON cannot write (NaN and infinities)."""
+    if isinstance(value, dict):
+        return {str(key): finite(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def schema() -> dict[str, Any]:
+    """A config as JSON Schema (draft 2020-12); ``x-group`` and ``x-usual`` are for people."""
+    properties = {}
+    for name, about in settings().items():
+        default = about["default"]
+        described = {
+            **_JSON_TYPES[about["type"]],
+            "description": about["help"],
+            "default": list(default) if isinstance(default, tuple) else default,
+            "enum": list(about["choices"]) if about["choices"] else None,
+            "minimum": about["low"],
+            "maximum": about["high"],
+            "x-group": about["group"],
+            "x-usual": about["usual"] or None,
+        }
+        properties[name] = {key: value for key, value in described.items() if value is not None}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "EraseConfig",
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["erase"],
+        "properties": properties,
+        "x-groups": list(GROUPS),
+    }

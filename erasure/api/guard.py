@@ -1,0 +1,147 @@
+"""Who may use the API: whoever may use its host.
+
+Routes that are added to a web UI are open to everybody, whatever its own login says, so they are guarded here.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+Guard = Callable[[Request], Awaitable[None]]
+
+# Where gradio says whether the caller is logged in: up to version 4, and from 5 on.
+_LOGIN_CHECKS = ("/login_check", "/gradio_api/login_check")
+_OF_BODY = (b"content-length", b"content-type", b"transfer-encoding")
+_READING = ("GET", "HEAD", "OPTIONS")
+
+
+def make_guard(app: Starlette, accounts: str | Mapping[str, str] | None = None) -> Guard:
+    """A check that lets in who is logged in to ``app`` (gradio's cookie), or gives one of ``accounts`` by HTTP Basic.
+
+    ``accounts`` is a mapping of user to password, or a text as ``--api-auth`` of web UIs takes it: "user:password",
+    several with commas between. The API is open only where there are no accounts and gradio demands no login. What
+    the guard raises: HTTPException 401.
+    """
+    known = _accounts(accounts)
+
+    async def guard(request: Request) -> None:
+        if _is_known(request.headers.get("authorization", ""), known):
+            return
+        login = await _login_check(app, ())
+        if login == 401 and await _login_check(app, request.scope["headers"]) == 200:
+            return
+        if login in (200, 404) and not known:
+            return
+        # Without accounts, a browser's own dialog for a password would lead nowhere.
+        headers = {"WWW-Authenticate": 'Basic realm="Adversarial Erase", charset="UTF-8"'} if known else None
+        ways = "with user and password by HTTP Basic" if known else "in to the page"
+        raise HTTPException(401, f"this needs a login: log in {ways}", headers)
+
+    return guard
+
+
+def refuse_foreign_page(request: Request, origins: Collection[str] = ()) -> None:
+    """Raises: HTTPException 403 for a change that a page of another site asks for with its visitor's login.
+
+    ``origins`` are those of pages that may: "https://example.org".
+    """
+    if request.method in _READING:
+        return
+    origin = request.headers.get("origin")
+    if origin in origins:
+        return
+    # Browsers say so where the connection is safe; elsewhere the page's origin is compared with where it was sent.
+    site = request.headers.get("sec-fetch-site")
+    foreign = (
+        site not in ("same-origin", "none")
+        if site
+        else bool(origin)
+        and urlsplit(origin).netloc
+        not in (
+            request.headers.get("host"),
+            request.headers.get("x-forwarded-host"),
+        )
+    )
+    if foreign:
+        raise HTTPException(403, "a page of another site may not do that; use the page of this program")
+
+
+def demand_json(request: Request) -> None:
+    """Raises: HTTPException 415 for a POST or PUT of anything else, above all of a plain form."""
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if request.method in ("POST", "PUT") and kind != "application/json":
+        raise HTTPException(
+            415, f"the body must be JSON (Content-Type: application/json), not {kind or 'without type'}"
+        )
+
+
+def _accounts(accounts: str | Mapping[str, str] | None) -> tuple[bytes, ...]:
+    if isinstance(accounts, str):
+        pairs = [pair.strip() for pair in accounts.replace("\n", ",").split(",") if pair.strip()]
+    else:
+        pairs = [f"{user}:{password}" for user, password in (accounts or {}).items()]
+    return tuple(pair.encode("utf-8") for pair in pairs if ":" in pair)
+
+
+def _is_known(authorization: str, accounts: Iterable[bytes]) -> bool:
+    scheme, _, credentials = authorization.partition(" ")
+    if scheme.lower() != "basic":
+        return False
+    try:
+        given = base64.b64decode(credentials.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    # All are compared, in constant time: how long it takes tells nothing.
+    return sum(hmac.compare_digest(given, account) for account in accounts) > 0
+
+
+async def _login_check(app: Starlette, headers: Iterable[tuple[bytes, bytes]]) -> int:
+    """What the app's own login check answers to these headers: 200, 401, or 404 where it has none.
+
+    Asked as a request inside the process, because what is behind it has another shape in every version of gradio.
+    """
+    kept = [(name, value) for name, value in headers if name.lower() not in _OF_BODY]
+    status = 404
+    for path in _LOGIN_CHECKS:
+        status = await _status(app, path, kept)
+        if status != 404:
+            break
+    return status
+
+
+async def _status(app: Starlette, path: str, headers: list[tuple[bytes, bytes]]) -> int:
+    seen = 500
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        nonlocal seen
+        if message["type"] == "http.response.start":
+            seen = message["status"]
+
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "root_path": "",
+        "query_string": b"",
+        "headers": headers,
+        "client": ("127.0.0.1", 0),
+        "server": ("127.0.0.1", 0),
+    }
+    await app(scope, receive, send)
+    return seen

@@ -1,0 +1,161 @@
+"""What each route does: plain functions from a :class:`Call` to plain JSON values, or to a file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from erasure.api.answers import config_dict, job_dict, schema
+from erasure.api.asked import asked_concepts, asked_job, preset_folder, unknown_fields
+from erasure.errors import ConfigError, JobNotFound
+from erasure.host.base import Host
+from erasure.jobs.job import ACTIVE, JobRequest
+from erasure.jobs.manager import JobManager
+from erasure.presets import KINDS, QUALITIES, Preset, delete_preset, presets, save_preset
+
+# What a job's id is made of; nothing that means something in a path.
+_ID = re.compile(r"[\w-][\w.-]{0,200}")
+_ACTIONS = ("pause", "resume", "stop", "discard")
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request: the parts of its path, its query and its JSON body (an object)."""
+
+    manager: JobManager
+    host: Host
+    path: Mapping[str, str]
+    query: Mapping[str, str]
+    body: Mapping[str, Any]
+
+    @property
+    def id(self) -> str:
+        """Raises: JobNotFound for what cannot be an id."""
+        id = self.path["id"]
+        if not _ID.fullmatch(id) or ".." in id:
+            raise JobNotFound(f"there is no job {id[:50]!r}")
+        return id
+
+    def job(self) -> dict[str, Any]:
+        return job_dict(self.manager.snapshot(self.id), self.host)
+
+
+@dataclass(frozen=True)
+class File:
+    """A file as an answer; ``name`` is what it is called when it is saved."""
+
+    path: Path
+    kind: str
+    name: str | None = None
+
+
+Handler = Callable[[Call], "dict[str, Any] | File"]
+
+
+def list_jobs(call: Call) -> dict[str, Any]:
+    return {"jobs": [job_dict(job, call.host, short=True) for job in call.manager.snapshots()]}
+
+
+def create_job(call: Call) -> dict[str, Any]:
+    coming = [job.name for job in call.manager.snapshots() if job.state in ACTIVE]
+    asked = asked_job(call.host, call.body, coming)
+    id = call.manager.submit(JobRequest(asked.checkpoint, asked.name, asked.config))
+    return job_dict(call.manager.snapshot(id), call.host)
+
+
+def get_job(call: Call) -> dict[str, Any]:
+    return call.job()
+
+
+def act_on_job(call: Call) -> dict[str, Any]:
+    _refuse_fields(call)
+    action, id = call.path["action"], call.id
+    if action not in _ACTIONS:
+        raise JobNotFound(f"a job cannot {action[:50]!r}; there are {', '.join(_ACTIONS)}")
+    getattr(call.manager, action)(id)
+    return {"id": id, "discarded": True} if action == "discard" else call.job()
+
+
+def delete_job(call: Call) -> dict[str, Any]:
+    call.manager.delete(call.id)
+    return {"id": call.id, "deleted": True}
+
+
+def get_preview(call: Call) -> File:
+    id, step = call.id, call.path["step"]
+    if not re.fullmatch(r"\d{1,9}", step, re.ASCII):
+        raise JobNotFound(f"there is no preview of update {step[:50]!r}; see the job's previews")
+    return File(call.manager.preview(id, int(step)), "image/png")
+
+
+def get_lora(call: Call) -> File:
+    path, job = call.manager.lora_path(call.id), call.manager.snapshot(call.id)
+    name = job.result.name if job.result else job.name
+    return File(path, "application/octet-stream", f"{name}.safetensors")
+
+
+def get_concepts(call: Call) -> dict[str, Any]:
+    checkpoint, config = asked_concepts(call.host, call.body)
+    return call.manager.concepts(checkpoint, config)
+
+
+def list_presets(call: Call) -> dict[str, Any]:
+    bundled = presets()
+    every = presets(preset_folder(call.host)).values()
+    return {
+        "presets": [_preset_dict(preset, preset.name in bundled) for preset in every],
+        "kinds": list(KINDS),
+        "qualities": list(QUALITIES),
+    }
+
+
+def put_preset(call: Call) -> dict[str, Any]:
+    problems = unknown_fields(call.body, ("description", "settings", "overwrite"))
+    description, settings = call.body.get("description", ""), call.body.get("settings")
+    overwrite = call.body.get("overwrite", False)
+    if not isinstance(overwrite, bool):
+        problems.append("overwrite: true or false")
+    if settings is None:
+        problems.append("settings are missing: an object, setting -> value")
+    if problems:
+        raise ConfigError(problems)
+    name = call.path["name"]
+    return _preset_dict(save_preset(preset_folder(call.host), name, description, settings or {}, overwrite=overwrite))
+
+
+def remove_preset(call: Call) -> dict[str, Any]:
+    name = call.path["name"]
+    if name not in presets(preset_folder(call.host)):
+        raise JobNotFound(f"there is no preset {name[:60]!r}")
+    delete_preset(preset_folder(call.host), name)
+    return {"name": name, "deleted": True}
+
+
+def get_schema(call: Call) -> dict[str, Any]:
+    return schema()
+
+
+def list_checkpoints(call: Call) -> dict[str, Any]:
+    current = call.host.current_checkpoint()
+    return {
+        "checkpoints": [{"title": one.title, "file": one.path.name} for one in call.host.checkpoints()],
+        "current": current.title if current else None,
+    }
+
+
+def _preset_dict(preset: Preset, bundled: bool = False) -> dict[str, Any]:
+    return {
+        "name": preset.name,
+        "description": preset.description,
+        "settings": config_dict(preset.settings),
+        "bundled": bundled,
+    }
+
+
+def _refuse_fields(call: Call) -> None:
+    problems = unknown_fields(call.body, ())
+    if problems:
+        raise ConfigError(problems)

@@ -1,0 +1,155 @@
+"""The routes, and what all of them have in common: guard, JSON in, JSON or a file out, errors as lists of problems."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Collection
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from erasure.api import handlers
+from erasure.api.answers import finite, job_dict, problems_of, status_of
+from erasure.api.guard import Guard, demand_json, refuse_foreign_page
+from erasure.api.handlers import Call, File, Handler
+from erasure.errors import ConfigError, EraseError
+from erasure.host.base import Host
+from erasure.jobs.manager import JobManager
+
+PREFIX = "/adversarial-erase/v1"
+LARGEST_BODY = 1_000_000  # bytes; a config is a few thousand
+LONGEST_POLL = 25.0  # seconds; proxies give up after 30 or 60
+_POLL_EVERY = 0.2  # seconds
+
+# method, path, status of success, what is done
+ROUTES: tuple[tuple[str, str, int, Handler], ...] = (
+    ("GET", "/jobs", 200, handlers.list_jobs),
+    ("POST", "/jobs", 201, handlers.create_job),
+    ("GET", "/jobs/{id}", 200, handlers.get_job),
+    ("DELETE", "/jobs/{id}", 200, handlers.delete_job),
+    ("GET", "/jobs/{id}/preview/{step}.png", 200, handlers.get_preview),
+    ("GET", "/jobs/{id}/lora", 200, handlers.get_lora),
+    ("POST", "/jobs/{id}/{action}", 200, handlers.act_on_job),
+    ("POST", "/concepts", 200, handlers.get_concepts),
+    ("GET", "/presets", 200, handlers.list_presets),
+    ("PUT", "/presets/{name}", 200, handlers.put_preset),
+    ("DELETE", "/presets/{name}", 200, handlers.remove_preset),
+    ("GET", "/schema", 200, handlers.get_schema),
+    ("GET", "/checkpoints", 200, handlers.list_checkpoints),
+)
+
+
+def mount_api(
+    app: Starlette, manager: JobManager, host: Host, guard: Guard | None = None, *, origins: Collection[str] = ()
+) -> None:
+    """Serve the API below :data:`PREFIX` of ``app`` (FastAPI's too); mounted again, it replaces the one before.
+
+    ``guard`` lets in or raises HTTPException, see :func:`erasure.api.guard.make_guard`; None: open to everybody.
+    ``origins`` are those of pages of other sites that may change things.
+    """
+
+    def serve(work: Callable[[Request], Any]) -> Callable[[Request], Any]:
+        async def endpoint(request: Request) -> Response:
+            if guard is not None:
+                await guard(request)
+            refuse_foreign_page(request, origins)
+            demand_json(request)
+            try:
+                return await work(request)
+            except EraseError as error:
+                problems = await run_in_threadpool(problems_of, error, host)
+                return _json({"problems": problems}, status_of(error))
+
+        return endpoint
+
+    routes = [
+        Route(path, serve(_work(manager, host, handler, status)), methods=[method])
+        for method, path, status, handler in ROUTES
+    ]
+    follow = Route("/jobs/{id}/events", serve(_follow(manager, host)), methods=["GET"])
+    api = Starlette(routes=[follow, *routes], exception_handlers={HTTPException: _problem, Exception: _unexpected})
+    mounted = [route for route in app.router.routes if getattr(route, "path", None) == PREFIX]
+    for route in mounted:
+        app.router.routes.remove(route)
+    app.mount(PREFIX, api)
+
+
+def _work(manager: JobManager, host: Host, handler: Handler, status: int) -> Callable[[Request], Any]:
+    async def work(request: Request) -> Response:
+        body = await _body(request) if request.method in ("POST", "PUT") else {}
+        call = Call(manager, host, request.path_params, request.query_params, body)
+        answer = await run_in_threadpool(handler, call)
+        if isinstance(answer, File):
+            headers = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
+            return FileResponse(answer.path, media_type=answer.kind, filename=answer.name, headers=headers)
+        return _json(answer, status)
+
+    return work
+
+
+def _follow(manager: JobManager, host: Host) -> Callable[[Request], Any]:
+    """A long poll: the job as soon as its version is not ``since`` any more, or after ``timeout`` seconds."""
+
+    async def work(request: Request) -> Response:
+        call = Call(manager, host, request.path_params, request.query_params, {})
+        since, timeout = _number(call, "since", -1), _number(call, "timeout", LONGEST_POLL)
+        end = time.monotonic() + min(timeout, LONGEST_POLL)
+        # Looked at from time to time: a thread that waits would be one less for everybody else's requests.
+        while True:
+            job = await run_in_threadpool(manager.snapshot, call.id)
+            if job.version != since or time.monotonic() >= end or await request.is_disconnected():
+                return _json(await run_in_threadpool(job_dict, job, host), 200)
+            await asyncio.sleep(_POLL_EVERY)
+
+    return work
+
+
+def _number(call: Call, name: str, default: float) -> float:
+    """Raises: ConfigError for a query that is no number from 0 up."""
+    text = call.query.get(name)
+    if text is None:
+        return default
+    if not text.isdecimal() or len(text) > 15:
+        raise ConfigError([f"{name}: a whole number is needed, not {text[:50]!r}"])
+    return float(text)
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    """The JSON object of a request; an empty body is an empty object. Raises: HTTPException 400, 413."""
+    text = b""
+    async for part in request.stream():
+        text += part
+        if len(text) > LARGEST_BODY:
+            raise HTTPException(413, f"the body is larger than {LARGEST_BODY} bytes")
+    try:
+        values = json.loads(text, parse_constant=_no_number) if text.strip() else {}
+    except (ValueError, RecursionError) as error:
+        raise HTTPException(400, f"the body is no JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise HTTPException(400, "the body must be a JSON object")
+    return values
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return _json({"problems": [error.detail]}, error.status_code, getattr(error, "headers", None))
+
+
+def _unexpected(request: Request, error: Exception) -> Response:
+    return _json({"problems": ["something went wrong inside; the program's log says what"]}, 500)
+
+
+def _json(values: dict[str, Any], status: int, headers: Any = None) -> Response:
+    headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", **(headers or {})}
+    return JSONResponse(finite(values), status, headers)

@@ -1,0 +1,399 @@
+"""The HTTP API over real requests: what it lets in, what it answers, and that nothing leaves its folder."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("fastapi")
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from erasure.api import PREFIX, make_guard, mount_api
+from erasure.api.answers import without_places
+from erasure.config import settings
+from erasure.files.lora_file import read_lora
+from erasure.host.local import LocalHost
+from erasure.jobs.job import ACTIONS, FINISHED
+from erasure.jobs.manager import JobManager
+
+QUICK: dict[str, Any] = {
+    "erase": ["truck"],
+    "vocabulary": "file",
+    "vocabulary_file": "words.txt",
+    "neighbours": 4,
+    "synonym_threshold": 0,
+    "synonym_states": 1,
+    "sampling_steps": 3,
+    "learning_rate": 0.02,
+    "clip": 0,
+    "steps": 5000,
+    "warmup": 0,
+    "rank": 2,
+    "layers": "full",
+}
+
+
+@pytest.fixture
+def host(tmp_path: Path, tiny_checkpoint: Path) -> LocalHost:
+    words = tmp_path / "data" / "vocabularies" / "words.txt"
+    words.parent.mkdir(parents=True)
+    words.write_text("truck\nbus\nhouse\ntower\nbell\ndog\n", encoding="utf-8")
+    return LocalHost(tiny_checkpoint, tmp_path / "data", "cpu")
+
+
+@pytest.fixture
+def idle(host: LocalHost) -> Iterator[TestClient]:
+    """The API over a manager that never begins a job."""
+    yield from _client(host, JobManager(host, start=False))
+
+
+@pytest.fixture
+def live(host: LocalHost) -> Iterator[TestClient]:
+    yield from _client(host, JobManager(host))
+
+
+def _client(host: LocalHost, manager: JobManager) -> Iterator[TestClient]:
+    app = FastAPI()
+    mount_api(app, manager, host)
+    yield TestClient(app)
+    manager.close()
+
+
+def post(client: TestClient, path: str, body: Any = None, **more: Any) -> Any:
+    return client.post(f"{PREFIX}{path}", json=body if body is not None else {}, **more)
+
+
+def get(client: TestClient, path: str, **more: Any) -> Any:
+    return client.get(f"{PREFIX}{path}", **more)
+
+
+def follow(client: TestClient, id: str, until: Any, seconds: float = 240) -> dict[str, Any]:
+    end, version = time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        job = get(client, f"/jobs/{id}/events?since={version}&timeout=5").json()
+        if until(job):
+            return job
+        version = job["version"]
+    raise AssertionError(f"still {job['state']}: {job['message']} {job['problem']}")
+
+
+# --- a job from beginning to end
+
+
+def test_a_job_is_followed_paused_resumed_and_stopped_and_its_files_downloaded(
+    live: TestClient, host: LocalHost, tmp_path: Path
+) -> None:
+    created = post(live, "/jobs", {"name": "no-truck", "config": QUICK})
+    assert created.status_code == 201
+    id = created.json()["id"]
+    follow(live, id, lambda job: job["step"] >= 1)
+    assert post(live, f"/jobs/{id}/pause").json()["state"] in ("pausing", "paused")
+    paused = follow(live, id, lambda job: job["state"] == "paused")
+    assert set(paused["actions"]) == set(ACTIONS["paused"])
+    assert live.delete(f"{PREFIX}/jobs/{id}").status_code == 409
+    assert post(live, f"/jobs/{id}/resume").status_code == 200
+    follow(live, id, lambda job: job["step"] > paused["step"])
+    assert post(live, f"/jobs/{id}/stop").status_code == 200
+    job = follow(live, id, lambda job: job["state"] in FINISHED)
+    assert job["state"] == "stopped", job["problem"]
+    assert paused["step"] < job["step"] < job["steps"]
+    name = job["result"]["name"]
+    lora = get(live, f"/jobs/{id}/lora")
+    assert f"{name}.safetensors" in lora.headers["content-disposition"]
+    assert lora.content == (host.lora_folder() / f"{name}.safetensors").read_bytes()
+    (tmp_path / "downloaded.safetensors").write_bytes(lora.content)
+    assert read_lora(tmp_path / "downloaded.safetensors")
+    preview = get(live, f"/jobs/{id}/preview/{job['previews'][0]}.png")
+    assert preview.headers["content-type"] == "image/png"
+    assert preview.content.startswith(b"\x89PNG")
+    assert [each["id"] for each in get(live, "/jobs").json()["jobs"]] == [id]
+    assert str(tmp_path) not in json.dumps([job, get(live, "/jobs").json()])
+    assert live.delete(f"{PREFIX}/jobs/{id}").json() == {"id": id, "deleted": True}
+    assert get(live, f"/jobs/{id}").status_code == 404
+    assert (host.lora_folder() / f"{name}.safetensors").is_file()
+
+
+def test_a_discarded_job_is_gone(idle: TestClient) -> None:
+    id = post(idle, "/jobs", {"config": QUICK}).json()["id"]
+    assert post(idle, f"/jobs/{id}/pause").status_code == 409
+    assert post(idle, f"/jobs/{id}/discard").json() == {"id": id, "discarded": True}
+    assert post(idle, f"/jobs/{id}/discard").status_code == 404
+
+
+def test_a_poll_waits_for_news_and_no_longer(idle: TestClient) -> None:
+    job = post(idle, "/jobs", {"config": QUICK}).json()
+    path = f"/jobs/{job['id']}/events?since={job['version']}"
+    start = time.monotonic()
+    assert get(idle, f"{path}&timeout=1").json()["version"] == job["version"]
+    assert time.monotonic() - start >= 1
+    threading.Timer(0.3, lambda: post(idle, f"/jobs/{job['id']}/discard")).start()
+    start = time.monotonic()
+    assert get(idle, f"{path}&timeout=20").status_code == 404
+    assert time.monotonic() - start < 10
+    assert get(idle, f"/jobs/{job['id']}/events?since=soon").status_code == 422
+
+
+# --- what is asked for
+
+
+def test_every_problem_is_told_at_once_and_nothing_is_queued(idle: TestClient) -> None:
+    body = {
+        "checkpoint": "other",
+        "name": "a/b",
+        "preset": "objekt",
+        "quality": "best",
+        "confg": {},
+        "config": {"erase": [], "stepz": 3, "rank": 0, "learning_rate": "fast"},
+    }
+    answer = post(idle, "/jobs", body)
+    assert answer.status_code == 422
+    told = "\n".join(answer.json()["problems"])
+    for word in ("'confg'", "'other'", "'a/b'", "'objekt'", "'best'", "erase", "'stepz'", "rank", "learning_rate"):
+        assert word in told
+    assert get(idle, "/jobs").json() == {"jobs": []}
+
+
+@pytest.mark.parametrize("field", ["checkpoint", "name", "preset", "quality", "config"])
+def test_fields_of_the_wrong_kind_are_told(idle: TestClient, field: str) -> None:
+    answer = post(idle, "/jobs", {"config": QUICK, field: [1]})
+    assert answer.status_code == 422
+    assert [problem for problem in answer.json()["problems"] if problem.startswith(f"{field}:")]
+
+
+def test_preset_quality_and_config_add_up(idle: TestClient) -> None:
+    put = {"description": "mine", "settings": {"steps": 10, "rank": 3}}
+    assert idle.put(f"{PREFIX}/presets/mine", json=put).status_code == 200
+    config = {name: value for name, value in QUICK.items() if name not in ("steps", "rank")}
+    job = post(idle, "/jobs", {"preset": "mine", "quality": "thorough", "config": config}).json()
+    assert (job["config"]["steps"], job["config"]["rank"], job["name"]) == (20, 3, "erase-truck")
+    again = post(idle, "/jobs", {"preset": "mine", "config": {**config, "rank": 5}}).json()
+    assert (again["config"]["steps"], again["config"]["rank"], again["name"]) == (10, 5, "erase-truck-2")
+
+
+def test_a_checkpoint_is_chosen_by_title_or_name_and_never_by_path(
+    idle: TestClient, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    assert get(idle, "/checkpoints").json() == {
+        "checkpoints": [{"title": "tiny.safetensors", "file": "tiny.safetensors"}],
+        "current": "tiny.safetensors",
+    }
+    for n, name in enumerate((None, "tiny", "tiny.safetensors")):
+        body = {"checkpoint": name, "name": f"n{n}", "config": QUICK}
+        assert post(idle, "/jobs", body).json()["checkpoint"] == "tiny.safetensors"
+    for path in (str(tiny_checkpoint), "../tiny.safetensors", ""):
+        answer = post(idle, "/jobs", {"checkpoint": path, "name": "other", "config": QUICK})
+        assert answer.status_code == 422
+        assert [problem for problem in answer.json()["problems"] if "there is no checkpoint" in problem]
+
+
+def test_a_vocabulary_is_one_of_the_programs_own(idle: TestClient, tmp_path: Path) -> None:
+    secret = tmp_path / "data" / "secret.txt"
+    secret.write_text("password\nbus\n", encoding="utf-8")
+    for name in (str(secret), "../secret.txt", "secret.txt"):
+        for path in ("/jobs", "/concepts"):
+            answer = post(idle, path, {"config": {**QUICK, "vocabulary_file": name}})
+            assert answer.status_code == 422
+            assert "words.txt" in answer.json()["problems"][0]
+    job = post(idle, "/jobs", {"config": QUICK}).json()
+    assert job["config"]["vocabulary_file"] == "words.txt"
+
+
+def test_a_taken_name_is_told_and_a_free_one_suggested(idle: TestClient, host: LocalHost) -> None:
+    host.lora_folder().mkdir(parents=True)
+    (host.lora_folder() / "erase-truck.safetensors").write_bytes(b"")
+    assert "already" in post(idle, "/jobs", {"name": "erase-truck", "config": QUICK}).json()["problems"][0]
+    assert post(idle, "/jobs", {"config": QUICK}).json()["name"] == "erase-truck-2"
+
+
+def test_concepts_are_listed(idle: TestClient) -> None:
+    answer = post(idle, "/concepts", {"config": QUICK})
+    assert answer.status_code == 200
+    target = answer.json()["targets"][0]
+    assert target["target"] == "truck"
+    assert {candidate["text"] for candidate in target["preserved"]} <= {"bus", "house", "tower", "bell", "dog"}
+    wrong = post(idle, "/concepts", {"config": {"rank": 0, "erase": []}, "name": "x"}).json()["problems"]
+    assert len(wrong) == 3
+
+
+def test_schema_describes_every_setting(idle: TestClient) -> None:
+    schema = get(idle, "/schema").json()
+    assert list(schema["properties"]) == list(settings())
+    assert schema["properties"]["rank"] == {
+        "type": "integer",
+        "description": "rank of the LoRA",
+        "default": 8,
+        "minimum": 1,
+        "maximum": 512,
+        "x-group": "lora",
+        "x-usual": "4 to 32",
+    }
+    assert schema["properties"]["layers"]["enum"][0] == "xattn"
+
+
+def test_presets_are_listed_saved_and_deleted(idle: TestClient) -> None:
+    listed = get(idle, "/presets").json()
+    assert listed["kinds"] == ["object", "style", "person", "nudity"]
+    assert all(preset["bundled"] for preset in listed["presets"])
+    put = {"description": "", "settings": {"rank": 3}}
+    assert idle.put(f"{PREFIX}/presets/My own", json=put).json()["bundled"] is False
+    assert idle.put(f"{PREFIX}/presets/My own", json=put).status_code == 409
+    assert idle.put(f"{PREFIX}/presets/My own", json={**put, "overwrite": True}).status_code == 200
+    assert idle.put(f"{PREFIX}/presets/object", json=put).status_code == 422
+    wrong = idle.put(f"{PREFIX}/presets/x", json={"settings": {"stepz": 1, "rank": 0}, "text": ""})
+    assert wrong.status_code == 422
+    assert get(idle, "/presets").json()["presets"][-1]["name"] == "My own"
+    assert idle.delete(f"{PREFIX}/presets/object").status_code == 422
+    assert idle.delete(f"{PREFIX}/presets/My own").status_code == 200
+    assert idle.delete(f"{PREFIX}/presets/My own").status_code == 404
+
+
+# --- requests that make no sense
+
+
+@pytest.mark.parametrize("id", ["..", "%2e%2e", "..%2Fdata", ".hidden", "a%5Cb", "C:x", "nothing", "a%00b"])
+@pytest.mark.parametrize("path", ["", "/events", "/lora", "/preview/0.png"])
+def test_ids_that_are_no_jobs_are_not_found(idle: TestClient, id: str, path: str) -> None:
+    answer = get(idle, f"/jobs/{id}{path}")
+    assert answer.status_code in (404, 405)
+    assert "problems" in answer.json() or "detail" in answer.json()
+
+
+def test_steps_that_are_no_previews_are_not_found(idle: TestClient) -> None:
+    id = post(idle, "/jobs", {"config": QUICK}).json()["id"]
+    for step in ("7", "-1", "..", "x", "%2e%2e%2frun", "9" * 30):
+        assert get(idle, f"/jobs/{id}/preview/{step}.png").status_code == 404
+    assert get(idle, f"/jobs/{id}/lora").status_code == 404
+
+
+def test_only_json_objects_are_taken(idle: TestClient) -> None:
+    url = f"{PREFIX}/jobs"
+    assert idle.post(url, data={"config": "{}"}).status_code == 415
+    assert idle.post(url, content="{}", headers={"Content-Type": "text/plain"}).status_code == 415
+    assert idle.post(url).status_code == 415
+    kind = {"Content-Type": "application/json"}
+    for text in ("{", "[]", '"x"', '{"config": {"alpha": NaN}}', "[" * 100_000):
+        answer = idle.post(url, content=text, headers=kind)
+        assert answer.status_code == 400
+        assert answer.json()["problems"]
+    assert idle.post(url, content=b'{"name": "' + b"x" * 1_000_000 + b'"}', headers=kind).status_code == 413
+    assert idle.post(url, content="", headers=kind).status_code == 422
+
+
+def test_unknown_routes_and_methods_say_so_in_json(idle: TestClient) -> None:
+    for method, path, status in (
+        ("GET", "/nothing", 404),
+        ("POST", "/schema", 405),
+        ("POST", "/jobs/x/fly", 404),
+        ("PUT", "/jobs", 405),
+    ):
+        answer = idle.request(method, f"{PREFIX}{path}", json={})
+        assert answer.status_code == status
+        assert answer.json()["problems"]
+
+
+def test_an_action_takes_no_fields(idle: TestClient) -> None:
+    id = post(idle, "/jobs", {"config": QUICK}).json()["id"]
+    assert post(idle, f"/jobs/{id}/discard", {"now": True}).status_code == 422
+    assert get(idle, f"/jobs/{id}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site", "Origin": "http://testserver"},
+        {"Origin": "http://testserver:8080"},
+    ],
+)
+def test_a_page_of_another_site_changes_nothing(idle: TestClient, headers: dict[str, str]) -> None:
+    assert post(idle, "/jobs", {"config": QUICK}, headers=headers).status_code == 403
+    assert idle.delete(f"{PREFIX}/presets/x", headers=headers).status_code == 403
+    assert get(idle, "/jobs").json() == {"jobs": []}
+
+
+@pytest.mark.parametrize(
+    "headers", [{}, {"Origin": "http://testserver"}, {"Sec-Fetch-Site": "same-origin"}, {"Sec-Fetch-Site": "none"}]
+)
+def test_the_programs_own_page_and_plain_clients_may(idle: TestClient, headers: dict[str, str]) -> None:
+    assert post(idle, "/jobs", {"config": QUICK}, headers=headers).status_code == 201
+
+
+# --- who may
+
+
+def _guarded(host: LocalHost, accounts: Any, password: str | None) -> TestClient:
+    """An app with a login of gradio's kind: a cookie, and a route that says whether it is a good one."""
+    from starlette.requests import Request
+    from starlette.responses import JSONResponse
+    from starlette.routing import Route
+
+    async def login_check(request: Request) -> JSONResponse:
+        known = password is None or request.cookies.get("access-token") == password
+        return JSONResponse(None, 200 if known else 401)
+
+    app = FastAPI()
+    app.router.routes.append(Route("/login_check", login_check))
+    mount_api(app, JobManager(host, start=False), host, make_guard(app, accounts))
+    return TestClient(app)
+
+
+def test_accounts_are_demanded_by_basic(host: LocalHost) -> None:
+    client = _guarded(host, "me:se:cret,you:pässword", None)
+    for path in ("/jobs", "/schema", "/jobs/x/lora"):
+        answer = get(client, path)
+        assert answer.status_code == 401
+        assert answer.headers["www-authenticate"].startswith("Basic")
+        assert answer.json()["problems"]
+    assert post(client, "/jobs", {"config": QUICK}).status_code == 401
+    assert get(client, "/jobs", auth=("me", "se:cret")).status_code == 200
+    assert get(client, "/jobs", auth=("you", "pässword".encode())).status_code == 200
+    for wrong in (("me", "secret"), ("me", ""), ("", ""), ("you", "se:cret")):
+        assert get(client, "/jobs", auth=wrong).status_code == 401
+    for header in ("Basic", "Basic ===", "Bearer x", "Basic bWU="):
+        assert get(client, "/jobs", headers={"Authorization": header}).status_code == 401
+
+
+def test_the_login_of_the_page_lets_in(host: LocalHost) -> None:
+    client = _guarded(host, None, "good")
+    assert get(client, "/jobs").status_code == 401
+    assert "www-authenticate" not in get(client, "/jobs").headers
+    assert get(client, "/jobs", headers={"Cookie": "access-token=bad"}).status_code == 401
+    assert get(client, "/jobs", headers={"Cookie": "access-token=good"}).status_code == 200
+    both = _guarded(host, {"me": "secret"}, "good")
+    assert get(both, "/jobs", headers={"Cookie": "access-token=good"}).status_code == 200
+    assert get(both, "/jobs", auth=("me", "secret")).status_code == 200
+    assert get(both, "/jobs").status_code == 401
+
+
+def test_an_open_host_has_an_open_api(host: LocalHost) -> None:
+    assert get(_guarded(host, None, None), "/jobs").status_code == 200
+
+
+def test_mounted_again_the_newest_guard_counts(host: LocalHost) -> None:
+    app, manager = FastAPI(), JobManager(host, start=False)
+    mount_api(app, manager, host)
+    mount_api(app, manager, host, make_guard(app, "me:secret"))
+    assert get(TestClient(app), "/jobs").status_code == 401
+    assert len([route for route in app.router.routes if getattr(route, "path", "") == PREFIX]) == 1
+
+
+# --- what is not told
+
+
+def test_places_on_this_machine_are_left_out_of_messages(host: LocalHost, tmp_path: Path) -> None:
+    data, loras = host.data_folder(), host.lora_folder()
+    assert without_places(f"the folder {loras} cannot be written", host) == "the folder loras cannot be written"
+    assert without_places(f"{data / 'runs' / 'x'}: gone", host) == "runs/x: gone"
+    assert without_places("see '/srv/all my/models/a b.txt'", host) == "see 'a b.txt'"
+    assert without_places("see /srv/models/a.safetensors, 'C:\\Users\\me\\b.txt'", host) == "see a.safetensors, 'b.txt'"
+    for text in ("cats and/or dogs, 1/2", "https://example.org/a/b", "AC/DC"):
+        assert without_places(text, host) == text
