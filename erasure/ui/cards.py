@@ -40,7 +40,7 @@ def plan_html(plan: Mapping[str, Any] | None) -> str:
     cost = plan.get("cost")
     rows = [
         ("Erases", ", ".join(f"{target['target']} → {target['anchor'] or 'nothing'}" for target in targets)),
-        ("Drawn just like it", ", ".join(going)),
+        ("Will go too", ", ".join(going)),
         ("Protects", f"{kept} concepts of a vocabulary of {plan['space']['vocabulary_size']}"),
         ("Trains", f"{plan['layers']} layers, rank {plan['rank']}, {_count(plan['parameters'])} parameters"),
         ("Work", f"{plan['updates']} updates of {plan['rows_per_update']:.3g} U-Net rows each"),
@@ -65,9 +65,10 @@ def result_html(snapshot: Snapshot | None, grid: str = "") -> str:
         ("Training", f"{snapshot.step} of {snapshot.steps} updates in {duration(snapshot.seconds)}"),
         ("Protected most", ", ".join(name for name, _ in snapshot.picks[:5])),
     ]
+    drawing = icon("square" if result.change is None else "check")
     return box(
         "result",
-        f'<div class="ae-result-head">{icon("check")}<h3>{text(result.name)}</h3></div>',
+        f'<div class="ae-result-head">{drawing}<h3>{text(result.name)}</h3></div>',
         _check(snapshot, result),
         f'<div class="ae-tag"><code>{text(tag)}</code>{copy}</div>',
         facts(rows),

@@ -94,7 +94,7 @@ def _at(frame: Frame, point: Point) -> str:
 
 def smooth(points: Sequence[Point]) -> list[Point]:
     """A centred mean of the logarithms, with weights that fall off to both sides; as many points as given."""
-    reach = max(1, len(points) // 16)
+    reach = max(2, len(points) // 10)
     logs = [math.log10(loss) for _, loss in points]
     smoothed = []
     for i, (step, _) in enumerate(points):
@@ -114,7 +114,7 @@ def _grid(frame: Frame) -> str:
         f'<div class="ae-mark" style="left:{100 * frame.x(step):.2f}%"><span>{step}</span></div>'
         for step in _marks(frame)
     )
-    return f'<div class="ae-grid" aria-hidden="true">{levels}{marks}</div>'
+    return f'<div class="ae-chart-grid" aria-hidden="true">{levels}{marks}</div>'
 
 
 def _levels(frame: Frame) -> list[float]:

@@ -75,11 +75,12 @@ def more(summary: str, html: str, *, keep: str) -> str:
     )
 
 
-def picture(src: str, alt: str, kind: str = "picture") -> str:
+def picture(src: str, alt: str, kind: str = "picture", *, lazy: bool = False) -> str:
     """Empty for a source that is neither a path on this server, nor http(s), nor an image's data."""
     if not src.startswith(("/", "http://", "https://", "data:image/")):
         return ""
-    return f'<img class="ae-{kind}" src="{text(src)}" alt="{text(alt)}" loading="lazy" decoding="async">'
+    later = ' loading="lazy" decoding="async"' if lazy else ""
+    return f'<img class="ae-{kind}" src="{text(src)}" alt="{text(alt)}"{later}>'
 
 
 def preview_url(job: str, step: int, root: str = "") -> str:

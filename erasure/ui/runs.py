@@ -39,7 +39,7 @@ def runs_html(snapshots: Sequence[Snapshot], selected: str = "", pictures: Mappi
 
 
 def _run(run: Snapshot, selected: bool, thumbnail: str, now: float) -> str:
-    shown = picture(thumbnail, "", "thumb") or f'<span class="ae-thumb ae-thumb-none">{icon("spark")}</span>'
+    shown = picture(thumbnail, "", "thumb", lazy=True) or f'<span class="ae-thumb ae-thumb-none">{icon("spark")}</span>'
     name = (
         f'<span class="ae-run-name">{text(run.name)}</span>'
         f'<span class="ae-quiet ae-run-about">{text(_about(run, now))}</span>'
