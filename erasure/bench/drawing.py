@@ -1,0 +1,58 @@
+"""Pictures on disk: drawn in batches, one file each, so that an interrupted bench goes on where it was."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from PIL import Image
+
+from erasure.bench.suite import Drawn, Shot
+from erasure.core.denoiser import Denoiser
+from erasure.core.embedding import Embedder
+from erasure.core.models import Models
+from erasure.core.pictures import Drawing, draw_pictures
+
+
+def picture_path(folder: Path, shot: Shot) -> Path:
+    return folder / f"{shot.name}.png"
+
+
+def missing_shots(folder: Path, shots: Sequence[Shot]) -> list[Shot]:
+    return [shot for shot in shots if not picture_path(folder, shot).exists()]
+
+
+def draw_missing(
+    models: Models, denoiser: Denoiser, embedder: Embedder, shots: Sequence[Shot], folder: Path, drawn: Drawn
+) -> Iterator[tuple[int, int]]:
+    """Draw what is not there yet with the U-Net as it is now; yields (pictures there, pictures wanted)."""
+    todo = missing_shots(folder, shots)
+    drawing = Drawing(drawn.steps, drawn.guidance, drawn.pixels, drawn.batch)
+    for start in range(0, len(todo), drawn.batch):
+        chunk = todo[start : start + drawn.batch]
+        prompts, seeds = [shot.prompt for shot in chunk], [shot.seed for shot in chunk]
+        with denoiser.uncounted():
+            pictures = draw_pictures(models, denoiser, embedder, prompts, seeds, drawing)
+        for shot, picture in zip(chunk, pictures, strict=True):
+            _save(picture, picture_path(folder, shot))
+        yield len(shots) - len(todo) + start + len(chunk), len(shots)
+
+
+def openers(folder: Path, shots: Sequence[Shot]) -> list[Callable[[], Image.Image]]:
+    """Functions that read the pictures back, for metrics that look at a few at a time."""
+    return [partial(_open, picture_path(folder, shot)) for shot in shots]
+
+
+def _open(path: Path) -> Image.Image:
+    with Image.open(path) as picture:
+        return picture.convert("RGB")
+
+
+def _save(picture: Image.Image, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Several processes may draw the same base picture at once.
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+    picture.save(temporary, format="PNG")
+    temporary.replace(path)

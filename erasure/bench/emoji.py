@@ -1,0 +1,79 @@
+"""The emoji suite: the paper's Table 1 (five of ten classes at once) and Table 4 (a style) on emoji-SD.
+
+Each of the ten doubles of the Imagenette classes is erased in two of the four sets, and kept in the other two.
+"""
+
+from __future__ import annotations
+
+from emoji_sd import MODEL, load_classifier
+from emoji_sd.captions import measured_caption
+from emoji_sd.concepts import NAMES, PAPER_TEN, STYLES
+from erasure.bench.suite import Drawn, Group, Shot, Suite, SuiteOptions, TargetSet
+from erasure.evaluate.recognition import Ranks
+from erasure.presets import preset
+
+SETS: dict[str, tuple[str, ...]] = {
+    "doubles-1": ("church", "truck", "radio", "parachute", "trumpet"),
+    "doubles-2": ("fish", "dog", "saw", "fuel pump", "golf"),
+    "doubles-3": ("fish", "radio", "church", "truck", "golf"),
+    "doubles-4": ("dog", "saw", "trumpet", "fuel pump", "parachute"),
+}
+OUTSIDE = 15
+STYLE_TEMPLATES = ("{}", "a picture in {}")
+
+
+def outside_concepts() -> tuple[str, ...]:
+    """Fifteen concepts outside the ten, evenly spaced over the list of all others."""
+    rest = [name for name in NAMES if name not in PAPER_TEN]
+    return tuple(rest[i * len(rest) // OUTSIDE] for i in range(OUTSIDE))
+
+
+def shots(
+    concepts: tuple[str, ...], styles: tuple[str, ...], count: int, *, by_style: bool = False
+) -> tuple[Shot, ...]:
+    """``count`` pictures per concept and style; the seed is a picture's own, the same in every set and method."""
+    drawn = []
+    for concept in concepts:
+        for style in styles:
+            for i in range(count):
+                seed = 1000 * NAMES.index(concept) + 100 * STYLES.index(style) + i
+                name = f"{concept.replace(' ', '-')}/{style}-{seed}"
+                label = style if by_style else concept
+                drawn.append(Shot(name, measured_caption(concept, style), seed, label))
+    return tuple(drawn)
+
+
+def emoji_suite(options: SuiteOptions) -> Suite:
+    count = options.pictures_per_concept or 1
+    sets = [_doubles(name, erased, count, options.limit) for name, erased in SETS.items()]
+    sets += [_style(style, count, options.limit) for style in STYLES]
+    drawn = Drawn(options.steps or 20, options.guidance or 4.0, options.pixels, options.batch or 32)
+    return Suite("emoji", tuple(sets), drawn, _judges, "the classifier that ships with emoji-SD", MODEL)
+
+
+def _doubles(name: str, erased: tuple[str, ...], count: int, limit: int) -> TargetSet:
+    kept = tuple(concept for concept in PAPER_TEN if concept not in erased)
+    groups = (
+        Group("ESR", shots(erased, STYLES, count)),
+        Group("PSR", shots(kept, STYLES, count)),
+        Group("outside", shots(outside_concepts(), STYLES, count)),
+    )
+    return TargetSet(name, "doubles", erased, tuple(g.limited(limit) for g in groups), preset("object").settings)
+
+
+def _style(style: str, count: int, limit: int) -> TargetSet:
+    """Erase one style: the others must stay, and so must what is drawn, whatever the style."""
+    concepts = (*PAPER_TEN, *outside_concepts())
+    others = tuple(other for other in STYLES if other != style)
+    groups = (
+        Group("ESR", shots(concepts, (style,), count, by_style=True), judge="style", ks=(1,)),
+        Group("PSR", shots(concepts, others, count, by_style=True), judge="style", ks=(1,)),
+        Group("concepts", shots(concepts, others, count)),
+    )
+    settings = {"layers": "xattn", "templates": STYLE_TEMPLATES}
+    return TargetSet(f"style-{style}", "styles", (f"{style} style",), tuple(g.limited(limit) for g in groups), settings)
+
+
+def _judges() -> dict[str, Ranks]:
+    judge = load_classifier()
+    return {"concept": judge.concept_ranks, "style": judge.style_ranks}

@@ -1,0 +1,115 @@
+"""The report: a markdown page with tables and pictures, all of it computed from results files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from erasure.bench.contact_sheet import contact_sheet
+from erasure.bench.plot import scatter_svg
+from erasure.bench.results import Row, finished, read_rows
+from erasure.bench.statistics import families, metric_names
+from erasure.bench.tables import main_table, paired_table, set_table
+from erasure.bench.variant import DEFAULT
+from erasure.bench.work import RESULTS
+from erasure.errors import OutputExists, RunError
+
+COMMANDS = "commands.jsonl"
+
+
+def write_report(folders: Sequence[Path], page: Path, *, command: str, overwrite: bool = False) -> list[Path]:
+    """Write ``page`` and, beside it, ``images/`` with its pictures; returns all files written.
+
+    Raises: OutputExists; RunError if the folders hold no results.
+    """
+    if page.exists() and not overwrite:
+        raise OutputExists(f"{page} exists; choose another name, or add --overwrite")
+    rows = [row for folder in folders for row in finished(read_rows(folder / RESULTS))]
+    if not rows:
+        raise RunError(f"there are no results in {', '.join(str(f) for f in folders)}; run the bench there first")
+    images = page.parent / "images"
+    images.mkdir(parents=True, exist_ok=True)
+    parts = ["# Results", _how(rows, folders, command)]
+    written = []
+    for (suite, family), own in families(rows).items():
+        parts.append(f"## Suite {suite}: {family}")
+        parts.append(_family_text(own))
+        parts.append(main_table(own))
+        name = f"{page.stem}-{suite}-{family}"
+        svg = scatter_svg(own, panels(own))
+        if svg:
+            _write(images / f"{name}.svg", svg)
+            parts.append(f"![Erasure against preservation](images/{name}.svg)")
+            written.append(images / f"{name}.svg")
+        sheet = contact_sheet(folders, own)
+        if sheet is not None:
+            sheet.convert("RGB").save(images / f"{name}.png", format="PNG", optimize=True)
+            parts.append(f"![The same prompts and seeds with every method](images/{name}.png)")
+            written.append(images / f"{name}.png")
+        differences = paired_table(own, DEFAULT)
+        if differences:
+            parts.append("Difference from the default on the same target sets and seeds, mean ± standard error:")
+            parts.append(differences)
+        parts.append("Every target set by itself, means over seeds:")
+        parts.append(set_table(own))
+    _write(page, "\n\n".join(part.strip("\n") for part in parts) + "\n")
+    return [page, *written]
+
+
+def panels(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """Erasure against what is nearest to it: ESR-k with PSR-k for every k."""
+    names = metric_names(rows)
+    return [(name, name.replace("ESR", "PSR")) for name in names if name.startswith("ESR-")]
+
+
+def _how(rows: Sequence[Row], folders: Sequence[Path], command: str) -> str:
+    machines = list(dict.fromkeys(_machine(row) for row in rows))
+    commands = [line for folder in folders for line in _commands(folder)]
+    judges = list(dict.fromkeys(row["judge"] for row in rows if row.get("judge")))
+    lines = [
+        f"Written by `{command}` from results files; nothing here is typed by hand.",
+        "",
+        "ESR-k: share (%) of pictures of erased concepts in which the concept is not among the classifier's first k. "
+        "PSR-k: share of pictures of the other concepts in which it is. Mean ± standard deviation of single runs "
+        "(target sets x seeds). Rows of the U-Net: latent-prompt pairs evaluated in training, gradients or not; "
+        "measuring a concept space, done once per target set, and pictures are not among them.",
+        "",
+        *(f"- Machine: {text}" for text in machines),
+        *(f"- Judge: {text}" for text in judges),
+        f"- Seeds: {', '.join(str(seed) for seed in sorted({row['seed'] for row in rows}))}",
+        f"- Checkpoints: {', '.join(sorted({'{} ({})'.format(r['checkpoint'], r['sha256'][:10]) for r in rows}))}",
+    ]
+    if commands:
+        lines += ["", "Made by", "", "```", *dict.fromkeys(commands), "```"]
+    return "\n".join(lines)
+
+
+def _family_text(rows: Sequence[Row]) -> str:
+    pictures = rows[0]["pictures"]
+    counts = ", ".join(f"{name} {count}" for name, count in pictures.items())
+    space = [row["seconds_space"] for row in rows if row.get("rows_space")]
+    text = f"Pictures per run: {counts}."
+    if space:
+        text += f" Measuring the concept space of a target set took up to {max(space):.0f} s, once."
+    return text
+
+
+def _machine(row: Row) -> str:
+    m = row["machine"]
+    gpu = f", {m['gpu']}" if m["gpu"] else ""
+    return (
+        f"{m['processor']}, {m['cores']} cores, {m['threads']} thread(s) of torch{gpu}; {m['system']}, Python "
+        f"{m['python']}, torch {m['torch']}, diffusers {m['diffusers']}"
+    )
+
+
+def _commands(folder: Path) -> list[str]:
+    path = folder / COMMANDS
+    return [json.loads(line)["command"] for line in path.read_text("utf-8").splitlines()] if path.exists() else []
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)

@@ -1,0 +1,117 @@
+"""What is compared: methods, presets and single settings, each a name for changes of the config."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from erasure.config import settings
+from erasure.errors import ConfigError
+from erasure.presets import preset, presets
+
+DEFAULT = "adversarial"
+
+ABLATIONS: dict[str, tuple[str, ...]] = {
+    "adversary": ("adversary=uniform", "adversary=gumbel", "adversary=pgd", "adversary=rerank"),
+    "neighbours": ("neighbours=20", "neighbours=50", "neighbours=100", "neighbours=200"),
+    "search": ("search_steps=1", "search_steps=2", "search_steps=4", "search_steps=8"),
+    "weight": (
+        "preserve_weight=0",
+        "preserve_weight=0.5",
+        "preserve_weight=1",
+        "preserve_weight=2",
+        "preserve_weight=5",
+    ),
+    "loss": ("loss_space=eps", "loss_space=x0"),
+    "guidance": ("guidance=0", "guidance=1", "guidance=2", "guidance=3"),
+    "latents": ("latents=replay", "latents=fresh+sampling_steps=10", "latents=fresh+sampling_steps=50"),
+    "updates": ("steps=125", "steps=250", "steps=500", "steps=1000"),
+    "rank": ("rank=4+alpha=4", "rank=8+alpha=8", "rank=16+alpha=16", "rank=32+alpha=32"),
+    "anchors": ('anchor=""', "anchor=own"),
+    "synonyms": ("erase_synonyms=true", "erase_synonyms=false", "synonym_threshold=0"),
+    "vocabulary": ("vocabulary=words", "vocabulary=tokens"),
+}
+"""The questions that the paper left open: each a list of variants of the default method."""
+
+ANCHORS: dict[str, str] = {
+    "church": "building",
+    "truck": "vehicle",
+    "radio": "box",
+    "parachute": "sky",
+    "trumpet": "instrument",
+    "fish": "water",
+    "dog": "animal",
+    "saw": "tool",
+    "fuel pump": "machine",
+    "golf": "grass",
+    "cassette player": "box",
+    "chain saw": "tool",
+    "English springer": "animal",
+    "French horn": "instrument",
+    "garbage truck": "truck",
+    "gas pump": "machine",
+    "golf ball": "ball",
+    "tench": "water",
+}
+"""Anchors of their own ("anchor=own"): what each target is a kind of, or is seen with."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    name: str
+    changes: Mapping[str, Any]
+
+    def settings(self, erase: Sequence[str]) -> dict[str, Any]:
+        """Changes of the config for these targets."""
+        changes = dict(self.changes)
+        if changes.get("anchor") == "own":
+            missing = [text for text in erase if text not in ANCHORS]
+            if missing:
+                raise ConfigError([f"no anchor of its own is known for {', '.join(missing)}"])
+            changes["anchor"] = [ANCHORS[text] for text in erase]
+        return changes
+
+
+def method_names() -> tuple[str, ...]:
+    """The config's methods; one, where it has no such choice."""
+    known = settings()
+    return tuple(known["method"]["choices"]) if "method" in known else (DEFAULT,)
+
+
+def variant(name: str) -> Variant:
+    """A method, a preset, or settings as ``field=value``, joined by ``+``: ``uce+rank=16``. Raises: ConfigError."""
+    changes: dict[str, Any] = {}
+    for part in name.split("+"):
+        if "=" in part:
+            field, _, text = part.partition("=")
+            if field not in settings():
+                raise ConfigError([f"variant {name!r}: there is no setting {field!r}"])
+            changes[field] = _value(text)
+        elif part in method_names():
+            changes.update({"method": part} if "method" in settings() else {})
+        elif part in presets():
+            changes.update(preset(part).settings)
+        else:
+            known = ", ".join((*method_names(), *presets()))
+            raise ConfigError(
+                [f"variant {name!r}: {part!r} is neither a method nor a preset ({known}) nor field=value"]
+            )
+    return Variant(name, changes)
+
+
+def variants(methods: Sequence[str], ablations: Sequence[str]) -> list[Variant]:
+    """Each once, in the order given: methods first, then the variants of each ablation. Raises: ConfigError."""
+    unknown = [name for name in ablations if name not in ABLATIONS]
+    if unknown:
+        raise ConfigError([f"there is no ablation {name!r}; there are {', '.join(ABLATIONS)}" for name in unknown])
+    names = [*methods, *(name for ablation in ablations for name in ABLATIONS[ablation])]
+    return [variant(name) for name in dict.fromkeys(names)]
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -1,0 +1,182 @@
+"""The work of one cell: train, draw, judge. A generator of progress that ends with a row of results."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from erasure.bench.cell import Bench, Cell, cell_name, config_key
+from erasure.bench.contact_sheet import shown_names
+from erasure.bench.drawing import draw_missing, missing_shots, openers
+from erasure.bench.results import Row
+from erasure.bench.spaces import concept_space
+from erasure.bench.suite import Suite, TargetSet, suite
+from erasure.config import EraseConfig
+from erasure.core.checkpoint import CheckpointInfo, inspect_checkpoint, sha256, short_hash
+from erasure.core.events import Opened, Step
+from erasure.core.session import Session, open_models
+from erasure.evaluate.recognition import Ranks, erasing_success, preserving_success, rank_pictures
+from erasure.files.lora_file import inject_lora_file, match_lora, read_lora
+from erasure.run import resume
+from erasure.run_folder import RunFolder
+
+RESULTS = "results.jsonl"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """``done`` of ``total`` updates or pictures of a stage."""
+
+    stage: str
+    done: int
+    total: int
+
+
+Working = Generator[Progress, None, Row]
+
+
+def work(cell: Cell) -> Working:
+    """Whatever of the cell is on disk already is used: its LoRA, a state to go on from, pictures.
+
+    Raises: EraseError. The generator's value is the row, not yet written anywhere.
+    """
+    bench = cell.bench
+    chosen = suite(bench.suite, bench.options)
+    target_set = chosen.set(cell.set)
+    config = cell.config(target_set)
+    checkpoint = inspect_checkpoint(bench.checkpoint)
+    digest = sha256(checkpoint.path)
+    name = cell_name(cell, config_key(config, digest))
+    folder = bench.folder / "cells" / name
+    space_folder = bench.folder / "spaces"
+
+    training = yield from _train(folder, space_folder, checkpoint, config, bench.device)
+    judges = chosen.judges()
+    base_folder = base_pictures(bench, chosen, digest)
+    yield from _draw(base_folder, checkpoint, bench, chosen, target_set, None)
+    began = time.perf_counter()
+    pictures = folder / "pictures" / chosen.drawing_key()
+    yield from _draw(pictures, checkpoint, bench, chosen, target_set, folder / "lora.safetensors")
+    before, after = (measured(target_set, judges, where) for where in (base_folder, pictures))
+    return {
+        **row_identity(cell, chosen, target_set, config, digest),
+        "before": before,
+        "after": after,
+        **training,
+        "seconds_evaluation": round(time.perf_counter() - began, 1),
+        "checkpoint": checkpoint.path.name,
+        "judge": chosen.judge_name,
+        "folder": name,
+        "base_folder": base_folder.relative_to(bench.folder).as_posix(),
+        "pictures_folder": pictures.relative_to(bench.folder).as_posix(),
+        "shown": {group.name: shown_names([shot.name for shot in group.shots]) for group in target_set.groups},
+        "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def row_identity(cell: Cell, chosen: Suite, target_set: TargetSet, config: EraseConfig, digest: str) -> Row:
+    """What says which cell a row is of."""
+    return {
+        "suite": chosen.name,
+        "family": target_set.family,
+        "set": target_set.name,
+        "erase": list(target_set.erase),
+        "variant": cell.variant.name,
+        "seed": cell.seed,
+        "config_key": config_key(config, digest),
+        "evaluation_key": chosen.evaluation_key(target_set, cell.bench.options),
+        "config": config.to_dict(),
+        "sha256": digest,
+        "pictures": {group.name: len(group.shots) for group in target_set.groups},
+    }
+
+
+def base_pictures(bench: Bench, chosen: Suite, digest: str) -> Path:
+    """Where the checkpoint's own pictures are: once for all methods, sets and seeds."""
+    return bench.folder / "base" / digest[:12] / chosen.drawing_key()
+
+
+def measured(target_set: TargetSet, judges: dict[str, Ranks], folder: Path) -> dict[str, float]:
+    """Figures in % of the pictures in a folder, such as ``{"ESR-1": 97.5, ...}``."""
+    figures = {}
+    for group in target_set.groups:
+        labels = [shot.label for shot in group.shots]
+        ranks = rank_pictures(judges[group.judge], openers(folder, group.shots), labels)
+        for k in group.ks:
+            share = erasing_success(ranks, k) if group.erased else preserving_success(ranks, k)
+            figures[f"{group.name}-{k}"] = round(share, 2)
+    return figures
+
+
+def _train(
+    folder: Path, spaces: Path, checkpoint: CheckpointInfo, config: EraseConfig, device: str
+) -> Generator[Progress, None, dict[str, Any]]:
+    """Train into ``folder/lora.safetensors`` unless it was, and say what it cost."""
+    told, lora = folder / "training.json", folder / "lora.safetensors"
+    if told.exists() and lora.exists():
+        return json.loads(told.read_text(encoding="utf-8"))
+    yield Progress("concept space", 0, 1)
+    measured_space = concept_space(spaces, checkpoint, sha256(checkpoint.path), config, device)
+    run = RunFolder(folder / "run")
+    if not (run.path / "run.json").exists():
+        run.create(_about(checkpoint, lora), config)
+    run.save_space(measured_space.space)
+    session: Session | None = None
+    last: Step | None = None
+    began = time.perf_counter()
+    # Going on with a run that has no state yet is a new run with a concept space that is known already.
+    for event in resume(run, device=device, out=lora.resolve(), overwrite=True):
+        if isinstance(event, Opened):
+            session = event.session
+        elif isinstance(event, Step):
+            last = event
+            yield Progress("training", event.step, event.steps)
+    assert session is not None
+    cost = {
+        "rows_training": session.denoiser.rows.total,
+        "rows_space": measured_space.rows,
+        "seconds_space": round(measured_space.seconds, 1),
+        "seconds_training": round(last.seconds if last else time.perf_counter() - began, 1),
+        "updates": last.step if last else 0,
+        "parameters": session.plan.parameters,
+    }
+    _write_json(told, cost)
+    return cost
+
+
+def _about(checkpoint: CheckpointInfo, lora: Path) -> dict[str, Any]:
+    return {
+        "checkpoint": str(checkpoint.path.resolve()),
+        "sha256": sha256(checkpoint.path),
+        "short_hash": short_hash(checkpoint.path),
+        "out": str(lora.resolve()),
+        "started": datetime.now(timezone.utc).timestamp(),
+    }
+
+
+def _draw(
+    folder: Path, checkpoint: CheckpointInfo, bench: Bench, chosen: Suite, target_set: TargetSet, lora: Path | None
+) -> Iterator[Progress]:
+    """All pictures of a set, with the LoRA as its file has it, or of the checkpoint itself."""
+    shots = target_set.shots()
+    if not missing_shots(folder, shots):
+        return
+    models, denoiser, embedder = open_models(checkpoint, EraseConfig(erase=("-",)), bench.device)
+    if lora is not None:
+        file = read_lora(lora)
+        match_lora(file, models.unet)
+        inject_lora_file(models.unet, file, 1.0)
+    stage = "pictures" if lora else "base pictures"
+    for done, total in draw_missing(models, denoiser, embedder, shots, folder, chosen.drawn):
+        yield Progress(stage, done, total)
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(json.dumps(values, ensure_ascii=False, indent=1), encoding="utf-8")
+    temporary.replace(path)
