@@ -23,7 +23,7 @@ from erasure.core.lora import lora_state, remove_lora
 from erasure.core.pictures import difference, draw_pictures, picture_grid
 from erasure.core.session import Session, open_session
 from erasure.core.state import load_state, save_state
-from erasure.errors import ConfigError, IneffectiveLora, OutOfMemory, OutputExists, RunError, TrainingError
+from erasure.errors import ConfigError, EraseError, IneffectiveLora, OutOfMemory, OutputExists, RunError
 from erasure.files.lora_file import inject_lora_file, match_lora, read_lora, write_lora
 from erasure.files.metadata import lora_metadata
 from erasure.run_folder import RunFolder
@@ -72,8 +72,9 @@ def erase(task: Task) -> Generator[Event, None, None]:
     """Run a task. Every event is in the run folder's log before it is yielded.
 
     Close the generator to stop: a state to resume from and, once an update was made, a LoRA file with the number of
-    updates in its name are saved on the way out. Throw an exception of your own into it to give the run up: nothing
-    more is saved. Raises: EraseError of every kind, with the last good state kept.
+    updates in its name are saved on the way out. Throw a TrainingError into it to save the state alone, or an exception
+    of your own to give the run up: nothing more is saved. Raises: EraseError of every kind, with the last good state
+    kept.
     """
     check_output(task.out, overwrite=task.overwrite)
     checkpoint = inspect_checkpoint(task.checkpoint)
@@ -120,9 +121,14 @@ def _logged(folder: RunFolder, events: Generator[Event, None, None]) -> Generato
     try:
         with closing(events):
             for event in events:
-                if not isinstance(event, Opened):
-                    folder.log(event)
-                yield event
+                try:
+                    if not isinstance(event, Opened):
+                        folder.log(event)
+                    yield event
+                except GeneratorExit:
+                    raise
+                except BaseException as error:
+                    events.throw(error)  # the run decides what it saves; else it would be closed, as if stopped
     except torch.cuda.OutOfMemoryError as error:
         # In an update the trainer says so itself; this is for loading, measuring and pictures.
         raise OutOfMemory(
@@ -159,9 +165,10 @@ def _work(task: Task, checkpoint: CheckpointInfo, *, resume: bool) -> Generator[
     except GeneratorExit:
         _save_stopped(session, task, checkpoint, prompts, before)
         raise
-    except TrainingError:
+    except (EraseError, OSError, MemoryError, RuntimeError):
         if trainer.step > saved:
-            _save(session, folder)
+            with suppress(RunError, MemoryError, RuntimeError):  # what went wrong first says more
+                _save(session, folder)
         raise
     _save(session, folder)
     preview = _preview(session, folder, prompts, before)
