@@ -49,8 +49,8 @@ def chart_html(losses: Sequence[tuple[int, float, float]], steps: int = 0) -> st
     """``losses`` as in a snapshot: (update, erase, preserve); ``steps`` ends the axis, 0: the last point does."""
     rows = [row for row in losses if all(math.isfinite(value) for value in row)]
     curves = [
-        Curve("erase", "Erasing", "falls as the concept turns into its anchor", [(n, e) for n, e, _ in rows if e > 0]),
-        Curve("keep", "Preserving", "stays low while other concepts stay", [(n, p) for n, _, p in rows if p > 0]),
+        Curve("erase", "Erasing", "should fall", [(n, e) for n, e, _ in rows if e > 0]),
+        Curve("keep", "Preserving", "should stay low", [(n, p) for n, _, p in rows if p > 0]),
     ]
     if not any(len(curve.points) > 1 for curve in curves):
         return empty_html("The losses will be drawn here.", "Both begin with the first updates.")
