@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from PIL import Image
 
 from erasure.config import EraseConfig
 from erasure.jobs.estimate import Estimate
@@ -16,6 +17,7 @@ from erasure.ui.chart import chart_html, smooth
 from erasure.ui.chips import SHOWN, chips_html
 from erasure.ui.html import empty_html, notes_html, picture, preview_url, problems_html
 from erasure.ui.picks import picks_html
+from erasure.ui.pictures import grid_html, pair_html
 from erasure.ui.runs import runs_html
 from erasure.ui.status import progress_html, status_html
 from erasure.ui.units import ago, duration, size, speed
@@ -170,6 +172,14 @@ def everything(word: str) -> dict[str, str]:
     }
 
 
+def pictures_of(word: str, folder: Path) -> str:
+    """A grid with a selector of steps, and a pair, with ``word`` as the concept."""
+    image, path = Image.new("RGB", (8, 8)), folder / "grid.png"
+    image.save(path)
+    snapshot = a_snapshot(config={"erase": [word]}, previews=(0, 100))
+    return grid_html(snapshot, path, 100) + pair_html(image, image, word, word)
+
+
 # --- text of strangers
 
 
@@ -182,6 +192,14 @@ def test_hostile_text_stays_text(word: str) -> None:
         assert not [key for _, a in page.elements for key in a if key.startswith("on")], name
         if name not in ("progress", "picture"):
             assert re.sub(r"\s+", " ", word) in page.text, name
+
+
+@pytest.mark.parametrize("word", HOSTILE)
+def test_hostile_concepts_stay_text_beside_pictures(word: str, tmp_path: Path) -> None:
+    page, plain = Page(pictures_of(word, tmp_path)), Page(pictures_of("plain", tmp_path))
+    assert [tag for tag, _ in page.elements] == [tag for tag, _ in plain.elements]
+    assert not [key for _, a in page.elements for key in a if key.startswith("on")]
+    assert re.sub(r"\s+", " ", word) in page.text
 
 
 @pytest.mark.parametrize("word", HOSTILE)
@@ -484,12 +502,12 @@ def test_ages() -> None:
 # --- the style sheet
 
 
-def test_style_has_no_class_that_nothing_uses() -> None:
+def test_style_has_no_class_that_nothing_uses(tmp_path: Path) -> None:
     style = (Path(__file__).parents[1] / "style.css").read_text(encoding="utf-8")
     styled = set(re.findall(r"\.(ae-[a-z-]+)", style))
     html = "".join(everything("plain").values()) + chart_html(a_snapshot().losses)
     html += "".join(status_html(a_snapshot(s)) + progress_html(a_snapshot(s)) for s in STATES)
-    html += chips_html(a_space()) + runs_html([a_snapshot()])
+    html += chips_html(a_space()) + runs_html([a_snapshot()]) + pictures_of("plain", tmp_path)
     drawn = {name for value in re.findall(r'class="([^"]*)"', html) for name in value.split()}
     assert all(name == "ae" or name.startswith("ae-") for name in drawn)
     root = Path(__file__).parents[1]
