@@ -99,7 +99,7 @@ def run(config: EraseConfig, out: Path) -> dict[str, object]:
         "seeds": SEEDS,
         "before": before,
         "after": after,
-        "rows_per_update": trained / config.steps,
+        "rows_per_update": trained / config.updates,
         "rows_training": trained,
         "rows_setup": session.plan.rows_setup,
         "seconds_setup": prepared,

@@ -14,13 +14,15 @@ from typing import Any, Literal, get_args
 
 from erasure.config_checks import config_problems
 from erasure.errors import ConfigError
+from erasure.methods.settings import Method, settle
 
 LayerChoice = Literal["xattn", "xattn_kv", "noxattn", "selfattn", "full"]
 Vocabulary = Literal["words", "tokens", "file"]
 Similarity = Literal["cosine", "l2"]
-Adversary = Literal["gumbel", "pgd", "uniform"]
-LossSpace = Literal["eps", "x0"]
-Latents = Literal["replay", "fresh"]
+Adversary = Literal["gumbel", "pgd", "uniform", "fixed", "anchor", "whole", "none"]
+LossSpace = Literal["eps", "x0", "min_snr"]
+GuidanceFrom = Literal["anchor", "null"]
+Latents = Literal["replay", "fresh", "pictures", "noise"]
 Precision = Literal["fp32", "bf16", "fp16"]
 Schedule = Literal["constant", "linear", "cosine"]
 
@@ -107,7 +109,9 @@ class EraseConfig:
     # adversary
     adversary: Adversary = _setting(
         "gumbel",
-        "how the concept to preserve is found: Gumbel-Softmax search, PGD in embedding space, or a uniform draw",
+        "how the concept to preserve is found: Gumbel-Softmax search, PGD in embedding space, a uniform draw; or it is "
+        'given: always the same ("" unless preserve names some), the anchor, the whole space at once (method uce), or '
+        "nothing but what preserve names",
         "adversary",
         choices=Adversary,
     )
@@ -126,7 +130,7 @@ class EraseConfig:
     hard: bool = _setting(True, "straight-through: exactly one concept is preserved, not a mixture", "adversary")
     # loss
     preserve_weight: float = _setting(
-        1.0, "weight of preserving against erasing (lambda)", "loss", low=0.0, high=1000.0, usual="0.5 to 5"
+        1.5, "weight of preserving against erasing (lambda)", "loss", low=0.0, high=1000.0, usual="0.5 to 5"
     )
     guidance: float = _setting(
         1.0,
@@ -136,13 +140,23 @@ class EraseConfig:
         high=10.0,
         usual="0 to 3",
     )
+    guidance_from: GuidanceFrom = _setting(
+        "anchor",
+        "where the direction of negative guidance begins: at the anchor, or at the empty prompt",
+        "loss",
+        choices=GuidanceFrom,
+    )
     loss_space: LossSpace = _setting(
-        "eps", "compare predicted noise (eps) or predicted clean latents (x0)", "loss", choices=LossSpace
+        "eps",
+        "compare predicted noise (eps), predicted clean latents (x0), or noise with Min-SNR weights",
+        "loss",
+        choices=LossSpace,
     )
     # latents
     latents: Latents = _setting(
         "replay",
-        "where noisy latents come from: replayed trajectories (cheap), or fresh sampling at each draw (published)",
+        "where noisy latents come from: replayed trajectories (cheap), fresh sampling at each draw (published), "
+        "noised pictures of the anchor, or always the same bare noise",
         "latents",
         choices=Latents,
     )
@@ -168,12 +182,25 @@ class EraseConfig:
         0, "picture size in pixels; 0 = the size the checkpoint was made for", "latents", low=0, high=2048
     )
     # training
-    steps: int = _setting(400, "updates of the LoRA weights", "training", low=1, high=100_000, usual="150 to 1000")
+    method: Method = _setting(
+        "adversarial",
+        "how to erase: adversarial preservation, or a method to compare with, which decides some settings itself",
+        "training",
+        choices=Method,
+    )
+    steps: int = _setting(
+        0,
+        "updates of the LoRA weights; 0 = 100 per erased concept, at least 200",
+        "training",
+        low=0,
+        high=100_000,
+        usual="200 to 1000",
+    )
     batch: int = _setting(
         1, "pairs of (erased, preserved) concept per update", "training", low=1, high=64, usual="1 to 4"
     )
     learning_rate: float = _setting(
-        5e-4, "Adam learning rate (alpha)", "training", low=1e-7, high=1.0, usual="1e-4 to 1e-3"
+        1e-3, "Adam learning rate (alpha)", "training", low=1e-7, high=1.0, usual="1e-4 to 2e-3"
     )
     schedule: Schedule = _setting("cosine", "learning rate over time", "training", choices=Schedule)
     warmup: int = _setting(
@@ -217,7 +244,7 @@ class EraseConfig:
     )
 
     def __post_init__(self) -> None:
-        problems = config_problems(self)
+        problems = settle(self) + config_problems(self)
         if problems:
             raise ConfigError(problems)
 
@@ -227,6 +254,11 @@ class EraseConfig:
         if not self.anchor:
             return ("",) * len(self.erase)
         return self.anchor * len(self.erase) if len(self.anchor) == 1 else self.anchor
+
+    @property
+    def updates(self) -> int:
+        """``steps``, or what 0 stands for."""
+        return self.steps or max(200, 100 * len(self.erase))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""

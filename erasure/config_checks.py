@@ -61,6 +61,10 @@ def _contradictions(config: EraseConfig) -> list[str]:
         problems.append("vocabulary_file: needed when vocabulary is 'file'")
     if config.vocabulary != "file" and config.vocabulary_file:
         problems.append(f"vocabulary_file: given, but vocabulary is {config.vocabulary!r}; set it to 'file'")
+    if config.latents == "pictures" and config.method != "concept-ablation":
+        problems.append("latents: 'pictures' belongs to method concept-ablation; choose replay or fresh")
+    if config.adversary == "whole" and config.method != "uce":
+        problems.append("adversary: 'whole' belongs to method uce; choose gumbel, pgd or uniform")
     if config.resolution % 64:
         problems.append(f"resolution: {config.resolution} is not a multiple of 64")
     if config.adversary in ("gumbel", "pgd") and config.search_steps < 1:

@@ -83,6 +83,7 @@ def erase(task: Task) -> Generator[Event, None, None]:
         "sha256": sha256(checkpoint.path),
         "short_hash": short_hash(checkpoint.path),
         "out": str(task.out.resolve()),
+        "started": datetime.now(timezone.utc).timestamp(),
     }
     task.folder.create(about, task.config)
     yield from _logged(task.folder, _work(task, checkpoint, resume=False))
@@ -145,7 +146,7 @@ def _work(task: Task, checkpoint: CheckpointInfo, *, resume: bool) -> Generator[
     trainer = session.trainer
     if resume and folder.state.exists():
         trainer.load(*load_state(folder.state))
-        yield Note(f"resumed after update {trainer.step} of {config.steps}")
+        yield Note(f"resumed after update {trainer.step} of {config.updates}")
     for note in session.space.notes:
         yield Note(note)
     yield Planned(session.plan.to_dict())
@@ -157,10 +158,12 @@ def _work(task: Task, checkpoint: CheckpointInfo, *, resume: bool) -> Generator[
     try:
         for step in trainer:
             yield step
-            if config.save_every and step.step % config.save_every == 0 and step.step < config.steps:
+            if isinstance(step, Note):
+                continue
+            if config.save_every and step.step % config.save_every == 0 and step.step < config.updates:
                 saved = _save(session, folder)
                 yield Saved(step.step, folder.state)
-            if config.preview_every and step.step % config.preview_every == 0 and step.step < config.steps:
+            if config.preview_every and step.step % config.preview_every == 0 and step.step < config.updates:
                 yield _preview(session, folder, prompts, before)
     except GeneratorExit:
         _save_stopped(session, task, checkpoint, prompts, before)
@@ -258,6 +261,7 @@ def _finish(
     out, config = out or task.out, task.config
     # The checkpoint's hashes from then: its file may have been moved or replaced since it was loaded.
     about = task.folder.read()[0]
+    started = about.get("started")
     metadata = lora_metadata(
         name=out.stem,
         config=config.to_dict(),
@@ -267,6 +271,8 @@ def _finish(
         base_short_hash=about.get("short_hash") or short_hash(checkpoint.path),
         cover=Image.open(cover),
         steps=session.trainer.step,
+        planned_steps=config.updates,
+        started=None if started is None else datetime.fromtimestamp(started, timezone.utc),
         finished=datetime.now(timezone.utc),
     )
     write_lora(

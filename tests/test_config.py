@@ -10,6 +10,11 @@ from erasure.presets import preset, presets
 from tools.options_table import README, with_table
 
 
+@pytest.mark.parametrize(("erase", "steps", "updates"), [("a", 0, 200), ("abcde", 0, 500), ("abcde", 7, 7)])
+def test_more_concepts_get_more_updates_unless_their_number_is_given(erase: str, steps: int, updates: int) -> None:
+    assert EraseConfig(erase=tuple(erase), steps=steps).updates == updates
+
+
 @pytest.mark.parametrize(
     ("values", "problem"),
     [

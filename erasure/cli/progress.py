@@ -56,7 +56,8 @@ class Progress:
 
     def _step(self, step: Step) -> None:
         self._last = step
-        text = f"erase {step.erase_loss:.4f} preserve {step.preserve_loss:.4f} now preserving {step.preserved[0]!r}"
+        kept = f" now preserving {step.preserved[0]!r}" if step.preserved else ""
+        text = f"erase {step.erase_loss:.4f} preserve {step.preserve_loss:.4f}{kept}"
         if self._plain:
             every = max(1, step.steps // 10)
             if step.step % every == 0 or step.step == step.steps:

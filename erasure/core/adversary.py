@@ -51,9 +51,30 @@ class Adversary(Protocol):
 
 def adversary(sizes: Sequence[int], config: EraseConfig, device: torch.device) -> Adversary:
     """The search that the config names; ``sizes``: K per target."""
-    if config.adversary == "uniform":
-        return UniformDraw()
-    return GumbelSearch(sizes, config, device) if config.adversary == "gumbel" else PgdSearch(config)
+    if config.adversary == "gumbel":
+        return GumbelSearch(sizes, config, device)
+    if config.adversary == "pgd":
+        return PgdSearch(config)
+    return UniformDraw() if config.adversary == "uniform" else NoSearch()
+
+
+class NoSearch:
+    """Nothing is looked for among the candidates: what is preserved, if anything, is given."""
+
+    def find(
+        self,
+        targets: Sequence[int],
+        candidates: Sequence[Candidates],
+        harm_gradient: HarmGradient,
+        generator: Generator,
+    ) -> list[Prompt]:
+        return []
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {}
+
+    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        pass
 
 
 class UniformDraw:

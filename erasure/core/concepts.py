@@ -62,6 +62,14 @@ class ConceptSpace:
                 prompts += [(candidate.text, i) for candidate in target.synonyms]
         return prompts
 
+    def erased_by_target(self, config: EraseConfig) -> list[list[str]]:
+        """Per target: its own name first, then what is erased along with it."""
+        names = [[target.target] for target in self.targets]
+        for text, i in self.erased_prompts(config):
+            if text not in names[i]:
+                names[i].append(text)
+        return names
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 

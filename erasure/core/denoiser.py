@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -74,3 +75,11 @@ class Denoiser:
         """The frozen model theta: the LoRA is off inside the block."""
         with without_lora(self.unet):
             yield
+
+
+def gradient_scaler(denoiser: Denoiser) -> Any:
+    """torch's GradScaler, enabled for fp16: gradients of a mean over many pixels would vanish there without a scale."""
+    enabled = denoiser.unet.dtype == torch.float16
+    if hasattr(torch.amp, "GradScaler"):  # torch 2.3 and later
+        return torch.amp.GradScaler(denoiser.device.type, init_scale=2.0**12, enabled=enabled)
+    return torch.cuda.amp.GradScaler(init_scale=2.0**12, enabled=enabled and denoiser.device.type == "cuda")

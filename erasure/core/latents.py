@@ -26,7 +26,7 @@ class State:
 
     z: Tensor
     t: int
-    eps: Tensor | None = None  # eps_theta(z_t, c)
+    eps: Tensor | None = None  # eps_theta(z_t, c); or the noise that was put on a picture of c
     eps_null: Tensor | None = None  # eps_theta(z_t, "")
 
 
@@ -52,10 +52,6 @@ class Sampler:
     def noise(self, generator: Generator) -> Tensor:
         # Drawn on the CPU, so that a seed means the same picture on every device.
         return torch.randn(self.shape, generator=generator)
-
-
-def latent_source(sampler: Sampler, config: EraseConfig) -> LatentSource:
-    return FreshLatents(sampler, config) if config.latents == "fresh" else ReplayLatents(sampler, config)
 
 
 class FreshLatents:

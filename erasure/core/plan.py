@@ -13,7 +13,8 @@ from erasure.config import EraseConfig
 from erasure.core.concepts import ConceptSpace
 from erasure.core.denoiser import Denoiser, Rows
 from erasure.core.embedding import Prompt
-from erasure.core.latents import Sampler, latent_source
+from erasure.core.latent_source import latent_source
+from erasure.core.latents import Sampler
 from erasure.core.lora import lora_layers, lora_parameters
 from erasure.core.memory import peak_process_bytes
 
@@ -48,7 +49,7 @@ def make_plan(denoiser: Denoiser, space: ConceptSpace, config: EraseConfig, *, r
         layers=len(lora_layers(denoiser.unet)),
         parameters=sum(weight.numel() for weight in lora_parameters(denoiser.unet)),
         rank=config.rank,
-        updates=config.steps,
+        updates=config.updates,
         rows_per_update=expected_rows(space, config),
         rows_setup=rows_setup,
         space=space,
@@ -71,7 +72,9 @@ class _CountingDenoiser:
 
 def expected_rows(space: ConceptSpace, config: EraseConfig) -> float:
     """U-Net rows per update, from playing the draws of a run with a counting stand-in and uniform picks."""
-    updates = min(config.steps, 200)
+    if config.method == "uce":
+        return 0.0
+    updates = min(config.updates, 200)
     counting = _CountingDenoiser()
     # Shape and embeddings do not matter for counting, so they are as small as can be.
     sampler = Sampler(counting, torch.linspace(0.99, 0.01, 1000), torch.zeros(1, 1), (4, 1, 1))  # type: ignore[arg-type]
@@ -81,18 +84,20 @@ def expected_rows(space: ConceptSpace, config: EraseConfig) -> float:
     for update in range(updates):
         targets = [(update * config.batch + i) % len(space.targets) for i in range(config.batch)]
         erased = [Prompt(space.targets[i].target, sampler.null) for i in targets]
-        for _ in range(config.search_steps if config.adversary != "uniform" else 0):
+        anchors = [Prompt(space.targets[i].anchor, sampler.null) for i in targets]
+        for _ in range(config.search_steps if config.adversary in ("gumbel", "pgd") else 0):
             if fresh:
                 source.draw(_picks(space, targets, config, generator), generator, tuned=True)
             counting.rows.count(2 * config.batch)
         preserved = _picks(space, targets, config, generator)
-        if config.preserve:
-            preserved.append(Prompt(config.preserve[0], sampler.null))
-        states = source.draw(erased, generator, tuned=config.on_policy)
+        if config.preserve or config.adversary == "fixed":
+            preserved.append(Prompt(config.preserve[0] if config.preserve else "", sampler.null))
+        states = source.draw(anchors if config.latents == "pictures" else erased, generator, tuned=config.on_policy)
         kept = source.draw(preserved, generator, tuned=fresh)
-        anchored = sum(
-            s.eps_null is None or space.targets[i].anchor != "" for s, i in zip(states, targets, strict=True)
-        )
+        unknown = [s.eps_null is None for s in states]
+        anchored = sum(missing or anchor.text != "" for missing, anchor in zip(unknown, anchors, strict=True))
+        if config.guidance and config.guidance_from == "null" and any(anchor.text for anchor in anchors):
+            anchored += sum(unknown)
         own = sum(s.eps is None for s in states) if config.guidance else 0
         counting.rows.count(anchored + own + sum(s.eps is None or config.adversary == "pgd" for s in kept))
         counting.rows.count(len(erased) + len(preserved))
@@ -101,6 +106,10 @@ def expected_rows(space: ConceptSpace, config: EraseConfig) -> float:
 
 def _picks(space: ConceptSpace, targets: list[int], config: EraseConfig, generator: Generator) -> list[Prompt]:
     null = torch.zeros(1, 1)
+    if config.adversary == "anchor":
+        return [Prompt(space.targets[i].anchor, null) for i in targets]
+    if config.adversary in ("fixed", "none"):
+        return []
     if config.adversary == "pgd":
         return [Prompt(space.targets[i].target, null) for i in targets]
     picks = [int(torch.randint(len(space.targets[i].preserved), (), generator=generator)) for i in targets]
@@ -112,7 +121,8 @@ def measure_cost(denoiser: Denoiser, shape: tuple[int, int, int], width: int, pl
 
     ``shape`` (4, h, w) of the latents; ``width`` d of the embeddings. No weight changes.
     """
-    rows = 2 * config.batch + bool(config.preserve)
+    searched = 0 if config.adversary in ("fixed", "whole", "none") else config.batch
+    rows = config.batch + searched + bool(config.preserve or config.adversary == "fixed")
     device = denoiser.device
     z, t = torch.zeros((rows, *shape), device=device), torch.full((rows,), 500, device=device)
     embedding = torch.zeros((rows, 77, width), device=device)

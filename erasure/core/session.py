@@ -15,6 +15,7 @@ from erasure.core.lora import inject_lora
 from erasure.core.models import Models, load_models
 from erasure.core.plan import Plan, make_plan
 from erasure.core.trainer import Trainer, latent_side
+from erasure.methods.uce import UceSolver
 
 
 @dataclass
@@ -23,7 +24,7 @@ class Session:
     denoiser: Denoiser
     embedder: Embedder
     space: ConceptSpace
-    trainer: Trainer
+    trainer: Trainer | UceSolver
     plan: Plan
 
     def move(self, device: str | torch.device) -> None:
@@ -71,4 +72,5 @@ def open_session(
         # Older diffusers checkpoints only in training mode; SD 1.x has no dropout that this would turn on.
         models.unet.train()
     plan = make_plan(denoiser, space, config, rows_setup=rows_setup)
-    return Session(models, denoiser, embedder, space, Trainer(models, denoiser, embedder, space, config), plan)
+    trainer = UceSolver if config.method == "uce" else Trainer
+    return Session(models, denoiser, embedder, space, trainer(models, denoiser, embedder, space, config), plan)

@@ -11,12 +11,13 @@ import torch
 from torch import Generator, Tensor
 
 from erasure.config import EraseConfig
-from erasure.core.adversary import Candidates, HarmGradient, adversary
+from erasure.core.adversary import Candidates, HarmGradient, NoSearch, adversary
 from erasure.core.concepts import ConceptSpace
-from erasure.core.denoiser import Denoiser
+from erasure.core.denoiser import Denoiser, gradient_scaler
 from erasure.core.embedding import Embedder, Prompt
 from erasure.core.events import Step
-from erasure.core.latents import Sampler, State, latent_source
+from erasure.core.latent_source import latent_source
+from erasure.core.latents import Sampler, State
 from erasure.core.lora import load_lora_state, lora_parameters, lora_state
 from erasure.core.losses import erase_goal, harm_gradient, prediction_loss
 from erasure.core.models import Models
@@ -43,7 +44,7 @@ class Trainer:
         self._embedder = embedder
         self._space = space
         self._alphas_cumprod = models.alphas_cumprod.to(denoiser.device)
-        self._erased = _by_target(space, config)
+        self._erased = space.erased_by_target(config)
         side = latent_side(models, config)
         sampler = Sampler(denoiser, self._alphas_cumprod, embedder([""])[0], (4, side, side))
         self.source = latent_source(sampler, config)
@@ -51,11 +52,10 @@ class Trainer:
         self.adversary = adversary(sizes, config, denoiser.device)
         self._parameters = lora_parameters(denoiser.unet)
         self._optimizer = torch.optim.Adam(self._parameters, lr=config.learning_rate)
-        # fp16 gradients of a mean over many pixels would vanish without a scale.
-        self._scaler = _scaler(denoiser)
+        self._scaler = gradient_scaler(denoiser)
 
     def __iter__(self) -> Iterator[Step]:
-        while self.step < self.config.steps:
+        while self.step < self.config.updates:
             yield self.update()
 
     def update(self) -> Step:
@@ -76,7 +76,7 @@ class Trainer:
         self._seconds += time.perf_counter() - began
         return Step(
             step=self.step,
-            steps=self.config.steps,
+            steps=self.config.updates,
             erase_loss=losses[0],
             preserve_loss=losses[1],
             erased=tuple(prompt.text for prompt in erased),
@@ -93,26 +93,30 @@ class Trainer:
         # c_e ~ E with its z_t, and c_a <- Algorithm 1 with its own
         targets, template = self._draw_targets(generator)
         erased = [self._draw_erased(i, template, generator) for i in targets]
-        erase_states = self.source.draw(erased, generator, tuned=config.on_policy)
-        candidates = [self._candidates(i, template) for i in targets]
+        anchors = [self._anchor(i, template) for i in targets]
+        # Pictures are of what the concept is to become; trajectories are the concept's own.
+        erase_states = self.source.draw(
+            anchors if config.latents == "pictures" else erased, generator, tuned=config.on_policy
+        )
+        searching = not isinstance(self.adversary, NoSearch)
+        candidates = [self._candidates(i, template) for i in targets] if searching else []
         harm = self._harm_gradient(erase_states, generator)
         preserved = self.adversary.find(targets, candidates, harm, generator)
-        if config.preserve:
-            preserved.append(self._embedder.prompt(template.format(_choice(config.preserve, generator))))
+        preserved += self._given(anchors, template, generator)
         preserve_states = self.source.draw(preserved, generator, tuned=config.latents == "fresh")
 
         # what the frozen model predicts there
-        anchors = [self._anchor(i, template) for i in targets]
-        goal = torch.cat([
-            self._erase_goal(erased, anchors, erase_states), self._frozen_eps(preserved, preserve_states)
-        ])  # fmt: skip
+        goal = self._erase_goal(erased, anchors, erase_states)
+        if preserved:
+            goal = torch.cat([goal, self._frozen_eps(preserved, preserve_states)])
 
         # L1 + lambda L2, both in one call of the U-Net
         z, t = stack(erase_states + preserve_states)
         embedding = torch.stack([prompt.embedding for prompt in erased + preserved])
         eps = self.denoiser(z, t, embedding)
         loss = prediction_loss(eps, goal, self._alphas_cumprod[t], config.loss_space)
-        erase_loss, preserve_loss = loss[: len(erased)].mean(), loss[len(erased) :].mean()
+        erase_loss = loss[: len(erased)].mean()
+        preserve_loss = loss[len(erased) :].mean() if preserved else loss.new_zeros(())
         self._descend(erase_loss + config.preserve_weight * preserve_loss)
         return (erase_loss.item(), preserve_loss.item()), erased, preserved
 
@@ -141,6 +145,15 @@ class Trainer:
     def _anchor(self, target: int, template: str) -> Prompt:
         anchor = self._space.targets[target].anchor
         return self._embedder.prompt(template.format(anchor) if anchor else "")
+
+    def _given(self, anchors: Sequence[Prompt], template: str, generator: Generator) -> list[Prompt]:
+        """What is preserved without a search."""
+        given = list(anchors) if self.config.adversary == "anchor" else []
+        if self.config.preserve:
+            given.append(self._embedder.prompt(template.format(_choice(self.config.preserve, generator))))
+        elif self.config.adversary == "fixed":
+            given.append(self._embedder.prompt(""))
+        return given
 
     # --- predictions
 
@@ -171,8 +184,12 @@ class Trainer:
                for s, anchor in zip(states, anchors, strict=True)]  # fmt: skip
         if guidance == 0:
             return self._frozen_eps(anchors, own)
-        eps_anchor, eps_target = self._frozen_eps(anchors + erased, own + states).chunk(2)
-        return erase_goal(eps_anchor, eps_target, guidance)
+        prompts, at = anchors + erased, own + states
+        if self.config.guidance_from == "null" and any(anchor.text for anchor in anchors):
+            prompts = prompts + [self._embedder.prompt("")] * len(states)
+            at = at + [State(s.z, s.t, s.eps_null) for s in states]
+        eps_anchor, eps_target, *eps_from = self._frozen_eps(prompts, at).split(len(states))
+        return erase_goal(eps_anchor, eps_target, guidance, *eps_from)
 
     @torch.no_grad()
     def _frozen_eps(self, prompts: Sequence[Prompt], states: Sequence[State]) -> Tensor:
@@ -252,10 +269,10 @@ class Trainer:
 
 def learning_rate(step: int, config: EraseConfig) -> float:
     """The learning rate of update ``step`` (from 0): a linear warm-up, then the schedule down to 0 at the end."""
-    warmup = min(config.warmup, config.steps // 2)
+    warmup = min(config.warmup, config.updates // 2)
     if step < warmup:
         return config.learning_rate * (step + 1) / warmup
-    passed = (step - warmup) / max(1, config.steps - warmup)
+    passed = (step - warmup) / max(1, config.updates - warmup)
     factor = {"constant": 1.0, "linear": 1 - passed, "cosine": (1 + math.cos(math.pi * passed)) / 2}
     return config.learning_rate * factor[config.schedule]
 
@@ -271,21 +288,5 @@ def stack(states: Sequence[State]) -> tuple[Tensor, Tensor]:
     return z, torch.tensor([state.t for state in states], device=z.device)
 
 
-def _by_target(space: ConceptSpace, config: EraseConfig) -> list[list[str]]:
-    """Per target: its own name first, then what is erased along with it."""
-    names = [[target.target] for target in space.targets]
-    for text, i in space.erased_prompts(config):
-        if text not in names[i]:
-            names[i].append(text)
-    return names
-
-
 def _choice(items: Sequence[str], generator: Generator) -> str:
     return items[int(torch.randint(len(items), (), generator=generator))]
-
-
-def _scaler(denoiser: Denoiser) -> Any:
-    enabled = denoiser.unet.dtype == torch.float16
-    if hasattr(torch.amp, "GradScaler"):  # torch 2.3 and later
-        return torch.amp.GradScaler(denoiser.device.type, init_scale=2.0**12, enabled=enabled)
-    return torch.cuda.amp.GradScaler(init_scale=2.0**12, enabled=enabled and denoiser.device.type == "cuda")

@@ -33,18 +33,23 @@ def lora_metadata(
     steps: int,
     finished: datetime,
     resolution: int | None = None,
+    planned_steps: int | None = None,
+    started: datetime | None = None,
 ) -> dict[str, str]:
     """Metadata of a finished LoRA, without what is known only when it is written (network size and hashes).
 
     ``name`` is the file's stem: web UIs insert ``ss_output_name`` into the prompt, so the two must be equal.
     ``config`` is the whole config as plain JSON types; ``finished`` an aware time; ``resolution`` the pixels
-    trained at, by default the config's, or SD 1.x's own 512 where that leaves it to the checkpoint.
+    trained at, by default the config's, or SD 1.x's own 512 where that leaves it to the checkpoint;
+    ``planned_steps`` are the updates of an uninterrupted run.
     """
     config = {key: _base_name(value) if key in _PATH_SETTINGS else value for key, value in config.items()}
     name = _base_name(name)
     side = resolution or config.get("resolution") or 512
     values = {
         **_kohya(name, config, steps, finished),
+        "ss_max_train_steps": planned_steps or steps,
+        "ss_training_started_at": None if started is None else started.timestamp(),
         "ss_sd_model_name": _base_name(base_name),
         "ss_sd_model_hash": base_short_hash,
         "ss_new_sd_model_hash": base_sha256,
@@ -64,7 +69,6 @@ def _kohya(name: str, config: Mapping[str, Any], steps: int, finished: datetime)
         "ss_base_model_version": "sd_v1",
         "ss_v2": "False",
         "ss_steps": steps,
-        "ss_max_train_steps": config.get("steps"),
         "ss_seed": config.get("seed"),
         "ss_learning_rate": config.get("learning_rate"),
         "ss_unet_lr": config.get("learning_rate"),

@@ -1,0 +1,431 @@
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import torch
+from torch import Tensor
+
+from erasure.config import EraseConfig, config_from_dict
+from erasure.core.checkpoint import inspect_checkpoint
+from erasure.core.denoiser import Denoiser
+from erasure.core.embedding import Embedder
+from erasure.core.events import Note, Saved, Step
+from erasure.core.latents import Sampler, State
+from erasure.core.lora import base_layers, inject_lora, lora_layers, lora_parameters, lora_state
+from erasure.core.models import Models, load_models
+from erasure.core.noised_latents import NoiseLatents, PictureLatents
+from erasure.core.plan import expected_rows
+from erasure.core.sampling import sample_latents
+from erasure.core.trainer import Trainer
+from erasure.errors import ConfigError
+from erasure.files.lora_file import match_lora, read_lora
+from erasure.methods.settings import METHODS, Method
+from erasure.methods.uce import PULL, Edit, UceSolver, low_rank
+from erasure.presets import preset, presets
+from erasure.run import Task, erase, resume
+from erasure.run_folder import RunFolder
+from tests.spaces import WORDS, space_of
+
+FAST = {"steps": 6, "sampling_steps": 3, "warmup": 0, "rank": 2, "schedule": "constant", "clip": 0.0}
+COMPARED = [name for name in get_args(Method) if name != "adversarial"]
+TRAINED = [name for name in COMPARED if name != "uce"]
+
+
+def _config(method: str, *targets: str, **settings: object) -> EraseConfig:
+    return config_from_dict({"erase": list(targets), "method": method, **FAST, **settings})
+
+
+def _trainer(models: Models, config: EraseConfig, anchor: str = "") -> Trainer:
+    inject_lora(models.unet, config.layers, config.rank, config.alpha, config.seed)
+    space = space_of(*config.erase, anchor=anchor)
+    return Trainer(models, Denoiser(models.unet), Embedder(models), space, config)
+
+
+def _shake(models: Models) -> None:
+    """LoRA weights as in the middle of a training."""
+    g = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for weight in lora_parameters(models.unet):
+            weight.copy_(0.1 * torch.randn(weight.shape, generator=g))
+
+
+class _GivenStates:
+    """Gives states by the number of the call, whatever is asked, and remembers what was."""
+
+    def __init__(self, *, noised: bool = False) -> None:
+        self.asked: list[list[str]] = []
+        self._noised = noised
+
+    def draw(self, prompts, generator, *, tuned):  # type: ignore[no-untyped-def]
+        self.asked.append([prompt.text for prompt in prompts])
+        return [self.state(len(self.asked)) for _ in prompts]
+
+    def state(self, call: int) -> State:
+        g = torch.Generator().manual_seed(call)
+        z, noise = torch.randn((4, 8, 8), generator=g), torch.randn((4, 8, 8), generator=g)
+        return State(z, int(torch.randint(1000, (), generator=g)), noise if self._noised else None)
+
+
+class _Eps:
+    """eps_theta'(z_t, t, c), and eps_theta, one row at a time."""
+
+    def __init__(self, models: Models, denoiser: Denoiser):
+        self._unet, self._denoiser, self._embedder = models.unet, denoiser, Embedder(models)
+
+    def tuned(self, state: State, text: str) -> Tensor:
+        c = self._embedder([text])
+        return self._unet(state.z[None], torch.tensor([state.t]), encoder_hidden_states=c).sample[0]
+
+    def frozen(self, state: State, text: str) -> Tensor:
+        with torch.no_grad(), self._denoiser.frozen():
+            return self.tuned(state, text)
+
+
+def _mse(a: Tensor, b: Tensor) -> Tensor:
+    return (a - b).square().mean()
+
+
+def _update_is(models: Models, trainer: Trainer, losses: Callable[[_Eps], tuple[Tensor, Tensor]]) -> Step:
+    """The trainer's next update is one of Adam on L1 + L2, both of which it reports."""
+    weights = lora_parameters(models.unet)
+    before = [w.detach().clone() for w in weights]
+    l1, l2 = losses(_Eps(models, trainer.denoiser))
+    gradients = torch.autograd.grad(l1 + trainer.config.preserve_weight * l2, weights)
+    step = trainer.update()
+    assert step.erase_loss == pytest.approx(l1.item(), abs=1e-5)
+    assert step.preserve_loss == pytest.approx(l2.item(), abs=1e-5)
+    assert max(float(g.abs().max()) for g in gradients) > 1e-5
+    for found, old, gradient in zip(weights, before, gradients, strict=True):
+        # Adam's first step is lr g / (|g| + eps): where g is rounding noise, so is the step.
+        sure = gradient.abs() > 1e-6
+        wanted = old - step.learning_rate * gradient / (gradient.abs() + 1e-8)
+        torch.testing.assert_close(found[sure], wanted[sure], atol=1e-5, rtol=0)
+    return step
+
+
+# --- one step of each, written out
+
+
+@pytest.mark.parametrize("method", ["esd-x", "esd-u"])
+def test_an_esd_update_pushes_past_the_empty_prompt_and_preserves_nothing(tiny_models: Models, method: str) -> None:
+    trainer = _trainer(tiny_models, _config(method, "church", guidance=1.5))
+    _shake(tiny_models)
+    trainer.source = given = _GivenStates()  # type: ignore[assignment]
+    s = given.state(1)
+
+    def losses(eps: _Eps) -> tuple[Tensor, Tensor]:
+        goal = eps.frozen(s, "") - 1.5 * (eps.frozen(s, "church") - eps.frozen(s, ""))
+        return _mse(eps.tuned(s, "church"), goal), torch.zeros(())
+
+    step = _update_is(tiny_models, trainer, losses)
+    assert step.preserved == ()
+    names = set(lora_layers(tiny_models.unet))
+    assert all((".attn2." in name) == (method == "esd-x") for name in names)
+
+
+@pytest.mark.parametrize(("preserve", "kept"), [((), ""), (("castle",), "castle")])
+def test_a_fixed_update_preserves_always_the_same(tiny_models: Models, preserve: tuple[str, ...], kept: str) -> None:
+    trainer = _trainer(tiny_models, _config("fixed", "church", preserve=list(preserve), preserve_weight=0.7))
+    _shake(tiny_models)
+    trainer.source = given = _GivenStates()  # type: ignore[assignment]
+    e, p = given.state(1), given.state(2)
+
+    def losses(eps: _Eps) -> tuple[Tensor, Tensor]:
+        goal = eps.frozen(e, "") - (eps.frozen(e, "church") - eps.frozen(e, ""))
+        return _mse(eps.tuned(e, "church"), goal), _mse(eps.tuned(p, kept), eps.frozen(p, kept))
+
+    assert _update_is(tiny_models, trainer, losses).preserved == (kept,)
+
+
+def test_a_leco_update_takes_the_direction_from_the_empty_prompt(tiny_models: Models) -> None:
+    config = _config("leco", "church", anchor=["tower"], guidance=2.0)
+    trainer = _trainer(tiny_models, config, anchor="tower")
+    _shake(tiny_models)
+    trainer.source = given = _GivenStates()  # type: ignore[assignment]
+    s = given.state(1)
+
+    def losses(eps: _Eps) -> tuple[Tensor, Tensor]:
+        goal = eps.frozen(s, "tower") - 2.0 * (eps.frozen(s, "church") - eps.frozen(s, ""))
+        return _mse(eps.tuned(s, "church"), goal), torch.zeros(())
+
+    _update_is(tiny_models, trainer, losses)
+
+
+def test_a_concept_ablation_update_is_on_the_anchors_pictures_and_their_noise(tiny_models: Models) -> None:
+    trainer = _trainer(tiny_models, _config("concept-ablation", "church", anchor=["tower"]), anchor="tower")
+    _shake(tiny_models)
+    trainer.source = given = _GivenStates(noised=True)  # type: ignore[assignment]
+    e, p = given.state(1), given.state(2)
+
+    def losses(eps: _Eps) -> tuple[Tensor, Tensor]:
+        assert p.eps is not None
+        return _mse(eps.tuned(e, "church"), eps.frozen(e, "tower")), _mse(eps.tuned(p, "tower"), p.eps)
+
+    step = _update_is(tiny_models, trainer, losses)
+    assert given.asked == [["tower"], ["tower"]]
+    assert step.preserved == ("tower",)
+
+
+def test_an_instant_leco_update_is_on_bare_noise_at_any_timestep(tiny_models: Models) -> None:
+    trainer = _trainer(tiny_models, _config("instant-leco", "church", loss_space="min_snr", batch=2))
+    _shake(tiny_models)
+    g = torch.Generator().manual_seed(trainer.config.seed * 1_000_003)
+    for _ in range(2):  # which targets
+        torch.randperm(1, generator=g)
+    torch.randint(1, (), generator=g)  # which template
+    at = [int(torch.randint(1000, (), generator=g)) for _ in range(2)]
+    noises = [state.z for state in trainer.source.draw([Embedder(tiny_models).prompt("x")] * 2, g, tuned=False)]
+
+    def losses(eps: _Eps) -> tuple[Tensor, Tensor]:
+        rows = []
+        for z, t in zip(noises, at, strict=True):
+            s, alpha_bar = State(z, t), tiny_models.alphas_cumprod[t]
+            snr = alpha_bar / (1 - alpha_bar)
+            rows.append((5 / snr).clamp(max=1.0) * _mse(eps.tuned(s, "church"), eps.frozen(s, "")))
+        return torch.stack(rows).mean(), torch.zeros(())
+
+    step = _update_is(tiny_models, trainer, losses)
+    assert step.rows == 4  # two frozen, two tuned: nothing is sampled
+
+
+# --- UCE
+
+
+def _solver(models: Models, **settings: object) -> UceSolver:
+    config = config_from_dict({"erase": ["church", "radio"], "method": "uce", "rank": 32, "alpha": 16.0, **settings})
+    inject_lora(models.unet, config.layers, config.rank, config.alpha, config.seed)
+    return UceSolver(models, Denoiser(models.unet), Embedder(models), space_of(*config.erase), config)
+
+
+def _edited(models: Models) -> dict[str, tuple[Tensor, Tensor]]:
+    """Old and new weight of each layer that has a LoRA."""
+    state, base = lora_state(models.unet), base_layers(models.unet)
+    scale = 16.0 / 32
+    return {
+        name: (
+            base[name].weight.double(),
+            base[name].weight.double()
+            + scale * state[f"{name}.lora_up.weight"].double() @ state[f"{name}.lora_down.weight"].double(),
+        )
+        for name in lora_layers(models.unet)
+    }
+
+
+def test_uce_solves_its_normal_equations(tiny_models: Models) -> None:
+    solver = _solver(tiny_models, preserve=["castle"], preserve_weight=3.0)
+    list(solver)
+    edit = solver.edit([("church", ""), ("radio", "")], ["", "castle"])
+    assert edit.weight == pytest.approx(3.0 / 2)
+    for old, new in _edited(tiny_models).values():
+        # Eq. 7, differentiated in W'
+        erase = (new @ edit.erased - old @ edit.anchors) @ edit.erased.T
+        preserve = ((new - old) @ edit.preserved) @ edit.preserved.T
+        gradient = erase + edit.weight * preserve + PULL * (new - old)
+        size = (old @ edit.anchors @ edit.erased.T).norm()
+        assert float(gradient.norm() / size) < 1e-5
+
+
+def test_uce_gives_an_erased_concept_its_anchors_keys_and_values(tiny_models: Models) -> None:
+    g = torch.Generator().manual_seed(0)
+    erased, anchors = (torch.randn(32, 3, generator=g, dtype=torch.float64) for _ in range(2))
+    edit = Edit(100 * erased, 100 * anchors, torch.zeros(32, 1, dtype=torch.float64), 0.0)
+    weight = torch.randn(8, 32, generator=g, dtype=torch.float64)
+    new = weight + weight @ edit.change()
+    torch.testing.assert_close(new @ edit.erased, weight @ edit.anchors, rtol=0, atol=0.05)
+    assert float((weight @ (edit.erased - edit.anchors)).abs().mean()) > 100
+    # and leaves alone what is at right angles to it
+    outside = torch.linalg.qr(erased, mode="complete").Q[:, 3:]
+    torch.testing.assert_close(new @ outside, weight @ outside)
+
+
+def test_uce_preserves_what_it_is_told_to(tiny_models: Models) -> None:
+    other = copy.deepcopy(tiny_models)
+    kept = Embedder(tiny_models)(["castle"])[0].double().T
+    moved = []
+    for models, preserve in ((tiny_models, []), (other, ["castle"])):
+        list(_solver(models, preserve=preserve, preserve_weight=100.0))
+        moved.append(sum(float(((new - old) @ kept).square().mean()) for old, new in _edited(models).values()))
+    assert moved[1] < 0.5 * moved[0]
+
+
+def test_a_uce_lora_has_the_error_that_is_told(tiny_models: Models) -> None:
+    solver = _solver(tiny_models, rank=2, alpha=1.0)
+    note, step = list(solver)
+    assert isinstance(note, Note)
+    assert isinstance(step, Step)
+    told = float(note.text.partition("relative error of ")[2].split()[0])
+    change = solver.edit([("church", ""), ("radio", "")], [""]).change()
+    state, base = lora_state(tiny_models.unet), base_layers(tiny_models.unet)
+    lost = whole = 0.0
+    for name in lora_layers(tiny_models.unet):
+        wanted = base[name].weight.double() @ change
+        found = 0.5 * state[f"{name}.lora_up.weight"].double() @ state[f"{name}.lora_down.weight"].double()
+        lost, whole = lost + float((found - wanted).square().sum()), whole + float(wanted.square().sum())
+    assert told == pytest.approx((lost / whole) ** 0.5, rel=0.1)
+    assert 0 < told < 1
+
+
+def test_a_matrix_of_low_rank_is_held_exactly() -> None:
+    g = torch.Generator().manual_seed(0)
+    matrix = torch.randn(12, 3, generator=g, dtype=torch.float64) @ torch.randn(3, 20, generator=g, dtype=torch.float64)
+    down, up, error = low_rank(matrix, 4)
+    assert (down.shape, up.shape) == ((4, 20), (12, 4))
+    torch.testing.assert_close(up @ down, matrix)
+    assert error < 1e-12
+    assert low_rank(matrix, 2)[2] > 1e-3
+
+
+def test_uce_may_preserve_the_whole_concept_space(tiny_models: Models) -> None:
+    (_, step) = list(_solver(tiny_models, adversary="whole"))
+    assert isinstance(step, Step)
+    assert step.preserved == ("", *WORDS)
+    assert (step.step, step.steps, step.rows) == (1, 1, 0)
+
+
+# --- latents
+
+
+def _sampler(models: Models) -> Sampler:
+    inject_lora(models.unet, "xattn", 2, 2.0, seed=0)
+    _shake(models)
+    denoiser, embedder = Denoiser(models.unet), Embedder(models)
+    return Sampler(denoiser, models.alphas_cumprod, embedder([""])[0], (4, 8, 8))
+
+
+def test_bare_noise_is_always_the_same_and_costs_nothing(tiny_models: Models) -> None:
+    sampler, config = _sampler(tiny_models), _config("instant-leco", "church")
+    prompts = [Embedder(tiny_models).prompt(text) for text in ("church", "dog")]
+    g = torch.Generator().manual_seed(0)
+    draws = [NoiseLatents(sampler, config).draw(prompts, g, tuned=True) for _ in range(20)]
+    assert all(torch.equal(a.z, b.z) for draw in draws for a, b in zip(draw, draws[0], strict=True))
+    assert not torch.equal(draws[0][0].z, draws[0][1].z)
+    assert len({state.t for draw in draws for state in draw}) > 30
+    assert sampler.denoiser.rows.total == 0
+
+
+def test_pictures_are_the_frozen_models_with_noise_on_them(tiny_models: Models) -> None:
+    sampler = _sampler(tiny_models)
+    source = PictureLatents(sampler, _config("concept-ablation", "church", reuse=2))
+    prompt = Embedder(tiny_models).prompt("tower")
+    draws = [source.draw([prompt], torch.Generator().manual_seed(i), tuned=True)[0] for i in (5, 6, 7)]
+    assert sampler.denoiser.rows.total == 2 * (2 * 3)  # the third draw needs a second picture
+    g = torch.Generator().manual_seed(5)
+    with sampler.denoiser.frozen():
+        x0 = sample_latents(
+            sampler.denoiser,
+            tiny_models.alphas_cumprod,
+            prompt.embedding[None],
+            sampler.null,
+            torch.randn((4, 8, 8), generator=g)[None],
+            steps=3,
+            guidance=3.0,
+        )[0]
+    for state in draws[:2]:
+        assert state.eps is not None
+        alpha_bar = tiny_models.alphas_cumprod[state.t]
+        wanted = alpha_bar.sqrt() * x0 + (1 - alpha_bar).sqrt() * state.eps
+        torch.testing.assert_close(state.z, wanted, atol=5e-3, rtol=5e-3)  # kept in fp16
+
+
+@pytest.mark.parametrize("method", TRAINED)
+def test_stop_then_resume_gives_the_same_weights(tiny_models: Models, method: str) -> None:
+    other, config = copy.deepcopy(tiny_models), _config(method, "church", "radio", steps=4)
+    whole = _trainer(tiny_models, config)
+    whole.update(), whole.update()
+    tensors, meta = whole.tensors(), whole.meta()
+    list(whole)
+    resumed = _trainer(other, config)
+    resumed.load(tensors, meta)
+    assert [step.step for step in resumed] == [3, 4]
+    found = lora_state(other.unet)
+    assert all(torch.equal(weight, found[name]) for name, weight in lora_state(tiny_models.unet).items())
+
+
+@pytest.mark.parametrize("method", TRAINED)
+@pytest.mark.parametrize("anchor", ["", "tower"])
+def test_the_plan_tells_the_rows_of_an_update(tiny_models: Models, method: str, anchor: str) -> None:
+    config = _config(method, "church", anchor=[anchor] if anchor else [], steps=100)
+    trainer = _trainer(tiny_models, config, anchor=anchor)
+    weight = lora_parameters(tiny_models.unet)[0]
+    trainer.denoiser._forward = lambda z, t, c: z + 0 * weight.sum()  # type: ignore[method-assign]
+    list(trainer)
+    expected = expected_rows(space_of("church", anchor=anchor), config)
+    assert trainer.denoiser.rows.total / 100 == pytest.approx(expected, rel=0.1)
+
+
+# --- from checkpoint to file
+
+
+@pytest.mark.parametrize("method", COMPARED)
+def test_every_method_ends_in_a_lora_file_that_works(tiny_checkpoint: Path, tmp_path: Path, method: str) -> None:
+    (tmp_path / "words.txt").write_text("\n".join(WORDS))
+    settings = {
+        "vocabulary": "file",
+        "vocabulary_file": str(tmp_path / "words.txt"),
+        "neighbours": 4,
+        "steps": 3,
+        "learning_rate": 0.05,
+        "rank": 8,
+    }
+    # Noise changes little within three steps, and keys and values alone do not move a random model's picture much.
+    config = _config(method, "church", **{**settings, "alpha": 64.0 if method != "uce" else 8.0})
+    out, folder = tmp_path / "gone.safetensors", RunFolder(tmp_path / "run")
+    events = list(erase(Task(tiny_checkpoint, out, folder, config)))
+    steps = [event for event in events if isinstance(event, Step)]
+    assert [step.step for step in steps] == list(range(1, config.updates + 1))
+    assert isinstance(events[-1], Saved)
+    assert events[-1].final
+    file = read_lora(out)
+    match_lora(file, load_models(inspect_checkpoint(tiny_checkpoint), device="cpu", dtype=torch.float32).unet)
+    assert f'"method": "{method}"' in file.metadata["adversarial_erase"]
+    if method == "uce":  # resumed when all is done, it writes the same file again
+        again = tmp_path / "again.safetensors"
+        list(resume(folder, out=again))
+        assert all(torch.equal(tensor, read_lora(again).state[name]) for name, tensor in file.state.items())
+
+
+# --- settings
+
+
+def test_a_method_decides_its_settings() -> None:
+    assert set(METHODS) == set(get_args(Method))
+    assert _config("esd-u", "church").layers == "noxattn"
+    assert _config("uce", "church").updates == 1
+    assert _config("instant-leco", "church").latents == "noise"
+    assert not _config("esd-x", "church", synonym_threshold=0.3).erase_synonyms
+    config = _config("concept-ablation", "church")
+    assert config_from_dict(config.to_dict()) == config
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"method": "esd-u", "layers": "full"}, "layers: 'full' does not go with method esd-u, which takes 'noxattn'"),
+        ({"method": "instant-leco", "latents": "fresh"}, "latents: 'fresh' does not go with"),
+        ({"method": "uce", "adversary": "pgd"}, "which takes 'none' or 'whole'"),
+        ({"method": "leco", "preserve": ["castle"]}, "preserve: method leco preserves nothing by name"),
+        ({"method": "forget"}, "method: 'forget' is not one of adversarial"),
+        ({"latents": "pictures"}, "belongs to method concept-ablation"),
+        ({"adversary": "whole"}, "belongs to method uce"),
+    ],
+)
+def test_what_does_not_go_with_a_method_is_refused(settings: dict[str, object], problem: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        config_from_dict({"erase": ["church"], **settings})
+    assert problem in str(raised.value)
+    assert len(raised.value.problems) == 1
+
+
+@pytest.mark.parametrize("method", COMPARED)
+def test_every_published_method_has_a_preset(method: str) -> None:
+    if method == "fixed":
+        assert "published-fixed" not in presets()
+        return
+    settings = preset(f"published-{method}").settings
+    config = config_from_dict({"erase": ["church"], **settings})
+    assert config.method == method
+    assert all(getattr(config, name) == value for name, value in settings.items() if not isinstance(value, list))
