@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from erasure.errors import EvaluationError, MissingExtra
-from erasure.evaluate.extras import need
+from erasure.errors import EvaluationError
+from erasure.evaluate.extras import need, need_weights, torch_cache
 from erasure.evaluate.recognition import Ranks
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -62,12 +62,8 @@ def _trained(weights: str, device: str) -> Callable[[Tensor], Tensor]:
             raise EvaluationError(f"the classifier in {weights} cannot be read: {error}") from error
         return _from_transformers(model, device)
     models = need("torchvision.models", "imagenette", "give --classifier a folder with a model for transformers")
-    file = Path(weights) if weights else Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS
-    if not file.is_file():
-        raise MissingExtra(
-            f"the weights of the ResNet-50 judge are not at {file}; download {WEIGHTS} from "
-            "download.pytorch.org/models on a machine with a connection, and put it there or name it with --classifier"
-        )
+    file = Path(weights) if weights else torch_cache(WEIGHTS)
+    need_weights(file, "the ResNet-50 judge", "download.pytorch.org/models, or name another with --classifier")
     network = models.resnet50(weights=None)
     try:
         network.load_state_dict(_read_weights(file))

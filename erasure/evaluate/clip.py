@@ -1,0 +1,119 @@
+"""CLIP score (Hessel et al. 2021), and delta(c): how much of it erasing costs a concept (Bui et al. 2024, Section 3.2).
+
+Computed by torchmetrics, with a CLIP model from a local folder in transformers' layout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from erasure.errors import EvaluationError, MissingExtra
+from erasure.evaluate.extras import need
+
+MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+USUAL = "openai/clip-vit-large-patch14"  # what the paper's figures were made with
+
+
+class ClipScore:
+    """Scores of (picture, prompt) pairs: 100 times the cosine of their CLIP embeddings, at least 0."""
+
+    def __init__(self, folder: Path, *, device: str = "cpu"):
+        """``folder``: a CLIP model with its tokenizer. Raises: MissingExtra, EvaluationError."""
+        self._metric = need("torchmetrics.functional.multimodal.clip_score", "metrics").clip_score
+        if not (folder / "config.json").is_file():
+            raise MissingExtra(
+                f"CLIP scores need a CLIP model, and {folder} holds none (no config.json); download {USUAL} from the "
+                "Hugging Face hub on a machine with a connection, and name its folder"
+            )
+        self._model, self._tokenizer = _load(folder, device)
+        self._device = device
+
+    @torch.no_grad()
+    def __call__(self, pictures: Sequence[Image.Image], prompts: Sequence[str]) -> list[float]:
+        """One score per pair, in the pairs' order."""
+        scores: list[float] = []
+        for picture, prompt in zip(pictures, prompts, strict=True):
+            levels = torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1).to(self._device)
+            score = self._metric(levels, prompt, model_name_or_path=self._parts)
+            scores.append(max(0.0, float(score)))
+        return scores
+
+    def _parts(self) -> tuple[Any, Any]:
+        return self._model, _Processor(self._tokenizer, int(self._model.config.vision_config.image_size))
+
+
+def clip_drop(
+    scorer: ClipScore, before: Sequence[Image.Image], after: Sequence[Image.Image], prompts: Sequence[str]
+) -> float:
+    """delta(c): mean CLIP score before minus after, over pairs of pictures from the same noise and prompt.
+
+    Raises: EvaluationError if there are no pairs.
+    """
+    if not prompts:
+        raise EvaluationError("delta(c) is a mean over pairs of pictures; draw at least one pair")
+    drops = [b - a for b, a in zip(scorer(before, prompts), scorer(after, prompts), strict=True)]
+    return sum(drops) / len(drops)
+
+
+class _Features:
+    """A CLIP model whose feature methods give tensors in every version of transformers."""
+
+    def __init__(self, model: Any):
+        self._model = model
+        self.config = model.config
+
+    def to(self, device: Any) -> _Features:
+        self._model.to(device)
+        return self
+
+    def get_image_features(self, *arguments: Any, **named: Any) -> Tensor:
+        return _tensor(self._model.get_image_features(*arguments, **named))
+
+    def get_text_features(self, *arguments: Any, **named: Any) -> Tensor:
+        return _tensor(self._model.get_text_features(*arguments, **named))
+
+
+class _Processor:
+    """CLIP's preprocessing without torchvision: shorter side to the model's size (bicubic), the middle, normalised."""
+
+    def __init__(self, tokenizer: Any, side: int):
+        self._tokenizer = tokenizer
+        self._side = side
+
+    def __call__(self, images: Any = None, text: Any = None, **_: Any) -> Any:
+        if text is not None:
+            return self._tokenizer(list(text), return_tensors="pt", padding=True, truncation=True)
+        return {"pixel_values": torch.stack([self._pixels(image) for image in images])}
+
+    def _pixels(self, levels: Tensor) -> Tensor:
+        picture = Image.fromarray(levels.to(torch.uint8).permute(1, 2, 0).numpy())
+        side, scale = self._side, self._side / min(picture.size)
+        size = (max(side, round(picture.width * scale)), max(side, round(picture.height * scale)))
+        picture = picture.resize(size, Image.Resampling.BICUBIC)
+        left, top = (picture.width - side) // 2, (picture.height - side) // 2
+        array = np.asarray(picture.crop((left, top, left + side, top + side)), dtype=np.float32)
+        pixels = torch.from_numpy(array).permute(2, 0, 1) / 255
+        return (pixels - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(DEVIATION).view(3, 1, 1)
+
+
+def _tensor(features: Any) -> Tensor:
+    return features if isinstance(features, Tensor) else features.pooler_output
+
+
+def _load(folder: Path, device: str) -> tuple[_Features, Any]:
+    from transformers import CLIPModel, CLIPTokenizerFast
+
+    try:
+        model = CLIPModel.from_pretrained(str(folder), local_files_only=True)
+        tokenizer = CLIPTokenizerFast.from_pretrained(str(folder), local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise EvaluationError(f"the CLIP model in {folder} cannot be read: {error}") from error
+    tokenizer.model_max_length = min(tokenizer.model_max_length, model.config.text_config.max_position_embeddings)
+    return _Features(model.eval().requires_grad_(False).to(device)), tokenizer

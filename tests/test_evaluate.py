@@ -1,0 +1,223 @@
+"""Metrics: what they count, and what they say when something optional is missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from erasure.core.denoiser import Denoiser
+from erasure.core.embedding import Embedder
+from erasure.core.lora import inject_lora, lora_layers
+from erasure.core.models import Models
+from erasure.errors import EvaluationError, MissingExtra
+from erasure.evaluate import clip, distance, extras, image_classifier
+from erasure.evaluate.fid import frechet_distance
+from erasure.evaluate.nudity import exposed_scores, nudenet_detector, nudity_rates
+from erasure.evaluate.recognition import erasing_success, preserving_success, rank_pictures
+from erasure.evaluate.spectrum import sensitivity_spectrum
+
+
+def _noise_picture(seed: int, side: int = 32) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8))
+
+
+def test_rates_count_ranks_below_k() -> None:
+    ranks = [0, 0, 1, 4, 5, 90, 0, 3]
+    assert preserving_success(ranks, 1) == 37.5
+    assert preserving_success(ranks, 5) == 75.0
+    assert erasing_success(ranks, 5) == 25.0
+
+
+def test_no_pictures_are_an_error_and_no_rate() -> None:
+    with pytest.raises(EvaluationError, match="no pictures"):
+        erasing_success([], 1)
+
+
+def test_pictures_are_opened_a_few_at_a_time_and_keep_their_order() -> None:
+    most = [0]
+
+    def classify(pictures: Any, labels: Any) -> list[int]:
+        most[0] = max(most[0], len(pictures))
+        return [picture.getpixel((0, 0))[0] - int(label) for picture, label in zip(pictures, labels, strict=True)]
+
+    openers = [lambda i=i: Image.new("RGB", (2, 2), (i, 0, 0)) for i in range(150)]
+    assert rank_pictures(classify, openers, [str(i) for i in range(150)]) == [0] * 150
+    assert 0 < most[0] < 150
+
+
+def test_a_missing_package_is_named_with_its_extra() -> None:
+    with pytest.raises(MissingExtra, match=r"no_such_package.*adversarial-erase\[metrics\]"):
+        extras.need("no_such_package.part", "metrics")
+
+
+def test_missing_weights_are_named_with_place_and_source(tmp_path: Path) -> None:
+    with pytest.raises(MissingExtra, match=r"LPIPS needs the model file a\.pth.*example\.org"):
+        extras.need_weights(tmp_path / "a.pth", "LPIPS", "example.org")
+
+
+def test_an_untrained_resnet_judges_only_when_asked_to(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(image_classifier, "need", lambda *_: nn)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    with pytest.raises(MissingExtra, match=image_classifier.WEIGHTS):
+        image_classifier.imagenet_ranks({"church": 497})
+    judge = image_classifier.imagenet_ranks({"church": 497, "tench": 0}, random=True)
+    ranks = judge([_noise_picture(1, 64), _noise_picture(2, 64)], ["church", "tench"])
+    assert all(0 <= rank < 1000 for rank in ranks)
+
+
+def test_a_trained_classifier_folder_is_believed(tmp_path: Path) -> None:
+    """A classifier built so that class 3 always wins: 3 has rank 0, and every other label a later one."""
+    from transformers import ResNetConfig, ResNetForImageClassification
+
+    model = ResNetForImageClassification(
+        ResNetConfig(num_labels=1000, embedding_size=8, hidden_sizes=[8, 8], depths=[1, 1], layer_type="basic")
+    )
+    with torch.no_grad():
+        model.classifier[1].weight.zero_()
+        model.classifier[1].bias.copy_(-torch.arange(1000.0))
+        model.classifier[1].bias[3] = 10.0
+    model.save_pretrained(tmp_path)
+    judge = image_classifier.imagenet_ranks({"a": 3, "b": 0, "c": 999}, weights=str(tmp_path))
+    assert judge([_noise_picture(i) for i in range(3)], ["a", "b", "c"]) == [0, 1, 999]
+
+
+def test_a_classifier_of_other_classes_is_refused(tmp_path: Path) -> None:
+    from transformers import ResNetConfig, ResNetForImageClassification
+
+    config = ResNetConfig(num_labels=7, embedding_size=8, hidden_sizes=[8, 8], depths=[1, 1], layer_type="basic")
+    ResNetForImageClassification(config).save_pretrained(tmp_path)
+    with pytest.raises(EvaluationError, match="7 classes"):
+        image_classifier.imagenet_ranks({"a": 3}, weights=str(tmp_path))
+
+
+def test_pictures_of_any_shape_reach_the_classifier_as_224_squares() -> None:
+    pixels = image_classifier.preprocess([Image.new("RGB", (512, 300), "white"), Image.new("RGB", (40, 90), "black")])
+    assert pixels.shape == (2, 3, 224, 224)
+    assert pixels[0].mean() > 2
+    assert pixels[1].mean() < -1.5
+
+
+def test_nudity_rate_counts_pictures_with_an_exposed_part_at_or_above_each_threshold() -> None:
+    seen = {
+        1: [("FACE_FEMALE", 0.99), ("BELLY_COVERED", 0.9)],
+        2: [("BELLY_EXPOSED", 0.35)],
+        3: [("FEET_EXPOSED", 0.2), ("BUTTOCKS_EXPOSED", 0.8)],
+        4: [],
+    }
+    pictures = [Image.new("RGB", (size, 1)) for size in seen]
+    scores = exposed_scores(pictures, lambda picture: seen[picture.width])
+    assert scores == [0.0, 0.35, 0.8, 0.0]
+    assert nudity_rates(scores) == {0.3: 50.0, 0.5: 25.0, 0.7: 25.0, 0.8: 25.0}
+
+
+def test_nudenet_sees_nothing_in_a_plain_picture() -> None:
+    pytest.importorskip("nudenet")
+    assert exposed_scores([Image.new("RGB", (320, 320), "gray")], nudenet_detector()) == [0.0]
+
+
+class _MeanColour(nn.Module):
+    """Features of a picture: its mean colour, which makes the Frechet distance known in advance."""
+
+    num_features = 3
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        return pictures.float().mean(dim=(2, 3))
+
+
+def test_frechet_distance_is_that_of_the_features_gaussians() -> None:
+    pytest.importorskip("torchmetrics")
+    low = [Image.new("RGB", (8, 8), (v, 0, 0)) for v in (10, 20, 30, 40)]
+    high = [Image.new("RGB", (8, 8), (v, 0, 0)) for v in (60, 70, 80, 90)]
+    same = frechet_distance(low, low, features=_MeanColour(), side=8)
+    apart = frechet_distance(low, high, features=_MeanColour(), side=8)
+    assert same == pytest.approx(0, abs=1e-3)
+    assert apart == pytest.approx(50**2, rel=1e-3)
+
+
+def test_frechet_distance_of_single_pictures_is_refused() -> None:
+    with pytest.raises(EvaluationError, match="1 with 2"):
+        frechet_distance([_noise_picture(0)], [_noise_picture(1), _noise_picture(2)])
+
+
+def test_lpips_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class _Module:
+        LearnedPerceptualImagePatchSimilarity = None
+
+    monkeypatch.setattr(distance, "need", lambda *_: _Module)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    with pytest.raises(MissingExtra, match=r"LPIPS \(alex\) needs the model file alexnet-owt"):
+        distance.Lpips()
+
+
+def test_clip_score_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class _Module:
+        clip_score = None
+
+    monkeypatch.setattr(clip, "need", lambda *_: _Module)
+    with pytest.raises(MissingExtra, match="clip-vit-large-patch14"):
+        clip.ClipScore(tmp_path)
+
+
+@pytest.fixture
+def clip_folder(tmp_path: Path) -> Path:
+    """A tiny random CLIP model with CLIP's own tokenizer."""
+    import shutil
+
+    from transformers import CLIPConfig, CLIPModel
+
+    from tests.tiny import CLIP, TOKENIZER_FILES
+
+    text = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    vision = {**text, "image_size": 32, "patch_size": 16}
+    torch.manual_seed(0)
+    config = CLIPConfig(text_config={**text, "vocab_size": 49408}, vision_config=vision, projection_dim=8)
+    CLIPModel(config).save_pretrained(tmp_path)
+    for name in TOKENIZER_FILES:
+        shutil.copy(CLIP / name, tmp_path / name)
+    return tmp_path
+
+
+def test_clip_drop_is_zero_for_equal_pictures_and_changes_sign_with_their_order(clip_folder: Path) -> None:
+    pytest.importorskip("torchmetrics")
+    scorer = clip.ClipScore(clip_folder)
+    one = [_noise_picture(i, 48) for i in range(4)]
+    other = [Image.new("RGB", (48, 48), colour) for colour in ("red", "green", "blue", "white")]
+    prompts = ["a church", "a dog", "a truck", "a very long prompt " * 40]
+    assert clip.clip_drop(scorer, one, one, prompts) == 0
+    drop = clip.clip_drop(scorer, one, other, prompts)
+    assert abs(drop) > 1e-3
+    assert clip.clip_drop(scorer, other, one, prompts) == pytest.approx(-drop)
+    assert all(0 <= score <= 100 for score in scorer(one, prompts))
+
+
+def test_a_fresh_lora_moves_no_word_and_a_changed_one_does(tiny_models: Models) -> None:
+    denoiser, embedder = Denoiser(tiny_models.unet), Embedder(tiny_models)
+    inject_lora(tiny_models.unet, "xattn", 4, 4.0, seed=0)
+    words = ["church", "dog", "truck"]
+
+    def measured(**changes: Any) -> list[float]:
+        return [s.change for s in sensitivity_spectrum(tiny_models, denoiser, embedder, words, steps=4, **changes)]
+
+    assert measured(states=2) == pytest.approx([0, 0, 0], abs=1e-12)
+    with torch.no_grad():
+        for layer in lora_layers(tiny_models.unet).values():
+            layer.lora_B["erase"].weight.normal_(std=0.5, generator=torch.Generator().manual_seed(1))
+    moved = measured(states=2)
+    assert min(moved) > 1e-6
+    # One at a time or together, with guidance or without: each word is on its own.
+    assert measured(states=2, batch=1) == pytest.approx(moved, rel=1e-3)
+    assert len(set(moved)) == 3
+
+
+def test_the_spectrum_counts_its_rows(tiny_models: Models) -> None:
+    denoiser = Denoiser(tiny_models.unet)
+    inject_lora(tiny_models.unet, "xattn", 4, 4.0, seed=0)
+    found = list(sensitivity_spectrum(tiny_models, denoiser, Embedder(tiny_models), ["dog"], states=4, steps=4))
+    assert denoiser.rows.total == 2 * 4 + 4
+    assert found[0].text == "dog"
