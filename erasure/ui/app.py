@@ -1,0 +1,108 @@
+"""The stand-alone app: the tab, a small txt2img and the API on one server, without a web UI."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from erasure.api import make_guard, mount_api
+from erasure.errors import RunError
+from erasure.host.local import LocalHost
+from erasure.jobs.manager import JobManager
+from erasure.ui import web_files
+from erasure.ui.tab import build_tab
+from erasure.ui.txt2img import draw_txt2img
+
+TITLE = "Adversarial Erase"
+# Fonts of the machine itself: the themes' own are fetched from the network.
+_FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
+_MONO = ("ui-monospace", "Consolas", "monospace")
+
+
+@dataclass(frozen=True)
+class Server:
+    """The running app. ``close`` ends it; a job that is on saves its state first."""
+
+    url: str
+    close: Callable[[], None]
+
+
+def serve(
+    host: LocalHost,
+    manager: JobManager,
+    *,
+    port: int | None = None,
+    listen: bool = False,
+    accounts: Mapping[str, str] | None = None,
+    browser: bool = False,
+) -> Server:
+    """Start the app in threads of its own and return.
+
+    ``port`` None: the first free one from 7860 on. ``listen``: for other machines too. ``accounts``, user to
+    password, guard page and API alike. Raises: RunError if the port is taken.
+    """
+    looks = _looks()
+    page = build_page(host, manager, looks)
+    options: dict[str, Any] = {
+        "server_name": "0.0.0.0" if listen else "127.0.0.1",
+        "server_port": port,
+        "auth": list(accounts.items()) if accounts else None,
+        "inbrowser": browser,
+        "share": False,
+        "quiet": True,
+        "prevent_thread_lock": True,
+        "ssr_mode": False,
+        **looks,
+    }
+    try:
+        app, url, _ = page.queue().launch(**_known(page.launch, options))
+    except OSError as error:
+        page.close(verbose=False)
+        which = f"port {port}" if port else "any port from 7860 on"
+        raise RunError(f"the app cannot listen on {which}, another program does; choose another port") from error
+    mount_api(app, manager, host, make_guard(app, accounts))
+
+    def close() -> None:
+        manager.close()
+        page.close(verbose=False)
+
+    return Server(url, close)
+
+
+def build_page(host: LocalHost, manager: JobManager, looks: Mapping[str, Any] | None = None) -> gr.Blocks:
+    """The page with its two tabs. ``looks`` are given to the Blocks up to gradio 5, from 6 on to ``launch``."""
+    looks = _looks() if looks is None else looks
+    # What another tab has must be in the page even while it is not looked at: the LoRA is put into its prompt.
+    drawn = _known(gr.Tab, {"render_children": True})
+    with gr.Blocks(title=TITLE, analytics_enabled=False, **_known(gr.Blocks, looks)) as page:
+        with gr.Tabs(elem_id="tabs"):
+            with gr.Tab(TITLE, elem_id="tab_adversarial_erase", **drawn):
+                build_tab(host, manager)
+            with gr.Tab("txt2img", elem_id="tab_txt2img", **drawn):
+                draw_txt2img(host)
+        if not _has_head():
+            page.load(None, None, None, _js=f"() => {{ {web_files.script()} }}")
+    return page
+
+
+def _looks() -> dict[str, Any]:
+    theme = gr.themes.Default(font=_FONTS, font_mono=_MONO)
+    style = web_files.style()
+    if not _has_head():
+        return {"theme": theme, "css": style}
+    # In the head they are as they were written; gradio rewrites the selectors of a ``css``.
+    return {"theme": theme, "head": f"<style>\n{style}\n</style>\n<script>\n{web_files.script()}\n</script>"}
+
+
+def _has_head() -> bool:
+    return any("head" in inspect.signature(each).parameters for each in (gr.Blocks, gr.Blocks.launch))
+
+
+def _known(function: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the options that this version of gradio has."""
+    known = inspect.signature(function).parameters
+    return {name: value for name, value in options.items() if name in known}

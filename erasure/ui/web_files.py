@@ -1,0 +1,30 @@
+"""The page's script and style sheet, which web UIs pick up from the extension's folder by themselves."""
+
+from __future__ import annotations
+
+import sysconfig
+from pathlib import Path
+
+from erasure.errors import RunError
+
+SCRIPT = "javascript/adversarial_erase.js"
+STYLE = "style.css"
+
+
+def script() -> str:
+    """Raises: RunError."""
+    return _read(SCRIPT)
+
+
+def style() -> str:
+    """Raises: RunError."""
+    return _read(STYLE)
+
+
+def _read(name: str) -> str:
+    # A checkout, or an editable install of one, has them beside the package; a wheel puts them among the shared data.
+    folders = (Path(__file__).parents[2], Path(sysconfig.get_path("data")) / "share" / "adversarial-erase")
+    for folder in folders:
+        if (folder / name).is_file():
+            return (folder / name).read_text(encoding="utf-8")
+    raise RunError(f"{name} is missing in {folders[0]} and in {folders[1]}; install the project again")
