@@ -16,20 +16,17 @@ def listen(
     outputs: Sequence[Any] = (),
     *,
     js: str | None = None,
-    queue: bool = False,
     progress: bool = False,
     latest: bool = False,
 ) -> Any:
     """``event`` (say ``button.click``) calls ``fn`` and, in the page before that, ``js``.
 
-    Such a call has no name in gradio's own API and runs beside others of its kind. ``queue``: through gradio's queue
-    where the program has one, for calls that take long. ``latest``: of several triggers during a call, the last one is
-    served after it (gradio 3 serves all).
+    Such a call has no name in gradio's own API, runs beside others of its kind, and never goes through gradio's queue,
+    which a web UI may have switched off and which gives up on long calls in gradio 3. ``progress``: gradio shows that
+    it is at work. ``latest``: of several triggers during a call, the last one is served after it (gradio 3 serves all).
     """
     parameters = inspect.signature(event).parameters
-    options: dict[str, Any] = {"show_progress": "full" if progress else "hidden"}
-    if not queue:
-        options["queue"] = False
+    options: dict[str, Any] = {"show_progress": "full" if progress else "hidden", "queue": False}
     if js is not None:
         options["js" if "js" in parameters else "_js"] = js
     if "api_visibility" in parameters:

@@ -191,7 +191,6 @@ def _call(
         [parts.message, *inputs],
         outputs,
         js=js,
-        queue=slow,
         progress=slow,
         latest=latest,
     )
