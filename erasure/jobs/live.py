@@ -11,6 +11,7 @@ from threading import Condition
 from typing import Any, Literal
 
 from erasure.errors import RunError
+from erasure.jobs.claim import Claim
 from erasure.jobs.history import History
 from erasure.jobs.job import JobState, Snapshot
 from erasure.jobs.record import Record, history_from_disk, snapshot_of, write_record
@@ -31,7 +32,9 @@ class LiveJob:
         self._history = history
         self.changed = changed
         self.record = record
+        self.claim = Claim(folder)
         self.wish: Wish = ""
+        self.waits = False  # for the device
         self.message = ""
         self._versions = versions
         self.version = next(versions)

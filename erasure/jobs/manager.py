@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import atexit
 import secrets
-import shutil
 import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -16,20 +15,19 @@ from typing import Any
 
 from erasure.config import EraseConfig
 from erasure.errors import ConfigError, JobConflict, JobNotFound, RunError
-from erasure.files.card import write_card
 from erasure.host.base import Host
 from erasure.jobs.concept_cache import ConceptCache, cache_key, measure_concepts
+from erasure.jobs.ending import remove_files, remove_folder, write_job_card
 from erasure.jobs.estimate import readiness
+from erasure.jobs.gate import CONCEPTS, Gate
 from erasure.jobs.history import History
-from erasure.jobs.job import ACTIONS, ACTIVE, FINISHED, JobRequest, JobState, Snapshot
+from erasure.jobs.job import ACTIONS, ACTIVE, FINISHED, JobRequest, JobState, Result, Snapshot
 from erasure.jobs.live import LiveJob, logger
-from erasure.jobs.problems import describe
 from erasure.jobs.record import FILE, Record, preview_path, read_record, settled, write_record
 from erasure.jobs.worker import Outcome, Worker
 
 # When the process ends, a run gets so many seconds to finish its update and save its state.
 PATIENCE = 30.0
-CONCEPTS = "concepts"  # who has the device while there is no job
 
 
 class JobManager:
@@ -49,7 +47,7 @@ class JobManager:
         self._jobs: dict[str, LiveJob] = {}
         self._queue: list[LiveJob] = []
         self._current: LiveJob | None = None
-        self._holder = ""  # the job that has the device, or CONCEPTS
+        self._gate = Gate(self._changed, self._name)
         self._concepts = ConceptCache()
         self._closed = False
         self._thread: Thread | None = None
@@ -68,14 +66,16 @@ class JobManager:
 
     def close(self) -> None:
         """End the worker: a run saves its state after the update at hand and can be resumed later."""
+        atexit.unregister(self.close)
         with self._changed:
             self._closed = True
             if self._current is not None and self._current.wish != "discard":
                 self._current.wish = "close"
             self._changed.notify_all()
-        atexit.unregister(self.close)
-        if self._thread is not None:
-            self._thread.join(PATIENCE)
+            # One that waits for the device has nothing to save, and may wait for long.
+            self._changed.wait_for(lambda: self._current is None or self._current.waits, PATIENCE)
+            for job in self._queue:
+                job.claim.free()
 
     # --- what there is
 
@@ -143,6 +143,7 @@ class JobManager:
             record = Record(request.name, checkpoint, str(out), request.config.to_dict(), now)
             write_record(folder, record)
             job = LiveJob(folder, record, History(request.config), self._changed, self._versions)
+            job.claim.take()
             self._jobs[job.id] = job
             self._enqueue(job)
         return job.id
@@ -164,8 +165,10 @@ class JobManager:
             job.wish = ""
             if job.state == "paused":
                 job.set(state="preparing", message="waits for the device")
+                self._tell_waiting()
                 return
             self._check_open()
+            self._take(job)
             write_record(job.folder, replace(job.record, state="queued", problem="", log=""))
             job.set(state="queued", problem="", log="")
             self._enqueue(job)
@@ -187,7 +190,8 @@ class JobManager:
             self._forget(job)
             if job in self._queue:
                 self._queue.remove(job)
-                _remove(job.folder)
+                job.claim.free()
+                remove_folder(job.folder)
             self._tell_waiting()
 
     def delete(self, id: str) -> None:
@@ -195,8 +199,10 @@ class JobManager:
         with self._changed:
             job = self._allowed(id, "delete")
             assert job is not None
+            self._take(job)
             self._forget(job)
-        _remove(job.folder)
+        job.claim.free()
+        remove_folder(job.folder)
 
     def concepts(self, checkpoint: Path, config: EraseConfig) -> dict[str, Any]:
         """What is near the concepts of ``config``, as ``ConceptSpace.to_dict()``; takes the device for some seconds.
@@ -207,7 +213,7 @@ class JobManager:
         known = self._concepts.get(key)
         if known is not None:
             return known
-        with self._device(CONCEPTS):
+        with self._gate.held(CONCEPTS):
             known = self._concepts.get(key)  # another page may have asked the same meanwhile
             if known is None:
                 with self._host.exclusive("concepts to protect"):
@@ -222,6 +228,9 @@ class JobManager:
             if id not in self._jobs:
                 raise JobNotFound(f"there is no job {id!r}; it may have been discarded or deleted")
             return self._jobs[id]
+
+    def _name(self, id: str) -> str:
+        return self._jobs[id].record.name if id in self._jobs else "a job"
 
     def _active(self) -> list[LiveJob]:
         return [job for job in self._jobs.values() if job.state in ACTIVE]
@@ -239,6 +248,14 @@ class JobManager:
     def _check_open(self) -> None:
         if self._closed:
             raise JobConflict("the program is ending; start it again")
+
+    def _take(self, job: LiveJob) -> None:
+        """Keep other processes off a job of the past. Raises: JobNotFound, JobConflict."""
+        if not job.folder.is_dir():
+            self._forget(job)
+            raise JobNotFound(f"the run of {job.record.name} was deleted by another program")
+        if not job.claim.take():
+            raise JobConflict(f"another program works on {job.record.name}; wait until it is done")
 
     def _enqueue(self, job: LiveJob) -> None:
         self._queue.append(job)
@@ -263,31 +280,19 @@ class JobManager:
                 job.say(f"waits for {ahead.record.name}")
         self._changed.notify_all()
 
-    @contextmanager
-    def _device(self, who: str) -> Iterator[None]:
-        """Among the threads of this process; only jobs wait for it. Raises: JobConflict."""
-        with self._changed:
-            while self._holder:
-                if who == CONCEPTS and self._holder != CONCEPTS:
-                    name = self._jobs[self._holder].record.name if self._holder in self._jobs else "a job"
-                    raise JobConflict(f"{name} has the device; pause it, or wait until it is done")
-                self._changed.wait()
-            self._holder = who
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._holder = ""
-                self._changed.notify_all()
-
     def _adopt(self) -> None:
         for path in sorted(self._runs.glob(f"*/{FILE}")):
             try:
-                record = settled(read_record(path.parent))
+                record = read_record(path.parent)
             except (RunError, OSError) as error:
                 logger.warning("a run is left out: %s", error)
                 continue
-            self._jobs[path.parent.name] = LiveJob(path.parent, record, None, self._changed, self._versions)
+            job = LiveJob(path.parent, settled(record), None, self._changed, self._versions)
+            if record.state in ACTIVE:
+                if not job.claim.take():
+                    continue  # a process that lives works on it
+                job.claim.free()
+            self._jobs[job.id] = job
 
     # --- the worker thread
 
@@ -301,42 +306,22 @@ class JobManager:
                 job.set(state="preparing", message="waits for the device")
                 self._tell_waiting()
             job.save()
-            outcome = Worker(job, self._host, self._device).run()
+            outcome = Worker(job, self._host, self._gate, self._tell_waiting).run()
             self._finish(job, outcome)
 
     def _finish(self, job: LiveJob, outcome: Outcome) -> None:
-        written = _write_card(job, outcome) if outcome.state == "done" else []
+        result: Result | None = outcome.changes.get("result")
+        written = write_job_card(job, result) if outcome.state == "done" and result else []
         with self._changed:
-            discarded = outcome.state is None or job.wish == "discard"
-            if not discarded:
+            # Until here it could be discarded, even if it was all but done.
+            if outcome.state is None or job.wish == "discard":
+                remove_files([*written, *([Path(result.path)] if result else [])])
+                job.claim.free()
+                remove_folder(job.folder)
+            else:
                 job.wish = ""
                 job.set(state=outcome.state, **outcome.changes)
                 job.save()
+                job.claim.free()
             self._current = None
             self._tell_waiting()
-        if discarded:
-            result = outcome.changes.get("result")
-            for path in (*written, *([Path(result.path)] if result else [])):
-                path.unlink(missing_ok=True)
-            _remove(job.folder)
-
-
-def _write_card(job: LiveJob, outcome: Outcome) -> list[Path]:
-    lora, record = Path(outcome.changes["result"].path), job.record
-    config = record.config
-    concepts, anchors = ", ".join(config["erase"]), ", ".join(filter(None, config["anchor"]))
-    description = f"Erases {concepts}" + (f" (turned into {anchors})" if anchors else "")
-    made = f"Made by Adversarial Erase from {Path(record.checkpoint).name} in {job.history.step} updates."
-    cover = preview_path(job.folder, job.history.step)
-    try:
-        return write_card(lora, description, made, cover if cover.is_file() else None)
-    except (OSError, ValueError) as error:
-        job.note(f"the card beside the LoRA could not be written: {describe(error)}")
-        return []
-
-
-def _remove(folder: Path) -> None:
-    def failed(_: Any, path: str, error: Any) -> None:
-        logger.warning("%s could not be deleted: %s", path, error[1])
-
-    shutil.rmtree(folder, onerror=failed)

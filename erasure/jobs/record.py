@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -86,18 +87,24 @@ def settled(record: Record) -> Record:
 def history_from_disk(folder: Path, record: Record) -> History:
     """What the run's log adds up to; lines that make no sense are left out."""
     history = History(config_of(record))
-    log = folder / "events.jsonl"
-    try:
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
-    except OSError:
-        lines = []
-    for line in lines:
-        try:
-            history.see(json.loads(line))
-        except (KeyError, TypeError, ValueError, AttributeError):
-            continue
+    for event in logged_events(folder):
+        with suppress(KeyError, TypeError, ValueError):
+            history.see(event)
     history.previews |= find_previews(folder)
     return history
+
+
+def logged_events(folder: Path) -> Iterator[dict[str, Any]]:
+    """The objects in a run's log. A line that a crash cut off is left out, and so is a log that cannot be read."""
+    try:
+        lines = (folder / "events.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        with suppress(ValueError):
+            event = json.loads(line)
+            if isinstance(event, dict):
+                yield event
 
 
 def find_previews(folder: Path) -> set[int]:

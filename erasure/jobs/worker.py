@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,19 +12,18 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from erasure.core.events import Event, Opened, Preview, Saved, Step, event_to_dict
-from erasure.errors import TrainingError
+from erasure.errors import EraseError, TrainingError
 from erasure.host.base import Host
 from erasure.jobs.concept_cache import free_memory
+from erasure.jobs.gate import Gate
 from erasure.jobs.job import JobState, Result
 from erasure.jobs.live import LiveJob, Wish, logger
 from erasure.jobs.names import free_name
 from erasure.jobs.problems import describe, traceback_of
-from erasure.jobs.record import config_of, find_previews
+from erasure.jobs.record import config_of, find_previews, logged_events
 
 if TYPE_CHECKING:
     from erasure.core.session import Session
-
-Gate = Callable[[str], AbstractContextManager[None]]
 
 
 class Discarded(Exception):
@@ -41,12 +39,14 @@ class Outcome:
 
 
 class Worker:
-    """One job from its turn in the queue to its end. ``gate(id)`` keeps others of this process off the device."""
+    """One job from its turn in the queue to its end."""
 
-    def __init__(self, job: LiveJob, host: Host, gate: Gate):
+    def __init__(self, job: LiveJob, host: Host, gate: Gate, tell: Callable[[], None]):
+        """``gate`` keeps others of this process off the device; ``tell`` is called when the job pauses."""
         self._job = job
         self._host = host
         self._gate = gate
+        self._tell = tell
         self._events: Generator[Event, None, None] | None = None
         self._session: Session | None = None
         self._outcome: Outcome | None = None
@@ -76,19 +76,45 @@ class Worker:
 
     def _hold_device(self) -> None:
         """Until the run ends or is to pause."""
-        self._job.say("waits for the device")
-        with self._gate(self._job.id), self._host.exclusive(self._job.record.name):
+        with self._device():
             self._began = time.monotonic()
             try:
                 self._outcome = self._go_on()
-                if self._outcome is None and self._session is not None and self._host.device() != "cpu":
-                    self._session.move("cpu")
+                if self._outcome is None:
+                    self._leave()
             except BaseException as error:
                 self._outcome = self._failure(error)
             self._busy += time.monotonic() - self._began
             if self._outcome is not None:
                 # Here, since the host's own model comes back into the memory next.
                 self._let_go()
+
+    @contextmanager
+    def _device(self) -> Iterator[None]:
+        job = self._job
+        job.say("waits for the device")
+        job.waits = True
+        try:
+            with self._gate.held(job.id), self._host.exclusive(job.record.name):
+                job.waits = False
+                yield
+        finally:
+            job.waits = False
+
+    def _leave(self) -> None:
+        """Before a pause: nothing is lost if the process ends meanwhile, and nothing of ours stays on a GPU."""
+        if self._session is None:
+            return
+        from erasure.core.state import save_state
+        from erasure.run_folder import RunFolder
+
+        trainer = self._session.trainer
+        try:
+            save_state(RunFolder(self._job.folder).state, trainer.tensors(), trainer.meta())
+        except EraseError as error:
+            self._job.note(f"at the pause after update {trainer.step}: {error}")
+        if self._host.device() != "cpu":
+            self._session.move("cpu")
 
     def _go_on(self) -> Outcome | None:
         """None: it is to pause."""
@@ -123,6 +149,7 @@ class Worker:
         with job.changed:
             if job.wish == "pause":
                 job.set(state="paused", message=f"paused after update {job.history.step}; the device is free")
+                self._tell()
             while job.wish == "pause":
                 job.changed.wait()
             wish = job.wish
@@ -138,14 +165,15 @@ class Worker:
         job, device = self._job, self._host.device()
         folder, out = RunFolder(job.folder), Path(job.record.out)
         out.parent.mkdir(parents=True, exist_ok=True)
-        if not (job.folder / "run.json").exists():
-            return erase(Task(Path(job.record.checkpoint), out, folder, config_of(job.record), device))
-        self._fresh = False
-        if out.exists():
-            out = out.with_name(free_name(out.stem, self._host.lora_folder()) + out.suffix)
+        name = free_name(out.stem, self._host.lora_folder())
+        if name != out.stem:
+            out = out.with_name(f"{name}.safetensors")
             job.set(message=job.message, out=str(out))
-            job.note(f"the LoRA will be called {out.stem}: meanwhile there is another file of the first name")
-        return resume(folder, device=device, out=out)
+            job.note(f"the LoRA will be called {name}: meanwhile there is another file of the first name")
+        if (job.folder / "run.json").exists():
+            self._fresh = False
+            return resume(folder, device=device, out=out)
+        return erase(Task(Path(job.record.checkpoint), out, folder, config_of(job.record), device))
 
     # --- what is wished, what happened
 
@@ -177,7 +205,7 @@ class Worker:
         elif isinstance(event, Preview):
             self._picture = event.path
         elif isinstance(event, Saved) and event.final:
-            self._result = result_of(event.path, getattr(event, "change", None))
+            self._result = result_of(event.path, event.change)
         self._report()
 
     def _enter_running(self) -> None:
@@ -209,11 +237,13 @@ class Worker:
             self._events.close()
         job = self._job
         job.history.previews |= find_previews(job.folder)
-        return Outcome("stopped", {"result": stopped_result(job) or job.record.result, "speed": self._measured()})
+        result = stopped_result(job)
+        return Outcome("stopped", {"speed": self._measured(), **({"result": result} if result else {})})
 
     def _discard(self) -> Outcome:
         self._throw(Discarded())
-        return Outcome(None)
+        # It may have come when all but the last word was said.
+        return Outcome(None, {"result": self._result})
 
     def _close(self) -> Outcome:
         self._throw(TrainingError("the program ended"))
@@ -255,14 +285,13 @@ def result_of(path: Path, change: float | None) -> Result:
 
 def stopped_result(job: LiveJob) -> Result | None:
     """The LoRA that a stopped run left, as its log names it."""
-    found = None
-    log = job.folder / "events.jsonl"
-    for line in log.read_text(encoding="utf-8").splitlines() if log.exists() else ():
-        event = json.loads(line)
+    result = None
+    for event in logged_events(job.folder):
         name = Path(str(event.get("path", ""))).name
         if event.get("event") == "saved" and event.get("step") == job.history.step and name != "state.safetensors":
-            found = Path(job.record.out).with_name(name)
-    return result_of(found, None) if found is not None and found.exists() else None
+            path = Path(job.record.out).with_name(name)
+            result = result_of(path, event.get("change")) if path.exists() else None
+    return result
 
 
 def _model_facts(session: Session, device: str) -> dict[str, Any]:

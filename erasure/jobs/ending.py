@@ -1,0 +1,44 @@
+"""What is left to do when a job ends: the card beside its LoRA, or nothing left behind."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from erasure.files.card import write_card
+from erasure.jobs.job import Result
+from erasure.jobs.live import LiveJob, logger
+from erasure.jobs.problems import describe
+from erasure.jobs.record import config_of, preview_path
+
+
+def write_job_card(job: LiveJob, result: Result) -> list[Path]:
+    """The files written beside the LoRA. A card that fails is a note in the job, since the LoRA is what counts."""
+    config, step = config_of(job.record), job.history.step
+    anchors = ", ".join(anchor for anchor in config.anchor if anchor)
+    description = f"Erases {', '.join(config.erase)}" + (f" (turned into {anchors})" if anchors else "")
+    made = f"Made by Adversarial Erase from {Path(job.record.checkpoint).name} in {step} updates."
+    cover = preview_path(job.folder, step)
+    try:
+        return write_card(Path(result.path), description, made, cover if cover.is_file() else None)
+    except (OSError, ValueError) as error:
+        job.note(f"the card beside the LoRA could not be written: {describe(error)}")
+        return []
+
+
+def remove_files(paths: list[Path]) -> None:
+    for path in paths:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            logger.warning("%s could not be deleted: %s", path, error)
+
+
+def remove_folder(folder: Path) -> None:
+    """As far as it goes; without its record, what is left of it is no job any more."""
+
+    def failed(_: Any, path: str, error: Any) -> None:
+        logger.warning("%s could not be deleted: %s", path, error[1])
+
+    shutil.rmtree(folder, onerror=failed)

@@ -1,0 +1,269 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from erasure.config import config_from_dict
+from erasure.errors import ConfigError, JobConflict, JobNotFound
+from erasure.host.base import TextToImage
+from erasure.jobs.job import JobRequest, JobState
+from erasure.jobs.manager import JobManager
+from tests.fake_host import FakeHost
+from tests.jobs.asked import ends, request
+from tests.jobs.scripted_run import PATIENCE, ScriptedRun
+
+# --- the way through
+
+
+def test_a_job_ends_with_a_lora_and_its_card_in_the_hosts_folder(host: FakeHost, manager: JobManager) -> None:
+    done = manager.wait(manager.submit(request(host)), timeout=PATIENCE)
+    assert (done.state, done.problem, done.message) == ("done", "", "done: gone is in the Lora folder")
+    assert done.result is not None
+    assert (done.result.name, done.result.size, done.result.change) == ("gone", 4, 12.0)
+    assert manager.lora_path(done.id) == host.lora_folder() / "gone.safetensors"
+    assert (done.step, done.steps, done.rows, done.seconds_left) == (4, 4, 32, None)
+    assert [step for step, _, _ in done.losses] == [1, 2, 3, 4]
+    assert dict(done.picks) == {"bus": 2, "dog": 2}
+    assert done.current_pick == "bus"
+    assert done.previews == (4,)
+    assert manager.preview(done.id, 4).exists()
+    assert sorted(path.name for path in host.lora_folder().iterdir()) == ["gone.json", "gone.png", "gone.safetensors"]
+    assert host.calls == ["enter", "leave"]
+    assert host.reports[-1][0] == 4
+    assert host.pictures == 1
+
+
+def test_jobs_wait_for_each_other_and_say_so(host: FakeHost, manager: JobManager, run: ScriptedRun) -> None:
+    hold = run.hold(2)
+    first, second, third = (manager.submit(request(host, name)) for name in ("one", "two", "three"))
+    hold.reached()
+    assert [job.id for job in manager.snapshots()] == [third, second, first]
+    assert [manager.snapshot(id).state for id in (first, second, third)] == ["running", "queued", "queued"]
+    assert manager.snapshot(second).message == "waits for one"
+    assert manager.snapshot(third).message == "waits for two"
+    hold.release()
+    for id in (first, second, third):
+        ends(manager, id)
+    assert host.calls == ["enter", "leave"] * 3
+
+
+def test_all_problems_are_told_before_anything_is_queued(host: FakeHost, manager: JobManager, tmp_path: Path) -> None:
+    host.lora_folder().mkdir()
+    (host.lora_folder() / "gone.safetensors").touch()
+    missing = tmp_path / "none.safetensors"
+    config = config_from_dict({"erase": ["x"], "vocabulary": "file", "vocabulary_file": str(tmp_path / "no.txt")})
+    with pytest.raises(ConfigError) as refused:
+        manager.submit(JobRequest(missing, "gone", config))
+    told = "\n".join(refused.value.problems)
+    assert len(refused.value.problems) == 3
+    for part in ("no.txt", "none.safetensors", "'gone' already"):
+        assert part in told
+    assert manager.snapshots() == []
+    assert not list((host.data_folder() / "runs").glob("*"))
+
+
+def test_two_jobs_on_their_way_cannot_have_one_name(host: FakeHost, manager: JobManager, run: ScriptedRun) -> None:
+    hold = run.hold(1)
+    id = manager.submit(request(host))
+    with pytest.raises(ConfigError, match="on its way"):
+        manager.submit(request(host, "Gone"))
+    hold.release()
+    ends(manager, id)
+
+
+# --- pause
+
+
+def test_a_paused_job_gives_the_device_back_and_goes_on(host: FakeHost, manager: JobManager, run: ScriptedRun) -> None:
+    host.on = "cuda:0"
+    hold = run.hold(2)
+    id, later = manager.submit(request(host)), manager.submit(request(host, "later"))
+    hold.reached()
+    manager.pause(id)
+    assert manager.snapshot(id).state == "pausing"
+    hold.release()
+    paused = manager.wait(id, ["paused"], PATIENCE)
+    assert (paused.step, paused.actions) == (2, ("resume", "stop", "discard"))
+    assert run.moves == ["cpu"]
+    assert manager.snapshot(later).message == "waits for gone, which is paused"
+    host.draw(TextToImage("a dog"))
+    del run.at[2]
+    manager.resume(id)
+    ends(manager, id)
+    assert run.moves == ["cpu", "cuda:0"]
+    assert run.started_at[0] == 0
+    assert host.calls[:5] == ["enter", "leave", "draw", "enter", "leave"]
+    ends(manager, later)
+
+
+def test_a_process_killed_while_paused_loses_no_update(host: FakeHost, manager: JobManager, run: ScriptedRun) -> None:
+    hold = run.hold(3)
+    id = manager.submit(request(host))
+    hold.reached()
+    manager.pause(id)
+    hold.release()
+    manager.wait(id, ["paused"], PATIENCE)
+    manager._jobs[id].claim.free()  # as the operating system does
+    del run.at[3]
+    after = JobManager(host)
+    assert after.snapshot(id).state == "interrupted"
+    after.resume(id)
+    ends(after, id)
+    assert run.started_at == [0, 3]
+    after.close()
+
+
+def test_a_device_that_cannot_be_had_again_costs_nothing(host: FakeHost, manager: JobManager, run: ScriptedRun) -> None:
+    hold = run.hold(2)
+    id = manager.submit(request(host))
+    hold.reached()
+    manager.pause(id)
+    hold.release()
+    manager.wait(id, ["paused"], PATIENCE)
+    host.enter_fails = RuntimeError("CUDA out of memory")
+    manager.resume(id)
+    failed = manager.wait(id, timeout=PATIENCE)
+    assert failed.state == "failed"
+    assert "not enough memory" in failed.problem
+    host.enter_fails = None
+    del run.at[2]
+    manager.resume(id)
+    ends(manager, id)
+    assert run.started_at == [0, 2]
+
+
+# --- stop
+
+
+def _stop_by_user(host: FakeHost, manager: JobManager, id: str) -> None:
+    manager.stop(id)
+    assert manager.snapshot(id).actions == ()
+
+
+def _stop_by_interrupt(host: FakeHost, manager: JobManager, id: str) -> None:
+    host.interrupt = True
+
+
+@pytest.mark.parametrize("stop", [_stop_by_user, _stop_by_interrupt])
+def test_a_stopped_job_keeps_what_there_is_and_can_go_on(
+    host: FakeHost, manager: JobManager, run: ScriptedRun, stop: Callable[[FakeHost, JobManager, str], None]
+) -> None:
+    hold = run.hold(3)
+    id = manager.submit(request(host))
+    hold.reached()
+    stop(host, manager, id)
+    hold.release()
+    stopped = manager.wait(id, timeout=PATIENCE)
+    assert (stopped.state, stopped.step, stopped.problem) == ("stopped", 3, "")
+    assert stopped.result is not None
+    assert Path(stopped.result.path) == host.lora_folder() / "gone-step3.safetensors"
+    assert not host.lock.locked()
+    del run.at[3]
+    manager.resume(id)
+    ends(manager, id)
+    assert run.started_at == [0, 3]
+    assert [step for step, _, _ in manager.snapshot(id).losses] == [1, 2, 3, 4]
+    assert manager.lora_path(id).name == "gone.safetensors"
+
+
+def test_a_paused_job_can_be_stopped(host: FakeHost, manager: JobManager, run: ScriptedRun) -> None:
+    hold = run.hold(2)
+    id = manager.submit(request(host))
+    hold.reached()
+    manager.pause(id)
+    hold.release()
+    manager.wait(id, ["paused"], PATIENCE)
+    manager.stop(id)
+    manager.stop(id)
+    ends(manager, id, "stopped")
+    assert host.calls == ["enter", "leave"] * 2
+
+
+# --- discard and delete
+
+
+def _to(manager: JobManager, run: ScriptedRun, host: FakeHost, state: JobState) -> tuple[str, Callable[[], None]]:
+    """A job in that state, and what lets it go on."""
+    if state == "queued":
+        hold = run.hold(1)
+        manager.submit(request(host, "ahead"))
+        hold.reached()
+        return manager.submit(request(host)), hold.release
+    hold = run.hold("open" if state == "preparing" else 2)
+    id = manager.submit(request(host))
+    hold.reached()
+    if state in ("pausing", "paused"):
+        manager.pause(id)
+    if state == "paused":
+        hold.release()
+    manager.wait(id, [state], PATIENCE)
+    return id, hold.release
+
+
+@pytest.mark.parametrize("state", ["queued", "preparing", "running", "pausing", "paused"])
+def test_an_active_job_can_be_discarded(host: FakeHost, manager: JobManager, run: ScriptedRun, state: JobState) -> None:
+    id, go_on = _to(manager, run, host, state)
+    manager.discard(id)
+    with pytest.raises(JobNotFound):
+        manager.snapshot(id)
+    assert id not in [job.id for job in manager.snapshots()]
+    go_on()
+    run.at.clear()
+    ends(manager, manager.submit(request(host, "next")))
+    assert not (host.data_folder() / "runs" / id).exists()
+    assert not list(host.lora_folder().glob("gone*"))
+    assert not host.lock.locked()
+
+
+def test_a_job_discarded_while_its_lora_is_written_leaves_none(
+    host: FakeHost, manager: JobManager, run: ScriptedRun
+) -> None:
+    hold = run.hold("finish")
+    id = manager.submit(request(host))
+    hold.reached()
+    manager.discard(id)
+    hold.release()
+    run.at.clear()
+    ends(manager, manager.submit(request(host, "next")))
+    assert not list(host.lora_folder().glob("gone*"))
+    assert not (host.data_folder() / "runs" / id).exists()
+
+
+def test_deleting_a_run_keeps_its_lora(host: FakeHost, manager: JobManager, run: ScriptedRun) -> None:
+    hold = run.hold(2)
+    id = manager.submit(request(host))
+    hold.reached()
+    with pytest.raises(JobConflict, match="running"):
+        manager.delete(id)
+    hold.release()
+    ends(manager, id)
+    manager.delete(id)
+    with pytest.raises(JobNotFound):
+        manager.delete(id)
+    assert (host.lora_folder() / "gone.safetensors").exists()
+    assert not (host.data_folder() / "runs" / id).exists()
+
+
+def test_what_a_state_does_not_allow_is_refused_and_repeating_is_no_error(
+    host: FakeHost, manager: JobManager, run: ScriptedRun
+) -> None:
+    hold = run.hold(2)
+    id = manager.submit(request(host))
+    hold.reached()
+    manager.resume(id)
+    manager.pause(id)
+    manager.pause(id)
+    hold.release()
+    manager.wait(id, ["paused"], PATIENCE)
+    manager.pause(id)
+    run.at.clear()
+    manager.resume(id)
+    ends(manager, id)
+    for action in (manager.pause, manager.resume, manager.stop, manager.discard):
+        with pytest.raises(JobConflict, match="gone is done"):
+            action(id)
+    for action in (manager.pause, manager.resume, manager.stop, manager.discard, manager.delete, manager.lora_path):
+        with pytest.raises(JobNotFound):
+            action("../../etc")
