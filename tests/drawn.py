@@ -1,0 +1,179 @@
+"""HTML read back, and made-up snapshots, spaces and plans to draw."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any, get_args
+
+from PIL import Image
+
+from erasure.config import EraseConfig
+from erasure.jobs.estimate import Estimate
+from erasure.jobs.job import JobState, Result, Snapshot
+from erasure.ui.cards import estimate_html, plan_html, result_html
+from erasure.ui.chips import chips_html
+from erasure.ui.html import empty_html, notes_html, picture, preview_url
+from erasure.ui.picks import picks_html
+from erasure.ui.pictures import grid_html, pair_html
+from erasure.ui.runs import runs_html
+from erasure.ui.status import progress_html, status_html
+
+HOSTILE = (
+    "<img src=x onerror=alert(1)>",
+    '" onmouseover="x',
+    "' onfocus='x",
+    "</style><script>x</script>",
+    "&lt;b&gt;",
+)
+STATES: tuple[JobState, ...] = get_args(JobState)
+VOID = {"img", "br", "path", "circle", "rect", "polyline"}
+
+
+class Page(HTMLParser):
+    """All elements of some HTML with their attributes and text; fails on tags that do not match."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.texts: list[str] = []
+        self.open: list[str] = []
+        self.feed(html)
+        self.close()
+        assert not self.open, f"left open: {self.open}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        names = [name for name, _ in attrs]
+        assert len(names) == len(set(names)), f"attributes given twice: {names}"
+        self.elements.append((tag, {name: value or "" for name, value in attrs}))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {name: value or "" for name, value in attrs}))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.texts)).strip()
+
+    def all(self, tag: str = "", **attributes: str) -> list[dict[str, str]]:
+        wanted = {name.replace("_", "-"): value for name, value in attributes.items()}
+        return [a for t, a in self.elements if t == (tag or t) and all(a.get(k) == v for k, v in wanted.items())]
+
+    def actions(self) -> list[tuple[str, str]]:
+        return [(a["data-ae-action"], a["data-ae-value"]) for a in self.all("button")]
+
+
+def a_snapshot(state: JobState = "running", **changes: Any) -> Snapshot:
+    snapshot = Snapshot(
+        id="run-1",
+        name="erase-church",
+        state=state,
+        message="update 120 of 400",
+        problem="",
+        version=3,
+        checkpoint="emoji-sd.safetensors",
+        config=EraseConfig(erase=("church",)).to_dict(),
+        created=1_000_000.0,
+        step=120,
+        steps=400,
+        seconds=60.0,
+        seconds_left=140.0,
+        rows=2400,
+        losses=tuple((n, 0.5 / n, 0.0 if n == 1 else 0.001 * n) for n in range(1, 121)),
+        picks=(("bell", 60), ("castle", 40), ("tower", 20)),
+        current_pick="castle",
+        learning_rate=5e-4,
+        previews=(0, 100),
+        plan=None,
+        notes=(),
+        result=None,
+    )
+    return replace(snapshot, **changes)
+
+
+def a_result(**changes: Any) -> Result:
+    return replace(Result("erase-church", "/home/someone/Lora/erase-church.safetensors", 1_612_345, 34.2), **changes)
+
+
+def a_row(text: str, similarity: float = 0.8, difference: float | None = None) -> dict[str, Any]:
+    return {"text": text, "similarity": similarity, "difference": difference}
+
+
+def a_space(words: int = 100, **changes: Any) -> dict[str, Any]:
+    target = {
+        "target": "church",
+        "anchor": "",
+        "preserved": [a_row(f"word {i}", difference=1.0 + i) for i in range(words)],
+        "synonyms": [a_row("cathedral", 0.93, 0.04), a_row("basilica", 0.9, 0.11)],
+        "named": ["churches"],
+        "told": [],
+    }
+    return {"targets": [{**target, **changes}], "vocabulary_size": 3013, "notes": []}
+
+
+def a_plan(space: dict[str, Any]) -> dict[str, Any]:
+    cost = {"seconds_per_update": 0.5, "peak_bytes": 2_000_000_000, "peak_of": "process"}
+    return {
+        "layers": 32,
+        "parameters": 800_000,
+        "rank": 8,
+        "updates": 400,
+        "rows_per_update": 19.4,
+        "rows_setup": 300,
+        "space": space,
+        "cost": cost,
+    }
+
+
+def everything(word: str) -> dict[str, str]:
+    """Each function's HTML with ``word`` wherever a stranger's text can be."""
+    result = a_result(name=word, path=f"/folder/{word}")
+    snapshot = a_snapshot(
+        id=word,
+        name=word,
+        message=word,
+        problem=word,
+        checkpoint=word,
+        config={"erase": [word]},
+        picks=((word, 3), ("x", 1)),
+        current_pick=word,
+        notes=(word,),
+        result=result,
+    )
+    row = a_row(word, 0.9, 0.1)
+    space = a_space(target=word, anchor=word, preserved=[row], synonyms=[row], named=[word], told=[word])
+    space["notes"] = [word]
+    failed = replace(snapshot, state="failed")
+    return {
+        "status": status_html(snapshot),
+        "progress": progress_html(snapshot),
+        "picks": picks_html(snapshot),
+        "chips": chips_html(space, [], [], stale=True),
+        "chips moved": chips_html(space, [word, f"{word}2"], [f"{word}3"]),
+        "estimate": estimate_html(Estimate(1.0, 1, word)),
+        "problems": estimate_html(None, [word, word + "2"]),
+        "plan": plan_html(a_plan(space)),
+        "result": result_html(snapshot, preview_url(word, 100)),
+        "runs": runs_html([snapshot, failed], word, {word: preview_url(word, 100)}, 2e6),
+        "empty": empty_html(word, word),
+        "notes": notes_html([word], word),
+        "picture": picture(f"/{word}", word),
+    }
+
+
+def pictures_of(word: str, folder: Path) -> str:
+    """A grid with a selector of steps, and a pair, with ``word`` as the concept."""
+    image, path = Image.new("RGB", (8, 8)), folder / "grid.png"
+    image.save(path)
+    snapshot = a_snapshot(config={"erase": [word]}, previews=(0, 100))
+    return grid_html(snapshot, path, 100) + pair_html(image, image, word, word)
