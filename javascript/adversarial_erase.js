@@ -127,8 +127,18 @@
     box.dispatchEvent(new Event("input", { bubbles: true }));
   }
 
-  function insert(name) {
-    const box = prompt();
+  /** Newer gradio draws a tab only once it was looked at: look at txt2img for a moment. */
+  async function drawnPrompt() {
+    for (let wait = 0; !prompt() && wait < 30; wait += 1) {
+      if (wait === 0) find("tab_txt2img-button")?.click();
+      await new Promise((go) => { setTimeout(go, 100); });
+    }
+    find("tab_adversarial_erase-button")?.click();
+    return prompt();
+  }
+
+  async function insert(name) {
+    const box = prompt() ?? await drawnPrompt();
     if (!box) {
       window.alert("There is no txt2img prompt on this page.");
       return;

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from erasure.config import config_from_dict
+from erasure.config import EraseConfig, config_from_dict
 from erasure.errors import ConfigError, EraseError, JobNotFound, RunError
 from erasure.host.base import Host, HostCheckpoint, TextToImage
 from erasure.jobs.estimate import estimate, readiness
@@ -29,21 +29,38 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Order:
-    """What the main controls hold. ``settings`` are the config's, quality applied."""
+    """What the form holds. ``settings`` are the config's, quality applied; ``problems`` of what no config knows."""
 
     checkpoint: str  # title
     name: str
     settings: dict[str, Any]
+    problems: tuple[str, ...] = ()
 
 
-def read_order(quality: Quality, checkpoint: str | None, name: str | None, held: Mapping[str, Any]) -> Order:
+def read_order(
+    host: Host, quality: Quality, checkpoint: str | None, name: str | None, held: Mapping[str, Any]
+) -> Order:
     """``held``: what the control of every setting holds."""
     settings = read_form(held)
+    problems: list[str] = []
     try:
         settings = quality_settings(quality, settings)
-    except ConfigError:
-        logger.debug("quality %r is none", quality)
-    return Order(checkpoint or "", (name or "").strip(), settings)
+    except ConfigError as error:
+        problems += error.problems
+    if settings["vocabulary_file"]:
+        settings["vocabulary_file"], wrong = _vocabulary(host, settings["vocabulary_file"])
+        problems += wrong
+    return Order(checkpoint or "", (name or "").strip(), settings, tuple(problems))
+
+
+def _vocabulary(host: Host, name: str) -> tuple[str, list[str]]:
+    """The file of that name among the vocabularies: a page must not be able to read any other file."""
+    folder = host.data_folder() / "vocabularies"
+    names = sorted(path.name for path in folder.glob("*") if path.is_file()) if folder.is_dir() else []
+    if name in names:
+        return str(folder / name), []
+    there = ", ".join(names) or "none yet"
+    return name, [f"vocabulary_file: there is no {name!r} in {folder}; there are {there}. Put the file there"]
 
 
 def find_checkpoint(host: Host, title: str) -> HostCheckpoint | None:
@@ -80,6 +97,8 @@ def check_order(host: Host, order: Order) -> tuple[str, bool]:
     def work() -> None:
         if order.checkpoint and checkpoint is None:
             raise RunError(f"the checkpoint {order.checkpoint!r} is not there any more; choose another")
+        if order.problems:
+            raise ConfigError(order.problems)
         problems = readiness(host, checkpoint.path if checkpoint else None, order.name, order.settings)
         if problems:
             raise ConfigError(problems)
@@ -108,7 +127,7 @@ def start(host: Host, manager: JobManager, order: Order) -> str:
         checkpoint = find_checkpoint(host, order.checkpoint)
         if checkpoint is None:
             raise RunError(f"the checkpoint {order.checkpoint!r} is not there any more; choose another")
-        config = config_from_dict(order.settings)
+        config = _config(order)
         host.lora_folder().mkdir(parents=True, exist_ok=True)
         manager.submit(JobRequest(checkpoint.path, order.name, config))
 
@@ -119,18 +138,17 @@ def start(host: Host, manager: JobManager, order: Order) -> str:
     return notes_html([f"{order.name} waits for its turn." if waiting else f"{order.name} has begun."])
 
 
+def _config(order: Order) -> EraseConfig:
+    if order.problems:
+        raise ConfigError(order.problems)
+    return config_from_dict(order.settings)
+
+
 def act(manager: JobManager, page: Page) -> str:
     """Do with a run what one of its buttons says; problems as HTML, "" if it went well."""
-    possible: dict[str, Callable[[str], None]] = {
-        "pause": manager.pause,
-        "resume": manager.resume,
-        "stop": manager.stop,
-        "discard": manager.discard,
-        "delete": manager.delete,
-    }
-    if page.action not in possible:
+    if page.action not in ("pause", "resume", "stop", "discard", "delete"):
         return problems_html([f"there is nothing called {page.action!r} to be done; reload the page"])
-    return problems_html(problem_lines(lambda: possible[page.action](page.value)))
+    return problems_html(problem_lines(lambda: getattr(manager, page.action)(page.value)))
 
 
 def measure(host: Host, manager: JobManager, order: Order) -> tuple[dict[str, Any] | None, str]:
@@ -141,15 +159,10 @@ def measure(host: Host, manager: JobManager, order: Order) -> tuple[dict[str, An
         checkpoint = find_checkpoint(host, order.checkpoint)
         if checkpoint is None:
             raise RunError("choose a checkpoint first")
-        found.append(manager.concepts(checkpoint.path, config_from_dict(order.settings)))
+        found.append(manager.concepts(checkpoint.path, _config(order)))
 
     problems = problem_lines(work)
     return (found[0] if found else None), problems_html(problems, "Nothing was measured" if problems else "")
-
-
-def run_settings(manager: JobManager, id: str) -> dict[str, Any]:
-    """The config of a run. Raises: JobNotFound."""
-    return dict(manager.snapshot(id).config)
 
 
 def try_it(host: Host, manager: JobManager, run: Snapshot | None, prompt: str, seed: int | None, weight: float) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any, Literal
 
 from erasure.config import GROUPS, settings
@@ -32,6 +33,7 @@ _INFOS = {
     "anchor": "Empty: into nothing in particular. One for all, or one for each, separated the same way.",
     "synonym": "Words that mean the same: they go too, and are never protected.",
     "preserve": "They stay, whatever the search for concepts to protect finds.",
+    "vocabulary_file": "Its name in the folder “vocabularies”, which is beside the runs. Choose “file” for it, too.",
 }
 
 
@@ -89,7 +91,7 @@ def as_shown(kind: Kind, value: Any) -> Any:
     if kind == "lines":
         return "\n".join(value)
     if kind == "decimal":
-        return f"{value:g}"
+        return repr(float(value)).removesuffix(".0")
     return value
 
 
@@ -119,9 +121,11 @@ def read_form(values: Mapping[str, Any]) -> dict[str, Any]:
 def show_settings(chosen: Mapping[str, Any]) -> dict[str, Any]:
     """What every control shall hold for some settings of a config; the defaults for the others.
 
-    What is of the wrong kind (a run's config of another version) is left at its default.
+    What is of the wrong kind (a run's config of another version) is left at its default. Files are shown by name.
     """
-    held = {}
+    held: dict[str, Any] = {}
+    if chosen.get("vocabulary_file"):
+        chosen = {**chosen, "vocabulary_file": PurePath(str(chosen["vocabulary_file"])).name}
     for name, control in controls().items():
         held[name] = control.default
         if name in chosen:

@@ -18,7 +18,7 @@ from erasure.ui.chips import chips_html
 from erasure.ui.form import show_settings
 from erasure.ui.html import box, button, notes_html, problems_html
 from erasure.ui.page import Page
-from erasure.ui.texts import join_texts
+from erasure.ui.texts import join_texts, split_texts
 
 # A preset holds neither what is erased nor what is protected.
 _OWN = ("erase", "preserve")
@@ -55,8 +55,6 @@ def moved(page: Page, order: Order) -> dict[str, str]:
 
 
 def with_moved(order: Order, boxes: Mapping[str, str]) -> Order:
-    from erasure.ui.texts import split_texts
-
     return replace(order, settings={**order.settings, **{name: split_texts(box) for name, box in boxes.items()}})
 
 

@@ -65,7 +65,7 @@ def _wire_order(parts: Parts, host: Host, manager: JobManager, auto: Any, space:
     order = [main["quality"], main["checkpoint"], main["name"], *parts.settings.values()]
 
     def check(page: Page, filled: dict[str, Any], found: dict[str, Any], *held: Any) -> list[Any]:
-        asked = _order(parts, held)
+        asked = _order(parts, host, held)
         name = asked.name
         if not name or name == filled.get("name"):
             name = actions.suggested_name(host, asked.settings["erase"], manager.snapshots())
@@ -76,7 +76,7 @@ def _wire_order(parts: Parts, host: Host, manager: JobManager, auto: Any, space:
         return [answer(page, shown), gr.update(interactive=ready), renamed, filled, chips]
 
     def start(page: Page, *held: Any) -> list[Any]:
-        return [answer(page, actions.start(host, manager, _order(parts, held)))]
+        return [answer(page, actions.start(host, manager, _order(parts, host, held)))]
 
     outputs = [blocks["estimate"], main["start"], main["name"], auto, blocks["chips"]]
     _call(parts, parts.calls["check"], "check", check, [auto, space, *order], outputs, latest=True)
@@ -88,7 +88,7 @@ def _wire_concepts(parts: Parts, host: Host, manager: JobManager, space: Any) ->
     order = [main["quality"], main["checkpoint"], main["name"], *settings.values()]
 
     def look(page: Page, *held: Any) -> list[Any]:
-        asked = _order(parts, held)
+        asked = _order(parts, host, held)
         measured, problems = actions.measure(host, manager, asked)
         if measured is None:
             return [answer(page, problems), None, None]
@@ -96,7 +96,7 @@ def _wire_concepts(parts: Parts, host: Host, manager: JobManager, space: Any) ->
         return [answer(page, ""), found, news(page, "chips", form_actions.chips(found, asked))]
 
     def move(page: Page, found: dict[str, Any], *held: Any) -> list[Any]:
-        asked = _order(parts, held)
+        asked = _order(parts, host, held)
         moved = form_actions.moved(page, asked)
         return [
             gr.update(value=moved["synonym"]),
@@ -138,7 +138,7 @@ def _wire_filling(parts: Parts, host: Host, manager: JobManager, auto: Any) -> N
         return [answer(page, problems), quality, title, gr.update(value=""), *_changes(settings, values)]
 
     def keep(page: Page, name: str, *held: Any) -> list[Any]:
-        asked = _order(parts, [quality_label("normal"), "", "", *held])
+        asked = _order(parts, host, [quality_label("normal"), "", "", *held])
         said = form_actions.keep_preset(folder, page, name or "", asked.settings)
         return [answer(page, said), gr.update(choices=list(kind_choices(folder)))]
 
@@ -154,9 +154,10 @@ def _wire_filling(parts: Parts, host: Host, manager: JobManager, auto: Any) -> N
     _call(parts, parts.calls["preset"], "preset", keep, [main["preset_name"], *every], outputs)
 
 
-def _order(parts: Parts, held: Sequence[Any]) -> actions.Order:
+def _order(parts: Parts, host: Host, held: Sequence[Any]) -> actions.Order:
     quality, checkpoint, name, *values = held
-    return actions.read_order(quality_of(quality), checkpoint, name, dict(zip(parts.settings, values, strict=True)))
+    shown = dict(zip(parts.settings, values, strict=True))
+    return actions.read_order(host, quality_of(quality), checkpoint, name, shown)
 
 
 def _changes(settings: Mapping[str, Any], values: Mapping[str, Any]) -> list[Any]:

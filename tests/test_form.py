@@ -1,0 +1,114 @@
+"""The form holds every setting of a config exactly once, and says the same as the config does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from erasure.config import EraseConfig, config_from_dict, settings
+from erasure.errors import ConfigError
+from erasure.presets import presets
+from erasure.ui.form import MAIN, PROTECT, advanced, controls, read_form, show_settings
+from erasure.ui.texts import join_texts, split_anchors, split_lines, split_texts
+
+CONCEPTS: dict[str, Any] = {"erase": ["church", "garbage truck"]}
+
+
+def test_every_setting_has_one_control_with_a_place() -> None:
+    under_advanced = [control.name for group in advanced().values() for control in group]
+    assert sorted([*MAIN, *PROTECT, *under_advanced]) == sorted(settings())
+
+
+def test_controls_are_in_the_group_of_their_setting_and_say_its_help_choices_and_usual_range() -> None:
+    known = settings()
+    for group, members in advanced().items():
+        for control in members:
+            about = known[control.name]
+            assert about["group"] == group
+            assert about["help"][1:] in control.info
+            assert about["usual"] in control.info
+            assert control.choices == tuple(about["choices"] or ())
+
+
+def test_labels_are_unique() -> None:
+    labels = [control.label.casefold() for control in controls().values()]
+    assert len(labels) == len(set(labels))
+
+
+def test_floats_are_written_in_text_boxes() -> None:
+    for name, about in settings().items():
+        if about["type"] is float:
+            assert controls()[name].kind == "decimal"
+            assert isinstance(controls()[name].default, str)
+
+
+def test_an_untouched_form_reads_as_the_defaults() -> None:
+    held = {name: control.default for name, control in controls().items()}
+    read = config_from_dict({**read_form(held), **CONCEPTS})
+    assert read == EraseConfig(erase=("church", "garbage truck"))
+
+
+@pytest.mark.parametrize("name", sorted(presets()))
+def test_every_preset_comes_back_from_the_form_as_it_went_in(name: str) -> None:
+    config = config_from_dict({**CONCEPTS, **presets()[name].settings})
+    assert config_from_dict(read_form(show_settings(config.to_dict()))) == config
+
+
+def test_a_config_of_odd_values_comes_back_as_it_went_in() -> None:
+    config = EraseConfig(
+        erase=("a church, at night", "bell"),
+        anchor=("", "sky, blue"),
+        preserve=("one, two",),
+        synonym=("kirk",),
+        templates=("{}", "a photo of {}, detailed"),
+        learning_rate=1.2345678901e-7,
+        search_rate=0.0123,
+        seed=2**32 - 1,
+    )
+    assert config_from_dict(read_form(show_settings(config.to_dict()))) == config
+
+
+def test_what_is_no_number_is_refused_by_name() -> None:
+    held = {name: control.default for name, control in controls().items()}
+    held.update(erase="church", learning_rate="fast", rank=None)
+    with pytest.raises(ConfigError) as refused:
+        config_from_dict(read_form(held))
+    assert [problem.split(":")[0] for problem in refused.value.problems] == ["learning_rate", "rank"]
+
+
+def test_settings_of_another_version_leave_their_controls_at_the_default() -> None:
+    shown = show_settings({"templates": 7, "learning_rate": "x", "no_such_setting": 1})
+    assert shown == {name: control.default for name, control in controls().items()}
+
+
+@pytest.mark.parametrize(
+    ("written", "texts"),
+    [
+        ("church", ["church"]),
+        ("church, truck ,, ", ["church", "truck"]),
+        ("church\ngarbage truck", ["church", "garbage truck"]),
+        ("a church, at night\n", ["a church, at night"]),
+        ("  \n ", []),
+        (None, []),
+    ],
+)
+def test_concepts_are_parted_by_commas_or_lines(written: str | None, texts: list[str]) -> None:
+    assert split_texts(written) == texts
+
+
+@pytest.mark.parametrize(
+    "texts", [[], ["a"], ["a", "b"], ["a, b"], ["a, b", "c"], ["garbage truck", "Café"], ["a,", "b"]]
+)
+def test_what_is_joined_is_split_again(texts: list[str]) -> None:
+    assert split_texts(join_texts(texts)) == texts
+
+
+def test_an_anchor_may_be_left_open_among_others() -> None:
+    assert split_anchors("building, ") == ["building", ""]
+    assert split_anchors(" , tree") == ["", "tree"]
+    assert split_anchors(" ") == []
+
+
+def test_templates_keep_their_commas() -> None:
+    assert split_lines("{}\n\na photo of {}, sharp\n") == ["{}", "a photo of {}, sharp"]

@@ -1,0 +1,382 @@
+"""What the tab does with its form and with runs, without a browser and without gradio."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from erasure.config import EraseConfig
+from erasure.errors import JobConflict, JobNotFound
+from erasure.jobs.job import JobState, Snapshot
+from erasure.ui import actions, form_actions
+from erasure.ui.form import controls
+from erasure.ui.live import BLOCKS, followed, render
+from erasure.ui.page import Page, news, read_page
+from tests.drawn import HOSTILE, a_plan, a_result, a_snapshot, a_space
+from tests.drawn import Page as Html
+from tests.fake_host import FakeHost
+
+
+class Manager:
+    """Knows some jobs, and remembers what it was told to do."""
+
+    def __init__(self, *jobs: Snapshot, picture: Path | None = None):
+        self.jobs = list(jobs)
+        self.picture = picture
+        self.told: list[Any] = []
+        self.fails: Exception | None = None
+
+    def snapshots(self) -> list[Snapshot]:
+        return self.jobs
+
+    def snapshot(self, id: str) -> Snapshot:
+        for job in self.jobs:
+            if job.id == id:
+                return job
+        raise JobNotFound(f"there is no job {id!r}")
+
+    def preview(self, id: str, step: int) -> Path:
+        if self.picture is None:
+            raise JobNotFound("there is no preview")
+        return self.picture
+
+    def submit(self, request: Any) -> str:
+        self.told.append(request)
+        return "new"
+
+    def pause(self, id: str) -> None:
+        if self.fails:
+            raise self.fails
+        self.told.append(("pause", id))
+
+
+@pytest.fixture
+def host(tmp_path: Path, tiny_checkpoint: Path) -> FakeHost:
+    return FakeHost(tmp_path, tiny_checkpoint)
+
+
+def held(**values: Any) -> dict[str, Any]:
+    """What the controls hold when these were changed."""
+    return {**{name: control.default for name, control in controls().items()}, **values}
+
+
+def order(host: FakeHost, name: str = "gone", checkpoint: str | None = None, **values: Any) -> actions.Order:
+    title = host.checkpoint.name if checkpoint is None else checkpoint
+    return actions.read_order(host, "normal", title, name, held(**values))
+
+
+def said(html: str) -> str:
+    return Html(html).text
+
+
+# --- what a page sends
+
+
+@pytest.mark.parametrize(
+    "message", [None, "", "{", "[]", "7", '{"serial": "x", "step": 1.5, "tokens": 3, "job": null}']
+)
+def test_a_message_that_makes_no_sense_is_that_of_a_fresh_page(message: str | None) -> None:
+    assert read_page(message) == Page()
+
+
+def test_a_block_is_news_until_the_page_has_it() -> None:
+    made = news(Page(), "chart", "<p>x</p>", state="on")
+    assert made is not None
+    token = Html(made).all("div", data_ae_block="chart")[0]["data-ae-token"]
+    assert news(Page(tokens={"chart": token}), "chart", "<p>x</p>", state="on") is None
+    assert news(Page(tokens={"chart": token}), "chart", "<p>x</p>", state="off") is not None
+    assert news(Page(tokens={"chart": token}), "chart", "<p>y</p>", state="on") is not None
+
+
+# --- the live side
+
+
+def pages(manager: Any, page: Page | None = None) -> tuple[Page, dict[str, str | None]]:
+    """What is drawn, and the page that has it."""
+    page = page or Page()
+    live = render(manager, page)
+    tokens = dict(page.tokens)
+    for name, html in live.blocks.items():
+        if html is not None:
+            tokens[name] = Html(html).all("div", data_ae_block=name)[0]["data-ae-token"]
+    return replace(page, seen=Html(live.answer).all("div")[0]["data-ae-seen"], tokens=tokens), live.blocks
+
+
+def test_nothing_is_drawn_again_while_nothing_changes() -> None:
+    manager = Manager(a_snapshot())
+    page, blocks = pages(manager)
+    assert all(blocks.values())
+    assert set(pages(manager, page)[1].values()) == {None}
+
+
+def test_only_what_changed_is_drawn_again() -> None:
+    manager = Manager(a_snapshot())
+    page, _ = pages(manager)
+    manager.jobs = [a_snapshot(version=4, losses=((1, 0.5, 0.1), (2, 0.4, 0.1)))]
+    _, blocks = pages(manager, page)
+    assert [name for name in BLOCKS if blocks[name] is not None] == ["chart"]
+
+
+def test_a_run_that_is_gone_is_no_longer_shown() -> None:
+    manager = Manager(a_snapshot())
+    page, _ = pages(manager)
+    manager.jobs = []
+    _, blocks = pages(manager, page)
+    assert "Nothing is running" in said(blocks["status"] or "")
+
+
+def test_the_run_that_is_on_is_shown_unless_another_was_chosen() -> None:
+    new = a_snapshot("queued", id="new", version=9)
+    on, past = a_snapshot("paused", id="on"), a_snapshot("done", id="past")
+    assert followed([new, on, past], "") == on
+    assert followed([new, on, past], "past") == past
+    assert followed([new, past], "gone") == new
+    assert followed([], "x") is None
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        ("queued", {"discard"}),
+        ("running", {"pause", "stop", "discard"}),
+        ("paused", {"resume", "stop", "discard"}),
+        ("stopping", set()),
+        ("failed", {"resume"}),
+        ("done", set()),
+    ],
+)
+def test_buttons_follow_from_the_state(state: JobState, expected: set[str]) -> None:
+    _, blocks = pages(Manager(a_snapshot(state)))
+    shown = {action for action, value in Html(blocks["status"] or "").actions() if value == "run-1"}
+    assert shown == expected
+
+
+def test_discarding_and_deleting_ask_first() -> None:
+    _, blocks = pages(Manager(a_snapshot("running"), a_snapshot("done", id="past")))
+    for block, action in (("status", "discard"), ("runs", "delete")):
+        buttons = Html(blocks[block] or "").all("button", data_ae_action=action)
+        assert buttons
+        assert all(button.get("data-ae-confirm") for button in buttons)
+
+
+def test_a_looked_at_run_does_not_hide_the_one_that_is_on_and_the_queue() -> None:
+    manager = Manager(
+        a_snapshot("queued", id="next", name="erase-truck"),
+        a_snapshot("running", id="on", name="erase-bell"),
+        a_snapshot("done", id="past"),
+    )
+    _, blocks = pages(manager, Page(job="past"))
+    shown = Html(blocks["status"] or "")
+    assert "erase-bell is running now" in shown.text
+    assert "Waiting: erase-truck" in shown.text
+    assert ("select", "on") in shown.actions()
+
+
+def test_the_grid_of_the_chosen_step_is_shown_with_a_selector(tmp_path: Path) -> None:
+    Image.new("RGB", (64, 32), "red").save(tmp_path / "grid.png")
+    run = a_snapshot(previews=(0, 50, 100), plan=a_plan(a_space()))
+    _, blocks = pages(Manager(run, picture=tmp_path / "grid.png"), Page(step=50))
+    shown = Html(blocks["grid"] or "")
+    assert {b["data-ae-value"]: b["aria-pressed"] for b in shown.all("button", data_ae_action="step")} == {
+        "0": "false",
+        "50": "true",
+        "100": "false",
+    }
+    picture = shown.all("img")[0]
+    assert picture["src"].startswith("data:image/png;base64,")
+    assert "church, word 0, word 1, word 99" in picture["alt"]
+    assert "after 50 updates" in picture["alt"]
+
+
+@pytest.mark.parametrize("word", HOSTILE)
+def test_a_strangers_words_stay_text(word: str) -> None:
+    run = a_snapshot(
+        "failed",
+        name=word,
+        message=word,
+        problem=word,
+        notes=(word,),
+        picks=((word, 1),),
+        result=a_result(name=word),
+        config=EraseConfig(erase=(word,)).to_dict(),
+    )
+    _, blocks = pages(Manager(run, a_snapshot("queued", id="other", name=word)), Page(job="run-1"))
+    for html in blocks.values():
+        shown = Html(html or "")
+        assert not shown.all("script")
+        assert not [a for _, a in shown.elements if any(name.startswith("on") for name in a)]
+
+
+# --- the order
+
+
+def test_an_empty_form_asks_for_a_concept_and_cannot_start(host: FakeHost) -> None:
+    html, ready = actions.check_order(host, order(host))
+    assert "Name a concept" in said(html)
+    assert not ready
+
+
+def test_a_sound_order_shows_an_estimate_and_can_start(host: FakeHost) -> None:
+    html, ready = actions.check_order(host, order(host, erase="church"))
+    assert ready
+    assert "memory" in said(html)
+
+
+def test_every_reason_is_shown_beside_the_button(host: FakeHost) -> None:
+    html, ready = actions.check_order(host, order(host, name="a/b", erase="church", learning_rate="fast", rank=0))
+    assert not ready
+    for part in ("learning_rate", "rank", "a/b"):
+        assert part in said(html)
+
+
+def test_a_checkpoint_that_went_away_is_named(host: FakeHost) -> None:
+    html, ready = actions.check_order(host, order(host, checkpoint="gone.safetensors", erase="church"))
+    assert not ready
+    assert "gone.safetensors" in said(html)
+
+
+def test_a_title_is_found_after_its_hash_was_calculated(host: FakeHost) -> None:
+    found = actions.find_checkpoint(host, f"{host.checkpoint.name} [abcdef1234]")
+    assert found is not None
+    assert found.path == host.checkpoint
+
+
+def test_starting_submits_what_the_form_holds(host: FakeHost) -> None:
+    manager = Manager()
+    html = actions.start(host, manager, order(host, erase="church, bell", steps=30, learning_rate="0.002"))  # type: ignore[arg-type]
+    assert "has begun" in said(html)
+    (request,) = manager.told
+    assert (request.name, request.checkpoint) == ("gone", host.checkpoint)
+    assert request.config == EraseConfig(erase=("church", "bell"), steps=30, learning_rate=0.002)
+
+
+def test_a_start_that_is_refused_says_why_and_submits_nothing(host: FakeHost) -> None:
+    manager = Manager()
+    html = actions.start(host, manager, order(host, erase="church", rank=0))  # type: ignore[arg-type]
+    assert "rank" in said(html)
+    assert manager.told == []
+
+
+def test_only_vocabularies_of_the_program_can_be_read(host: FakeHost, tmp_path: Path) -> None:
+    (tmp_path / "secret.txt").write_text("secret")
+    folder = host.data_folder() / "vocabularies"
+    folder.mkdir(parents=True)
+    (folder / "mine.txt").write_text("cat\ndog\n")
+    for name in ("../../secret.txt", str(tmp_path / "secret.txt"), "none.txt", ".."):
+        asked = order(host, erase="church", vocabulary="file", vocabulary_file=name)
+        html, ready = actions.check_order(host, asked)
+        assert not ready
+        assert "vocabulary_file" in said(html)
+    asked = order(host, erase="church", vocabulary="file", vocabulary_file="mine.txt")
+    assert asked.settings["vocabulary_file"] == str(folder / "mine.txt")
+    assert actions.check_order(host, asked)[1]
+
+
+def test_the_suggested_name_avoids_loras_and_jobs_on_their_way(host: FakeHost) -> None:
+    host.lora_folder().mkdir(parents=True)
+    (host.lora_folder() / "erase-church.safetensors").touch()
+    on = a_snapshot("queued", name="erase-church-2")
+    assert actions.suggested_name(host, ["church"], [on]) == "erase-church-3"
+    assert actions.suggested_name(host, [], [on]) == ""
+
+
+# --- what can be done with a run
+
+
+def test_an_action_reaches_the_manager_and_its_problems_reach_the_page() -> None:
+    manager: Any = Manager(a_snapshot())
+    page = Page(action="pause", value="run-1")
+    assert actions.act(manager, page) == ""
+    assert manager.told == [("pause", "run-1")]
+    manager.fails = JobConflict("it is stopping")
+    assert "it is stopping" in said(actions.act(manager, page))
+    manager.fails = RuntimeError("surprise")
+    assert "surprise" in said(actions.act(manager, page))
+    assert "reload" in said(actions.act(manager, Page(action="__init__", value="run-1")))
+
+
+def test_trying_draws_the_same_seed_without_and_with_the_lora(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Any] = []
+
+    def draw(request: Any) -> Image.Image:
+        drawn.append(request)
+        return Image.new("RGB", (8, 8), "black" if "<lora" in request.prompt else "white")
+
+    monkeypatch.setattr(host, "draw", draw)
+    run = a_snapshot("done", result=a_result())
+    html = actions.try_it(host, Manager(run), run, "", 7, 0.8)  # type: ignore[arg-type]
+    assert [request.prompt for request in drawn] == ["church", "church <lora:erase-church:0.8>"]
+    assert [request.seed for request in drawn] == [7, 7]
+    assert "100%" in said(html)
+    assert len(Html(html).all("img")) == 2
+
+
+def test_trying_is_refused_while_a_job_has_the_device(host: FakeHost) -> None:
+    run, on = a_snapshot("done", result=a_result()), a_snapshot("running", id="on", name="erase-bell")
+    html = actions.try_it(host, Manager(on, run), run, "", 7, 1.0)  # type: ignore[arg-type]
+    assert "erase-bell has the device" in said(html)
+    assert host.calls == []
+
+
+# --- what fills the form
+
+
+def test_a_chip_moves_between_the_two_lists(host: FakeHost) -> None:
+    asked = order(host, erase="church", synonym="kirk", preserve="bell")
+    move = form_actions.moved
+    assert move(Page(action="chip-erase", value="bell"), asked) == {"synonym": "kirk, bell", "preserve": ""}
+    assert move(Page(action="chip-protect", value="kirk"), asked) == {"synonym": "", "preserve": "bell, kirk"}
+    assert move(Page(action="chip-auto", value="kirk"), asked) == {"synonym": "", "preserve": "bell"}
+    assert move(Page(action="chip-nothing", value="kirk"), asked) == {"synonym": "kirk", "preserve": "bell"}
+
+
+def test_chips_are_stale_once_the_concept_changed_but_not_when_one_was_moved(host: FakeHost) -> None:
+    found = form_actions.remember(a_space(), order(host, erase="church"))
+    assert "changed since" not in said(form_actions.chips(found, order(host, erase="church", synonym="bell")))
+    assert "changed since" in said(form_actions.chips(found, order(host, erase="bell")))
+    assert "changed since" in said(form_actions.chips(found, order(host, erase="church", neighbours=7)))
+
+
+def test_a_kind_sets_the_settings_and_leaves_the_users_concepts() -> None:
+    now = held(erase="Ann", preserve="people", rank=64)
+    shown, filled = form_actions.with_preset(now, {"anchor": ["person"], "layers": "xattn"}, {})
+    assert (shown["erase"], shown["preserve"], shown["anchor"]) == ("Ann", "people", "person")
+    assert shown["rank"] == controls()["rank"].default
+    again, _ = form_actions.with_preset(shown, {"layers": "noxattn"}, filled)
+    assert again["anchor"] == "", "the last kind's anchor makes way"
+    mine, _ = form_actions.with_preset({**shown, "anchor": "doll"}, {"layers": "noxattn"}, filled)
+    assert mine["anchor"] == "doll", "the user's own anchor stays"
+
+
+def test_the_settings_of_a_run_fill_the_form(host: FakeHost) -> None:
+    config = EraseConfig(erase=("bell",), rank=3, learning_rate=0.25).to_dict()
+    manager: Any = Manager(a_snapshot("done", config=config, checkpoint=host.checkpoint.name))
+    message, shown, checkpoint = form_actions.load_run(host, manager, "run-1")
+    assert shown is not None
+    assert (shown["erase"], shown["rank"], shown["learning_rate"]) == ("bell", 3, "0.25")
+    assert checkpoint == host.checkpoint.name
+    assert "erase-church" in said(message)
+    message, shown, checkpoint = form_actions.load_run(host, manager, "gone")
+    assert (shown, checkpoint) == (None, None)
+    assert "no job" in said(message)
+
+
+def test_a_preset_keeps_what_was_changed_but_no_concepts(host: FakeHost, tmp_path: Path) -> None:
+    asked = order(host, erase="church", preserve="bell", rank=4)
+    keep = form_actions.keep_preset
+    assert "is saved" in said(keep(tmp_path, Page(action="preset-save"), "mine", asked.settings))
+    assert json.loads((tmp_path / "mine.json").read_text())["settings"] == {"rank": 4}
+    again = Html(keep(tmp_path, Page(action="preset-save"), "mine", asked.settings))
+    assert ("preset-overwrite", "mine") in again.actions()
+    changed = order(host, erase="church", rank=5).settings
+    assert "is saved" in said(keep(tmp_path, Page(action="preset-overwrite"), "mine", changed))
+    assert json.loads((tmp_path / "mine.json").read_text())["settings"] == {"rank": 5}
+    assert "cannot name" in said(keep(tmp_path, Page(action="preset-save"), "../mine", changed))
+    assert keep(tmp_path, Page(action=""), "mine", changed) == "", "a deletion that was not confirmed"
+    assert "is deleted" in said(keep(tmp_path, Page(action="preset-delete"), "mine", changed))
+    assert not (tmp_path / "mine.json").exists()
