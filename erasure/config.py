@@ -19,7 +19,7 @@ from erasure.methods.settings import Method, settle
 LayerChoice = Literal["xattn", "xattn_kv", "noxattn", "selfattn", "full"]
 Vocabulary = Literal["words", "tokens", "file"]
 Similarity = Literal["cosine", "l2"]
-Adversary = Literal["gumbel", "pgd", "uniform", "fixed", "anchor", "whole", "none"]
+Adversary = Literal["gumbel", "pgd", "rerank", "uniform", "fixed", "anchor", "whole", "none"]
 LossSpace = Literal["eps", "x0", "min_snr"]
 GuidanceFrom = Literal["anchor", "null"]
 Latents = Literal["replay", "fresh", "pictures", "noise"]
@@ -109,8 +109,9 @@ class EraseConfig:
     # adversary
     adversary: Adversary = _setting(
         "gumbel",
-        "how the concept to preserve is found: Gumbel-Softmax search, PGD in embedding space, a uniform draw; or it is "
-        'given: always the same ("" unless preserve names some), the anchor, the whole space at once (method uce), or '
+        "how the concept to preserve is found: Gumbel-Softmax search, PGD in embedding space, measuring a few and "
+        "drawing the worse hit more often (rerank), a uniform draw; or it is given: "
+        'always the same ("" unless preserve names some), the anchor, the whole space at once (method uce), or '
         "nothing but what preserve names",
         "adversary",
         choices=Adversary,

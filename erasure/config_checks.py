@@ -67,6 +67,6 @@ def _contradictions(config: EraseConfig) -> list[str]:
         problems.append("adversary: 'whole' belongs to method uce; choose gumbel, pgd or uniform")
     if config.resolution % 64:
         problems.append(f"resolution: {config.resolution} is not a multiple of 64")
-    if config.adversary in ("gumbel", "pgd") and config.search_steps < 1:
+    if config.adversary in ("gumbel", "pgd", "rerank") and config.search_steps < 1:
         problems.append(f"search_steps: the {config.adversary} search needs at least 1; or set adversary to 'uniform'")
     return problems

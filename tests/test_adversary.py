@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from erasure.config import EraseConfig
 from erasure.core.adversary import Candidates, GumbelSearch, PgdSearch, UniformDraw, adversary, gumbel_softmax
@@ -99,3 +99,44 @@ def test_pgd_moves_from_the_target_up_the_harm_and_stays_near() -> None:
     assert moved.norm() <= torch.ones(K).norm() * PgdSearch.RADIUS * 1.0001
     assert prompt.text == "church"
     assert not prompt.exact
+
+
+class _KnownHarm:
+    """Candidates whose harm is known: their number, at any latents."""
+
+    def __init__(self) -> None:
+        self.measured = 0
+
+    def __call__(self, prompts: list[Prompt]) -> Tensor:
+        raise AssertionError("the rerank search takes no gradient")
+
+    def measure(self, prompts: list[Prompt]) -> Tensor:
+        self.measured += len(prompts)
+        return torch.tensor([float(prompt.text) + 0.01 for prompt in prompts])
+
+
+def _numbered(count: int) -> Candidates:
+    return Candidates(Prompt("t", torch.zeros(2, 3)), tuple(str(i) for i in range(count)), torch.zeros(count, 2, 3))
+
+
+def test_reranking_draws_what_is_measured_as_hurt_more_often() -> None:
+    config = EraseConfig(erase=("t",), adversary="rerank", temperature=1.0)
+    search, harm = adversary([4], config, torch.device("cpu")), _KnownHarm()
+    generator = Generator().manual_seed(0)
+    picks = [search.find([0], [_numbered(4)], harm, generator)[0].text for _ in range(300)]
+    late = picks[100:]
+    assert late.count("3") > 1.5 * late.count("1")
+    assert late.count("0") < 10
+    assert harm.measured == 300 * 2 * config.search_steps
+
+
+def test_reranking_goes_on_from_saved_tensors() -> None:
+    config = EraseConfig(erase=("t", "u"), adversary="rerank", batch=2)
+    one, other = (adversary([4, 4], config, torch.device("cpu")) for _ in range(2))
+    among = [_numbered(4), _numbered(4)]
+    for step in range(5):
+        one.find([0, 1], among, _KnownHarm(), Generator().manual_seed(step))
+    other.load_tensors(one.tensors())
+    found = [s.find([0, 1], among, _KnownHarm(), Generator().manual_seed(9)) for s in (one, other)]
+    assert [p.text for p in found[0]] == [p.text for p in found[1]]
+    assert all(torch.equal(one.tensors()[k], other.tensors()[k]) for k in one.tensors())

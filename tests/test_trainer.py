@@ -11,6 +11,7 @@ from erasure.core.embedding import Embedder
 from erasure.core.latents import State
 from erasure.core.lora import inject_lora, lora_parameters, lora_state
 from erasure.core.models import Models
+from erasure.core.plan import expected_rows
 from erasure.core.trainer import Trainer, learning_rate
 from erasure.errors import NonFiniteLoss
 from erasure.presets import preset
@@ -216,3 +217,13 @@ def test_learning_rate_warms_up_and_ends_at_zero() -> None:
     assert max(rates) == pytest.approx(1.0)
     assert rates[-1] < 0.01
     assert rates[10:] == sorted(rates[10:], reverse=True)
+
+
+def test_reranking_costs_the_rows_that_the_plan_says(tiny_models: Models) -> None:
+    trainer = _trainer(tiny_models, "church", "truck", adversary="rerank", search_steps=1)
+    config, space = trainer.config, space_of("church", "truck")
+    last = list(trainer)[-1]
+    assert last.preserve_loss > 0
+    # Two candidates are measured per update, each by both views of the model.
+    assert expected_rows(space, config) == expected_rows(space, config.with_changes(adversary="uniform")) + 4
+    assert last.rows / config.updates == pytest.approx(expected_rows(space, config), abs=2)

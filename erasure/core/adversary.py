@@ -1,13 +1,13 @@
 """The adversary: finds the concept that erasing hurts most (Bui et al. 2024, Algorithm 1).
 
-Three searches share one form: ``find`` gives one prompt per target, and asks ``harm_gradient(prompts)`` for the
-gradient of the mean L2 of Eq. 5 in the prompts' embeddings. What a search has learnt is kept across updates, so that
-its steps add up.
+The searches share one form: ``find`` gives one prompt per target, and asks ``harm(prompts)`` for the gradient of the
+mean L2 of Eq. 5 in the prompts' embeddings, or measures L2 itself. What a search has learnt is kept across updates, so
+that its steps add up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,8 +17,15 @@ from torch import Generator, Tensor
 from erasure.config import EraseConfig
 from erasure.core.embedding import Prompt
 
-# (b, 77, d): d mean(L2) / d embedding, for b prompts
-HarmGradient = Callable[[list[Prompt]], Tensor]
+
+class HarmSource(Protocol):
+    """What a search may ask about prompts; see :class:`erasure.core.harm.Harm`."""
+
+    def __call__(self, prompts: list[Prompt], /) -> Tensor:
+        """(b, 77, d): d mean(L2) / d embedding, for b prompts."""
+
+    def measure(self, prompts: list[Prompt], /) -> Tensor:
+        """(b,): L2 of each, without a gradient."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,7 @@ class Adversary(Protocol):
         self,
         targets: Sequence[int],
         candidates: Sequence[Candidates],
-        harm_gradient: HarmGradient,
+        harm: HarmSource,
         generator: Generator,
     ) -> list[Prompt]:
         """One concept to preserve per entry of ``targets`` (indices of targets); ``candidates`` are theirs."""
@@ -55,6 +62,10 @@ def adversary(sizes: Sequence[int], config: EraseConfig, device: torch.device) -
         return GumbelSearch(sizes, config, device)
     if config.adversary == "pgd":
         return PgdSearch(config)
+    if config.adversary == "rerank":
+        from erasure.core.rerank import RerankSearch
+
+        return RerankSearch(sizes, config)
     return UniformDraw() if config.adversary == "uniform" else NoSearch()
 
 
@@ -65,7 +76,7 @@ class NoSearch:
         self,
         targets: Sequence[int],
         candidates: Sequence[Candidates],
-        harm_gradient: HarmGradient,
+        harm: HarmSource,
         generator: Generator,
     ) -> list[Prompt]:
         return []
@@ -84,7 +95,7 @@ class UniformDraw:
         self,
         targets: Sequence[int],
         candidates: Sequence[Candidates],
-        harm_gradient: HarmGradient,
+        harm: HarmSource,
         generator: Generator,
     ) -> list[Prompt]:
         return [c[int(torch.randint(len(c.texts), (), generator=generator))] for c in candidates]
@@ -114,7 +125,7 @@ class GumbelSearch:
         self,
         targets: Sequence[int],
         candidates: Sequence[Candidates],
-        harm_gradient: HarmGradient,
+        harm: HarmSource,
         generator: Generator,
     ) -> list[Prompt]:
         used = [self.logits[i] for i in dict.fromkeys(targets)]
@@ -122,7 +133,7 @@ class GumbelSearch:
             prompts = self._sample(targets, candidates, generator)
             embeddings = torch.stack([prompt.embedding for prompt in prompts])
             self._optimizer.zero_grad()
-            gradients = torch.autograd.grad(embeddings, used, harm_gradient(prompts))
+            gradients = torch.autograd.grad(embeddings, used, harm(prompts))
             for logits, gradient in zip(used, gradients, strict=True):
                 logits.grad = gradient
             self._optimizer.step()
@@ -193,13 +204,13 @@ class PgdSearch:
         self,
         targets: Sequence[int],
         candidates: Sequence[Candidates],
-        harm_gradient: HarmGradient,
+        harm: HarmSource,
         generator: Generator,
     ) -> list[Prompt]:
         # Several draws of one target in a batch share its perturbation.
         start = {i: among.target for i, among in zip(targets, candidates, strict=True)}
         for _ in range(self._steps):
-            gradients = harm_gradient([self._prompt(i, start[i]) for i in targets])
+            gradients = harm([self._prompt(i, start[i]) for i in targets])
             for i, prompt in start.items():
                 own = torch.stack([g for j, g in zip(targets, gradients, strict=True) if j == i]).sum(dim=0)
                 delta = self._moved.get(i, torch.zeros_like(own))

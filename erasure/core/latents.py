@@ -30,6 +30,12 @@ class State:
     eps_null: Tensor | None = None  # eps_theta(z_t, "")
 
 
+def stack(states: Sequence[State]) -> tuple[Tensor, Tensor]:
+    """z (b, 4, h, w) and t (b,) of several states."""
+    z = torch.stack([state.z for state in states])
+    return z, torch.tensor([state.t for state in states], device=z.device)
+
+
 class LatentSource(Protocol):
     def draw(self, prompts: Sequence[Prompt], generator: Generator, *, tuned: bool) -> list[State]:
         """One state per prompt; ``tuned``: on the way of the tuned model, where the source has the choice."""

@@ -85,7 +85,8 @@ def expected_rows(space: ConceptSpace, config: EraseConfig) -> float:
         targets = [(update * config.batch + i) % len(space.targets) for i in range(config.batch)]
         erased = [Prompt(space.targets[i].target, sampler.null) for i in targets]
         anchors = [Prompt(space.targets[i].anchor, sampler.null) for i in targets]
-        for _ in range(config.search_steps if config.adversary in ("gumbel", "pgd") else 0):
+        # a step of the rerank search measures two candidates per target
+        for _ in range(config.search_steps * {"gumbel": 1, "pgd": 1, "rerank": 2}.get(config.adversary, 0)):
             if fresh:
                 source.draw(_picks(space, targets, config, generator), generator, tuned=True)
             counting.rows.count(2 * config.batch)

@@ -11,15 +11,16 @@ import torch
 from torch import Generator, Tensor
 
 from erasure.config import EraseConfig
-from erasure.core.adversary import Candidates, HarmGradient, NoSearch, adversary
+from erasure.core.adversary import Candidates, NoSearch, adversary
 from erasure.core.concepts import ConceptSpace
 from erasure.core.denoiser import Denoiser, gradient_scaler
 from erasure.core.embedding import Embedder, Prompt
 from erasure.core.events import Step
+from erasure.core.harm import Harm
 from erasure.core.latent_source import latent_source
-from erasure.core.latents import Sampler, State
+from erasure.core.latents import Sampler, State, stack
 from erasure.core.lora import load_lora_state, lora_parameters, lora_state
-from erasure.core.losses import erase_goal, harm_gradient, prediction_loss
+from erasure.core.losses import erase_goal, prediction_loss
 from erasure.core.models import Models
 from erasure.errors import NonFiniteLoss, OutOfMemory
 
@@ -100,7 +101,7 @@ class Trainer:
         )
         searching = not isinstance(self.adversary, NoSearch)
         candidates = [self._candidates(i, template) for i in targets] if searching else []
-        harm = self._harm_gradient(erase_states, generator)
+        harm = self._harm(erase_states, generator)
         preserved = self.adversary.find(targets, candidates, harm, generator)
         preserved += self._given(anchors, template, generator)
         preserve_states = self.source.draw(preserved, generator, tuned=config.latents == "fresh")
@@ -157,25 +158,18 @@ class Trainer:
 
     # --- predictions
 
-    def _harm_gradient(self, erase_states: Sequence[State], generator: Generator) -> HarmGradient:
+    def _harm(self, erase_states: Sequence[State], generator: Generator) -> Harm:
         """The search looks at harm on the concept's own latents, as published; or, cheaply, on the erased one's.
 
         The latter are at hand, and they are where the LoRA works hardest.
         """
 
-        def gradient(prompts: list[Prompt]) -> Tensor:
-            fresh = self.config.latents == "fresh"
-            z, t = stack(self.source.draw(prompts, generator, tuned=True) if fresh else erase_states)
-            return harm_gradient(
-                self.denoiser,
-                z,
-                t,
-                torch.stack([prompt.embedding for prompt in prompts]),
-                self._alphas_cumprod[t],
-                self.config.loss_space,
-            )
+        def states(prompts: Sequence[Prompt]) -> Sequence[State]:
+            if self.config.latents == "fresh":
+                return self.source.draw(prompts, generator, tuned=True)
+            return [*erase_states] * (len(prompts) // len(erase_states))
 
-        return gradient
+        return Harm(self.denoiser, self._alphas_cumprod, self.config.loss_space, states)
 
     def _erase_goal(self, erased: list[Prompt], anchors: list[Prompt], states: list[State]) -> Tensor:
         """(b, 4, h, w) of Eq. 3 with negative guidance; only predictions that are not known yet are evaluated."""
@@ -280,12 +274,6 @@ def learning_rate(step: int, config: EraseConfig) -> float:
 def latent_side(models: Models, config: EraseConfig) -> int:
     """Height and width of the latents."""
     return config.resolution // models.vae_scale_factor if config.resolution else models.sample_size
-
-
-def stack(states: Sequence[State]) -> tuple[Tensor, Tensor]:
-    """z (b, 4, h, w) and t (b,) of several states."""
-    z = torch.stack([state.z for state in states])
-    return z, torch.tensor([state.t for state in states], device=z.device)
 
 
 def _choice(items: Sequence[str], generator: Generator) -> str:
