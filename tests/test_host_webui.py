@@ -276,3 +276,34 @@ def test_an_interrupted_picture_is_no_picture(webui: WebUI, monkeypatch: pytest.
     monkeypatch.setattr(webui.processing, "process_images", lambda p: webui.shared.state.interrupt() or process(p))
     with pytest.raises(RunError, match="interrupted"):
         webui.host().draw(TextToImage("a dog", size=64))
+
+
+# --- the API's guard
+
+
+def test_the_guard_gets_its_answer_through_a_middleware_that_waits_for_the_caller_to_leave() -> None:
+    """AUTOMATIC1111 1.10 has two of this kind; one that is never told would hang the whole program."""
+    pytest.importorskip("httpx")
+    from starlette.applications import Starlette
+    from starlette.middleware import Middleware
+    from starlette.middleware.base import BaseHTTPMiddleware
+    from starlette.responses import PlainTextResponse
+    from starlette.routing import Route
+    from starlette.testclient import TestClient
+
+    from erasure.api.guard import make_guard
+
+    async def log(request: Any, call_next: Any) -> Any:
+        return await call_next(request)
+
+    async def guarded(request: Any) -> Any:
+        await make_guard(app)(request)
+        return PlainTextResponse("in")
+
+    routes = [Route("/login_check", lambda request: PlainTextResponse("ok")), Route("/guarded", guarded)]
+    app = Starlette(routes=routes, middleware=[Middleware(BaseHTTPMiddleware, dispatch=log)])
+    answers: list[str] = []
+    asking = threading.Thread(target=lambda: answers.append(TestClient(app).get("/guarded").text), daemon=True)
+    asking.start()
+    asking.join(20)
+    assert answers == ["in"]

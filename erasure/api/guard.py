@@ -5,6 +5,7 @@ Routes that are added to a web UI are open to everybody, whatever its own login 
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hmac
@@ -120,14 +121,22 @@ async def _login_check(app: Starlette, headers: Iterable[tuple[bytes, bytes]]) -
 
 async def _status(app: Starlette, path: str, headers: list[tuple[bytes, bytes]]) -> int:
     seen = 500
+    messages = iter([{"type": "http.request", "body": b"", "more_body": False}])
+    answered = asyncio.Event()
 
     async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": b"", "more_body": False}
+        for message in messages:
+            return message
+        # Middleware of web UIs reads on until the caller is gone; the caller stays until it has its answer.
+        await answered.wait()
+        return {"type": "http.disconnect"}
 
     async def send(message: Any) -> None:
         nonlocal seen
         if message["type"] == "http.response.start":
             seen = message["status"]
+        elif message["type"] == "http.response.body" and not message.get("more_body", False):
+            answered.set()
 
     scope = {
         "type": "http",
