@@ -23,13 +23,16 @@ def contact_sheet(folders: Sequence[Path], rows: Sequence[Row]) -> Image.Image |
         places.setdefault((row["set"], row["seed"]), []).append(row)
     own = max(places.values(), key=lambda some: len({row["variant"] for row in some}))
     methods = [runs[-1] for runs in by_variant(own).values()][:MOST_METHODS]
-    shown = [name for names in methods[0].get("shown", {}).values() for name in names]
+    shown: dict[str, str] = {}
+    for group, names in methods[0].get("shown", {}).items():
+        for name in names:
+            shown.setdefault(name, "erased" if group == "ESR" else "kept")
     found = []
-    for name in shown:
+    for name, what in shown.items():
         base = _find(folders, f"{methods[0].get('base_folder')}/{name}.png")
         after = [_find(folders, f"{row.get('pictures_folder')}/{name}.png") for row in methods]
         if base and all(after):
-            found.append((name, [_small(path) for path in (base, *after) if path]))
+            found.append((f"{what}: {name.replace('/', ', ')}", [_small(path) for path in (base, *after) if path]))
     if not found:
         return None
     return picture_grid(["before", *(row["variant"] for row in methods)], found)

@@ -13,12 +13,12 @@ from erasure.bench.results import Row
 class Eta:
     """Counts cells down; a variant that was never timed counts as the mean of the others."""
 
-    def __init__(self, rows: Iterable[Row], cells: Sequence[Cell]):
+    def __init__(self, rows: Iterable[Row], cells: Sequence[Cell], *, workers: int = 1):
+        self._workers = workers
         self._rows = [row for row in rows if row.get("seconds")]
         self._left = {(cell.variant.name, cell.set, cell.seed) for cell in cells}
         self._total = len(self._left)
-        self._began = time.monotonic()
-        self._last = self._began
+        self._last = time.monotonic()
 
     def ended(self, variant: str, name: str, seed: int, seconds: float | None) -> None:
         self._left.discard((variant, name, seed))
@@ -33,12 +33,12 @@ class Eta:
         return f"[{self._total - len(self._left)}/{self._total}]"
 
     def left(self) -> str:
-        """In words. Cells are counted one after another, also where several run at once."""
+        """In words."""
         if not self._left:
             return "done"
         seconds = expected_seconds(self._rows)
         if not seconds:
             return "time left not known yet"
         total = sum(seconds.get(variant, seconds[""]) for variant, _, _ in self._left)
-        minutes = max(0.0, total - (time.monotonic() - self._last)) / 60
+        minutes = max(0.0, total / self._workers - (time.monotonic() - self._last)) / 60
         return f"about {minutes / 60:.1f} h left" if minutes > 90 else f"about {minutes:.0f} min left"

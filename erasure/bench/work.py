@@ -55,8 +55,8 @@ def work(cell: Cell) -> Working:
     folder = bench.folder / "cells" / name
     space_folder = bench.folder / "spaces"
 
+    judges = chosen.judges()  # first, since a judge that is missing is better known before hours of training
     training = yield from _train(folder, space_folder, checkpoint, config, bench.device)
-    judges = chosen.judges()
     base_folder = base_pictures(bench, chosen, digest)
     yield from _draw(base_folder, checkpoint, bench, chosen, target_set, None)
     began = time.perf_counter()

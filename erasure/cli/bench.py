@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 import time
@@ -83,7 +84,8 @@ def run(arguments: argparse.Namespace) -> int:
     bench.folder.mkdir(parents=True, exist_ok=True)
     _note_command(bench.folder)
     print(f"{len(grid)} cells, {len(grid) - sum(1 + len(job.also) for job in todo)} of them done already", flush=True)
-    failed = _follow(_events(arguments, todo), todo, bench.folder)
+    workers = (arguments.workers or os.cpu_count() or 1) if arguments.engine == "ray" else 1
+    failed = _follow(_events(arguments, todo), todo, bench.folder, min(workers, len(todo) or 1))
     _summary(bench.folder)
     if failed:
         print(f"{failed} cells failed; started again, the bench tries them again", file=sys.stderr)
@@ -138,14 +140,14 @@ def _events(arguments: argparse.Namespace, todo: list[Job]) -> Iterator[Event]:
     return run_here(todo)
 
 
-def _follow(events: Iterator[Event], todo: Sequence[Job], folder: Path) -> int:
+def _follow(events: Iterator[Event], todo: Sequence[Job], folder: Path, workers: int) -> int:
     """Print what happens; returns the number of failed cells."""
     from erasure.bench.eta import Eta
     from erasure.bench.grid import Failed, Finished
     from erasure.bench.results import read_rows
     from erasure.bench.work import RESULTS
 
-    eta = Eta(read_rows(folder / RESULTS), [job.cell for job in todo])
+    eta = Eta(read_rows(folder / RESULTS), [job.cell for job in todo], workers=workers)
     failed, shown = 0, 0.0
     for event in events:
         if isinstance(event, Finished):

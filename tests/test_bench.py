@@ -1,0 +1,393 @@
+"""The bench: what a grid holds, that nothing is computed twice or lost, and that reports say what rows say."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from erasure.bench import grid, work
+from erasure.bench.cell import Bench, Cell, cell_name
+from erasure.bench.eta import Eta
+from erasure.bench.grid import Failed, Finished, cells, jobs, run_here
+from erasure.bench.plot import radius, scatter_svg
+from erasure.bench.report import write_report
+from erasure.bench.results import append_row, finished, read_rows
+from erasure.bench.statistics import base_figure, figure, paired, summary
+from erasure.bench.suite import SUITES, SuiteOptions, suite
+from erasure.bench.tables import main_table, paired_table
+from erasure.bench.variant import ABLATIONS, method_names, variant, variants
+from erasure.cli import main
+from erasure.errors import ConfigError, MissingExtra, OutputExists, RunError
+
+WORDS = "truck\nbus\nhouse\ntower\nbell\ndog\n"
+
+
+def _row(name: str, target_set: str = "doubles-1", seed: int = 0, **changes: Any) -> dict[str, Any]:
+    row = {
+        "suite": "emoji",
+        "family": "doubles",
+        "set": target_set,
+        "erase": ["church"],
+        "variant": name,
+        "seed": seed,
+        "config_key": name,
+        "evaluation_key": "e",
+        "sha256": "0" * 64,
+        "checkpoint": "x.safetensors",
+        "pictures": {"ESR": 4},
+        "before": {"ESR-1": 10.0, "PSR-1": 90.0},
+        "after": {"ESR-1": 95.0, "PSR-1": 80.0},
+        "rows_training": 1000,
+        "seconds_training": 60.0,
+        "seconds": 90.0,
+        "updates": 100,
+        "machine": {"processor": "p", "cores": 2, "threads": 1, "gpu": "", "system": "s", "python": "3", "torch": "2",
+                    "diffusers": "0"},
+    }  # fmt: skip
+    return {**row, **changes}
+
+
+@pytest.fixture
+def bench(tiny_checkpoint: Path, tmp_path: Path) -> Bench:
+    """The smallest grid that trains, draws and judges for real."""
+    vocabulary = tmp_path / "words.txt"
+    vocabulary.write_text(WORDS)
+    settings = {
+        "steps": 2,
+        "learning_rate": 0.1,
+        "clip": 0.0,
+        "warmup": 0,
+        "sampling_steps": 2,
+        "vocabulary": "file",
+        "vocabulary_file": str(vocabulary),
+        "synonym_threshold": 0.0,
+    }
+    options = SuiteOptions(limit=2, steps=2, batch=4)
+    return Bench("emoji", tiny_checkpoint, tmp_path / "bench", "cpu", 1, options, settings)
+
+
+# --- target sets
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_every_class_is_erased_in_two_sets_and_kept_in_two(name: str) -> None:
+    sets = [s for s in suite(name, SuiteOptions()).sets if s.family != "styles"]
+    assert len(sets) == 4
+    classes = {text for s in sets for text in s.erase}
+    assert len(classes) == 10
+    for text in classes:
+        assert sum(text in s.erase for s in sets) == 2
+        kept = [s for s in sets if any(shot.label == text for g in s.groups if g.name == "PSR" for shot in g.shots)]
+        assert len(kept) == 2
+        assert not any(text in s.erase for s in kept)
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_a_pictures_name_stands_for_one_prompt_and_seed(name: str) -> None:
+    """Base pictures are shared by name among sets."""
+    known: dict[str, tuple[str, int]] = {}
+    for target_set in suite(name, SuiteOptions(pictures_per_concept=2)).sets:
+        for shot in target_set.shots():
+            assert known.setdefault(shot.name, (shot.prompt, shot.seed)) == (shot.prompt, shot.seed)
+    assert len(set(known.values())) == len(known)
+
+
+def test_a_style_set_keeps_the_other_styles_and_every_concept() -> None:
+    target_set = suite("emoji", SuiteOptions()).set("style-flat")
+    groups = {group.name: group for group in target_set.groups}
+    assert {shot.label for shot in groups["ESR"].shots} == {"flat"}
+    assert {shot.label for shot in groups["PSR"].shots} == {"3d", "pixel", "blueprint"}
+    assert len(groups["concepts"].shots) == 25 * 3
+
+
+def test_a_limit_spreads_over_a_groups_concepts() -> None:
+    group = suite("emoji", SuiteOptions(limit=5)).set("doubles-1").groups[0]
+    assert [shot.label for shot in group.shots] == ["church", "truck", "radio", "parachute", "trumpet"]
+
+
+def test_an_unknown_suite_or_set_is_refused_with_those_there_are() -> None:
+    with pytest.raises(ConfigError, match="emoji, imagenette"):
+        suite("coco", SuiteOptions())
+    with pytest.raises(ConfigError, match="doubles-1"):
+        suite("emoji", SuiteOptions()).set("doubles-9")
+
+
+# --- variants
+
+
+def test_every_method_and_ablation_is_a_valid_config_on_every_set(bench: Bench) -> None:
+    """Guards the tables of variants against settings that change their names or choices."""
+    bench = Bench("emoji", bench.checkpoint, bench.folder)
+    chosen = suite("emoji", bench.options)
+    found = variants(method_names(), list(ABLATIONS))
+    assert {v.name for v in found} > {"adversarial", "adversary=rerank", "anchor=own"}
+    doubles = [s for s in chosen.sets if s.family == "doubles"]
+    for cell in cells(bench, found, [s.name for s in doubles], [0]):
+        cell.config(chosen.set(cell.set))
+
+
+def test_variants_are_methods_presets_and_settings_joined() -> None:
+    assert variant("paper+steps=3+adversary=uniform").changes["steps"] == 3
+    assert variant("paper").changes["latents"] == "fresh"
+    assert variant('anchor=""').changes == {"anchor": ""}
+    for wrong in ("nonsense", "no_such_setting=1", "adversarial+nonsense"):
+        with pytest.raises(ConfigError, match=re.escape(wrong.split("+")[-1].split("=")[0])):
+            variant(wrong)
+
+
+def test_anchors_of_their_own_go_in_the_order_of_targets() -> None:
+    assert variant("anchor=own").settings(["truck", "church"])["anchor"] == ["vehicle", "building"]
+    with pytest.raises(ConfigError, match="flat style"):
+        variant("anchor=own").settings(["flat style"])
+
+
+# --- the results file
+
+
+def test_a_line_cut_off_by_a_crash_is_lost_alone(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    append_row(path, {"a": 1})
+    with path.open("a") as file:
+        file.write('{"a": 2, "cut')
+    append_row(path, {"a": 3})
+    assert read_rows(path) == [{"a": 1}, {"a": 3}]
+    assert path.read_text().endswith("\n")
+
+
+def test_rows_with_a_problem_are_not_finished_and_of_repeated_ones_the_last_counts() -> None:
+    rows = [_row("a", seconds=1.0), {"set": "s", "variant": "a", "seed": 0, "problem": "x"}, _row("a", seconds=2.0)]
+    assert [row["seconds"] for row in finished(rows)] == [2.0]
+
+
+# --- the grid
+
+
+def test_parts_together_are_the_whole_grid(bench: Bench) -> None:
+    found = [variant("adversarial"), variant("esd-x")]
+    whole = cells(bench, found, ["doubles-1", "doubles-2", "style-3d"], [0, 1, 2])
+    parts = [cells(bench, found, ["doubles-1", "doubles-2", "style-3d"], [0, 1, 2], (i, 2)) for i in (1, 2)]
+    titles = [cell.title() for part in parts for cell in part]
+    assert len(whole) == 18
+    assert sorted(titles) == sorted(cell.title() for cell in whole)
+
+
+def test_equal_configs_are_computed_once_and_told_under_each_name(bench: Bench) -> None:
+    names = ["adversarial", "neighbours=100", "neighbours=2"]
+    todo = jobs(cells(bench, [variant(n) for n in names], ["style-flat"], [0]))
+    assert [[job.cell.variant.name, *(c.variant.name for c in job.also)] for job in todo] == [names[:2], names[2:]]
+
+
+def test_problems_of_all_cells_are_told_together(bench: Bench) -> None:
+    with pytest.raises(ConfigError) as raised:
+        jobs(cells(bench, [variant("rank=0"), variant("steps=-1")], ["doubles-1"], [0]))
+    assert len(raised.value.problems) == 2
+
+
+def test_a_cell_that_fails_does_not_stop_the_others(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def scripted(cell: Cell) -> Iterator[work.Progress]:
+        yield work.Progress("training", 1, 2)
+        if cell.seed == 0:
+            raise RuntimeError("the disk sings")
+        return {**_row(cell.variant.name), "seed": cell.seed, "set": cell.set}
+
+    monkeypatch.setattr(grid, "work", scripted)
+    todo = jobs(cells(bench, [variant("adversarial")], ["doubles-1"], [0, 1]))
+    events = list(run_here(todo))
+    assert [type(e) for e in events if not isinstance(e, grid.Underway)] == [Failed, Finished]
+    rows = read_rows(bench.folder / work.RESULTS)
+    assert rows[0]["problem"] == "RuntimeError: the disk sings"
+    assert [row["seed"] for row in finished(rows)] == [1]
+
+
+def test_cell_folders_are_safe_names(bench: Bench) -> None:
+    name = cell_name(Cell(bench, "doubles-1", variant('anchor="../x"'), 0), "key")
+    assert "/" not in name
+    assert '"' not in name
+
+
+def test_a_grid_trains_draws_and_judges_and_then_has_nothing_to_do(bench: Bench) -> None:
+    names = ["adversarial", "neighbours=100"]
+    todo = jobs(cells(bench, [variant(n) for n in names], ["style-flat"], [0]))
+    assert len(todo) == 1
+    stages = set()
+    rows = []
+    for event in run_here(todo):
+        if isinstance(event, Finished):
+            rows.append(event.row)
+        else:
+            assert isinstance(event, grid.Underway), event
+            stages.add(event.progress.stage)
+    assert stages == {"concept space", "training", "base pictures", "pictures"}
+    assert [row["variant"] for row in rows] == names
+    assert set(rows[0]["after"]) == {"ESR-1", "PSR-1", "concepts-1", "concepts-5"}
+    assert rows[0]["rows_training"] > 2 * 2
+    assert rows[0]["updates"] == 2
+    cell = bench.folder / "cells" / rows[0]["folder"]
+    assert len(list((bench.folder / rows[0]["pictures_folder"]).rglob("*.png"))) == 4
+    assert len(list((bench.folder / "spaces").iterdir())) == 1
+
+    # again: nothing; under a third name: a row and no work
+    grid_again = cells(bench, [variant(n) for n in [*names, "rank=8"]], ["style-flat"], [0])
+    assert jobs(grid_again) == []
+    assert [row["variant"] for row in finished(read_rows(bench.folder / work.RESULTS))] == [*names, "rank=8"]
+
+    # other pictures: they are drawn, and the LoRA is not trained again
+    before = (cell / "lora.safetensors").stat().st_mtime_ns
+    more = Bench(**{**vars(bench), "options": SuiteOptions(limit=3, steps=2, batch=4)})
+    again = list(run_here(jobs(cells(more, [variant("adversarial")], ["style-flat"], [0]))))
+    assert {e.progress.stage for e in again if isinstance(e, grid.Underway)} == {"base pictures", "pictures"}
+    assert (cell / "lora.safetensors").stat().st_mtime_ns == before
+    written = write_report([bench.folder], bench.folder / "page.md", command="c")
+    assert {path.suffix for path in written} == {".md", ".svg", ".png"}
+
+
+def test_imagenette_runs_through_with_an_untrained_judge_only_if_told(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path / "no weights"))
+    options = SuiteOptions(limit=1, steps=2, batch=2)
+    arguments = {**vars(bench), "suite": "imagenette", "folder": tmp_path / "real"}
+    told = Bench(**{**arguments, "options": SuiteOptions(**{**vars(options), "random_classifier": True})})
+    todo = jobs(cells(told, [variant("esd-x")], ["imagenette-2"], [0]))
+    row = next(e for e in run_here(todo) if isinstance(e, Finished)).row
+    assert set(row["after"]) == {"ESR-1", "ESR-5", "PSR-1", "PSR-5"}
+    assert "mean nothing" in row["judge"]
+
+    (untold,) = jobs(cells(Bench(**{**arguments, "options": options}), [variant("esd-x")], ["imagenette-2"], [0]))
+    with pytest.raises(MissingExtra):
+        next(work.work(untold.cell))
+
+
+def test_ray_gives_the_same_rows_as_one_process(bench: Bench, tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="ray is an optional extra and is not installed here")
+    from erasure.bench.ray_engine import run_on_ray
+
+    other = Bench(**{**vars(bench), "folder": tmp_path / "ray"})
+    rows = []
+    for where, run in ((bench, run_here), (other, lambda todo: run_on_ray(todo, workers=2))):
+        todo = jobs(cells(where, [variant("esd-x")], ["style-flat"], [0, 1]))
+        done = [e.row for e in run(todo) if isinstance(e, Finished)]
+        rows.append(sorted(done, key=lambda row: row["seed"]))
+    assert len(rows[0]) == len(rows[1]) == 2
+    same = ("seed", "config_key", "evaluation_key", "before", "after", "rows_training", "updates", "folder")
+    for one, two in zip(*rows, strict=True):
+        assert {k: one[k] for k in same} == {k: two[k] for k in same}
+
+
+# --- numbers, tables and pictures
+
+
+def test_summaries_are_mean_and_sample_deviation() -> None:
+    found = summary([1.0, 2.0, 6.0])
+    assert (found.mean, found.runs) == (3.0, 3)
+    assert found.spread == pytest.approx(math.sqrt(7))
+    assert math.isnan(summary([1.0]).spread)
+
+
+def test_the_checkpoints_own_figure_counts_each_set_once() -> None:
+    rows = [_row("a", "s1", seed, before={"ESR-1": 0.0}) for seed in range(3)] + [
+        _row("a", "s2", 0, before={"ESR-1": 30.0})
+    ]
+    assert base_figure(rows, "ESR-1").mean == 15.0
+    assert figure(rows, "ESR-1", "before").mean == 7.5
+
+
+def test_pairs_are_of_the_same_set_and_seed() -> None:
+    ours = [_row("a", "s1", 0, after={"P": 90.0}), _row("a", "s2", 0, after={"P": 50.0})]
+    theirs = [_row("b", "s1", 0, after={"P": 80.0}), _row("b", "s3", 0, after={"P": 0.0})]
+    found = paired(ours, theirs, "P")
+    assert (found.mean, found.runs) == (10.0, 1)
+
+
+def test_tables_hold_what_the_rows_say() -> None:
+    rows = [_row("adversarial", seed=s, after={"ESR-1": 90.0 + s, "PSR-1": 80.0}) for s in (0, 2)]
+    rows += [_row("a|b", seed=s, rows_training=12345) for s in (0, 2)]
+    table = main_table(rows)
+    assert "| adversarial | 2 | 91.0 ± 1.4 | 80.0 ± 0.0 | 100 | 1,000 | 1.0 |" in table
+    assert "| a\\|b | 2 |" in table
+    assert "12,345" in table
+    assert "| a\\|b | 2 | +4.0 ± 1.0 | +0.0 ± 0.0 |" in paired_table(rows, "adversarial")
+    assert paired_table(rows, "uce") == ""
+
+
+def test_the_picture_is_well_formed_with_one_marker_per_method_and_panel() -> None:
+    rows = [_row("<b>&", seed=s, rows_training=400) for s in (0, 1)] + [_row("other", rows_training=100)]
+    root = ElementTree.fromstring(scatter_svg(rows, [("ESR-1", "PSR-1")]))
+    titled = [c for c in root.iter("{http://www.w3.org/2000/svg}circle") if len(c)]
+    assert len(titled) == 2
+    assert titled[0][0].text == "<b>&: ESR-1 95.0, PSR-1 80.0, 400 rows"
+    areas = [(float(c.attrib["r"]) - radius(0, 1)) ** 2 for c in titled]
+    assert areas[0] == pytest.approx(4 * areas[1], rel=0.05)
+    assert scatter_svg(rows, [("no", "such")]) == ""
+
+
+def test_a_report_is_made_of_rows_alone_and_overwrites_only_when_told(tmp_path: Path) -> None:
+    folder, page = tmp_path / "bench", tmp_path / "docs" / "results.md"
+    with pytest.raises(RunError, match="no results"):
+        write_report([folder], page, command="c")
+    for name in ("adversarial", "esd-x"):
+        append_row(folder / "results.jsonl", _row(name))
+    written = write_report([folder], page, command="python -m erasure bench --report results.md")
+    text = page.read_text(encoding="utf-8")
+    assert main_table(finished(read_rows(folder / "results.jsonl"))).strip() in text
+    assert str(tmp_path) not in text
+    assert all(path.exists() for path in written)
+    assert "images/results-emoji-doubles.svg" in text
+    with pytest.raises(OutputExists):
+        write_report([folder], page, command="c")
+    write_report([folder], page, command="c", overwrite=True)
+
+
+def test_time_left_comes_from_cells_that_were_timed(bench: Bench) -> None:
+    grid_cells = cells(bench, [variant("adversarial"), variant("esd-x")], ["doubles-1"], [0, 1])
+    eta = Eta([], grid_cells)
+    assert "not known" in eta.left()
+    eta.ended("adversarial", "doubles-1", 0, 600.0)
+    assert eta.counter() == "[1/4]"
+    assert eta.left() == "about 30 min left"
+    for cell in grid_cells:
+        eta.ended(cell.variant.name, cell.set, cell.seed, 600.0)
+    assert eta.left() == "done"
+
+
+# --- the command line
+
+
+def test_listing_runs_nothing(bench: Bench, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    out = tmp_path / "none"
+    flags = ["--checkpoint", str(bench.checkpoint), "--folder", str(out), "--methods", "adversarial,uce"]
+    assert main(["bench", "--list", *flags, "--sets", "doubles", "--seeds", "0,1"]) == 0
+    assert capsys.readouterr().out.count("\ncell ") == 16
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--sets", "nowhere"], "no target set 'nowhere'"),
+        (["--seeds", "1,x"], "--seeds"),
+        (["--part", "3/2"], "--part"),
+        (["--suite", "imagenette"], "--checkpoint is needed"),
+        (["--erase", "church"], "--erase: the grid decides it"),
+        (["--methods", "esd"], "neither a method"),
+    ],
+)
+def test_bad_arguments_are_told(flags: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--list", *flags]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_commands_are_noted_without_places_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from erasure.cli import bench as command
+
+    monkeypatch.setattr("sys.argv", ["x", "bench", "--folder", str(tmp_path / "out"), "--seeds", "0"])
+    command._note_command(tmp_path)
+    told = json.loads((tmp_path / "commands.jsonl").read_text())
+    assert told["command"] == "python -m erasure bench --folder out --seeds 0"
