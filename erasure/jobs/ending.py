@@ -1,4 +1,4 @@
-"""What is left to do when a job ends: the card beside its LoRA, or nothing left behind."""
+"""What is left to do when a job ends: find its LoRA, write the card beside it; or leave nothing behind."""
 
 from __future__ import annotations
 
@@ -10,7 +10,22 @@ from erasure.files.card import write_card
 from erasure.jobs.job import Result
 from erasure.jobs.live import LiveJob, logger
 from erasure.jobs.problems import describe
-from erasure.jobs.record import config_of, preview_path
+from erasure.jobs.record import config_of, logged_events, preview_path
+
+
+def result_of(path: Path, change: float | None) -> Result:
+    return Result(path.stem, str(path), path.stat().st_size, change)
+
+
+def stopped_result(job: LiveJob) -> Result | None:
+    """The LoRA that a stopped run left, as its log names it."""
+    result = None
+    for event in logged_events(job.folder):
+        name = Path(str(event.get("path", ""))).name
+        if event.get("event") == "saved" and event.get("step") == job.history.step and name != "state.safetensors":
+            path = Path(job.record.out).with_name(name)
+            result = result_of(path, event.get("change")) if path.exists() else None
+    return result
 
 
 def write_job_card(job: LiveJob, result: Result) -> list[Path]:

@@ -1,17 +1,43 @@
-"""What a run will take, and why it cannot start: from file headers and earlier runs, without loading a model."""
+"""What a run will take, before it starts: from file headers and earlier runs, without loading a model."""
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from erasure.config import EraseConfig, config_from_dict
-from erasure.errors import ConfigError, EraseError, RunError
-from erasure.host.base import Host
-from erasure.jobs.names import safe_name, taken_names
+from erasure.errors import ConfigError, EraseError
+from erasure.jobs.model_size import ModelSize, model_size
+from erasure.jobs.readiness import readiness
+from erasure.jobs.speed import Speed, past_speeds
+
+__all__ = ["Estimate", "estimate", "readiness"]
+
+GIB = 2**30
+# Peak of one update of a full-size SD 1.x at 512 pixels, rank 8, batch 1, less its weights and the libraries: README,
+# "Memory", by (layers beyond cross-attention, half precision, gradient checkpointing). In bytes.
+_LIBRARIES = 0.4 * GIB
+_ACTIVATIONS = {
+    (False, False, False): 3.94 * GIB,
+    (False, False, True): 2.37 * GIB,
+    (False, True, False): 1.95 * GIB,
+    (False, True, True): 0.85 * GIB,
+    (True, False, False): 5.43 * GIB,
+    (True, False, True): 3.03 * GIB,
+    (True, True, False): 2.66 * GIB,
+    (True, True, True): 1.38 * GIB,
+}
+_FULL_PARAMETERS = 859_520_964  # of SD 1.x's U-Net
+_FULL_PIXELS = 512
+# Seconds per row of the same table on two CPU cores (four rows in 42 seconds), and what a row costs however small
+# the model is (seen on emoji-SD).
+_CPU_SECONDS, _CPU_LEAST, _CPU_CORES = 10.5, 0.05, 2
+# Speeds of models this much alike need no word of caution.
+_ALIKE = 1.2
+_PICTURE_ROWS = 2 * 20  # DDIM steps with guidance, as pictures are drawn
 
 
 @dataclass(frozen=True)
@@ -24,52 +50,109 @@ class Estimate:
 
 
 def estimate(config: EraseConfig, checkpoint: Path, device: str, runs_folder: Path) -> Estimate:
-    return Estimate(None, None, "not known before the first run")
-
-
-def readiness(host: Host, checkpoint: Path | None, name: str, values: Mapping[str, Any]) -> list[str]:
-    """Every reason why this cannot start, in plain language; empty: it can. ``values`` are those of a config."""
-    config: EraseConfig | None = None
-    problems: list[str] = []
+    """Time and memory of a run. Cheap: headers and small files only. Never raises for a checkpoint that is no good."""
     try:
-        config = config_from_dict(values)
-    except ConfigError as error:
-        problems += error.problems
-    if config is not None and config.vocabulary_file and not Path(config.vocabulary_file).is_file():
-        problems.append(f"vocabulary_file: there is no file {config.vocabulary_file}; check its path")
-    problems += _checkpoint_problems(checkpoint)
-    problems += _name_problems(name, host.lora_folder())
-    for what, folder in (("Lora folder", host.lora_folder()), ("folder for runs", host.data_folder())):
-        problems += _folder_problems(what, folder)
-    return problems
+        size = model_size(checkpoint)
+    except (EraseError, OSError, ValueError, KeyError, TypeError):
+        return Estimate(None, None, "not known: the checkpoint cannot be read")
+    seconds, basis = _seconds(config, size, device, runs_folder)
+    memory = "memory from a table measured on a full-size SD 1.x, scaled by this U-Net's size"
+    return Estimate(seconds, memory_bytes(config, size), f"{basis}; {memory}")
 
 
-def _checkpoint_problems(checkpoint: Path | None) -> list[str]:
-    if checkpoint is None:
-        return ["no checkpoint is loaded: choose an SD 1.x checkpoint"]
-    from erasure.core.checkpoint import inspect_checkpoint
-
-    try:
-        inspect_checkpoint(checkpoint)
-    except EraseError as error:
-        return [str(error).replace(str(checkpoint), checkpoint.name)]
-    return []
-
-
-def _name_problems(name: str, lora_folder: Path) -> list[str]:
-    try:
-        safe_name(name)
-    except RunError as error:
-        return [str(error)]
-    if name.casefold() in taken_names(lora_folder):
-        return [f"there is a LoRA {name!r} already; choose another name"]
-    return []
+def memory_bytes(config: EraseConfig, size: ModelSize) -> int:
+    """Weights of all three parts, and activations scaled from the table: by places, batch and width (the square root
+    of the number of weights)."""
+    half = config.precision != "fp32"
+    table = _ACTIVATIONS[config.layers not in ("xattn", "xattn_kv"), half, config.gradient_checkpointing]
+    places = (_pixels(config, size) / _FULL_PIXELS) ** 2
+    activations = table * places * config.batch * math.sqrt(size.unet / _FULL_PARAMETERS)
+    each = 2 if half else 4
+    vae = 4 if config.precision == "fp16" else each  # which is kept in fp32 then
+    return round(_LIBRARIES + (size.unet + size.text_encoder) * each + size.vae * vae + activations)
 
 
-def _folder_problems(what: str, folder: Path) -> list[str]:
-    there = next((part for part in (folder, *folder.parents) if part.exists()), folder)
-    if not there.is_dir():
-        return [f"the {what} {folder} cannot be made: {there.name} is a file; move it away"]
-    if not os.access(there, os.W_OK | os.X_OK):
-        return [f"the {what} {folder} cannot be written; change its permissions"]
-    return []
+def _seconds(config: EraseConfig, size: ModelSize, device: str, runs_folder: Path) -> tuple[float | None, str]:
+    training, apart = training_rows(config), rows_apart(config)
+    found = _nearest(config, size, device, runs_folder)
+    if found is None:
+        if device != "cpu":
+            return None, "time not known before the first run on this device"
+        work = size.unet / _FULL_PARAMETERS * (_pixels(config, size) / _FULL_PIXELS) ** 2
+        half = 0.5 if config.precision != "fp32" else 1.0
+        cores = min(os.cpu_count() or _CPU_CORES, 16)
+        per_row = _CPU_LEAST + _CPU_SECONDS * work * half * _CPU_CORES / cores
+        return per_row * (training + apart), "time very rough, from a table for CPUs"
+    speed, past = found
+    ratio = _work(config, size) / speed.work
+    seconds = ratio * (speed.seconds / speed.rows * training + speed.apart / max(1.0, rows_apart(past)) * apart)
+    alike = max(ratio, 1 / ratio) < _ALIKE and speed.precision == config.precision
+    return seconds, "time as measured in your last run" if alike else "time scaled from an earlier run of yours"
+
+
+def _nearest(config: EraseConfig, size: ModelSize, device: str, runs_folder: Path) -> tuple[Speed, EraseConfig] | None:
+    """The newest of the earlier runs on this device whose model was most like this one."""
+    best, least = None, math.inf
+    for speed, values in past_speeds(runs_folder):
+        try:
+            past = config_from_dict(values)
+        except ConfigError:
+            continue
+        apart = abs(math.log(_work(config, size) / speed.work)) + (speed.precision != config.precision)
+        # Small differences do not count against a newer run.
+        if speed.device == device and apart < least - math.log(_ALIKE):
+            best, least = (speed, past), apart
+    return best
+
+
+def _work(config: EraseConfig, size: ModelSize) -> float:
+    return float(size.unet) * _pixels(config, size) ** 2
+
+
+def _pixels(config: EraseConfig, size: ModelSize) -> int:
+    return config.resolution or size.pixels
+
+
+# --- U-Net rows
+
+
+def training_rows(config: EraseConfig) -> float:
+    """Rows of all updates, counted by playing the draws through as the plan does."""
+    count = len(config.erase)
+    shape = {
+        # Only how many there are of everything counts, and that is the same for all concepts.
+        "erase": tuple(f"concept {i}" for i in range(count)),
+        "anchor": tuple(f"anchor {i}" if anchor else "" for i, anchor in enumerate(config.anchors)),
+        "synonym": (),
+        "preserve": ("kept",) if config.preserve else (),
+        "templates": ("{}",),
+        "vocabulary": "words",
+        "vocabulary_file": "",
+        "steps": config.updates,
+    }
+    return config.updates * _rows_per_update(config.with_changes(**shape))
+
+
+@lru_cache(maxsize=64)
+def _rows_per_update(config: EraseConfig) -> float:
+    from erasure.core.concepts import Candidate, ConceptSpace, TargetSpace
+    from erasure.core.plan import expected_rows
+
+    near = tuple(Candidate(f"word {i}", 0.5, None) for i in range(config.neighbours))
+    targets = tuple(
+        TargetSpace(target, anchor, near, (), ()) for target, anchor in zip(config.erase, config.anchors, strict=True)
+    )
+    return expected_rows(ConceptSpace(targets, len(near), ()), config)
+
+
+def rows_apart(config: EraseConfig) -> float:
+    """Rows besides training: measuring synonyms, pictures before and after, previews and the self-check."""
+    prompts = min(5, len(config.erase)) + min(2, len(config.preserve)) + 3
+    drawings = 2 + (config.updates // config.preview_every if config.preview_every else 0)
+    pictures = (drawings * prompts * 2 + 1) * _PICTURE_ROWS
+    if not config.synonym_threshold:
+        return pictures
+    # Two states for each candidate, the others for those that come near; and the target's own trajectory.
+    states = config.synonym_states
+    measured = config.neighbours * (min(2, states) + 0.25 * max(0, states - 2)) + 40 + 2 * states
+    return pictures + measured * len(config.erase)

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import atexit
-import secrets
 import time
-from collections.abc import Collection, Iterator
-from contextlib import suppress
+from collections.abc import Collection
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 from threading import Condition, Thread
 from typing import Any
 
 from erasure.config import EraseConfig
-from erasure.errors import ConfigError, JobConflict, JobNotFound, RunError
+from erasure.errors import ConfigError, EraseError, JobConflict, JobNotFound, RunError
 from erasure.host.base import Host
 from erasure.jobs.concept_cache import ConceptCache, cache_key, measure_concepts
 from erasure.jobs.ending import remove_files, remove_folder, write_job_card
-from erasure.jobs.estimate import readiness
 from erasure.jobs.gate import CONCEPTS, Gate
 from erasure.jobs.history import History
-from erasure.jobs.job import ACTIONS, ACTIVE, FINISHED, JobRequest, JobState, Result, Snapshot
+from erasure.jobs.job import FINISHED, JobRequest, JobState, Result, Snapshot
 from erasure.jobs.live import LiveJob, logger
-from erasure.jobs.record import FILE, Record, preview_path, read_record, settled, write_record
+from erasure.jobs.problems import describe
+from erasure.jobs.readiness import readiness
+from erasure.jobs.record import Record, preview_path, write_record
+from erasure.jobs.table import JobTable
 from erasure.jobs.worker import Outcome, Worker
 
 # When the process ends, a run gets so many seconds to finish its update and save its state.
@@ -40,18 +39,13 @@ class JobManager:
     def __init__(self, host: Host, *, start: bool = True):
         """Takes up what earlier processes left in the host's data folder: what was active there is "interrupted"."""
         self._host = host
-        self._runs = host.data_folder() / "runs"
         self._changed = Condition()
-        # Never a number that a page may have seen from an earlier process.
-        self._versions: Iterator[int] = count(int(time.time() * 10))
-        self._jobs: dict[str, LiveJob] = {}
-        self._queue: list[LiveJob] = []
-        self._current: LiveJob | None = None
-        self._gate = Gate(self._changed, self._name)
+        self._table = JobTable(host.data_folder() / "runs", self._changed)
+        self._gate = Gate(self._changed, self._table.name)
         self._concepts = ConceptCache()
         self._closed = False
         self._thread: Thread | None = None
-        self._adopt()
+        self._table.adopt()
         if start:
             self.start()
 
@@ -69,12 +63,12 @@ class JobManager:
         atexit.unregister(self.close)
         with self._changed:
             self._closed = True
-            if self._current is not None and self._current.wish != "discard":
-                self._current.wish = "close"
+            if self._table.current is not None and self._table.current.wish != "discard":
+                self._table.current.wish = "close"
             self._changed.notify_all()
             # One that waits for the device has nothing to save, and may wait for long.
-            self._changed.wait_for(lambda: self._current is None or self._current.waits, PATIENCE)
-            for job in self._queue:
+            self._changed.wait_for(lambda: self._table.current is None or self._table.current.waits, PATIENCE)
+            for job in self._table.queue:
                 job.claim.free()
 
     # --- what there is
@@ -82,21 +76,21 @@ class JobManager:
     def snapshots(self) -> list[Snapshot]:
         """All jobs, live and past, newest first."""
         with self._changed:
-            jobs = list(self._jobs.values())
+            jobs = list(self._table.jobs.values())
         return sorted((job.snapshot() for job in jobs), key=lambda job: (job.created, job.id), reverse=True)
 
     def snapshot(self, id: str) -> Snapshot:
         """Raises: JobNotFound."""
-        return self._job(id).snapshot()
+        return self._table.job(id).snapshot()
 
     def wait(self, id: str, states: Collection[JobState] = FINISHED, timeout: float | None = None) -> Snapshot:
         """Block until the job is in one of ``states``. Raises: JobNotFound, also when it is discarded meanwhile;
         JobConflict after ``timeout`` seconds."""
         with self._changed:
-            job = self._job(id)
-            if not self._changed.wait_for(lambda: job.state in states or id not in self._jobs, timeout):
+            job = self._table.job(id)
+            if not self._changed.wait_for(lambda: job.state in states or id not in self._table.jobs, timeout):
                 raise JobConflict(f"{job.record.name} is still {job.state} after {timeout:g} seconds; wait longer")
-            return self._job(id).snapshot()
+            return self._table.job(id).snapshot()
 
     def follow(self, id: str, version: int, timeout: float) -> Snapshot:
         """The snapshot as soon as its version is another than ``version``, at the latest after ``timeout`` seconds.
@@ -104,20 +98,20 @@ class JobManager:
         Raises: JobNotFound.
         """
         with self._changed:
-            job = self._job(id)
-            self._changed.wait_for(lambda: job.version != version or id not in self._jobs, timeout)
-            return self._job(id).snapshot()
+            job = self._table.job(id)
+            self._changed.wait_for(lambda: job.version != version or id not in self._table.jobs, timeout)
+            return self._table.job(id).snapshot()
 
     def preview(self, id: str, step: int) -> Path:
         """The PNG of pictures before and after ``step`` updates. Raises: JobNotFound."""
-        path = preview_path(self._job(id).folder, step)
+        path = preview_path(self._table.job(id).folder, step)
         if not path.is_file():
             raise JobNotFound(f"there is no preview of update {step}; see the job's previews")
         return path
 
     def lora_path(self, id: str) -> Path:
         """The LoRA file; the one in the run folder if it could not be put in its place. Raises: JobNotFound."""
-        job = self._job(id)
+        job = self._table.job(id)
         result = job.record.result
         places = [Path(result.path)] if result else []
         for path in (*places, job.folder / "lora.safetensors"):
@@ -135,23 +129,19 @@ class JobManager:
         out = self._host.lora_folder() / f"{request.name}.safetensors"
         with self._changed:
             self._check_open()
-            if any(Path(job.record.out).stem.casefold() == request.name.casefold() for job in self._active()):
+            if any(Path(job.record.out).stem.casefold() == request.name.casefold() for job in self._table.active()):
                 raise ConfigError([f"a job that makes the LoRA {request.name!r} is on its way; choose another name"])
-            now = time.time()
-            folder = self._runs / f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(now))}-{secrets.token_hex(3)}"
             checkpoint = str(Path(request.checkpoint).resolve())
-            record = Record(request.name, checkpoint, str(out), request.config.to_dict(), now)
-            write_record(folder, record)
-            job = LiveJob(folder, record, History(request.config), self._changed, self._versions)
-            job.claim.take()
-            self._jobs[job.id] = job
-            self._enqueue(job)
+            record = Record(request.name, checkpoint, str(out), request.config.to_dict(), time.time())
+            job = self._table.add(record, History(request.config))
+            self._table.enqueue(job)
         return job.id
 
     def pause(self, id: str) -> None:
         """Give the device back after the update at hand. Raises: JobNotFound, JobConflict."""
         with self._changed:
-            job = self._allowed(id, "pause", already=("pausing", "paused"))
+            self._check_open()
+            job = self._table.allowed(id, "pause", already=("pausing", "paused"))
             if job is not None:
                 job.wish = "pause"
                 job.set(state="pausing", message="will pause after this update")
@@ -159,24 +149,25 @@ class JobManager:
     def resume(self, id: str) -> None:
         """Go on with a paused job, or queue one that ended early. Raises: JobNotFound, JobConflict, RunError."""
         with self._changed:
-            job = self._allowed(id, "resume", already=("queued", "preparing", "running"))
+            self._check_open()
+            job = self._table.allowed(id, "resume", already=("queued", "preparing", "running"))
             if job is None:
                 return
             job.wish = ""
             if job.state == "paused":
                 job.set(state="preparing", message="waits for the device")
-                self._tell_waiting()
+                self._table.tell_waiting()
                 return
-            self._check_open()
-            self._take(job)
+            self._table.take(job)
             write_record(job.folder, replace(job.record, state="queued", problem="", log=""))
             job.set(state="queued", problem="", log="")
-            self._enqueue(job)
+            self._table.enqueue(job)
 
     def stop(self, id: str) -> None:
         """End the training after the update at hand and save what there is. Raises: JobNotFound, JobConflict."""
         with self._changed:
-            job = self._allowed(id, "stop", already=("stopping", "stopped"))
+            self._check_open()
+            job = self._table.allowed(id, "stop", already=("stopping", "stopped"))
             if job is not None:
                 job.wish = "stop"
                 job.set(state="stopping", message="will stop after this update")
@@ -184,23 +175,23 @@ class JobManager:
     def discard(self, id: str) -> None:
         """Give up an active job: nothing of it is kept. Raises: JobNotFound, JobConflict."""
         with self._changed:
-            job = self._allowed(id, "discard")
+            job = self._table.allowed(id, "discard")
             assert job is not None
             job.wish = "discard"
-            self._forget(job)
-            if job in self._queue:
-                self._queue.remove(job)
+            self._table.forget(job)
+            if job in self._table.queue:
+                self._table.queue.remove(job)
                 job.claim.free()
                 remove_folder(job.folder)
-            self._tell_waiting()
+            self._table.tell_waiting()
 
     def delete(self, id: str) -> None:
         """Delete the run of a finished job; a LoRA in the Lora folder stays. Raises: JobNotFound, JobConflict."""
         with self._changed:
-            job = self._allowed(id, "delete")
+            job = self._table.allowed(id, "delete")
             assert job is not None
-            self._take(job)
-            self._forget(job)
+            self._table.take(job)
+            self._table.forget(job)
         job.claim.free()
         remove_folder(job.folder)
 
@@ -213,101 +204,39 @@ class JobManager:
         known = self._concepts.get(key)
         if known is not None:
             return known
-        with self._gate.held(CONCEPTS):
-            known = self._concepts.get(key)  # another page may have asked the same meanwhile
-            if known is None:
-                with self._host.exclusive("concepts to protect"):
-                    known = measure_concepts(checkpoint, config, self._host.device())
-                self._concepts.put(key, known)
-        return known
-
-    # --- inside
-
-    def _job(self, id: str) -> LiveJob:
-        with self._changed:
-            if id not in self._jobs:
-                raise JobNotFound(f"there is no job {id!r}; it may have been discarded or deleted")
-            return self._jobs[id]
-
-    def _name(self, id: str) -> str:
-        return self._jobs[id].record.name if id in self._jobs else "a job"
-
-    def _active(self) -> list[LiveJob]:
-        return [job for job in self._jobs.values() if job.state in ACTIVE]
-
-    def _allowed(self, id: str, action: str, already: Collection[JobState] = ()) -> LiveJob | None:
-        """The job if ``action`` is possible now; None if it is in one of the states that the action leads to."""
-        job = self._job(id)
-        if action in ACTIONS[job.state]:
-            return job
-        if job.state in already:
-            return None
-        possible = " or ".join(ACTIONS[job.state]) or "nothing, wait a moment"
-        raise JobConflict(f"{job.record.name} is {job.state}: {action} is not possible now, only {possible}")
+        try:
+            with self._gate.held(CONCEPTS):
+                known = self._concepts.get(key)  # another page may have asked the same meanwhile
+                if known is None:
+                    with self._host.exclusive("concepts to protect"):
+                        known = measure_concepts(checkpoint, config, self._host.device())
+                    self._concepts.put(key, known)
+            return known
+        except EraseError:
+            raise
+        except Exception as error:  # of the host
+            raise RunError(describe(error)) from error
 
     def _check_open(self) -> None:
         if self._closed:
             raise JobConflict("the program is ending; start it again")
-
-    def _take(self, job: LiveJob) -> None:
-        """Keep other processes off a job of the past. Raises: JobNotFound, JobConflict."""
-        if not job.folder.is_dir():
-            self._forget(job)
-            raise JobNotFound(f"the run of {job.record.name} was deleted by another program")
-        if not job.claim.take():
-            raise JobConflict(f"another program works on {job.record.name}; wait until it is done")
-
-    def _enqueue(self, job: LiveJob) -> None:
-        self._queue.append(job)
-        self._tell_waiting()
-
-    def _forget(self, job: LiveJob) -> None:
-        """First of all its record, so that it is gone even if the process ends now."""
-        with suppress(OSError):
-            (job.folder / FILE).unlink(missing_ok=True)
-        self._jobs.pop(job.id, None)
-        self._changed.notify_all()
-
-    def _tell_waiting(self) -> None:
-        """Say in every waiting job what it waits for."""
-        for place, job in enumerate(self._queue):
-            ahead = self._queue[place - 1] if place else self._current
-            if ahead is None:
-                job.say("waits for its turn")
-            elif ahead.state == "paused":
-                job.say(f"waits for {ahead.record.name}, which is paused")
-            else:
-                job.say(f"waits for {ahead.record.name}")
-        self._changed.notify_all()
-
-    def _adopt(self) -> None:
-        for path in sorted(self._runs.glob(f"*/{FILE}")):
-            try:
-                record = read_record(path.parent)
-            except (RunError, OSError) as error:
-                logger.warning("a run is left out: %s", error)
-                continue
-            job = LiveJob(path.parent, settled(record), None, self._changed, self._versions)
-            if record.state in ACTIVE:
-                if not job.claim.take():
-                    continue  # a process that lives works on it
-                job.claim.free()
-            self._jobs[job.id] = job
 
     # --- the worker thread
 
     def _work(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._queue or self._closed)
+                self._changed.wait_for(lambda: self._table.queue or self._closed)
                 if self._closed:
                     return
-                job = self._current = self._queue.pop(0)
-                job.set(state="preparing", message="waits for the device")
-                self._tell_waiting()
+                job = self._table.begin_next()
             job.save()
-            outcome = Worker(job, self._host, self._gate, self._tell_waiting).run()
-            self._finish(job, outcome)
+            try:
+                self._finish(job, Worker(job, self._host, self._gate, self._table.tell_waiting).run())
+            except BaseException as error:
+                # Nothing is expected here; but one job must never take the others along.
+                logger.exception("the end of %s", job.id)
+                self._finish(job, Outcome("failed", {"problem": describe(error)}))
 
     def _finish(self, job: LiveJob, outcome: Outcome) -> None:
         result: Result | None = outcome.changes.get("result")
@@ -323,5 +252,5 @@ class JobManager:
                 job.set(state=outcome.state, **outcome.changes)
                 job.save()
                 job.claim.free()
-            self._current = None
-            self._tell_waiting()
+            self._table.current = None
+            self._table.tell_waiting()

@@ -15,12 +15,14 @@ from erasure.core.events import Event, Opened, Preview, Saved, Step, event_to_di
 from erasure.errors import EraseError, TrainingError
 from erasure.host.base import Host
 from erasure.jobs.concept_cache import free_memory
+from erasure.jobs.ending import result_of, stopped_result
 from erasure.jobs.gate import Gate
 from erasure.jobs.job import JobState, Result
 from erasure.jobs.live import LiveJob, Wish, logger
 from erasure.jobs.names import free_name
 from erasure.jobs.problems import describe, traceback_of
-from erasure.jobs.record import config_of, find_previews, logged_events
+from erasure.jobs.record import config_of, find_previews
+from erasure.jobs.speed import model_facts
 
 if TYPE_CHECKING:
     from erasure.core.session import Session
@@ -194,7 +196,7 @@ class Worker:
         job = self._job
         if isinstance(event, Opened):
             self._session = event.session
-            self._speed = _model_facts(event.session, self._host.device())
+            self._speed = model_facts(event.session, self._host.device())
             job.say("draws the pictures before")
             return
         job.see(event_to_dict(event))
@@ -277,32 +279,6 @@ class Worker:
             return self._job.record.speed
         apart = max(0.0, self._busy + time.monotonic() - self._began - history.seconds)
         return {**self._speed, "rows": history.rows, "seconds": history.seconds, "apart": apart}
-
-
-def result_of(path: Path, change: float | None) -> Result:
-    return Result(path.stem, str(path), path.stat().st_size, change)
-
-
-def stopped_result(job: LiveJob) -> Result | None:
-    """The LoRA that a stopped run left, as its log names it."""
-    result = None
-    for event in logged_events(job.folder):
-        name = Path(str(event.get("path", ""))).name
-        if event.get("event") == "saved" and event.get("step") == job.history.step and name != "state.safetensors":
-            path = Path(job.record.out).with_name(name)
-            result = result_of(path, event.get("change")) if path.exists() else None
-    return result
-
-
-def _model_facts(session: Session, device: str) -> dict[str, Any]:
-    unet = session.models.unet
-    parameters = sum(weight.numel() for name, weight in unet.named_parameters() if "lora_" not in name)
-    return {
-        "device": device,
-        "parameters": parameters,
-        "pixels": session.pixels,
-        "precision": session.trainer.config.precision,
-    }
 
 
 def _opened(path: Path | None) -> Image.Image | None:

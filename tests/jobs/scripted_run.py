@@ -48,6 +48,8 @@ class ScriptedRun:
         self.started_at: list[int] = []  # the step each run began after
         monkeypatch.setattr("erasure.run.erase", self.erase)
         monkeypatch.setattr("erasure.run.resume", self.resume)
+        # There is no model to free, and looking for one takes longer than all the rest.
+        monkeypatch.setattr("erasure.jobs.worker.free_memory", lambda: None)
 
     def hold(self, place: int | str) -> Hold:
         hold = self.at[place] = Hold()

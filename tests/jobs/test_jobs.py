@@ -105,7 +105,7 @@ def test_a_process_killed_while_paused_loses_no_update(host: FakeHost, manager: 
     manager.pause(id)
     hold.release()
     manager.wait(id, ["paused"], PATIENCE)
-    manager._jobs[id].claim.free()  # as the operating system does
+    manager._table.jobs[id].claim.free()  # as the operating system does
     del run.at[3]
     after = JobManager(host)
     assert after.snapshot(id).state == "interrupted"

@@ -1,0 +1,92 @@
+"""Why a run cannot start: every reason at once, before anything is begun."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from erasure.config import EraseConfig, config_from_dict
+from erasure.errors import ConfigError, EraseError, RunError
+from erasure.host.base import Host
+from erasure.jobs.model_size import model_size
+from erasure.jobs.names import safe_name, taken_names
+
+MIB = 2**20
+_FULL_PARAMETERS = 859_520_964  # of SD 1.x's U-Net
+# A run of a full-size SD 1.x: pictures and log, and per rank the LoRA's weights with their two moments, twice while a
+# state is written, if all layers get one.
+_DISK_ALWAYS, _DISK_PER_RANK = 50 * MIB, 60 * MIB
+
+
+def readiness(host: Host, checkpoint: Path | None, name: str, values: Mapping[str, Any]) -> list[str]:
+    """Every reason why this cannot start, in plain language; empty: it can. ``values`` are those of a config."""
+    config: EraseConfig | None = None
+    problems: list[str] = []
+    try:
+        config = config_from_dict(values)
+    except ConfigError as error:
+        problems += error.problems
+    if config is not None and config.vocabulary_file and not Path(config.vocabulary_file).is_file():
+        problems.append(f"vocabulary_file: there is no file {config.vocabulary_file}; check its path")
+    unfit = _checkpoint_problems(checkpoint)
+    problems += unfit
+    problems += _name_problems(name, host.lora_folder())
+    folders = {host.lora_folder(): "Lora folder", host.data_folder(): "folder for runs"}
+    blocked = [problem for folder, what in folders.items() for problem in _folder_problems(what, folder)]
+    problems += blocked
+    if config is not None and checkpoint is not None and not unfit and not blocked:
+        problems += _disk_problems(config, checkpoint, host.data_folder())
+    return problems
+
+
+def _checkpoint_problems(checkpoint: Path | None) -> list[str]:
+    if checkpoint is None:
+        return ["no checkpoint is loaded: choose an SD 1.x checkpoint"]
+    from erasure.core.checkpoint import inspect_checkpoint
+
+    try:
+        inspect_checkpoint(checkpoint)
+    except EraseError as error:
+        # A page need not know where things lie.
+        return [str(error).replace(str(checkpoint), checkpoint.name)]
+    return []
+
+
+def _name_problems(name: str, lora_folder: Path) -> list[str]:
+    try:
+        safe_name(name)
+    except RunError as error:
+        return [str(error)]
+    if name.casefold() in taken_names(lora_folder):
+        return [f"there is a LoRA {name!r} already; choose another name"]
+    return []
+
+
+def _folder_problems(what: str, folder: Path) -> list[str]:
+    there = _existing(folder)
+    if not there.is_dir():
+        return [f"the {what} {folder} cannot be made: {there.name} is a file; move it away"]
+    if not os.access(there, os.W_OK | os.X_OK):
+        return [f"the {what} {folder} cannot be written; change its permissions"]
+    return []
+
+
+def _disk_problems(config: EraseConfig, checkpoint: Path, folder: Path) -> list[str]:
+    try:
+        width = math.sqrt(model_size(checkpoint).unet / _FULL_PARAMETERS)
+        free = shutil.disk_usage(_existing(folder)).free
+    except (EraseError, OSError, ValueError, KeyError, TypeError):
+        return []
+    needed = _DISK_ALWAYS + _DISK_PER_RANK * config.rank * width
+    if free >= needed:
+        return []
+    return [f"the disk is all but full: a run may need {needed / MIB:.0f} MB, {free / MIB:.0f} MB are free; make room"]
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest above it that there is."""
+    return next((part for part in (folder, *folder.parents) if part.exists()), folder)

@@ -1,0 +1,118 @@
+"""The jobs of a host: those of this process, those that earlier ones left on disk, and their order."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+from threading import Condition
+
+from erasure.errors import JobConflict, JobNotFound, RunError
+from erasure.jobs.history import History
+from erasure.jobs.job import ACTIONS, ACTIVE, JobState
+from erasure.jobs.live import LiveJob, logger
+from erasure.jobs.record import FILE, Record, read_record, settled, write_record
+
+
+class JobTable:
+    """Call everything with ``changed`` held. ``current`` is the job that the worker is at, paused or not."""
+
+    def __init__(self, runs: Path, changed: Condition):
+        self.jobs: dict[str, LiveJob] = {}
+        self.queue: list[LiveJob] = []
+        self.current: LiveJob | None = None
+        self._runs = runs
+        self._changed = changed
+        # Never a number that a page may have seen from an earlier process.
+        self._versions: Iterator[int] = count(int(time.time() * 10))
+
+    def adopt(self) -> None:
+        """Take up what is on disk, except for jobs that another living process works on."""
+        for path in sorted(self._runs.glob(f"*/{FILE}")):
+            try:
+                record = read_record(path.parent)
+            except (RunError, OSError) as error:
+                logger.warning("a run is left out: %s", error)
+                continue
+            job = LiveJob(path.parent, settled(record), None, self._changed, self._versions)
+            if record.state in ACTIVE:
+                if not job.claim.take():
+                    continue
+                job.claim.free()
+            self.jobs[job.id] = job
+
+    def add(self, record: Record, history: History) -> LiveJob:
+        """A new job, on disk first. Raises: RunError."""
+        began = time.strftime("%Y%m%d-%H%M%S", time.localtime(record.created))
+        folder = self._runs / f"{began}-{secrets.token_hex(3)}"
+        write_record(folder, record)
+        job = LiveJob(folder, record, history, self._changed, self._versions)
+        job.claim.take()
+        self.jobs[job.id] = job
+        return job
+
+    def job(self, id: str) -> LiveJob:
+        """The one method that may be called without the lock. Raises: JobNotFound."""
+        with self._changed:
+            if id not in self.jobs:
+                raise JobNotFound(f"there is no job {id!r}; it may have been discarded or deleted")
+            return self.jobs[id]
+
+    def name(self, id: str) -> str:
+        return self.jobs[id].record.name if id in self.jobs else "a job that is being discarded"
+
+    def active(self) -> list[LiveJob]:
+        return [job for job in self.jobs.values() if job.state in ACTIVE]
+
+    def allowed(self, id: str, action: str, already: Collection[JobState] = ()) -> LiveJob | None:
+        """The job if ``action`` is possible now; None if it is in one of the states that the action leads to.
+
+        Raises: JobNotFound, JobConflict.
+        """
+        job = self.job(id)
+        if action in ACTIONS[job.state]:
+            return job
+        if job.state in already:
+            return None
+        possible = " or ".join(ACTIONS[job.state]) or "nothing, wait a moment"
+        raise JobConflict(f"{job.record.name} is {job.state}: {action} is not possible now, only {possible}")
+
+    def take(self, job: LiveJob) -> None:
+        """Keep other processes off a job of the past. Raises: JobNotFound, JobConflict."""
+        if not job.folder.is_dir():
+            self.forget(job)
+            raise JobNotFound(f"the run of {job.record.name} was deleted by another program")
+        if not job.claim.take():
+            raise JobConflict(f"another program works on {job.record.name}; wait until it is done")
+
+    def forget(self, job: LiveJob) -> None:
+        """First of all its record, so that it is gone even if the process ends now."""
+        with suppress(OSError):
+            (job.folder / FILE).unlink(missing_ok=True)
+        self.jobs.pop(job.id, None)
+        self._changed.notify_all()
+
+    def enqueue(self, job: LiveJob) -> None:
+        self.queue.append(job)
+        self.tell_waiting()
+
+    def begin_next(self) -> LiveJob:
+        job = self.current = self.queue.pop(0)
+        job.set(state="preparing", message="waits for the device")
+        self.tell_waiting()
+        return job
+
+    def tell_waiting(self) -> None:
+        """Say in every waiting job what it waits for."""
+        for place, job in enumerate(self.queue):
+            ahead = self.queue[place - 1] if place else self.current
+            if ahead is None:
+                job.say("waits for its turn")
+            elif ahead.state == "paused":
+                job.say(f"waits for {ahead.record.name}, which is paused")
+            else:
+                job.say(f"waits for {ahead.record.name}")
+        self._changed.notify_all()
