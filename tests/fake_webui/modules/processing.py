@@ -29,10 +29,9 @@ class StableDiffusionProcessingTxt2Img:
         self.closed = True
 
 
-@dataclass
 class Processed:
-    p: StableDiffusionProcessingTxt2Img
-    images: list[Image.Image]
+    def __init__(self, p: StableDiffusionProcessingTxt2Img, images_list: list[Image.Image]) -> None:
+        self.images = images_list
 
 
 def process_images(p: StableDiffusionProcessingTxt2Img) -> Processed:

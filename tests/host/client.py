@@ -1,0 +1,91 @@
+"""What the tests ask of a running web UI, over its API and the extension's."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from PIL import Image
+
+ERASE = "/adversarial-erase/v1"
+SIZE = 128  # emoji-SD's
+LONG = 1200.0  # seconds; a machine may be slow and busy
+# A training of seconds: few updates, few neighbours, no test of synonyms, a rate that shows at once.
+SHORT = {"steps": 6, "neighbours": 6, "synonym_threshold": 0, "warmup": 0, "learning_rate": 0.01}
+
+
+@dataclass
+class Client:
+    url: str
+    _jobs: list[str] = field(default_factory=list)
+
+    def get(self, path: str) -> Any:
+        return self._ask("GET", path)
+
+    def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        return self._ask("POST", path, body or {})
+
+    def txt2img(self, prompt: str, seed: int = 1) -> Image.Image:
+        """A small picture; the same words and seed give the same one."""
+        asked = {"prompt": prompt, "seed": seed, "steps": 8, "cfg_scale": 4, "sampler_name": "DDIM"}
+        answer = self.post("/sdapi/v1/txt2img", {**asked, "width": SIZE, "height": SIZE, "save_images": False})
+        data = answer["images"][0].rpartition(",")[2]
+        return Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")
+
+    def progress(self) -> Any:
+        return self.get("/sdapi/v1/progress?skip_current_image=false")
+
+    def erase(self, concept: str, name: str, **settings: Any) -> str:
+        """Begin; the job's id."""
+        body = {"name": name, "preset": "object", "config": {**SHORT, "erase": [concept], **settings}}
+        job = self.post(f"{ERASE}/jobs", body)["id"]
+        self._jobs.append(job)
+        return job
+
+    def job(self, id: str) -> Any:
+        return self.get(f"{ERASE}/jobs/{id}")
+
+    def act(self, id: str, action: str) -> None:
+        self.post(f"{ERASE}/jobs/{id}/{action}")
+
+    def wait(self, id: str, good: Callable[[Any], bool]) -> Any:
+        """The job once it is as wanted. Fails when it failed, or never gets there."""
+        end = time.monotonic() + LONG
+        while True:
+            job = self.job(id)
+            if good(job):
+                return job
+            assert job["state"] != "failed", job["problem"]
+            assert time.monotonic() < end, f"still {job['state']}: {job['message']}"
+            time.sleep(0.3)
+
+    def loras(self) -> list[str]:
+        self.post("/sdapi/v1/refresh-loras")
+        return [lora["name"] for lora in self.get("/sdapi/v1/loras")]
+
+    def give_up_jobs(self) -> None:
+        for id in self._jobs:
+            try:
+                job = self.job(id)
+            except urllib.error.HTTPError:
+                continue
+            if "discard" in job["actions"]:
+                self.act(id, "discard")
+
+    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"}, method=method)
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=LONG) as answer:
+            return json.load(answer)
+
+
+def new_name(what: str) -> str:
+    """A LoRA name that is not taken."""
+    return f"host-test-{what}-{time.strftime('%m%d-%H%M%S')}"
