@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,16 @@ def run(arguments: argparse.Namespace) -> int:
     _wait()
     print("ending; a job that is on saves its state ...", flush=True)
     server.close()
+    _leave()
     return 0
+
+
+def _leave() -> None:
+    """End at once where a thread is still at work: inside torch nothing can stop it, and Python would abort over it."""
+    if any(thread.daemon for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def _accounts(given: list[str]) -> dict[str, str]:

@@ -14,10 +14,23 @@ from erasure.errors import RunError
 from erasure.host.local import LocalHost
 from erasure.jobs.manager import JobManager
 from erasure.ui import web_files
+from erasure.ui.compat import listen
 from erasure.ui.tab import build_tab
 from erasure.ui.txt2img import draw_txt2img
 
 TITLE = "Adversarial Erase"
+# The LoRA is put into the prompt of the other tab, which must be in the page for that. Gradio 5 and 6 draw a tab when
+# it is first looked at, and 6 does so even where it is asked to draw it at once.
+_VISIT_ONCE = """
+let left = 100;
+const visit = setInterval(() => {
+  const [first, second] = document.querySelectorAll("#tabs [role=tab]");
+  const drawn = document.getElementById("txt2img_prompt");
+  if (!drawn && second && second.getAttribute("aria-selected") !== "true") second.click();
+  else if (drawn && first && left < 100) first.click();
+  if (drawn || !(left -= 1)) clearInterval(visit);
+}, 50);
+"""
 # Fonts of the machine itself: the themes' own are fetched from the network.
 _FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
 _MONO = ("ui-monospace", "Consolas", "monospace")
@@ -76,7 +89,6 @@ def serve(
 def build_page(host: LocalHost, manager: JobManager, looks: Mapping[str, Any] | None = None) -> gr.Blocks:
     """The page with its two tabs. ``looks`` are given to the Blocks up to gradio 5, from 6 on to ``launch``."""
     looks = _looks() if looks is None else looks
-    # What another tab has must be in the page even while it is not looked at: the LoRA is put into its prompt.
     drawn = _known(gr.Tab, {"render_children": True})
     with gr.Blocks(title=TITLE, analytics_enabled=False, **_known(gr.Blocks, looks)) as page:
         with gr.Tabs(elem_id="tabs"):
@@ -84,8 +96,8 @@ def build_page(host: LocalHost, manager: JobManager, looks: Mapping[str, Any] | 
                 build_tab(host, manager)
             with gr.Tab("txt2img", elem_id="tab_txt2img", **drawn):
                 draw_txt2img(host)
-        if not _has_head():
-            page.load(None, None, None, _js=f"() => {{ {web_files.script()} }}")
+        start = _VISIT_ONCE if _has_head() else web_files.script() + _VISIT_ONCE
+        listen(page.load, None, js=f"() => {{ {start} }}")
     return page
 
 
