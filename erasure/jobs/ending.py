@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 from erasure.files.card import write_card
 from erasure.jobs.job import Result
@@ -52,8 +51,8 @@ def remove_files(paths: list[Path]) -> None:
 
 def remove_folder(folder: Path) -> None:
     """As far as it goes; without its record, what is left of it is no job any more."""
-
-    def failed(_: Any, path: str, error: Any) -> None:
-        logger.warning("%s could not be deleted: %s", path, error[1])
-
-    shutil.rmtree(folder, onerror=failed)
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        logger.warning("%s could not be deleted: %s", folder, error)
+        shutil.rmtree(folder, ignore_errors=True)

@@ -238,7 +238,9 @@ class Worker:
         if self._events is not None:
             self._events.close()
         job = self._job
-        job.history.previews |= find_previews(job.folder)
+        drawn = find_previews(job.folder)
+        with job.changed:
+            job.history.previews |= drawn
         result = stopped_result(job)
         return Outcome("stopped", {"speed": self._measured(), **({"result": result} if result else {})})
 

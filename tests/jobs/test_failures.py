@@ -3,12 +3,16 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from erasure.core.events import Event, Step
 from erasure.errors import OutOfMemory, RunError
 from erasure.jobs.manager import JobManager
+from erasure.run_folder import RunFolder
 from tests.fake_host import FakeHost
 from tests.jobs.asked import ends, request
 from tests.jobs.scripted_run import PATIENCE, ScriptedRun
@@ -127,3 +131,76 @@ def test_a_checkpoint_deleted_while_the_job_waited_is_named(
     assert "own.safetensors" in failed.problem
     assert not host.lock.locked()
     manager.close()
+
+
+def test_a_log_that_cannot_be_written_ends_the_run_with_its_state_saved(
+    host: FakeHost, manager: JobManager, run: ScriptedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = RunFolder.log
+
+    def full(folder: RunFolder, event: Event) -> None:
+        if isinstance(event, Step) and event.step == 3:
+            raise RunError("the log cannot be written: the disk is full; free some space")
+        log(folder, event)
+
+    monkeypatch.setattr(RunFolder, "log", full)
+    id = manager.submit(request(host))
+    failed = manager.wait(id, timeout=PATIENCE)
+    assert (failed.state, failed.problem) == (
+        "failed",
+        "the log cannot be written: the disk is full; free some space",
+    )
+    assert not list(host.lora_folder().glob("gone*"))
+    monkeypatch.setattr(RunFolder, "log", log)
+    manager.resume(id)
+    ends(manager, id)
+    assert run.started_at == [0, 3]
+
+
+def test_a_pause_without_room_for_the_state_is_a_pause_with_a_note(
+    host: FakeHost, manager: JobManager, run: ScriptedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object) -> None:
+        raise RunError("the state could not be written; free some space and resume")
+
+    monkeypatch.setattr("erasure.core.state.save_state", full)
+    hold = run.hold(2)
+    id = manager.submit(request(host))
+    hold.reached()
+    manager.pause(id)
+    hold.release()
+    paused = manager.wait(id, ["paused"], PATIENCE)
+    assert "free some space" in paused.notes[-1]
+    run.at.clear()
+    manager.resume(id)
+    ends(manager, id)
+
+
+def test_a_card_that_cannot_be_written_is_a_note(
+    host: FakeHost, manager: JobManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("erasure.jobs.ending.write_card", full)
+    id = manager.submit(request(host))
+    ends(manager, id)
+    assert "the card beside the LoRA could not be written: the disk is full" in manager.snapshot(id).notes[-1]
+
+
+def test_a_library_that_cannot_be_loaded_fails_the_job_with_what_to_do(
+    host: FakeHost, manager: JobManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "erasure.run", None)
+    failed = manager.wait(manager.submit(request(host)), timeout=PATIENCE)
+    assert failed.state == "failed"
+    assert "a library is missing or does not fit" in failed.problem
+
+
+def test_jobs_can_be_looked_at_without_torch() -> None:
+    code = (
+        "import sys, erasure.jobs.manager, erasure.jobs.estimate, erasure.files.card;"
+        "assert not {'torch', 'diffusers', 'transformers', 'gradio'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
