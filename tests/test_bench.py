@@ -14,7 +14,9 @@ import pytest
 
 from erasure.bench import grid, work
 from erasure.bench.cell import Bench, Cell, cell_name
+from erasure.bench.drawing import openers
 from erasure.bench.eta import Eta
+from erasure.bench.extra_figures import extra_figures
 from erasure.bench.grid import Failed, Finished, cells, jobs, run_here
 from erasure.bench.plot import radius, scatter_svg
 from erasure.bench.report import write_report
@@ -279,6 +281,35 @@ def test_ray_gives_the_same_rows_as_one_process(bench: Bench, tmp_path: Path) ->
     same = ("seed", "config_key", "evaluation_key", "before", "after", "rows_training", "updates", "folder")
     for one, two in zip(*rows, strict=True):
         assert {k: one[k] for k in same} == {k: two[k] for k in same}
+
+
+def test_more_figures_are_of_each_group_before_and_after(tmp_path: Path) -> None:
+    from PIL import Image
+
+    target_set = suite("emoji", SuiteOptions(limit=2)).set("doubles-1")
+    for folder, level in (("base", 10), ("after", 30)):
+        for shot in target_set.shots():
+            path = tmp_path / folder / f"{shot.name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (2, 2), level).save(path)
+
+    def moved(group: Any, before: Path, after: Path) -> float:
+        opened = [openers(where, group.shots)[0]().getpixel((0, 0))[0] for where in (before, after)]
+        return float(opened[1] - opened[0])
+
+    judges = {"concept": lambda pictures, labels: [0] * len(pictures)}
+    base, after = tmp_path / "base", tmp_path / "after"
+    assert work.measured(target_set, judges, {"LPIPS": moved}, base, base)["LPIPS ESR"] == 0
+    found = work.measured(target_set, judges, {"LPIPS": moved}, base, after)
+    assert found["LPIPS ESR"] == found["LPIPS outside"] == 20
+    assert (found["ESR-1"], found["PSR-1"]) == (0.0, 100.0)
+
+
+def test_an_unknown_metric_or_a_missing_model_is_told() -> None:
+    with pytest.raises(ConfigError, match="clip, lpips"):
+        extra_figures(SuiteOptions(metrics=("beauty",)), "cpu")
+    with pytest.raises(ConfigError, match="--clip-model"):
+        extra_figures(SuiteOptions(metrics=("clip",)), "cpu")
 
 
 # --- numbers, tables and pictures

@@ -109,7 +109,9 @@ class Suite:
     def evaluation_key(self, target_set: TargetSet, options: SuiteOptions) -> str:
         """Two keys differ where measured values would."""
         pictures = [(group.name, group.judge, group.ks, [s.name for s in group.shots]) for group in target_set.groups]
-        return digest([self.drawing_key(), pictures, self.judge_name, options.metrics, options.clip_model])[:8]
+        return digest([self.drawing_key(), pictures, self.judge_name, options.metrics, Path(options.clip_model).name])[
+            :8
+        ]
 
 
 def digest(value: Any) -> str:

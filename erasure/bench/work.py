@@ -13,6 +13,7 @@ from typing import Any
 from erasure.bench.cell import Bench, Cell, cell_name, config_key
 from erasure.bench.contact_sheet import shown_names
 from erasure.bench.drawing import draw_missing, missing_shots, openers
+from erasure.bench.extra_figures import Figure, extra_figures
 from erasure.bench.results import Row
 from erasure.bench.spaces import concept_space
 from erasure.bench.suite import Suite, TargetSet, suite
@@ -55,6 +56,7 @@ def work(cell: Cell) -> Working:
     folder = bench.folder / "cells" / name
     space_folder = bench.folder / "spaces"
 
+    extra = extra_figures(bench.options, bench.device)
     judges = chosen.judges()  # first, since a judge that is missing is better known before hours of training
     training = yield from _train(folder, space_folder, checkpoint, config, bench.device)
     base_folder = base_pictures(bench, chosen, digest)
@@ -62,7 +64,7 @@ def work(cell: Cell) -> Working:
     began = time.perf_counter()
     pictures = folder / "pictures" / chosen.drawing_key()
     yield from _draw(pictures, checkpoint, bench, chosen, target_set, folder / "lora.safetensors")
-    before, after = (measured(target_set, judges, where) for where in (base_folder, pictures))
+    before, after = (measured(target_set, judges, extra, base_folder, where) for where in (base_folder, pictures))
     return {
         **row_identity(cell, chosen, target_set, config, digest),
         "before": before,
@@ -101,8 +103,10 @@ def base_pictures(bench: Bench, chosen: Suite, digest: str) -> Path:
     return bench.folder / "base" / digest[:12] / chosen.drawing_key()
 
 
-def measured(target_set: TargetSet, judges: dict[str, Ranks], folder: Path) -> dict[str, float]:
-    """Figures in % of the pictures in a folder, such as ``{"ESR-1": 97.5, ...}``."""
+def measured(
+    target_set: TargetSet, judges: dict[str, Ranks], extra: dict[str, Figure], base: Path, folder: Path
+) -> dict[str, float]:
+    """Figures of the pictures in a folder, such as ``{"ESR-1": 97.5, ...}``, shares in %; ``base``: those before."""
     figures = {}
     for group in target_set.groups:
         labels = [shot.label for shot in group.shots]
@@ -110,6 +114,8 @@ def measured(target_set: TargetSet, judges: dict[str, Ranks], folder: Path) -> d
         for k in group.ks:
             share = erasing_success(ranks, k) if group.erased else preserving_success(ranks, k)
             figures[f"{group.name}-{k}"] = round(share, 2)
+    for name, figure in extra.items():
+        figures.update({f"{name} {group.name}": round(figure(group, base, folder), 4) for group in target_set.groups})
     return figures
 
 

@@ -69,6 +69,8 @@ def _suite_flags(group: Any) -> None:
     group.add_argument("--picture-batch", type=int, metavar="N", help="pictures drawn at once (emoji 32, imagenette 8)")
     group.add_argument("--pixels", type=int, default=0, metavar="N", help="side of a picture (the checkpoint's own)")
     group.add_argument("--classifier", default="", metavar="PATH", help="weights of the judge (imagenette)")
+    group.add_argument("--metrics", metavar="A,B", help="more figures: clip, lpips (optional extra: metrics)")
+    group.add_argument("--clip-model", default="", metavar="DIR", help="a CLIP model for metric clip")
     group.add_argument("--random-classifier", action="store_true", help="an untrained judge, only to try the bench out")
 
 
@@ -108,6 +110,8 @@ def _grid(arguments: argparse.Namespace) -> tuple[Bench, list[Cell]]:
         batch=arguments.picture_batch,
         classifier=arguments.classifier,
         random_classifier=arguments.random_classifier,
+        metrics=tuple(_split(arguments.metrics)),
+        clip_model=arguments.clip_model,
     )
     chosen = suite(arguments.suite, options)
     checkpoint = arguments.checkpoint or chosen.checkpoint
