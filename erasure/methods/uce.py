@@ -10,7 +10,8 @@ minimum is W' = W + W D with
     D = (A - C) C^T M^-1,    M = C C^T + w P P^T + l I
 
 (columns of C, A, P are token states). D is the same for every layer and its rank is at most the number of columns of
-C, so that a LoRA holds W D exactly at that rank, and by a truncated SVD as well as any LoRA can at a lower one.
+C, so that a LoRA holds W D exactly at that rank. At a lower rank an error X is left, by which the sum above grows by
+trace(X M X^T); the LoRA for which this is least comes from a truncated SVD of W D S with M = S S^T.
 """
 
 from __future__ import annotations
@@ -58,16 +59,21 @@ class Edit:
         return torch.linalg.solve(self.normal_matrix(), right).T
 
 
-def low_rank(change: Tensor, rank: int) -> tuple[Tensor, Tensor, float]:
-    """``down`` (rank, in), ``up`` (out, rank) with up @ down nearest to ``change`` (out, in) in the Frobenius norm
-    (Eckart and Young 1936), and the relative error that is left. A rank that the matrix lacks is filled with zeros.
+def low_rank(change: Tensor, rank: int, metric: Tensor) -> tuple[Tensor, Tensor, float]:
+    """``down`` (rank, in), ``up`` (out, rank) with up @ down nearest to ``change`` (out, in), and the relative error.
+
+    An error X is measured by || X S ||, Frobenius, with S (in, in) the Cholesky factor of ``metric``: by what it does
+    to vectors whose second moments are the metric. The nearest is the truncated SVD of change @ S (Eckart and Young
+    1936), taken back through S. A rank that the matrix lacks is filled with zeros.
     """
-    u, s, vh = torch.linalg.svd(change, full_matrices=False)
-    kept = min(rank, len(s))
-    root = s[:kept].sqrt()
+    s_factor = torch.linalg.cholesky(metric)
+    u, sizes, vh = torch.linalg.svd(change @ s_factor, full_matrices=False)
+    kept = min(rank, len(sizes))
+    root = sizes[:kept].sqrt()
+    right = torch.linalg.solve_triangular(s_factor, vh[:kept], upper=False, left=False)  # vh S^-1
     down, up = change.new_zeros(rank, change.shape[1]), change.new_zeros(change.shape[0], rank)
-    down[:kept], up[:, :kept] = root[:, None] * vh[:kept], u[:, :kept] * root
-    error = s[kept:].norm() / s.norm().clamp_min(torch.finfo(s.dtype).tiny)
+    down[:kept], up[:, :kept] = root[:, None] * right, u[:, :kept] * root
+    error = sizes[kept:].norm() / sizes.norm().clamp_min(torch.finfo(sizes.dtype).tiny)
     return down, up, float(error)
 
 
@@ -91,12 +97,12 @@ class UceSolver:
         began = time.perf_counter()
         pairs, preserved = self._pairs(), self._preserved()
         edit = self.edit(pairs, preserved)
-        error = self._apply(edit.change())
+        error = self._apply(edit)
         self.step, self._seconds = 1, time.perf_counter() - began
         erase_loss, preserve_loss = self._residuals(edit)
         yield Note(
             f"UCE: {edit.erased.shape[1]} token states edited, {edit.preserved.shape[1]} preserved; rank "
-            f"{self.config.rank} holds the edit with a relative error of {error:.2g}"
+            f"{self.config.rank} holds what the edit does to them with a relative error of {error:.2g}"
             + (" (a higher rank holds more of it)" if error > 0.01 else "")
         )
         yield Step(
@@ -152,17 +158,18 @@ class UceSolver:
 
     # --- the weights
 
-    def _apply(self, change: Tensor) -> float:
-        """Put W D into the LoRA of every layer; returns the relative error of the whole in the Frobenius norm."""
-        unet = self.denoiser.unet
+    def _apply(self, edit: Edit) -> float:
+        """Put W D into the LoRA of every layer; returns the relative error of all together."""
+        unet, change, metric = self.denoiser.unet, edit.change(), edit.normal_matrix()
+        root = torch.linalg.cholesky(metric)
         scale = self.config.alpha / self.config.rank
         base, state = base_layers(unet), lora_state(unet)
         lost, whole = 0.0, 0.0
         for name in lora_layers(unet):
             wanted = base[name].weight.double() @ change
-            down, up, error = low_rank(wanted / scale, self.config.rank)
+            down, up, error = low_rank(wanted / scale, self.config.rank, metric)
             state[name + DOWN], state[name + UP] = down.float(), up.float()
-            size = float(wanted.norm())
+            size = float((wanted @ root).norm())
             lost, whole = lost + (error * size) ** 2, whole + size**2
         load_lora_state(unet, state)
         return (lost / whole) ** 0.5 if whole else 0.0
