@@ -221,3 +221,27 @@ def test_the_spectrum_counts_its_rows(tiny_models: Models) -> None:
     found = list(sensitivity_spectrum(tiny_models, denoiser, Embedder(tiny_models), ["dog"], states=4, steps=4))
     assert denoiser.rows.total == 2 * 4 + 4
     assert found[0].text == "dog"
+
+
+def test_the_spectrum_command_lists_the_most_moved_words_first(
+    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from erasure.cli import main
+    from erasure.core.lora import lora_state
+    from erasure.core.models import load_models
+    from erasure.files.lora_file import write_lora
+
+    unet = load_models(tiny_checkpoint).unet
+    inject_lora(unet, "xattn", 2, 2.0, seed=0)
+    with torch.no_grad():
+        for layer in lora_layers(unet).values():
+            layer.lora_B["erase"].weight.normal_(std=0.5, generator=torch.Generator().manual_seed(1))
+    lora = tmp_path / "moved.safetensors"
+    write_lora(lora, lora_state(unet), alpha=2.0, metadata={}, dtype=torch.float16)
+    flags = ["--checkpoint", str(tiny_checkpoint), "--lora", str(lora), "--device", "cpu", "--states", "1"]
+    assert main(["spectrum", *flags, "--word", "dog", "--word", "church", "--word", "truck", "--show", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    shares = [float(line.split()[0]) for line in lines[1:3]]
+    assert shares[0] >= shares[1] > 0
+    assert lines[-1].startswith("median of 3 words")
+    assert main(["spectrum", *flags, "--words", "0"]) == 2

@@ -1,0 +1,59 @@
+"""``python -m erasure spectrum``: which words a LoRA moved, and how far."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from erasure.cli.flags import add_model_flags
+from erasure.core.device import default_device
+from erasure.errors import ConfigError
+
+
+def add_parser(commands: Any) -> None:
+    parser = commands.add_parser("spectrum", help="list the words whose predicted noise a LoRA changes most")
+    add_model_flags(parser)
+    parser.add_argument("--lora", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--word", action="append", metavar="TEXT", help="repeat for several (the common words)")
+    parser.add_argument("--words", type=int, default=200, metavar="N", help="so many common words, evenly spaced (200)")
+    parser.add_argument("--states", type=int, default=4, metavar="N", help="points of each word's trajectory (4)")
+    parser.add_argument("--show", type=int, default=30, metavar="N", help="lines printed (30)")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    problems = [f"--{n}: should be at least 1" for n in ("words", "states", "show") if getattr(arguments, n) < 1]
+    if problems:
+        raise ConfigError(problems)
+    from erasure.config import EraseConfig
+    from erasure.core.checkpoint import inspect_checkpoint
+    from erasure.core.session import open_models
+    from erasure.core.vocabulary import load_vocabulary
+    from erasure.evaluate.spectrum import Sensitivity, sensitivity_spectrum
+    from erasure.files.lora_file import inject_lora_file, match_lora, read_lora
+
+    config = EraseConfig(erase=("-",))
+    checkpoint, file = inspect_checkpoint(arguments.checkpoint), read_lora(arguments.lora)
+    models, denoiser, embedder = open_models(checkpoint, config, arguments.device or default_device())
+    match_lora(file, models.unet)
+    inject_lora_file(models.unet, file, 1.0)
+    words = arguments.word or _spread(load_vocabulary(config, models.tokenizer), arguments.words)
+    found: list[Sensitivity] = []
+    for one in sensitivity_spectrum(models, denoiser, embedder, words, states=arguments.states):
+        found.append(one)
+        if len(found) % 50 == 0:
+            print(f"{len(found)}/{len(words)}", file=sys.stderr)
+    found.sort(key=lambda one: one.share, reverse=True)
+    print("change of the predicted noise, relative to what the word itself adds to it (1 = as if it were left out)")
+    for one in found[: arguments.show]:
+        print(f"{one.share:8.3f}  {one.change:10.2e}  {one.text}")
+    middle = found[len(found) // 2]
+    print(f"median of {len(found)} words: {middle.share:.3f} ({middle.text})")
+    return 0
+
+
+def _spread(words: tuple[str, ...], count: int) -> list[str]:
+    count = min(count, len(words))
+    return [words[i * len(words) // count] for i in range(count)]
