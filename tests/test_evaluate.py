@@ -96,6 +96,20 @@ def test_a_classifier_of_other_classes_is_refused(tmp_path: Path) -> None:
         image_classifier.imagenet_ranks({"a": 3}, weights=str(tmp_path))
 
 
+def test_damaged_weights_of_the_judge_are_refused_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class _Models:
+        @staticmethod
+        def resnet50(weights: None) -> nn.Module:
+            return nn.Linear(1, 1)
+
+    monkeypatch.setattr(image_classifier, "need", lambda *_: _Models)
+    file = tmp_path / "judge.pth"
+    for content in (b"junk", b"", b"PK" + bytes(40)):
+        file.write_bytes(content)
+        with pytest.raises(EvaluationError, match=r"judge\.pth holds no weights"):
+            image_classifier.imagenet_ranks({"church": 497}, weights=str(file))
+
+
 def test_pictures_of_any_shape_reach_the_classifier_as_224_squares() -> None:
     pixels = image_classifier.preprocess([Image.new("RGB", (512, 300), "white"), Image.new("RGB", (40, 90), "black")])
     assert pixels.shape == (2, 3, 224, 224)

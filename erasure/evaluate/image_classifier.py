@@ -63,11 +63,11 @@ def _trained(weights: str, device: str) -> Callable[[Tensor], Tensor]:
         return _from_transformers(model, device)
     models = need("torchvision.models", "imagenette", "give --classifier a folder with a model for transformers")
     file = Path(weights) if weights else torch_cache(WEIGHTS)
-    need_weights(file, "the ResNet-50 judge", "download.pytorch.org/models, or name another with --classifier")
+    need_weights(file, "the ResNet-50 judge", "download.pytorch.org/models (or name others with --classifier)")
     network = models.resnet50(weights=None)
     try:
         network.load_state_dict(_read_weights(file))
-    except (RuntimeError, ValueError, OSError, KeyError) as error:
+    except Exception as error:  # readers of weight files raise whatever a damaged byte makes them stumble over
         raise EvaluationError(f"{file} holds no weights of torchvision's ResNet-50: {error}") from error
     return network.eval().requires_grad_(False).to(device)
 
