@@ -116,4 +116,4 @@ def _range(values: Sequence[Summary]) -> tuple[float, float]:
 
 def _ticks(low: float, high: float) -> list[float]:
     step = next((s for s in (5, 10, 20, 50) if (high - low) / s <= 8), 100)
-    return [float(v) for v in range(math.ceil(low / step) * step, int(high) + 1, step)]
+    return [float(v) for v in range(math.ceil(low / step) * step, min(100, int(high)) + 1, step)]
