@@ -11,7 +11,8 @@ from erasure.bench.results import Row
 from erasure.bench.statistics import by_variant
 from erasure.core.pictures import picture_grid
 
-SIDE = 96
+SIDE = 110
+TITLE = 19  # letters above a picture
 PER_GROUP = 5
 MOST_METHODS = 10
 
@@ -27,15 +28,23 @@ def contact_sheet(folders: Sequence[Path], rows: Sequence[Row]) -> Image.Image |
     for group, names in methods[0].get("shown", {}).items():
         for name in names:
             shown.setdefault(name, "erased" if group == "ESR" else "kept")
-    found = []
+    columns: list[str] = []
+    rows_of: list[tuple[str, list[Image.Image]]] = [(name, []) for name in ("before", *(r["variant"] for r in methods))]
     for name, what in shown.items():
-        base = _find(folders, f"{methods[0].get('base_folder')}/{name}.png")
-        after = [_find(folders, f"{row.get('pictures_folder')}/{name}.png") for row in methods]
-        if base and all(after):
-            found.append((f"{what}: {name.replace('/', ', ')}", [_small(path) for path in (base, *after) if path]))
-    if not found:
-        return None
-    return picture_grid(["before", *(row["variant"] for row in methods)], found)
+        folders_of = [methods[0].get("base_folder"), *(row.get("pictures_folder") for row in methods)]
+        paths = [path for folder in folders_of if (path := _find(folders, f"{folder}/{name}.png"))]
+        if len(paths) == len(rows_of):
+            columns.append(_title(name, what, methods[0]["family"] == "styles"))
+            for (_, pictures), path in zip(rows_of, paths, strict=True):
+                pictures.append(_small(path))
+    return picture_grid(columns, rows_of) if columns else None
+
+
+def _title(name: str, what: str, styles: bool) -> str:
+    """What fits above a picture: the concept (or style), and whether it was to go."""
+    concept, _, rest = name.partition("/")
+    shown = rest.split("-")[0] if styles else concept
+    return shown[: TITLE - 9] + " (erased)" if what == "erased" else shown[:TITLE]
 
 
 def shown_names(names: Sequence[str]) -> list[str]:
