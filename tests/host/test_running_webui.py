@@ -161,7 +161,7 @@ def test_from_the_tab_to_the_card_to_another_picture(client: Client, browser: An
     page.wait_for_timeout(1500)
     expect(tab.button("start")).to_be_enabled(timeout=milliseconds)
     tab.button("start").click()
-    tab.wait_state("done", timeout=int(milliseconds))
+    tab.wait_state("Done", timeout=int(milliseconds))
 
     # The card is there without any refresh by hand.
     page.locator("#tabs > .tab-nav button", has_text="txt2img").click()
@@ -182,6 +182,26 @@ def test_from_the_tab_to_the_card_to_another_picture(client: Client, browser: An
     tab.press("result", "insert")
     expect(prompt).to_have_value("a photo of a radio")
     page.close()
+
+
+def test_reload_ui_leaves_a_run_alone(client: Client, browser: Any) -> None:
+    id = client.erase("church", new_name("reload"), **LONG_RUN)
+    client.wait(id, running)
+    page = browser.new_page()
+    page.set_default_timeout(LONG * 1000)
+    page.goto(client.url, wait_until="domcontentloaded")
+    page.locator("#tabs > .tab-nav button", has_text="Settings").click()
+    page.locator("#settings_restart_gradio").click()
+    # The page asks until the new server is there, and loads anew. (Too early a question can end the web UI.)
+    page.get_by_text("Reloading").first.wait_for()
+    page.locator("#tabs > .tab-nav button", has_text="Adversarial Erase").click()
+    page.close()
+
+    step = client.wait(id, lambda job: job["state"] != "preparing")["step"]
+    job = client.wait(id, lambda job: job["state"] != "running" or job["step"] > step + 1)
+    assert job["state"] == "running"
+    client.post("/sdapi/v1/interrupt")
+    client.wait(id, lambda job: job["state"] == "stopped")
 
 
 def _small_picture(page: Any, prompt: str) -> None:
