@@ -1,0 +1,206 @@
+"""From a concept to a changed picture, on emoji-SD, in a real browser; with the newest and with the oldest gradio."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install -e '.[test]'")
+
+from playwright.sync_api import expect
+
+from tests.browser.conftest import App
+from tests.browser.tab import LONG, SOON, Tab
+
+
+@pytest.fixture
+def tab(app: App, context: Any) -> Tab:
+    return Tab(context.new_page()).visit(app.url)
+
+
+def test_from_a_concept_to_a_changed_picture(app: App, tab: Tab) -> None:
+    tab.order("church", preview_every="3")
+    expect(tab.box("name")).to_have_value("erase-church", timeout=SOON)
+    expect(tab.page.locator("#ae_estimate_block").first).to_contain_text("memory", timeout=SOON)
+    tab.start()
+    tab.wait_state("Done")
+
+    expect(tab.block("result")).to_contain_text("Self-check passed", timeout=SOON)
+    assert (app.data / "loras" / "erase-church.safetensors").exists()
+    assert (app.data / "loras" / "erase-church.json").exists()
+    assert tab.block("chart").locator("svg").count() > 0
+    assert tab.block("picks").locator(".ae-pick").count() > 0
+    _steps_can_be_chosen(tab)
+    expect(tab.box("name")).to_have_value("erase-church-2", timeout=SOON)  # the first is taken now
+
+    tab.show("txt2img")
+    tab.prompt().fill("church")
+    without = tab.generate()
+    tab.show("Adversarial Erase")
+    tab.press("result", "insert")
+    expect(tab.prompt()).to_have_value("church <lora:erase-church:1>")
+    expect(tab.action("result", "insert")).to_have_text("Remove from txt2img")
+    tab.show("txt2img")
+    assert tab.generate() != without
+    tab.show("Adversarial Erase")
+    tab.press("result", "insert")
+    expect(tab.prompt()).to_have_value("church")
+
+    tab.button("try").click()
+    pictures = tab.page.locator("#ae_try_block img")
+    expect(pictures).to_have_count(2, timeout=LONG)
+    assert pictures.nth(0).get_attribute("src") != pictures.nth(1).get_attribute("src")
+
+
+def _steps_can_be_chosen(tab: Tab) -> None:
+    picture = tab.block("grid").locator("img")
+    last = picture.get_attribute("src")
+    tab.press("grid", "step", "3")
+    expect(tab.action("grid", "step", "3")).to_have_attribute("aria-pressed", "true", timeout=SOON)
+    assert picture.get_attribute("src") != last
+    assert "after 3 updates" in (picture.get_attribute("alt") or "")
+
+
+def test_a_run_outlives_its_page_and_is_paused_stopped_and_resumed(app: App, tab: Tab, context: Any) -> None:
+    tab.order("truck", steps="400")
+    tab.start()
+    tab.wait_state("Running")
+
+    tab.page.reload()  # in mid-run
+    tab.wait_state("Running", SOON)
+    tab.wait_update(2)
+    tab.press("status", "pause")
+    tab.wait_state("Paused")
+    second = Tab(context.new_page()).visit(app.url)
+    second.wait_state("Paused", SOON)
+
+    second.press("status", "resume")
+    tab.wait_state("Running")
+    tab.press("status", "stop")  # asks, and saves
+    tab.wait_state("Stopped")
+    expect(tab.block("result")).to_contain_text(re.compile(r"erase-truck-step\d+"), timeout=SOON)
+    second.wait_state("Stopped")
+
+    tab.press("status", "resume")
+    tab.wait_state("Running")
+    tab.press("status", "discard")
+    expect(tab.block("runs")).not_to_contain_text("erase-truck", timeout=SOON)
+    assert list((app.data / "loras").glob("erase-truck.*")) == []
+
+
+def test_concepts_lie_on_chips_that_move_with_a_click(tab: Tab) -> None:
+    tab.order("church")
+    tab.fill("synonym_threshold", "0.5")
+    tab.fill("synonym_states", "1")
+    tab.unfold("synonym")
+    tab.button("look").click()
+    chip = tab.action("chips", "chip-erase")
+    chip.wait_for(timeout=LONG)
+    word = chip.get_attribute("data-ae-value") or ""
+    chip.click()
+    expect(tab.box("synonym")).to_have_value(word, timeout=SOON)
+    expect(tab.action("chips", "chip-auto", word)).to_be_visible(timeout=SOON)
+    tab.press("chips", "chip-auto", word)
+    expect(tab.box("synonym")).to_have_value("", timeout=SOON)
+    tab.fill("preserve", "bus, dog")
+    expect(tab.block("chips")).to_contain_text("Always protected", timeout=SOON)
+    tab.fill("neighbours", "5")
+    expect(tab.block("chips")).to_contain_text("changed since", timeout=SOON)
+
+
+def test_what_is_wrong_stands_beside_the_button_until_it_is_mended(tab: Tab) -> None:
+    tab.order("bell", learning_rate="fast", rank="0")
+    problems = tab.page.locator("#ae_estimate_block").first
+    expect(problems).to_contain_text("learning_rate", timeout=SOON)
+    expect(problems).to_contain_text("rank", timeout=SOON)
+    expect(tab.button("start")).to_be_disabled(timeout=SOON)
+    tab.fill("learning_rate", "0.001")
+    tab.fill("rank", "4")
+    expect(tab.button("start")).to_be_enabled(timeout=SOON)
+    tab.fill("name", "../bell")
+    expect(problems).to_contain_text("../bell", timeout=SOON)
+
+
+def test_a_concept_with_markup_in_it_stays_text(tab: Tab) -> None:
+    tab.order('<img src=x onerror="document.title=1">', rank="0")
+    expect(tab.page.locator("#ae_estimate_block").first).to_contain_text("rank", timeout=SOON)
+    assert tab.page.title() != "1"
+    expect(tab.box("name")).to_have_value(re.compile("^erase-[a-z0-9-]+$"), timeout=SOON)
+
+
+def test_a_preset_is_saved_chosen_and_deleted(tab: Tab) -> None:
+    tab.order("bell", rank="3", learning_rate="0.002")
+    tab.fill("preset_name", "My bells")
+    tab.button("preset_save").click()
+    said = tab.page.locator("#ae_preset_message_block").first
+    expect(said).to_contain_text("is saved", timeout=SOON)
+    tab.choose("kind", "Art style")
+    expect(tab.box("rank")).to_have_value("8", timeout=SOON)
+    tab.choose("kind", "My bells")
+    expect(tab.box("rank")).to_have_value("3", timeout=SOON)
+    expect(tab.box("learning_rate")).to_have_value("0.002")
+    expect(tab.box("erase")).to_have_value("bell")
+    tab.button("preset_delete").click()
+    expect(said).to_contain_text("is deleted", timeout=SOON)
+
+
+def test_a_past_run_is_looked_at_used_again_and_deleted(app: App, tab: Tab) -> None:
+    if not tab.block("runs").locator('[data-ae-action="select"]').count():
+        pytest.skip("no run was made by the tests before")
+    tab.press("runs", "select")
+    expect(tab.block("status")).to_contain_text("erase-", timeout=SOON)
+    tab.press("runs", "settings")
+    expect(tab.box("erase")).to_have_value("church", timeout=SOON)
+    tab.unfold("steps")
+    expect(tab.box("steps")).to_have_value("6")
+    expect(tab.box("learning_rate")).to_have_value("0.01")
+    tab.press("runs", "delete")
+    expect(tab.block("runs")).to_contain_text("No runs yet", timeout=SOON)
+    assert list((app.data / "loras").glob("erase-church.safetensors")), "the LoRA of a deleted run stays"
+
+
+@pytest.mark.parametrize("width", [360, 800])
+def test_narrow_windows_need_no_sideways_scrolling(app: App, context: Any, width: int) -> None:
+    page = context.new_page()
+    page.set_viewport_size({"width": width, "height": 800})
+    tab = Tab(page).visit(app.url)
+    tab.unfold("steps")
+    tab.unfold("synonym")
+    assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
+
+
+def test_text_can_be_read_in_both_themes(app: App, context: Any) -> None:
+    for theme, darker in (("light", _dark_on_light), ("dark", _light_on_dark)):
+        page = context.new_page()
+        Tab(page).visit(f"{app.url}?__theme={theme}")
+        for selector in ("#ae_status_block .ae p", "#ae_runs_block .ae p"):
+            colour = page.locator(selector).first.evaluate("e => getComputedStyle(e).color")
+            assert darker(colour), f"{selector} is {colour} in the {theme} theme"
+
+
+def _luminance(colour: str) -> float:
+    red, green, blue = [float(part) for part in re.findall(r"[\d.]+", colour)[:3]]
+    return (0.2126 * red + 0.7152 * green + 0.0722 * blue) / 255
+
+
+_dark_on_light: Callable[[str], bool] = lambda colour: _luminance(colour) < 0.45  # noqa: E731
+_light_on_dark: Callable[[str], bool] = lambda colour: _luminance(colour) > 0.55  # noqa: E731
+
+
+def test_the_keyboard_reaches_everything_on_the_way_to_a_run(tab: Tab) -> None:
+    tab.box("erase").focus()
+    tab.page.keyboard.type("bell")
+    expect(tab.button("start")).to_be_enabled(timeout=SOON)
+    reached: list[str] = []
+    for _ in range(30):
+        tab.page.keyboard.press("Tab")
+        reached.append(tab.page.evaluate("document.activeElement.closest('[id^=ae_]')?.id ?? ''"))
+        if reached[-1] == "ae_start":
+            break
+    for name in ("ae_anchor", "ae_kind", "ae_quality", "ae_checkpoint", "ae_name", "ae_start"):
+        assert name in reached
+    hidden = tab.page.evaluate("[...document.querySelectorAll('#ae_calls button')].some((b) => b.offsetParent)")
+    assert not hidden

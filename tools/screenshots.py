@@ -1,0 +1,94 @@
+"""Pictures of the tab for the README, light and dark, from a running page: ``python -m tools.screenshots --help``.
+
+Shows the run that the page shows by itself: the one that is on, or the newest. Without ``--url`` the stand-alone app
+is started on the runs in ``--data``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+IMAGES = Path(__file__).parents[1] / "docs" / "images"
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+         "--disable-sync", "--no-first-run"]  # fmt: skip
+SOON = 120_000  # milliseconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--url", help="a running web UI with the extension, or a running stand-alone app")
+    parser.add_argument("--data", type=Path, help="with no --url: the folder of the stand-alone app's runs")
+    parser.add_argument("--out", type=Path, default=IMAGES, help="folder for tab-light.png and tab-dark.png")
+    parser.add_argument("--concept", default="", help="what to write into the form")
+    parser.add_argument("--width", type=int, default=1280)
+    parser.add_argument("--browser", default="/usr/bin/chromium")
+    arguments = parser.parse_args()
+    if arguments.url:
+        photograph(arguments.url, arguments)
+        return
+    if arguments.data is None:
+        parser.error("--url or --data is needed")
+    app, url = start_app(arguments.data)
+    try:
+        photograph(url, arguments)
+    finally:
+        app.terminate()
+        app.wait()
+
+
+def start_app(data: Path) -> tuple[subprocess.Popen[str], str]:
+    """The app in a process of its own, and its address."""
+    command = [sys.executable, "-u", "-m", "erasure", "app", "--data", str(data)]
+    environment = {**os.environ, "GRADIO_ANALYTICS_ENABLED": "False"}
+    app = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    assert app.stdout is not None
+    for line in app.stdout:
+        found = re.search(r"http://\S+", line)
+        if found and line.startswith("Adversarial Erase"):
+            return app, found[0]
+    raise SystemExit("the app did not start")
+
+
+def photograph(url: str, arguments: argparse.Namespace) -> None:
+    from playwright.sync_api import sync_playwright
+
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=arguments.browser, args=FLAGS)
+        for theme in ("light", "dark"):
+            size = {"width": arguments.width, "height": 900}
+            page = browser.new_page(viewport=size, device_scale_factor=1.5)
+            page.goto(f"{url.rstrip('/')}/?__theme={theme}", wait_until="domcontentloaded")
+            _prepare(page, arguments.concept)
+            path = arguments.out / f"tab-{theme}.png"
+            page.locator("#ae_tab").first.screenshot(path=path)
+            print(path)
+            page.close()
+        browser.close()
+
+
+def _prepare(page: Any, concept: str) -> None:
+    """Until everything that is in the picture has arrived."""
+    page.get_by_role("tab", name="Adversarial Erase").or_(
+        page.get_by_role("button", name="Adversarial Erase")
+    ).first.click(timeout=SOON)
+    if concept:
+        box = page.locator("#ae_erase textarea, #ae_erase input").first
+        box.wait_for(timeout=SOON)
+        box.fill(concept)
+    page.locator("#ae_status_block .ae").first.wait_for(timeout=SOON)
+    page.locator("#ae_estimate_block .ae").first.wait_for(timeout=SOON)
+    page.locator("#ae_grid_block img").first.wait_for(timeout=SOON)
+    page.mouse.move(0, 0)
+    time.sleep(3)
+
+
+if __name__ == "__main__":
+    main()
