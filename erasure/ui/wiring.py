@@ -185,7 +185,9 @@ def _call(
         made = [gr.update() if value is None else value for value in handler(read_page(message), *given)]
         return made[0] if len(made) == 1 else made
 
-    js = f"(message, ...rest) => [window.adversarialErase.message({says!r}), ...rest]"
+    # gradio up to 5 hands the values of the outputs over as well; sent back, they would shift the inputs.
+    given = f"...rest.slice(0, {len(inputs)})"
+    js = f"(message, ...rest) => [window.adversarialErase.message({says!r}), {given}]"
     listen(
         getattr(component, event),
         answered,
