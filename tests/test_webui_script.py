@@ -67,6 +67,7 @@ def test_the_tab_is_there(webui: WebUI) -> None:
 
 
 def test_reload_ui_keeps_host_and_manager(webui: WebUI) -> None:
+    pytest.importorskip("starlette")
     mounted = sys.modules["erasure.api.routes"].mounted
     for app in ("first app", "second app"):
         run_script(webui)
@@ -89,6 +90,7 @@ def test_runs_are_kept_from_gradio_once_the_page_is_there(webui: WebUI) -> None:
 
 
 def test_the_api_is_there_without_a_page(webui: WebUI) -> None:
+    pytest.importorskip("starlette")
     run_script(webui)
     webui.script_callbacks.app_started_callback(None, SimpleNamespace())
     assert len(sys.modules["erasure.api.routes"].mounted) == 1
