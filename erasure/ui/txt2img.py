@@ -10,7 +10,7 @@ import gradio as gr
 from erasure.errors import EraseError
 from erasure.host.base import TextToImage
 from erasure.host.local import LocalHost
-from erasure.ui.compat import html
+from erasure.ui.compat import html, listen
 from erasure.ui.html import text
 
 _LARGEST_SEED = 2**32 - 1
@@ -50,7 +50,7 @@ def draw_txt2img(host: LocalHost) -> None:
         return _generate(host, title, *values)
 
     inputs = [checkpoint, prompt, negative, seed, steps, cfg, gallery]
-    button.click(generate, inputs, [gallery, info], api_name=False)
+    listen(button.click, generate, inputs, [gallery, info], progress=True)
 
 
 def _generate(
@@ -64,7 +64,8 @@ def _generate(
     shown: list[Any] | None,
 ) -> tuple[list[Any], str]:
     """The new picture before those that are shown, and a line about it or about what went wrong."""
-    kept = list(shown or [])[: _PICTURES - 1]
+    shown = [_entry(picture, caption) for picture, caption in shown or []]
+    kept = shown[: _PICTURES - 1]
     number = 1 if seed is None else int(seed)
     number = random.randrange(_LARGEST_SEED) if number < 0 else number % (_LARGEST_SEED + 1)
     try:
@@ -73,6 +74,11 @@ def _generate(
         request = TextToImage(prompt or "", negative or "", number, int(steps or 20), float(cfg or 1))
         picture = host.draw(request)
     except EraseError as error:
-        return list(shown or []), f'<p class="ae" role="alert">{text(str(error))}</p>'
+        return shown, f'<p class="ae" role="alert">{text(str(error))}</p>'
     line = f"{request.prompt}, seed {number}, {request.steps} steps, CFG {request.guidance:g}"
     return [(picture, line), *kept], f'<p class="ae">{text(line)}</p>'
+
+
+def _entry(picture: Any, caption: str | None) -> tuple[Any, str | None]:
+    """A picture of the gallery as the gallery takes it back: gradio 3 gives a file's description for it."""
+    return (picture["name"] if isinstance(picture, dict) and "name" in picture else picture), caption

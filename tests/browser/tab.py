@@ -94,7 +94,8 @@ class Tab:
     # --- txt2img of the stand-alone app
 
     def show(self, title: str) -> None:
-        self.page.get_by_role("tab", name=title).click()
+        newer = self.page.get_by_role("tab", name=title)
+        newer.or_(self.page.get_by_role("button", name=title, exact=True)).first.click()
 
     def prompt(self) -> Locator:
         return self.page.locator("#txt2img_prompt textarea, #txt2img_prompt input").first
