@@ -356,7 +356,7 @@ def test_stop_then_resume_gives_the_same_weights(tiny_models: Models, method: st
     assert all(torch.equal(weight, found[name]) for name, weight in lora_state(tiny_models.unet).items())
 
 
-@pytest.mark.parametrize("method", TRAINED)
+@pytest.mark.parametrize("method", [name for name in TRAINED if name != "esd-u"])  # which costs what esd-x does
 @pytest.mark.parametrize("anchor", ["", "tower"])
 def test_the_plan_tells_the_rows_of_an_update(tiny_models: Models, method: str, anchor: str) -> None:
     config = _config(method, "church", anchor=[anchor] if anchor else [], steps=100)
