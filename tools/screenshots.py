@@ -27,7 +27,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="with no --url: the folder of the stand-alone app's runs")
     parser.add_argument("--out", type=Path, default=IMAGES, help="folder for tab-light.png and tab-dark.png")
     parser.add_argument("--concept", default="", help="what to write into the form")
-    parser.add_argument("--width", type=int, default=1280)
+    parser.add_argument("--look", action="store_true", help="look for concepts to protect, too: seconds to minutes")
+    parser.add_argument("--width", type=int, default=1400)
     parser.add_argument("--browser", default="/usr/bin/chromium")
     arguments = parser.parse_args()
     if arguments.url:
@@ -64,17 +65,31 @@ def photograph(url: str, arguments: argparse.Namespace) -> None:
         browser = playwright.chromium.launch(executable_path=arguments.browser, args=FLAGS)
         for theme in ("light", "dark"):
             size = {"width": arguments.width, "height": 900}
-            page = browser.new_page(viewport=size, device_scale_factor=1.5)
+            page = browser.new_page(viewport=size)
             page.goto(f"{url.rstrip('/')}/?__theme={theme}", wait_until="domcontentloaded")
-            _prepare(page, arguments.concept)
+            _prepare(page, arguments.concept, arguments.look)
             path = arguments.out / f"tab-{theme}.png"
-            page.locator("#ae_tab").first.screenshot(path=path)
+            page.screenshot(path=path, full_page=True, clip=_frame(page))
             print(path)
             page.close()
         browser.close()
 
 
-def _prepare(page: Any, concept: str) -> None:
+def _frame(page: Any) -> dict[str, float]:
+    """The tab from its top to the end of the result, or of the form where that is longer."""
+    tab = page.locator("#ae_tab").first.bounding_box()
+    boxes = [page.locator(name).first.bounding_box() for name in ("#ae_result_block", "#ae_advanced")]
+    bottom = max(box["y"] + box["height"] for box in boxes if box)
+    margin = 12
+    return {
+        "x": max(0, tab["x"] - margin),
+        "y": max(0, tab["y"] - margin),
+        "width": tab["width"] + 2 * margin,
+        "height": bottom - tab["y"] + 2 * margin,
+    }
+
+
+def _prepare(page: Any, concept: str, look: bool) -> None:
     """Until everything that is in the picture has arrived."""
     page.get_by_role("tab", name="Adversarial Erase").or_(
         page.get_by_role("button", name="Adversarial Erase")
@@ -83,6 +98,12 @@ def _prepare(page: Any, concept: str) -> None:
         box = page.locator("#ae_erase textarea, #ae_erase input").first
         box.wait_for(timeout=SOON)
         box.fill(concept)
+        page.wait_for_function("!document.querySelector('button#ae_start, #ae_start button').disabled", timeout=SOON)
+        box.blur()
+    if look:
+        page.locator("#ae_protect .label-wrap").first.click()
+        page.locator("button#ae_look, #ae_look button").first.click()
+        page.locator("#ae_chips_block .ae-chip").first.wait_for(timeout=10 * SOON)
     page.locator("#ae_status_block .ae").first.wait_for(timeout=SOON)
     page.locator("#ae_estimate_block .ae").first.wait_for(timeout=SOON)
     page.locator("#ae_grid_block img").first.wait_for(timeout=SOON)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from erasure.errors import EraseError
@@ -61,7 +61,7 @@ def render(manager: JobManager, page: Page) -> Live:
             states=states,
         ),
         "chart": news(page, "chart", chart_html(run.losses, run.steps) if run else ""),
-        "picks": news(page, "picks", picks_html(run) if run else ""),
+        "picks": news(page, "picks", _picks(run)),
         "grid": news(page, "grid", grid_html(run, grid, step)),
         "result": news(page, "result", _result(run)),
         "runs": news(page, "runs", _runs(manager, snapshots, run)),
@@ -115,6 +115,13 @@ def _others(run: Snapshot, snapshots: list[Snapshot]) -> str:
     if waiting:
         lines.append(f"Waiting: {text(', '.join(waiting))}")
     return box("others", *(f"<p>{line}</p>" for line in lines)) if lines else ""
+
+
+def _picks(run: Snapshot | None) -> str:
+    """Nothing is preserved "now" once the run has ended."""
+    if run is None:
+        return ""
+    return picks_html(run if run.state in ACTIVE else replace(run, current_pick=""))
 
 
 def _result(run: Snapshot | None) -> str:
