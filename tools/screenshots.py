@@ -108,6 +108,7 @@ def _prepare(page: Any, concept: str, look: bool) -> None:
     page.locator("#ae_estimate_block .ae").first.wait_for(timeout=SOON)
     page.locator("#ae_grid_block img").first.wait_for(timeout=SOON)
     page.mouse.move(0, 0)
+    page.evaluate("window.scrollTo(0, 0)")
     time.sleep(3)
 
 

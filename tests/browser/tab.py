@@ -8,10 +8,10 @@ from typing import Any
 from playwright.sync_api import Locator, Page, expect
 
 SOON = 60_000  # milliseconds: two cores may be busy with a training
-LONG = 240_000
+LONG = 420_000
 # A training of seconds: few updates, few neighbours, no test of synonyms, a rate that shows at once, and a vocabulary
 # (a file that the app of the tests has) of few words.
-SHORT = {"steps": "6", "neighbours": "6", "synonym_threshold": "0", "warmup": "0", "learning_rate": "0.01"}
+SHORT = {"steps": "6", "neighbours": "2", "synonym_threshold": "0", "warmup": "0", "learning_rate": "0.01"}
 
 
 class Tab:

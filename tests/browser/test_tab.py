@@ -92,9 +92,7 @@ def test_a_run_outlives_its_page_and_is_paused_stopped_and_resumed(app: App, tab
 
 
 def test_concepts_lie_on_chips_that_move_with_a_click(tab: Tab) -> None:
-    tab.order("church")
-    tab.fill("synonym_threshold", "0.5")
-    tab.fill("synonym_states", "1")
+    tab.order("church", neighbours="6", synonym_threshold="0.5", synonym_states="1")
     tab.unfold("synonym")
     tab.button("look").click()
     chip = tab.action("chips", "chip-erase")
