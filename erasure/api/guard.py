@@ -44,8 +44,8 @@ def make_guard(app: Starlette, accounts: str | Mapping[str, str] | None = None) 
             return
         # Without accounts, a browser's own dialog for a password would lead nowhere.
         headers = {"WWW-Authenticate": 'Basic realm="Adversarial Erase", charset="UTF-8"'} if known else None
-        ways = "with user and password by HTTP Basic" if known else "in to the page"
-        raise HTTPException(401, f"this needs a login: log in {ways}", headers)
+        ways = ["log in to the page"] * (login == 401) + ["send user and password by HTTP Basic"] * bool(known)
+        raise HTTPException(401, f"this needs a login: {' or '.join(ways) or 'its own is out of order'}", headers)
 
     return guard
 
