@@ -95,7 +95,9 @@ class Worker:
     def _device(self) -> Iterator[None]:
         job = self._job
         job.say("waits for the device")
-        job.waits = True
+        with job.changed:
+            job.waits = True
+            job.changed.notify_all()  # one that ends the program need not wait for this job
         try:
             with self._gate.held(job.id), self._host.exclusive(job.record.name):
                 job.waits = False
