@@ -49,6 +49,7 @@ class Task:
     config: EraseConfig
     device: str = "cpu"
     overwrite: bool = False
+    prompts: int | None = None  # how many of the prompts of the previews are drawn; None: all
 
 
 def erase(task: Task) -> Generator[Event, None, None]:
@@ -79,6 +80,7 @@ def resume(
     out: Path | None = None,
     overwrite: bool = False,
     changes: Mapping[str, Any] | None = None,
+    prompts: int | None = None,
 ) -> Generator[Event, None, None]:
     """Go on with an interrupted run: without ``changes``, to the same weights as an uninterrupted one.
 
@@ -90,7 +92,7 @@ def resume(
         raise ConfigError([f"{name}: a resumed run cannot change it, only {', '.join(ADJUSTABLE)}" for name in refused])
     about, config = folder.read()
     config = config_from_dict({**config.to_dict(), **(changes or {})})
-    task = Task(Path(about["checkpoint"]), out or Path(about["out"]), folder, config, device, overwrite)
+    task = Task(Path(about["checkpoint"]), out or Path(about["out"]), folder, config, device, overwrite, prompts)
     check_output(task.out, overwrite=overwrite)
     checkpoint = inspect_checkpoint(task.checkpoint)
     if sha256(checkpoint.path) != about["sha256"]:
@@ -134,7 +136,7 @@ def _work(task: Task, checkpoint: CheckpointInfo, *, resume: bool) -> Generator[
         yield Note(note)
     yield Planned(session.plan.to_dict())
 
-    pictures = open_run_pictures(session, folder, config)
+    pictures = open_run_pictures(session, folder, config, task.prompts)
     saved = 0
     try:
         for step in trainer:

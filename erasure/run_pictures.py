@@ -46,12 +46,14 @@ class RunPictures:
         return Preview(step, path)
 
 
-def open_run_pictures(session: Session, folder: RunFolder, config: EraseConfig) -> RunPictures:
+def open_run_pictures(
+    session: Session, folder: RunFolder, config: EraseConfig, count: int | None = None
+) -> RunPictures:
     """With the "before" pictures that are in the run folder already, or new ones, which are kept there.
 
-    Raises: OSError if they cannot be written.
+    ``count``: how many of the prompts, at least one; None: all. Raises: OSError if they cannot be written.
     """
-    prompts = preview_prompts(session, config)
+    prompts = preview_prompts(session, config)[:count]
     drawn_as = {"prompts": prompts, "seeds": SEEDS, "pixels": session.pixels}
     before = _read_strip(folder.before, json.dumps(drawn_as), len(prompts) * len(SEEDS))
     if before is None:

@@ -136,7 +136,8 @@ def _train(
     last: Step | None = None
     began = time.perf_counter()
     # Going on with a run that has no state yet is a new run with a concept space that is known already.
-    for event in resume(run, device=device, out=lora.resolve(), overwrite=True):
+    # One prompt in the run's own pictures, because the bench draws many of its own.
+    for event in resume(run, device=device, out=lora.resolve(), overwrite=True, prompts=1):
         if isinstance(event, Opened):
             session = event.session
         elif isinstance(event, Step):
