@@ -149,7 +149,7 @@ def test_dry_run_prints_the_plan_and_writes_nothing(
     before = sorted(tmp_path.rglob("*"))
     assert main([*base, "--dry-run"]) == 0
     shown = capsys.readouterr().out
-    for expected in ("church", "truck", "U-Net rows", "parameters", "memory"):
+    for expected in ("church", "truck", "U-Net rows", "parameters", "memory", "on a GPU"):
         assert expected in shown
     assert sorted(tmp_path.rglob("*")) == before
 

@@ -127,6 +127,8 @@ def _dry_run(arguments: argparse.Namespace, config: EraseConfig) -> int:
     from erasure.core.checkpoint import inspect_checkpoint
     from erasure.core.plan import measure_cost
     from erasure.core.session import open_session
+    from erasure.jobs.estimate import memory_bytes
+    from erasure.jobs.model_size import model_size
 
     checkpoint = inspect_checkpoint(arguments.checkpoint)
     session = open_session(checkpoint, config, arguments.device or default_device())
@@ -141,4 +143,8 @@ def _dry_run(arguments: argparse.Namespace, config: EraseConfig) -> int:
     minutes = cost.seconds_per_update * plan.updates / 60
     print(f"time:    about {minutes:.1f} min ({cost.seconds_per_update:.2f} s per update, measured here)")
     print(f"memory:  {cost.peak_bytes / 2**30:.1f} GiB, peak of the {cost.peak_of}, measured here")
+    if cost.peak_of == "process":
+        # Which says little of a GPU, where people run short of it.
+        expected = memory_bytes(config, model_size(arguments.checkpoint)) / 2**30
+        print(f"         on a GPU expect about {expected:.1f} GiB, scaled from what a full-size SD 1.x took on a CPU")
     return 0
