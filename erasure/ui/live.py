@@ -63,7 +63,7 @@ def render(manager: JobManager, page: Page) -> Live:
         "chart": news(page, "chart", chart_html(run.losses, run.steps) if run else ""),
         "picks": news(page, "picks", _picks(run)),
         "grid": news(page, "grid", grid_html(run, grid, step)),
-        "result": news(page, "result", _result(run)),
+        "result": news(page, "result", _result(run), job=run.id if run and run.result else ""),
         "runs": news(page, "runs", _runs(manager, snapshots, run)),
     }
     return Live(answer(page, "", seen), blocks, usable)
@@ -97,7 +97,8 @@ def _status(run: Snapshot | None, snapshots: list[Snapshot]) -> str:
     )
     if buttons:
         parts.append(box("actions-row", f'<div class="ae-actions">{buttons}</div>'))
-    parts += [_others(run, snapshots), notes_html(run.notes)]
+    # With a result, its card has them.
+    parts += [_others(run, snapshots), notes_html(() if run.result else run.notes)]
     if run.plan:
         parts.append(box("plan-box", more("What it does", plan_html(run.plan), keep="plan")))
     return "".join(parts)

@@ -99,10 +99,16 @@ def _presets(parts: Parts) -> None:
 def _run(parts: Parts) -> None:
     _block(parts, "status")
     _block(parts, "act-message")
+    # Empty while a job is on; what came of it then stands where one looks already.
+    _block(parts, "result")
     _block(parts, "grid")
+    _use(parts)
     _block(parts, "chart")
     _block(parts, "picks")
-    _block(parts, "result")
+
+
+def _use(parts: Parts) -> None:
+    """What can be done with a LoRA, shown once there is one."""
     with gr.Column(visible=False, elem_id="ae_use") as use:
         parts.main["use"] = use
         main = parts.main

@@ -26,9 +26,10 @@ def test_from_a_concept_to_a_changed_picture(app: App, tab: Tab) -> None:
     expect(tab.box("name")).to_have_value("erase-church", timeout=SOON)
     expect(tab.page.locator("#ae_estimate_block").first).to_contain_text("memory", timeout=SOON)
     tab.start()
+    tab.page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
     tab.wait_state("Done")
 
-    expect(tab.block("result")).to_contain_text("Self-check passed", timeout=SOON)
+    _result_is_shown_and_said(tab)
     assert (app.data / "loras" / "erase-church.safetensors").exists()
     assert (app.data / "loras" / "erase-church.json").exists()
     assert tab.block("chart").locator("svg").count() > 0
@@ -53,6 +54,21 @@ def test_from_a_concept_to_a_changed_picture(app: App, tab: Tab) -> None:
     pictures = tab.page.locator("#ae_try_block img")
     expect(pictures).to_have_count(2, timeout=LONG)
     assert pictures.nth(0).get_attribute("src") != pictures.nth(1).get_attribute("src")
+
+
+def _result_is_shown_and_said(tab: Tab) -> None:
+    """Directly below the state, in view, and heard; the focus is where it was."""
+    card = tab.block("result").locator(".ae-result")
+    expect(card).to_contain_text("Self-check passed", timeout=SOON)
+    expect(card).to_be_in_viewport(timeout=SOON)
+    expect(tab.page.locator("#ae_live")).to_contain_text(re.compile("erase-church.*Done"), timeout=SOON)
+    expect(tab.button("start")).to_be_focused()
+    assert _top(card) < _top(tab.block("grid").locator("img").first)
+    assert _top(card) < _top(tab.block("chart").locator("svg").first)
+
+
+def _top(shown: Any) -> float:
+    return float(shown.evaluate("e => e.getBoundingClientRect().top"))
 
 
 def _steps_can_be_chosen(tab: Tab) -> None:
