@@ -20,7 +20,8 @@ from emoji_sd.captions import measured_caption
 from emoji_sd.classifier import Judge
 from emoji_sd.concepts import NAMES, PAPER_TEN, STYLES
 from erasure.cli.flags import add_config_flags, given_settings
-from erasure.config import EraseConfig, config_from_dict
+from erasure.config import EraseConfig
+from erasure.config_values import config_from_dict
 from erasure.core.checkpoint import inspect_checkpoint
 from erasure.core.pictures import Drawing, draw_pictures, picture_grid
 from erasure.core.session import Session, open_session

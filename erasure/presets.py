@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from erasure.config import config_from_dict
+from erasure.config_values import config_from_dict
 from erasure.errors import ConfigError, OutputExists, RunError
 
 BUNDLED = Path(__file__).parent / "presets"

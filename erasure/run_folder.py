@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from erasure.config import EraseConfig, config_from_dict
+from erasure.config import EraseConfig
+from erasure.config_values import config_from_dict
 from erasure.core.concepts import ConceptSpace
 from erasure.core.events import Event, event_to_dict
 from erasure.errors import RunError
@@ -28,6 +29,11 @@ class RunFolder:
     def lora(self) -> Path:
         """The LoRA file as it was written and checked here, before it is copied to its place."""
         return self.path / "lora.safetensors"
+
+    @property
+    def before(self) -> Path:
+        """The frozen model's pictures, which a resumed run need not draw again."""
+        return self.path / "before.png"
 
     def preview(self, step: int) -> Path:
         return self.path / "previews" / f"step-{step:06d}.png"

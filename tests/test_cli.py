@@ -13,7 +13,8 @@ import torch
 from safetensors import safe_open
 
 from erasure.cli import main
-from erasure.config import EraseConfig, config_from_dict
+from erasure.config import EraseConfig
+from erasure.config_values import config_from_dict
 from erasure.core.state import load_state
 from erasure.errors import ConfigError
 from erasure.run_folder import RunFolder

@@ -4,7 +4,8 @@ from dataclasses import fields
 
 import pytest
 
-from erasure.config import GROUPS, EraseConfig, config_from_dict, settings
+from erasure.config import GROUPS, EraseConfig, settings
+from erasure.config_values import config_from_dict
 from erasure.errors import ConfigError
 from erasure.presets import preset, presets
 from tools.options_table import README, with_table

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from erasure.config import EraseConfig, config_from_dict
+from erasure.config import EraseConfig
+from erasure.config_values import config_from_dict
 from erasure.jobs.estimate import GIB, estimate, memory_bytes, readiness, rows_apart, training_rows
 from erasure.jobs.model_size import ModelSize, model_size
 from tests.fake_host import FakeHost

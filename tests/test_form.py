@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from erasure.config import EraseConfig, config_from_dict, settings
+from erasure.config import EraseConfig, settings
+from erasure.config_values import config_from_dict
 from erasure.errors import ConfigError
 from erasure.presets import presets
 from erasure.ui.form import MAIN, PROTECT, advanced, controls, read_form, show_settings

@@ -22,7 +22,8 @@ from packaging.version import Version
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from erasure.config import EraseConfig, LayerChoice, config_from_dict
+from erasure.config import EraseConfig, LayerChoice
+from erasure.config_values import config_from_dict
 from erasure.core.lora import inject_lora, lora_state, lora_weight, remove_lora
 from erasure.core.models import Models
 from erasure.errors import IneffectiveLora, LoraFileError, OutputExists

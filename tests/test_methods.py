@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from erasure.config import EraseConfig, config_from_dict
+from erasure.config import EraseConfig
+from erasure.config_values import config_from_dict
 from erasure.core.checkpoint import inspect_checkpoint
 from erasure.core.denoiser import Denoiser
 from erasure.core.embedding import Embedder
@@ -376,7 +377,7 @@ def test_every_method_ends_in_a_lora_file_that_works(
     tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     if method == "uce":  # a random model hardly looks at its prompt, and UCE edits only what it sees of it
-        monkeypatch.setattr("erasure.run.SMALLEST_CHANGE", 0.1)
+        monkeypatch.setattr("erasure.run_output.SMALLEST_CHANGE", 0.1)
     (tmp_path / "words.txt").write_text("\n".join(WORDS))
     settings = {
         "vocabulary": "file",

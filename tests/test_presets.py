@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from erasure.config import EraseConfig, config_from_dict
+from erasure.config import EraseConfig
+from erasure.config_values import config_from_dict
 from erasure.errors import ConfigError, OutputExists, RunError
 from erasure.presets import BUNDLED, KINDS, QUALITIES, delete_preset, preset, presets, quality_settings, save_preset
 

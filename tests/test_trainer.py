@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from erasure.config import EraseConfig, config_from_dict
+from erasure.config import EraseConfig
+from erasure.config_values import config_from_dict
 from erasure.core.adversary import GumbelSearch, gumbel_softmax
 from erasure.core.denoiser import Denoiser
 from erasure.core.embedding import Embedder

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from erasure.cli.flags import add_config_flags, given_settings
-from erasure.config import config_from_file
+from erasure.config_values import config_from_file
 from erasure.core.device import default_device
 from erasure.errors import ConfigError
 from erasure.presets import preset

@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from erasure.config import GROUPS, EraseConfig, config_from_dict, config_from_file, settings
+from erasure.config import GROUPS, EraseConfig, settings
+from erasure.config_values import config_from_dict, config_from_file
 from erasure.presets import preset
 
 

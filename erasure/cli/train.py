@@ -52,8 +52,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(missing)
     if arguments.dry_run:
         return _dry_run(arguments, config)
-    from erasure.run import Task, check_output, erase
+    from erasure.run import Task, erase
     from erasure.run_folder import RunFolder
+    from erasure.run_output import check_output
 
     check_output(arguments.out, overwrite=arguments.overwrite)
     folder = arguments.folder or Path("runs") / f"{arguments.out.stem}-{time.strftime('%Y%m%d-%H%M%S')}"

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from erasure.config import EraseConfig, config_from_dict
+from erasure.config import EraseConfig
+from erasure.config_values import config_from_dict
 from erasure.errors import ConfigError, EraseError
 from erasure.jobs.model_size import ModelSize, model_size
 from erasure.jobs.readiness import readiness

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from erasure.config import EraseConfig, config_from_dict
+from erasure.config import EraseConfig
+from erasure.config_values import config_from_dict
 from erasure.errors import ConfigError, EraseError, RunError
 from erasure.host.base import Host
 from erasure.jobs.model_size import model_size

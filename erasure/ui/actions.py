@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from erasure.config import EraseConfig, config_from_dict
+from erasure.config import EraseConfig
+from erasure.config_values import config_from_dict
 from erasure.errors import ConfigError, EraseError, JobNotFound, RunError
 from erasure.host.base import Host, HostCheckpoint, TextToImage
 from erasure.jobs.estimate import estimate, readiness

@@ -114,7 +114,7 @@ def as_read(kind: Kind, value: Any) -> Any:
 
 
 def read_form(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Setting -> value for :func:`erasure.config.config_from_dict`, from what the controls hold, by setting."""
+    """Setting -> value for :func:`erasure.config_values.config_from_dict`, from what the controls hold, by setting."""
     return {name: as_read(control.kind, values[name]) for name, control in controls().items()}
 
 

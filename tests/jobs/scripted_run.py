@@ -16,8 +16,9 @@ from PIL import Image
 from erasure.core.events import Event, Opened, Planned, Preview, Saved, Step
 from erasure.core.state import load_state, save_state
 from erasure.errors import EraseError
-from erasure.run import Task, check_output, stopped_name
+from erasure.run import Task
 from erasure.run_folder import RunFolder
+from erasure.run_output import check_output, stopped_name
 
 PATIENCE = 30.0  # seconds; only a broken manager needs them all
 

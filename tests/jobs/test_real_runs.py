@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file
 
-from erasure.config import EraseConfig, config_from_dict
+from erasure.config import EraseConfig
+from erasure.config_values import config_from_dict
 from erasure.core.events import Step
 from erasure.errors import JobConflict, TrainingError
 from erasure.jobs.job import JobRequest
@@ -44,7 +45,7 @@ def _few_drawing_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     def draw(*arguments: Any) -> list[Image.Image]:
         return original(*arguments[:5], pictures.Drawing(steps=2))
 
-    monkeypatch.setattr("erasure.run.draw_pictures", draw)
+    monkeypatch.setattr("erasure.run_pictures.draw_pictures", draw)
 
 
 @pytest.fixture

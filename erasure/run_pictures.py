@@ -1,0 +1,106 @@
+"""The pictures of a run: the same few prompts and seeds, before and after."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, PngImagePlugin
+
+from erasure.config import EraseConfig
+from erasure.core.events import Preview
+from erasure.core.pictures import draw_pictures, picture_grid
+from erasure.core.session import Session
+from erasure.run_folder import RunFolder
+
+SEEDS = (1, 2)
+
+
+@dataclass(frozen=True)
+class RunPictures:
+    """``before``: the frozen model's pictures, every prompt with every seed, prompts outermost."""
+
+    session: Session
+    folder: RunFolder
+    prompts: tuple[str, ...]
+    before: tuple[Image.Image, ...]
+
+    def preview(self) -> Preview:
+        """Draw the same again with the LoRA as it is now, and write both to the run folder as a grid.
+
+        Raises: OSError if it cannot be written.
+        """
+        after = draw(self.session, self.prompts, SEEDS)
+        n = len(SEEDS)
+        columns = [f"{when}, seed {seed}" for when in ("before", "after") for seed in SEEDS]
+        rows = [
+            (prompt, [*self.before[i * n : (i + 1) * n], *after[i * n : (i + 1) * n]])
+            for i, prompt in enumerate(self.prompts)
+        ]
+        step = self.session.trainer.step
+        path = self.folder.preview(step)
+        _write_png(picture_grid(columns, rows), path)
+        return Preview(step, path)
+
+
+def open_run_pictures(session: Session, folder: RunFolder, config: EraseConfig) -> RunPictures:
+    """With the "before" pictures that are in the run folder already, or new ones, which are kept there.
+
+    Raises: OSError if they cannot be written.
+    """
+    prompts = preview_prompts(session, config)
+    drawn_as = {"prompts": prompts, "seeds": SEEDS, "pixels": session.pixels}
+    before = _read_strip(folder.before, json.dumps(drawn_as), len(prompts) * len(SEEDS))
+    if before is None:
+        with session.denoiser.frozen():
+            before = draw(session, prompts, SEEDS)
+        _write_strip(folder.before, json.dumps(drawn_as), before)
+    return RunPictures(session, folder, tuple(prompts), tuple(before))
+
+
+def preview_prompts(session: Session, config: EraseConfig) -> list[str]:
+    """The erased concepts, two protected neighbours of the first, and one prompt that has nothing to do with them."""
+    template = config.templates[0]
+    first = session.space.targets[0]
+    near = [candidate.text for candidate in first.preserved[:2]]
+    far = [first.preserved[-1].text] if len(first.preserved) > 2 else []
+    names = list(dict.fromkeys([*config.erase[:5], *config.preserve[:2], *near, *far]))
+    return [template.format(name) for name in names]
+
+
+def draw(session: Session, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
+    """Every prompt with every seed, prompts outermost; not counted as rows of the training."""
+    every = [prompt for prompt in prompts for _ in seeds]
+    with session.denoiser.uncounted():
+        return draw_pictures(session.models, session.denoiser, session.embedder, every, [*seeds] * len(prompts))
+
+
+def _write_strip(path: Path, drawn_as: str, pictures: Sequence[Image.Image]) -> None:
+    """Side by side in one PNG, which loses nothing; ``drawn_as`` says what they show."""
+    width, height = pictures[0].size
+    strip = Image.new("RGB", (width * len(pictures), height))
+    for i, picture in enumerate(pictures):
+        strip.paste(picture, (i * width, 0))
+    about = PngImagePlugin.PngInfo()
+    about.add_itxt("drawn_as", drawn_as)
+    _write_png(strip, path, about)
+
+
+def _read_strip(path: Path, drawn_as: str, count: int) -> list[Image.Image] | None:
+    """None if there is none, or it shows something else, or is damaged: then they are drawn anew."""
+    with suppress(OSError, SyntaxError, ValueError), Image.open(path) as strip:
+        strip.load()
+        if strip.info.get("drawn_as") != drawn_as or strip.width % count:
+            return None
+        side = strip.width // count
+        return [strip.convert("RGB").crop((i * side, 0, (i + 1) * side, strip.height)) for i in range(count)]
+    return None
+
+
+def _write_png(picture: Image.Image, path: Path, about: PngImagePlugin.PngInfo | None = None) -> None:
+    temporary = path.with_name(path.name + ".part")
+    picture.save(temporary, format="PNG", pnginfo=about)
+    temporary.replace(path)
