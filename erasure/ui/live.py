@@ -15,7 +15,7 @@ from erasure.ui.chart import chart_html
 from erasure.ui.html import box, button, more, notes_html, problems_html, text
 from erasure.ui.page import Page, answer, news
 from erasure.ui.picks import picks_html
-from erasure.ui.pictures import THUMBNAIL, file_url, grid_html, shown_step
+from erasure.ui.pictures import grid_html, shown_step, thumbnail_url
 from erasure.ui.runs import ACTION_WORDS, runs_html
 from erasure.ui.status import progress_html, status_html
 
@@ -139,7 +139,7 @@ def _runs(manager: JobManager, snapshots: list[Snapshot], run: Snapshot | None) 
     for other in snapshots[:_THUMBNAILS]:
         path = _preview(manager, other, shown_step(other, None))
         if path is not None:
-            thumbnails[other.id] = file_url(path, THUMBNAIL)
+            thumbnails[other.id] = thumbnail_url(path)
     return runs_html(snapshots, run.id if run else "", thumbnails, now=time.time())
 
 
