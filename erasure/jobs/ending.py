@@ -33,7 +33,8 @@ def write_job_card(job: LiveJob, result: Result) -> list[Path]:
     config, step = config_of(job.record), job.history.step
     anchors = ", ".join(anchor for anchor in config.anchor if anchor)
     description = f"Erases {', '.join(config.erase)}" + (f" (turned into {anchors})" if anchors else "")
-    made = f"Made by Adversarial Erase from {Path(job.record.checkpoint).name} in {step} updates."
+    of = f" of {job.history.steps}" if step < job.history.steps else ""
+    made = f"Made by Adversarial Erase from {Path(job.record.checkpoint).name} in {step}{of} updates."
     path = preview_path(job.folder, step)
     preview = path if path.is_file() else None
     unsafe = is_unsafe([*config.erase, *config.synonym])
