@@ -11,7 +11,7 @@ from typing import Any
 from erasure.config import EraseConfig
 from erasure.config_values import config_from_dict
 from erasure.errors import ConfigError
-from erasure.host.base import Host
+from erasure.host.base import Host, bare_title, same_title
 from erasure.jobs.estimate import readiness
 from erasure.jobs.names import suggest_name, taken_names
 from erasure.presets import preset, quality_settings
@@ -132,15 +132,19 @@ def _vocabulary(host: Host, name: str) -> tuple[str, list[str]]:
 
 
 def _checkpoint(host: Host, wanted: Any) -> tuple[Path | None, list[str]]:
-    """By title, or by file name with or without its ending; never by a path. The loaded one for None."""
+    """By title with or without its hash, or by file name with or without its ending; never by a path. The loaded one
+    for None."""
     if wanted is None:
         current = host.current_checkpoint()
         return (current.path if current else None), []
     if not isinstance(wanted, str):
         return None, ["checkpoint: the title of a checkpoint is a text"]
     every = host.checkpoints()
-    titled = [one.path for one in every if one.title == wanted]
-    named = titled or [one.path for one in every if wanted in (one.path.name, one.path.stem)]
+    titled = [one.path for one in every if same_title(one.title, wanted)]
+    name = bare_title(wanted)
+    # A hash that is asked for must not lead to a file with another.
+    open_to = [one for one in every if wanted == name or bare_title(one.title) == one.title]
+    named = titled or [one.path for one in open_to if name in (one.path.name, one.path.stem)]
     if len(named) == 1:
         return named[0], []
     if named:

@@ -12,7 +12,7 @@ from typing import Any
 from erasure.config import EraseConfig
 from erasure.config_values import config_from_dict
 from erasure.errors import ConfigError, EraseError, JobNotFound, RunError
-from erasure.host.base import Host, HostCheckpoint, TextToImage
+from erasure.host.base import Host, HostCheckpoint, TextToImage, same_title
 from erasure.jobs.estimate import estimate, readiness
 from erasure.jobs.job import ACTIVE, JobRequest, Snapshot
 from erasure.jobs.manager import JobManager
@@ -65,15 +65,11 @@ def _vocabulary(host: Host, name: str) -> tuple[str, list[str]]:
 
 
 def find_checkpoint(host: Host, title: str) -> HostCheckpoint | None:
-    """By its title; without the hash in brackets too, which some web UIs add once they have calculated it."""
+    """By its title, with or without the hash."""
     offered = host.checkpoints()
     exact = [checkpoint for checkpoint in offered if checkpoint.title == title]
-    bare = [checkpoint for checkpoint in offered if _bare(checkpoint.title) == _bare(title)]
-    return next(iter([*exact, *bare]), None)
-
-
-def _bare(title: str) -> str:
-    return title.rsplit(" [", 1)[0]
+    same = [checkpoint for checkpoint in offered if same_title(checkpoint.title, title)]
+    return next(iter([*exact, *same]), None)
 
 
 def problem_lines(work: Callable[[], Any]) -> list[str]:
