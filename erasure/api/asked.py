@@ -14,6 +14,7 @@ from erasure.errors import ConfigError
 from erasure.host.base import Host, bare_title, same_title
 from erasure.jobs.estimate import readiness
 from erasure.jobs.names import suggest_name, taken_names
+from erasure.jobs.vocabularies import vocabulary_folder, vocabulary_names
 from erasure.presets import preset, quality_settings
 
 
@@ -28,11 +29,6 @@ class Asked:
 
 def preset_folder(host: Host) -> Path:
     return host.data_folder() / "presets"
-
-
-def vocabulary_folder(host: Host) -> Path:
-    """Where word lists lie that a request may name: a stranger's request must not read any other file."""
-    return host.data_folder() / "vocabularies"
 
 
 def unknown_fields(body: Mapping[str, Any], known: Collection[str]) -> list[str]:
@@ -123,8 +119,9 @@ def _values(host: Host, body: Mapping[str, Any]) -> tuple[dict[str, Any], list[s
 
 
 def _vocabulary(host: Host, name: str) -> tuple[str, list[str]]:
-    folder = vocabulary_folder(host)
-    names = sorted(path.name for path in folder.glob("*") if path.is_file()) if folder.is_dir() else []
+    # A stranger's request must not read any other file.
+    folder = vocabulary_folder(host.data_folder())
+    names = vocabulary_names(folder)
     if name in names:
         return str(folder / name), []
     there = ", ".join(names) or "none yet"

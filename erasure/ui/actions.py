@@ -18,6 +18,7 @@ from erasure.jobs.job import ACTIVE, JobRequest, Snapshot
 from erasure.jobs.manager import JobManager
 from erasure.jobs.names import suggest_name, taken_names
 from erasure.jobs.problems import describe
+from erasure.jobs.vocabularies import vocabulary_folder, vocabulary_names
 from erasure.presets import Quality, quality_settings
 from erasure.ui.cards import estimate_html
 from erasure.ui.form import read_form
@@ -56,12 +57,12 @@ def read_order(
 
 def _vocabulary(host: Host, name: str) -> tuple[str, list[str]]:
     """The file of that name among the vocabularies: a page must not be able to read any other file."""
-    folder = host.data_folder() / "vocabularies"
-    names = sorted(path.name for path in folder.glob("*") if path.is_file()) if folder.is_dir() else []
+    folder = vocabulary_folder(host.data_folder())
+    names = vocabulary_names(folder)
     if name in names:
         return str(folder / name), []
     there = ", ".join(names) or "none yet"
-    return name, [f"vocabulary_file: there is no {name!r} in {folder}; there are {there}. Put the file there"]
+    return name, [f"vocabulary_file: there is no {name!r} in {folder}; there are {there}. Upload it first"]
 
 
 def find_checkpoint(host: Host, title: str) -> HostCheckpoint | None:

@@ -14,6 +14,7 @@ from erasure.ui.controls import (
     draw_kind,
     draw_quality,
     draw_settings,
+    draw_upload,
 )
 from erasure.ui.form import MAIN, PROTECT, controls
 from erasure.ui.live import BLOCKS
@@ -73,6 +74,8 @@ def _form(parts: Parts, host: Host) -> None:
 def _protect(parts: Parts) -> None:
     with gr.Row(elem_classes=["ae-pair-row"]):
         parts.settings.update(draw_settings(PROTECT[:2]))
+    parts.main["upload"] = draw_upload()
+    _block(parts, "upload-message")
     parts.main["look"] = leaf(gr.Button("Look around", elem_id="ae_look"))
     _block(parts, "look-message")
     _block(parts, "chips", chips_html(None))

@@ -104,6 +104,15 @@ def _wire_concepts(parts: Parts, host: Host, manager: JobManager, space: Any) ->
             news(page, "chips", form_actions.chips(found, form_actions.with_moved(asked, moved))),
         ]
 
+    def upload(page: Page, file: Any) -> list[Any]:
+        if file is None:
+            return [None, None, None]
+        name, said = form_actions.keep_upload(host, file)
+        chosen = [gr.update(value="file"), gr.update(value=name)] if name else [None, None]
+        return [answer(page, said), *chosen]
+
+    outputs = [blocks["upload-message"], settings["vocabulary"], settings["vocabulary_file"]]
+    _call(parts, main["upload"], "upload", upload, [main["upload"]], outputs, event="upload")
     _call(parts, main["look"], "look", look, order, [blocks["look-message"], space, blocks["chips"]], slow=True)
     outputs = [settings["synonym"], settings["preserve"], blocks["chips"]]
     _call(parts, parts.calls["chip"], "chip", move, [space, *order], outputs)

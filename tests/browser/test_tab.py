@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -123,6 +124,23 @@ def test_concepts_lie_on_chips_that_move_with_a_click(tab: Tab) -> None:
     expect(tab.block("chips")).to_contain_text("Always protected", timeout=SOON)
     tab.fill("neighbours", "5")
     expect(tab.block("chips")).to_contain_text("changed since", timeout=SOON)
+
+
+def test_a_list_of_prompts_is_uploaded_kept_and_chosen(app: App, tab: Tab, tmp_path: Path) -> None:
+    (tmp_path / "broken.txt").write_bytes(bytes(range(256)))
+    (tmp_path / "my bells.txt").write_text("bell\ntower\nbus\n", encoding="utf-8")
+    tab.unfold("vocabulary")
+    said = tab.page.locator("#ae_upload_message_block").first
+    picker = tab.page.locator("#ae_upload input[type=file]").first
+    picker.set_input_files(tmp_path / "broken.txt")
+    expect(said).to_contain_text("broken.txt is no text", timeout=SOON)
+    expect(tab.box("vocabulary")).to_have_value("words")
+    tab.page.locator("#ae_upload button[aria-label=Clear], #ae_upload button[aria-label^=Remove]").first.click()
+    picker.set_input_files(tmp_path / "my bells.txt")
+    expect(said).to_contain_text("my bells.txt is kept, with 3 prompts", timeout=SOON)
+    expect(tab.box("vocabulary")).to_have_value("file", timeout=SOON)
+    expect(tab.box("vocabulary_file")).to_have_value("my bells.txt")
+    assert (app.data / "vocabularies" / "my bells.txt").exists()
 
 
 def test_what_is_wrong_stands_beside_the_button_until_it_is_mended(tab: Tab) -> None:
