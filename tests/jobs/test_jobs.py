@@ -99,40 +99,34 @@ def test_a_paused_job_gives_the_device_back_and_goes_on(host: FakeHost, manager:
     ends(manager, later)
 
 
-def test_a_process_killed_while_paused_loses_no_update(host: FakeHost, manager: JobManager, run: ScriptedRun) -> None:
+@pytest.mark.parametrize("lost", ["process", "device"])
+def test_what_is_lost_during_a_pause_costs_no_update(
+    host: FakeHost, manager: JobManager, run: ScriptedRun, lost: str
+) -> None:
     hold = run.hold(3)
     id = manager.submit(request(host))
     hold.reached()
     manager.pause(id)
     hold.release()
     manager.wait(id, ["paused"], PATIENCE)
-    manager._table.jobs[id].claim.free()  # as the operating system does
+    after = manager
+    if lost == "process":
+        manager._table.jobs[id].claim.free()  # as the operating system does
+        after = JobManager(host)
+        assert after.snapshot(id).state == "interrupted"
+    else:
+        host.enter_fails = RuntimeError("CUDA out of memory")
+        manager.resume(id)
+        failed = manager.wait(id, timeout=PATIENCE)
+        assert failed.state == "failed"
+        assert "not enough memory" in failed.problem
+        host.enter_fails = None
     del run.at[3]
-    after = JobManager(host)
-    assert after.snapshot(id).state == "interrupted"
     after.resume(id)
     ends(after, id)
     assert run.started_at == [0, 3]
-    after.close()
-
-
-def test_a_device_that_cannot_be_had_again_costs_nothing(host: FakeHost, manager: JobManager, run: ScriptedRun) -> None:
-    hold = run.hold(2)
-    id = manager.submit(request(host))
-    hold.reached()
-    manager.pause(id)
-    hold.release()
-    manager.wait(id, ["paused"], PATIENCE)
-    host.enter_fails = RuntimeError("CUDA out of memory")
-    manager.resume(id)
-    failed = manager.wait(id, timeout=PATIENCE)
-    assert failed.state == "failed"
-    assert "not enough memory" in failed.problem
-    host.enter_fails = None
-    del run.at[2]
-    manager.resume(id)
-    ends(manager, id)
-    assert run.started_at == [0, 2]
+    if after is not manager:
+        after.close()
 
 
 # --- stop
