@@ -401,6 +401,9 @@ def test_a_preset_keeps_what_was_changed_but_no_concepts(host: FakeHost, tmp_pat
     keep = form_actions.keep_preset
     assert "is saved" in said(keep(tmp_path, Page(action="preset-save"), "mine", asked.settings))
     assert json.loads((tmp_path / "mine.json").read_text())["settings"] == {"rank": 4}
+    assert json.loads((tmp_path / "mine.json").read_text())["description"] == ""
+    assert "is saved" in said(keep(tmp_path, Page(action="preset-save"), "told", asked.settings, " For bells. "))
+    assert json.loads((tmp_path / "told.json").read_text())["description"] == "For bells."
     again = Html(keep(tmp_path, Page(action="preset-save"), "mine", asked.settings))
     assert ("preset-overwrite", "mine") in again.actions()
     changed = order(host, erase="church", rank=5).settings

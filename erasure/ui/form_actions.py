@@ -91,7 +91,7 @@ def load_run(host: Host, manager: JobManager, id: str) -> tuple[str, dict[str, A
     return notes_html(said), show_settings(run.config), next(iter(same), None)
 
 
-def keep_preset(folder: Path, page: Page, name: str, chosen: Mapping[str, Any]) -> str:
+def keep_preset(folder: Path, page: Page, name: str, chosen: Mapping[str, Any], about: str = "") -> str:
     """Save or delete a preset of the user's; what came of it as HTML."""
     name = name.strip()
     if page.action == "preset-delete":
@@ -109,7 +109,7 @@ def keep_preset(folder: Path, page: Page, name: str, chosen: Mapping[str, Any]) 
 
     def save() -> None:
         try:
-            save_preset(folder, name, "Saved from the tab.", kept, overwrite=page.action == "preset-overwrite")
+            save_preset(folder, name, about.strip(), kept, overwrite=page.action == "preset-overwrite")
         except OutputExists:
             again.append(button("Overwrite it", "preset-overwrite", name))
             raise

@@ -52,6 +52,7 @@ def _form(parts: Parts, host: Host) -> None:
     with gr.Row(elem_classes=["ae-pair-row"]):
         main["kind"] = draw_kind(host.data_folder() / "presets")
         main["quality"] = draw_quality()
+    _block(parts, "kind-message")
     with gr.Row(elem_classes=["ae-pair-row"]):
         main["checkpoint"] = draw_checkpoint(titles, current.title if current else None)
         main["name"] = leaf(
@@ -93,8 +94,15 @@ def _presets(parts: Parts) -> None:
                 elem_id="ae_preset_name",
             )
         )
+        parts.main["preset_about"] = leaf(
+            gr.Textbox(
+                label="What it is for", info="A line, if you like. Shown when it is chosen.", elem_id="ae_preset_about"
+            )
+        )
+    with gr.Row(elem_classes=["ae-pair-row"]):
         with gr.Column(min_width=160):
             parts.main["preset_save"] = leaf(gr.Button("Save as a preset", elem_id="ae_preset_save"))
+        with gr.Column(min_width=160):
             parts.main["preset_delete"] = leaf(gr.Button("Delete this preset", elem_id="ae_preset_delete"))
     _block(parts, "preset-message")
 

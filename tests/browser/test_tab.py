@@ -166,12 +166,14 @@ def test_a_concept_with_markup_in_it_stays_text(tab: Tab) -> None:
 def test_a_preset_is_saved_chosen_and_deleted(tab: Tab) -> None:
     tab.order("bell", rank="3", learning_rate="0.002")
     tab.fill("preset_name", "My bells")
+    tab.fill("preset_about", "For bells of bronze")
     tab.button("preset_save").click()
     said = tab.page.locator("#ae_preset_message_block").first
     expect(said).to_contain_text("is saved", timeout=SOON)
     tab.choose("kind", "Art style")
     expect(tab.box("rank")).to_have_value("8", timeout=SOON)
     tab.choose("kind", "My bells")
+    expect(tab.page.locator("#ae_kind_message_block").first).to_contain_text("For bells of bronze", timeout=SOON)
     expect(tab.box("rank")).to_have_value("3", timeout=SOON)
     expect(tab.box("learning_rate")).to_have_value("0.002")
     expect(tab.box("erase")).to_have_value("bell")
