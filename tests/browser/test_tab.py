@@ -108,6 +108,38 @@ def test_a_run_outlives_its_page_and_is_paused_stopped_and_resumed(app: App, tab
     assert list((app.data / "loras").glob("erase-truck.*")) == []
 
 
+def test_queued_jobs_wait_for_their_turn_and_can_be_cancelled(app: App, tab: Tab) -> None:
+    """The second starts by itself when the first ends; the third is taken out of the queue."""
+    tab.order("bell", steps="400")
+    tab.start()
+    tab.wait_state("Running")
+    for concept in ("dog", "radio"):
+        tab.fill("steps", "400")
+        tab.fill("erase", concept)
+        expect(tab.box("name")).to_have_value(f"erase-{concept}", timeout=SOON)
+        tab.start()
+    tab.press("runs", "select", _run_id(tab, "erase-dog"))
+    tab.wait_state("Queued", SOON)
+    expect(tab.block("status")).to_contain_text("waits for erase-bell", timeout=SOON)
+    tab.press("runs", "select", _run_id(tab, "erase-radio"))
+    expect(tab.block("status")).to_contain_text("waits for erase-dog", timeout=SOON)
+
+    tab.press("status", "discard")
+    expect(tab.block("runs")).not_to_contain_text("erase-radio", timeout=SOON)
+    tab.press("runs", "discard", _run_id(tab, "erase-bell"))
+    expect(tab.block("runs")).not_to_contain_text("erase-bell", timeout=LONG)
+    tab.press("runs", "select", _run_id(tab, "erase-dog"))
+    tab.wait_state("Running")
+    tab.press("status", "discard")
+    expect(tab.block("runs")).not_to_contain_text("erase-dog", timeout=LONG)
+    assert not [path for path in (app.data / "loras").glob("*") if path.stem in ("erase-bell", "erase-radio")]
+
+
+def _run_id(tab: Tab, name: str) -> str:
+    runs = tab.block("runs").locator(".ae-run", has_text=name)
+    return runs.locator('[data-ae-action="select"]').first.get_attribute("data-ae-value", timeout=SOON) or ""
+
+
 def test_concepts_lie_on_chips_that_move_with_a_click(tab: Tab) -> None:
     tab.order("church", neighbours="6", synonym_threshold="0.5", synonym_states="1")
     tab.unfold("synonym")
