@@ -23,7 +23,8 @@ from erasure.cli.flags import add_config_flags, given_settings
 from erasure.config import EraseConfig
 from erasure.config_values import config_from_dict
 from erasure.core.checkpoint import inspect_checkpoint
-from erasure.core.pictures import Drawing, draw_pictures, picture_grid
+from erasure.core.picture_sheet import picture_grid
+from erasure.core.pictures import Drawing, draw_pictures
 from erasure.core.session import Session, open_session
 from erasure.presets import preset
 

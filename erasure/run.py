@@ -21,6 +21,7 @@ from erasure.core.lora import lora_state
 from erasure.core.session import Session, open_session
 from erasure.core.state import load_state, save_state
 from erasure.errors import ConfigError, EraseError, IneffectiveLora, OutOfMemory, RunError
+from erasure.files.cover import cover_picture, is_unsafe
 from erasure.files.lora_file import write_lora
 from erasure.files.metadata import lora_metadata
 from erasure.run_folder import RunFolder
@@ -185,7 +186,7 @@ def _finish(
     task: Task,
     checkpoint: CheckpointInfo,
     pictures: RunPictures,
-    cover: Path,
+    preview: Path,
     out: Path | None = None,
 ) -> float:
     """Write the file in the run folder, read it back, see that it works, and only then put it in its place.
@@ -203,7 +204,7 @@ def _finish(
         base_name=checkpoint.path.name,
         base_sha256=about["sha256"],
         base_short_hash=about.get("short_hash") or short_hash(checkpoint.path),
-        cover=Image.open(cover),
+        cover=cover_picture(Image.open(preview), after_only=is_unsafe([*config.erase, *config.synonym])),
         steps=session.trainer.step,
         planned_steps=config.updates,
         started=None if started is None else datetime.fromtimestamp(started, timezone.utc),

@@ -11,11 +11,12 @@ from pathlib import Path
 from PIL import Image
 
 from erasure.core.lora import remove_lora
+from erasure.core.picture_sheet import SEEDS
 from erasure.core.pictures import difference
 from erasure.core.session import Session
 from erasure.errors import IneffectiveLora, OutputExists, RunError
 from erasure.files.lora_file import inject_lora_file, match_lora, read_lora
-from erasure.run_pictures import SEEDS, draw
+from erasure.run_pictures import draw
 
 # A picture that the LoRA moves by less than this, of 255 levels, looks the same.
 SMALLEST_CHANGE = 1.0

@@ -12,11 +12,10 @@ from PIL import Image, PngImagePlugin
 
 from erasure.config import EraseConfig
 from erasure.core.events import Preview
-from erasure.core.pictures import draw_pictures, picture_grid
+from erasure.core.picture_sheet import SEEDS, picture_grid
+from erasure.core.pictures import draw_pictures
 from erasure.core.session import Session
 from erasure.run_folder import RunFolder
-
-SEEDS = (1, 2)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,8 @@
   let pollTimer = 0;
   let checkTimer = 0;
   let states = null; // of jobs, as last seen: what was on and is done now has made a LoRA
+  let arrived = ""; // the job whose result is to be brought into view once it is drawn
+  let said = { job: "", state: "" }; // what was announced last
   let focus = null; // the button that had the focus, to find it again when its HTML is replaced
 
   const find = (id) => document.getElementById(id);
@@ -101,15 +103,55 @@
     const shown = block("status");
     if (!shown) return;
     const now = new Map((shown.dataset.aeStates ?? "").split(" ").filter(Boolean).map((pair) => pair.split(":")));
-    const finished = states && [...now].some(([id, state]) => {
-      const before = states.get(id);
+    const finished = [...now].filter(([id, state]) => {
+      const before = states?.get(id);
       return ["done", "stopped"].includes(state) && before && before !== state;
-    });
+    }).map(([id]) => id);
     states = now;
-    if (finished) {
+    if (finished.length) {
+      if (finished.includes(shown.dataset.aeJob)) arrived = shown.dataset.aeJob;
       REFRESH.forEach(press);
       changed(); // the name is taken now, and the time an update takes is known
     }
+  }
+
+  // --- what came of it
+
+  /** The result of the job that is looked at. The focus stays where it is, and a page that is typed into stays, too. */
+  function showResult() {
+    const result = block("result");
+    if (!arrived || result?.dataset.aeJob !== arrived || !result.querySelector(".ae-result")) return;
+    arrived = "";
+    if (document.activeElement?.matches("input, textarea")) return;
+    const calm = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
+    const { top, bottom } = result.getBoundingClientRect();
+    if (top >= 0 && bottom <= window.innerHeight) return;
+    block("status").scrollIntoView({ block: "start", behavior: calm ? "auto" : "smooth" }); // with the card below it
+  }
+
+  /** Tell assistive technology when the state of the job that is looked at changes. */
+  function announce() {
+    const shown = block("status");
+    const now = { job: shown?.dataset.aeJob ?? "", state: shown?.querySelector(".ae-pill")?.textContent.trim() ?? "" };
+    if (now.job === said.job && now.state === said.state) return;
+    const another = now.job !== said.job;
+    said = now;
+    if (another || !now.state) return; // chosen by hand, or just opened
+    const parts = [".ae-name", ".ae-pill", ".ae-message"].map((part) => shown.querySelector(part)?.textContent.trim());
+    const check = block("result")?.querySelector(".ae-check")?.textContent.trim();
+    live().textContent = [...parts, ["Done", "Stopped"].includes(now.state) ? check : ""].filter(Boolean).join(". ");
+  }
+
+  /** A place that stays when all else is replaced, which is what makes its changes heard. */
+  function live() {
+    const there = find("ae_live");
+    if (there) return there;
+    const made = document.createElement("div");
+    made.id = "ae_live";
+    made.className = "ae-live";
+    made.setAttribute("role", "status");
+    document.body.append(made);
+    return made;
   }
 
   // --- the prompt
@@ -226,6 +268,8 @@
       else if (!element.closest("#ae_estimate_block")) hurry();
     }
     refreshCards();
+    showResult();
+    announce();
     showInserted();
     if (tab()) keepFocus();
   }
@@ -236,6 +280,7 @@
   function watch() {
     if (watched?.isConnected || !tab() || !find("ae_call_poll")) return;
     watched = tab();
+    live();
     asked = { serial: 0, time: 0 };
     new MutationObserver(replaced).observe(watched, { childList: true, subtree: true });
     new IntersectionObserver((seen) => {

@@ -11,6 +11,7 @@ from typing import Any, get_args
 from PIL import Image
 
 from erasure.config import EraseConfig
+from erasure.core.picture_sheet import picture_grid
 from erasure.jobs.estimate import Estimate
 from erasure.jobs.job import JobState, Result, Snapshot
 from erasure.ui.cards import estimate_html, plan_html, result_html
@@ -174,6 +175,6 @@ def everything(word: str) -> dict[str, str]:
 def pictures_of(word: str, folder: Path) -> str:
     """A grid with a selector of steps, and a pair, with ``word`` as the concept."""
     image, path = Image.new("RGB", (8, 8)), folder / "grid.png"
-    image.save(path)
+    picture_grid(["before", "before", "after", "after"], [("x", [image] * 4)]).save(path)
     snapshot = a_snapshot(config={"erase": [word]}, previews=(0, 100))
     return grid_html(snapshot, path, 100) + pair_html(image, image, word, word)

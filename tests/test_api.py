@@ -19,6 +19,7 @@ from erasure.api import PREFIX, make_guard, mount_api
 from erasure.api.answers import without_places
 from erasure.config import settings
 from erasure.files.lora_file import read_lora
+from erasure.host.base import HostCheckpoint
 from erasure.host.local import LocalHost
 from erasure.jobs.job import ACTIONS, FINISHED
 from erasure.jobs.manager import JobManager
@@ -184,13 +185,27 @@ def test_a_checkpoint_is_chosen_by_title_or_name_and_never_by_path(
         "checkpoints": [{"title": "tiny.safetensors", "file": "tiny.safetensors"}],
         "current": "tiny.safetensors",
     }
-    for n, name in enumerate((None, "tiny", "tiny.safetensors")):
+    hashed = ("tiny.safetensors [0123abcd]", "tiny [0123abcd]")
+    for n, name in enumerate((None, "tiny", "tiny.safetensors", *hashed)):
         body = {"checkpoint": name, "name": f"n{n}", "config": QUICK}
         assert post(idle, "/jobs", body).json()["checkpoint"] == "tiny.safetensors"
     for path in (str(tiny_checkpoint), "../tiny.safetensors", ""):
         answer = post(idle, "/jobs", {"checkpoint": path, "name": "other", "config": QUICK})
         assert answer.status_code == 422
         assert [problem for problem in answer.json()["problems"] if "there is no checkpoint" in problem]
+
+
+def test_a_hash_in_a_title_may_be_left_out_but_not_be_another(
+    idle: TestClient, host: LocalHost, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offered = [HostCheckpoint("tiny.safetensors [0123abcd99]", tiny_checkpoint)]
+    monkeypatch.setattr(host, "checkpoints", lambda: offered)
+    for n, name in enumerate((offered[0].title, "tiny.safetensors", "tiny")):
+        body = {"checkpoint": name, "name": f"n{n}", "config": QUICK}
+        assert post(idle, "/jobs", body).json()["checkpoint"] == "tiny.safetensors"
+    answer = post(idle, "/jobs", {"checkpoint": "tiny.safetensors [ffffffff]", "name": "other", "config": QUICK})
+    assert answer.status_code == 422
+    assert "there is no checkpoint" in answer.json()["problems"][0]
 
 
 def test_a_vocabulary_is_one_of_the_programs_own(idle: TestClient, tmp_path: Path) -> None:

@@ -7,7 +7,10 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from erasure.core.picture_sheet import picture_grid
 from erasure.files.card import write_card
+from erasure.files.cover import is_unsafe
+from erasure.presets import preset
 
 
 def _cover(folder: Path) -> Path:
@@ -39,7 +42,7 @@ def test_a_card_that_is_there_is_left_alone(tmp_path: Path) -> None:
     lora = tmp_path / "gone.safetensors"
     (tmp_path / "gone.json").write_text("mine")
     (tmp_path / "gone.png").write_bytes(b"mine too")
-    assert write_card(lora, "Erases church", cover=_cover(tmp_path)) == []
+    assert write_card(lora, "Erases church", preview=_cover(tmp_path)) == []
     assert (tmp_path / "gone.json").read_text() == "mine"
     assert (tmp_path / "gone.png").read_bytes() == b"mine too"
 
@@ -47,5 +50,55 @@ def test_a_card_that_is_there_is_left_alone(tmp_path: Path) -> None:
 def test_a_cover_that_is_no_picture_leaves_no_half_card(tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"no picture")
     with pytest.raises(OSError, match="broken"):
-        write_card(tmp_path / "gone.safetensors", "Erases church", cover=tmp_path / "broken.png")
+        write_card(tmp_path / "gone.safetensors", "Erases church", preview=tmp_path / "broken.png")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.png", "gone.json"]
+
+
+# --- the picture
+
+
+def _preview(folder: Path, prompts: int = 4) -> Path:
+    before, after = Image.new("RGB", (100, 100), "red"), Image.new("RGB", (100, 100), "blue")
+    rows = [(f"prompt {n}", [before, before, after, after]) for n in range(prompts)]
+    picture_grid(["before, seed 1", "before, seed 2", "after, seed 1", "after, seed 2"], rows).save(folder / "step.png")
+    return folder / "step.png"
+
+
+def _colours(path: Path) -> set[tuple[int, ...]]:
+    with Image.open(path) as picture:
+        return {colour for _, colour in picture.getcolors(99)}
+
+
+def test_the_cover_has_pictures_before_and_after_and_nothing_between_them(tmp_path: Path) -> None:
+    write_card(tmp_path / "gone.safetensors", "Erases church", "", _preview(tmp_path))
+    with Image.open(tmp_path / "gone.png") as picture:
+        assert picture.size == (206, 312)
+        assert picture.getpixel((50, 50)) == (255, 0, 0, 255)
+        assert picture.getpixel((150, 50)) == (0, 0, 255, 255)
+        assert picture.getpixel((103, 50))[3] == 0
+    assert len(_colours(tmp_path / "gone.png")) == 3
+
+
+def test_a_large_cover_is_made_small(tmp_path: Path) -> None:
+    before = Image.new("RGB", (512, 512))
+    picture_grid([""] * 4, [("x", [before] * 4)] * 3).save(tmp_path / "large.png")
+    write_card(tmp_path / "gone.safetensors", "Erases church", "", tmp_path / "large.png")
+    with Image.open(tmp_path / "gone.png") as picture:
+        assert max(picture.size) == 768
+
+
+def test_unsafe_content_is_not_shown_as_it_was_before(tmp_path: Path) -> None:
+    write_card(tmp_path / "gone.safetensors", "Erases it", "", _preview(tmp_path), after_only=True)
+    assert _colours(tmp_path / "gone.png") == {(0, 0, 255, 255), (0, 0, 0, 0)}
+    # Of this one nobody knows which part shows what.
+    other = write_card(tmp_path / "other.safetensors", "Erases it", "", _cover(tmp_path), after_only=True)
+    assert [path.name for path in other] == ["other.json"]
+
+
+def test_unsafe_content_is_known_by_the_names_of_its_concepts() -> None:
+    nudity = preset("nudity").settings
+    assert is_unsafe(nudity["synonym"])
+    for concept in ("nudity", "a Naked person", "NSFW", "gore", "blood", "violence", "self-harm"):
+        assert is_unsafe(["church", concept]), concept
+    for concept in ("church", "Van Gogh", "Essex", "bloodhound", "Gorey", "sexton"):
+        assert not is_unsafe([concept]), concept

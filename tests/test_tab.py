@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 from PIL import Image
 
 from erasure.config import EraseConfig
+from erasure.core.picture_sheet import picture_grid
 from erasure.errors import JobConflict, JobNotFound
 from erasure.jobs.job import JobState, Snapshot
 from erasure.ui import actions, form_actions
@@ -178,7 +181,7 @@ def test_a_looked_at_run_does_not_hide_the_one_that_is_on_and_the_queue() -> Non
 
 
 def test_the_grid_of_the_chosen_step_is_shown_with_a_selector(tmp_path: Path) -> None:
-    Image.new("RGB", (64, 32), "red").save(tmp_path / "grid.png")
+    _preview(tmp_path / "grid.png", ["church", "word 0", "word 1", "word 99"])
     run = a_snapshot(previews=(0, 50, 100), plan=a_plan(a_space()))
     _, blocks = pages(Manager(run, picture=tmp_path / "grid.png"), Page(step=50))
     shown = Html(blocks["grid"] or "")
@@ -187,8 +190,35 @@ def test_the_grid_of_the_chosen_step_is_shown_with_a_selector(tmp_path: Path) ->
         "50": "true",
         "100": "false",
     }
-    picture = shown.all("img")[0]
-    assert picture["src"].startswith("data:image/png;base64,")
+    assert [row["aria-label"] for row in shown.all(role="group")][1:] == ["church", "word 0", "word 1", "word 99"]
+    pictures = shown.all("img")
+    assert len(pictures) == 16
+    assert all(picture["src"].startswith("data:image/png;base64,") for picture in pictures)
+    assert [picture["alt"] for picture in pictures[:4]] == [
+        "church, before, seed 1",
+        "church, before, seed 2",
+        "church, after 50 updates, seed 1",
+        "church, after 50 updates, seed 2",
+    ]
+    assert _colour(pictures[0]["src"]) == (0, 0, 255)
+    assert _colour(pictures[2]["src"]) == (255, 0, 0)
+    assert "erased" in shown.text
+
+
+def _preview(path: Path, names: list[str]) -> None:
+    before, after = Image.new("RGB", (32, 32), "blue"), Image.new("RGB", (32, 32), "red")
+    picture_grid(["before"] * 2 + ["after"] * 2, [(name, [before, before, after, after]) for name in names]).save(path)
+
+
+def _colour(url: str) -> Any:
+    with Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))) as picture:
+        return picture.getpixel((3, 3))
+
+
+def test_a_preview_of_another_layout_is_shown_as_it_is(tmp_path: Path) -> None:
+    Image.new("RGB", (64, 32), "red").save(tmp_path / "grid.png")
+    _, blocks = pages(Manager(a_snapshot(previews=(50,), plan=a_plan(a_space())), picture=tmp_path / "grid.png"))
+    (picture,) = Html(blocks["grid"] or "").all("img")
     assert "church, word 0, word 1, word 99" in picture["alt"]
     assert "after 50 updates" in picture["alt"]
 
@@ -371,6 +401,9 @@ def test_a_preset_keeps_what_was_changed_but_no_concepts(host: FakeHost, tmp_pat
     keep = form_actions.keep_preset
     assert "is saved" in said(keep(tmp_path, Page(action="preset-save"), "mine", asked.settings))
     assert json.loads((tmp_path / "mine.json").read_text())["settings"] == {"rank": 4}
+    assert json.loads((tmp_path / "mine.json").read_text())["description"] == ""
+    assert "is saved" in said(keep(tmp_path, Page(action="preset-save"), "told", asked.settings, " For bells. "))
+    assert json.loads((tmp_path / "told.json").read_text())["description"] == "For bells."
     again = Html(keep(tmp_path, Page(action="preset-save"), "mine", asked.settings))
     assert ("preset-overwrite", "mine") in again.actions()
     changed = order(host, erase="church", rank=5).settings

@@ -76,9 +76,9 @@ def photograph(url: str, arguments: argparse.Namespace) -> None:
 
 
 def _frame(page: Any) -> dict[str, float]:
-    """The tab from its top to the end of the result, or of the form where that is longer."""
+    """The tab from its top to the end of the form or of the run, whichever is longer."""
     tab = page.locator("#ae_tab").first.bounding_box()
-    boxes = [page.locator(name).first.bounding_box() for name in ("#ae_result_block", "#ae_advanced")]
+    boxes = [page.locator(name).first.bounding_box() for name in ("#ae_picks_block", "#ae_advanced")]
     bottom = max(box["y"] + box["height"] for box in boxes if box)
     margin = 12
     return {

@@ -11,9 +11,10 @@ from typing import Any
 from erasure.config import EraseConfig
 from erasure.config_values import config_from_dict
 from erasure.errors import ConfigError
-from erasure.host.base import Host
+from erasure.host.base import Host, bare_title, same_title
 from erasure.jobs.estimate import readiness
 from erasure.jobs.names import suggest_name, taken_names
+from erasure.jobs.vocabularies import vocabulary_folder, vocabulary_names
 from erasure.presets import preset, quality_settings
 
 
@@ -28,11 +29,6 @@ class Asked:
 
 def preset_folder(host: Host) -> Path:
     return host.data_folder() / "presets"
-
-
-def vocabulary_folder(host: Host) -> Path:
-    """Where word lists lie that a request may name: a stranger's request must not read any other file."""
-    return host.data_folder() / "vocabularies"
 
 
 def unknown_fields(body: Mapping[str, Any], known: Collection[str]) -> list[str]:
@@ -123,8 +119,9 @@ def _values(host: Host, body: Mapping[str, Any]) -> tuple[dict[str, Any], list[s
 
 
 def _vocabulary(host: Host, name: str) -> tuple[str, list[str]]:
-    folder = vocabulary_folder(host)
-    names = sorted(path.name for path in folder.glob("*") if path.is_file()) if folder.is_dir() else []
+    # A stranger's request must not read any other file.
+    folder = vocabulary_folder(host.data_folder())
+    names = vocabulary_names(folder)
     if name in names:
         return str(folder / name), []
     there = ", ".join(names) or "none yet"
@@ -132,15 +129,19 @@ def _vocabulary(host: Host, name: str) -> tuple[str, list[str]]:
 
 
 def _checkpoint(host: Host, wanted: Any) -> tuple[Path | None, list[str]]:
-    """By title, or by file name with or without its ending; never by a path. The loaded one for None."""
+    """By title with or without its hash, or by file name with or without its ending; never by a path. The loaded one
+    for None."""
     if wanted is None:
         current = host.current_checkpoint()
         return (current.path if current else None), []
     if not isinstance(wanted, str):
         return None, ["checkpoint: the title of a checkpoint is a text"]
     every = host.checkpoints()
-    titled = [one.path for one in every if one.title == wanted]
-    named = titled or [one.path for one in every if wanted in (one.path.name, one.path.stem)]
+    titled = [one.path for one in every if same_title(one.title, wanted)]
+    name = bare_title(wanted)
+    # A hash that is asked for must not lead to a file with another.
+    open_to = [one for one in every if wanted == name or bare_title(one.title) == one.title]
+    named = titled or [one.path for one in open_to if name in (one.path.name, one.path.stem)]
     if len(named) == 1:
         return named[0], []
     if named:

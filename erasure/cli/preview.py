@@ -31,7 +31,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise OutputExists(f"{arguments.out} exists; choose another name, or add --overwrite")
     from erasure.config import EraseConfig
     from erasure.core.checkpoint import inspect_checkpoint
-    from erasure.core.pictures import Drawing, draw_pictures, picture_grid
+    from erasure.core.picture_sheet import picture_grid
+    from erasure.core.pictures import Drawing, draw_pictures
     from erasure.core.session import open_models
     from erasure.files.lora_file import inject_lora_file, match_lora, read_lora
 

@@ -1,14 +1,13 @@
-"""Pictures from prompts, and grids of them."""
+"""Pictures from prompts, and how far two of them differ."""
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from torch import Tensor
 
 from erasure.core.denoiser import Denoiser
@@ -68,32 +67,6 @@ def decode(models: Models, latent: Tensor) -> Image.Image:
     pixels = models.vae.decode(scaled).sample[0].float()
     levels = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
     return Image.fromarray(levels.permute(1, 2, 0).cpu().numpy())
-
-
-def picture_grid(columns: Sequence[str], rows: Sequence[tuple[str, Sequence[Image.Image]]]) -> Image.Image:
-    """A labelled grid: column titles, and per row a label and its pictures."""
-    side = rows[0][1][0].width
-    label_width, title_height, gap = max(96, side), 24, 6
-    width = label_width + len(columns) * (side + gap)
-    height = title_height + len(rows) * (side + gap)
-    sheet = Image.new("RGB", (width, height), "white")
-    ink = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default()
-    for i, title in enumerate(columns):
-        ink.text((label_width + i * (side + gap), 6), _latin(title), fill="black", font=font)
-    for j, (label, pictures) in enumerate(rows):
-        top = title_height + j * (side + gap)
-        ink.multiline_text(
-            (6, top + 6), "\n".join(textwrap.wrap(_latin(label), label_width // 7)), fill="black", font=font
-        )
-        for i, picture in enumerate(pictures):
-            sheet.paste(picture, (label_width + i * (side + gap), top))
-    return sheet
-
-
-def _latin(text: str) -> str:
-    # Pillow's built-in font has no other letters and fails on them in old versions.
-    return text.encode("latin-1", "replace").decode("latin-1")
 
 
 def difference(one: Image.Image, other: Image.Image) -> float:

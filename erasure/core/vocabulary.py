@@ -64,15 +64,20 @@ def read_words(path: Path) -> tuple[str, ...]:
         raise ConceptError(
             f"the vocabulary {path.name} cannot be read: {error.strerror or error}; give a text file"
         ) from error
+    return parse_words(text, path.name)
+
+
+def parse_words(text: str, name: str) -> tuple[str, ...]:
+    """The prompts in the text of a vocabulary called ``name``. Raises: ConceptError."""
     if "\0" in text:
-        raise ConceptError(f"the vocabulary {path.name} is no text file; give UTF-8 text, one prompt per line")
+        raise ConceptError(f"the vocabulary {name} is no text file; give UTF-8 text, one prompt per line")
     lines = [line.strip() for line in text.splitlines()]
     prompts = tuple(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
     if not prompts:
-        raise ConceptError(f"the vocabulary {path.name} is empty; write one prompt per line")
+        raise ConceptError(f"the vocabulary {name} is empty; write one prompt per line")
     if len(prompts) > MOST_PROMPTS:
         raise ConceptError(
-            f"the vocabulary {path.name} has {len(prompts):,} prompts, more than {MOST_PROMPTS:,}; shorten it"
+            f"the vocabulary {name} has {len(prompts):,} prompts, more than {MOST_PROMPTS:,}; shorten it"
         )
     return prompts
 

@@ -12,13 +12,18 @@ from typing import Any
 
 from PIL import Image
 
+from erasure.files.cover import cover_picture
+
 COVER_SIDE = 768
 
 
-def write_card(lora: Path, description: str, notes: str = "", cover: Path | None = None) -> list[Path]:
-    """Write ``X.json`` and, from the picture at ``cover``, ``X.png`` beside the LoRA file ``X.safetensors``.
+def write_card(
+    lora: Path, description: str, notes: str = "", preview: Path | None = None, *, after_only: bool = False
+) -> list[Path]:
+    """Write ``X.json`` and, from a run's preview, ``X.png`` beside the LoRA file ``X.safetensors``.
 
-    A file that is there already is left as it is. Returns what was written. Raises: OSError.
+    ``after_only``: the pictures that the base model drew stay out of it, see :func:`cover_picture`. A file that is
+    there already is left as it is. Returns what was written. Raises: OSError.
     """
     values: dict[str, Any] = {
         "description": description,
@@ -30,8 +35,9 @@ def write_card(lora: Path, description: str, notes: str = "", cover: Path | None
     }
     text = json.dumps(values, ensure_ascii=False, indent=4)
     written = [_write_new(lora.with_suffix(".json"), lambda path: path.write_text(text, encoding="utf-8"))]
+    cover = None if preview is None else _small_cover(preview, after_only)
     if cover is not None:
-        written.append(_write_new(lora.with_suffix(".png"), lambda path: _small(cover).save(path, format="PNG")))
+        written.append(_write_new(lora.with_suffix(".png"), lambda path: cover.save(path, format="PNG")))
     return [path for path in written if path is not None]
 
 
@@ -47,9 +53,11 @@ def _write_new(target: Path, write: Callable[[Path], Any]) -> Path | None:
     return target
 
 
-def _small(cover: Path) -> Image.Image:
+def _small_cover(preview: Path, after_only: bool) -> Image.Image | None:
     """From bare pixels, so that nothing that came with the picture goes along."""
-    with Image.open(cover) as opened:
-        small = opened.convert("RGB")
-    small.thumbnail((COVER_SIDE, COVER_SIDE))
-    return Image.frombytes("RGB", small.size, small.tobytes())
+    with Image.open(preview) as opened:
+        cover = cover_picture(opened, after_only=after_only)
+    if cover is None:
+        return None
+    cover.thumbnail((COVER_SIDE, COVER_SIDE))
+    return Image.frombytes(cover.mode, cover.size, cover.tobytes())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from PIL import Image
 
+_HASH = re.compile(r" \[[0-9a-fA-F]{8,64}\]$")
+
 
 @dataclass(frozen=True)
 class HostCheckpoint:
@@ -17,6 +20,19 @@ class HostCheckpoint:
 
     title: str
     path: Path
+
+
+def bare_title(title: str) -> str:
+    """A title without the hash that web UIs add once they have calculated it: "x.safetensors [0123abcd]"."""
+    return _HASH.sub("", title)
+
+
+def same_title(one: str, other: str) -> bool:
+    """Whether both name one checkpoint: equal, or equal but for a hash that only one of them has."""
+    if one == other:
+        return True
+    # Two hashes that differ are two files.
+    return bare_title(one) == bare_title(other) and not (_HASH.search(one) and _HASH.search(other))
 
 
 @dataclass(frozen=True)

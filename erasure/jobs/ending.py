@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from erasure.files.card import write_card
+from erasure.files.cover import is_unsafe
 from erasure.jobs.job import Result
 from erasure.jobs.live import LiveJob, logger
 from erasure.jobs.problems import describe
@@ -32,10 +33,13 @@ def write_job_card(job: LiveJob, result: Result) -> list[Path]:
     config, step = config_of(job.record), job.history.step
     anchors = ", ".join(anchor for anchor in config.anchor if anchor)
     description = f"Erases {', '.join(config.erase)}" + (f" (turned into {anchors})" if anchors else "")
-    made = f"Made by Adversarial Erase from {Path(job.record.checkpoint).name} in {step} updates."
-    cover = preview_path(job.folder, step)
+    of = f" of {job.history.steps}" if step < job.history.steps else ""
+    made = f"Made by Adversarial Erase from {Path(job.record.checkpoint).name} in {step}{of} updates."
+    path = preview_path(job.folder, step)
+    preview = path if path.is_file() else None
+    unsafe = is_unsafe([*config.erase, *config.synonym])
     try:
-        return write_card(Path(result.path), description, made, cover if cover.is_file() else None)
+        return write_card(Path(result.path), description, made, preview, after_only=unsafe)
     except (OSError, ValueError) as error:
         job.note(f"the card beside the LoRA could not be written: {describe(error)}")
         return []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 from erasure.config import EraseConfig
@@ -13,6 +12,7 @@ from erasure.config_values import config_from_dict
 from erasure.errors import ConfigError, EraseError
 from erasure.jobs.model_size import ModelSize, model_size
 from erasure.jobs.readiness import readiness
+from erasure.jobs.row_count import rows_per_update
 from erasure.jobs.speed import Speed, past_speeds
 
 __all__ = ["Estimate", "estimate", "readiness"]
@@ -118,32 +118,8 @@ def _pixels(config: EraseConfig, size: ModelSize) -> int:
 
 
 def training_rows(config: EraseConfig) -> float:
-    """Rows of all updates, counted by playing the draws through as the plan does."""
-    count = len(config.erase)
-    shape = {
-        # Only how many there are of everything counts, and that is the same for all concepts.
-        "erase": tuple(f"concept {i}" for i in range(count)),
-        "anchor": tuple(f"anchor {i}" if anchor else "" for i, anchor in enumerate(config.anchors)),
-        "synonym": (),
-        "preserve": ("kept",) if config.preserve else (),
-        "templates": ("{}",),
-        "vocabulary": "words",
-        "vocabulary_file": "",
-        "steps": config.updates,
-    }
-    return config.updates * _rows_per_update(config.with_changes(**shape))
-
-
-@lru_cache(maxsize=64)
-def _rows_per_update(config: EraseConfig) -> float:
-    from erasure.core.concepts import Candidate, ConceptSpace, TargetSpace
-    from erasure.core.plan import expected_rows
-
-    near = tuple(Candidate(f"word {i}", 0.5, None) for i in range(config.neighbours))
-    targets = tuple(
-        TargetSpace(target, anchor, near, (), ()) for target, anchor in zip(config.erase, config.anchors, strict=True)
-    )
-    return expected_rows(ConceptSpace(targets, len(near), ()), config)
+    """Rows of all updates."""
+    return config.updates * rows_per_update(config)
 
 
 def rows_apart(config: EraseConfig) -> float:

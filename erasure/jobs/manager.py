@@ -240,7 +240,7 @@ class JobManager:
 
     def _finish(self, job: LiveJob, outcome: Outcome) -> None:
         result: Result | None = outcome.changes.get("result")
-        written = write_job_card(job, result) if outcome.state == "done" and result else []
+        written = write_job_card(job, result) if outcome.state in ("done", "stopped") and result else []
         with self._changed:
             # Until here it could be discarded, even if it was all but done.
             if outcome.state is None or job.wish == "discard":

@@ -12,12 +12,13 @@ from typing import Any
 from erasure.config import EraseConfig
 from erasure.config_values import config_from_dict
 from erasure.errors import ConfigError, EraseError, JobNotFound, RunError
-from erasure.host.base import Host, HostCheckpoint, TextToImage
+from erasure.host.base import Host, HostCheckpoint, TextToImage, same_title
 from erasure.jobs.estimate import estimate, readiness
 from erasure.jobs.job import ACTIVE, JobRequest, Snapshot
 from erasure.jobs.manager import JobManager
 from erasure.jobs.names import suggest_name, taken_names
 from erasure.jobs.problems import describe
+from erasure.jobs.vocabularies import vocabulary_folder, vocabulary_names
 from erasure.presets import Quality, quality_settings
 from erasure.ui.cards import estimate_html
 from erasure.ui.form import read_form
@@ -56,24 +57,20 @@ def read_order(
 
 def _vocabulary(host: Host, name: str) -> tuple[str, list[str]]:
     """The file of that name among the vocabularies: a page must not be able to read any other file."""
-    folder = host.data_folder() / "vocabularies"
-    names = sorted(path.name for path in folder.glob("*") if path.is_file()) if folder.is_dir() else []
+    folder = vocabulary_folder(host.data_folder())
+    names = vocabulary_names(folder)
     if name in names:
         return str(folder / name), []
     there = ", ".join(names) or "none yet"
-    return name, [f"vocabulary_file: there is no {name!r} in {folder}; there are {there}. Put the file there"]
+    return name, [f"vocabulary_file: there is no {name!r} in {folder}; there are {there}. Upload it first"]
 
 
 def find_checkpoint(host: Host, title: str) -> HostCheckpoint | None:
-    """By its title; without the hash in brackets too, which some web UIs add once they have calculated it."""
+    """By its title, with or without the hash."""
     offered = host.checkpoints()
     exact = [checkpoint for checkpoint in offered if checkpoint.title == title]
-    bare = [checkpoint for checkpoint in offered if _bare(checkpoint.title) == _bare(title)]
-    return next(iter([*exact, *bare]), None)
-
-
-def _bare(title: str) -> str:
-    return title.rsplit(" [", 1)[0]
+    same = [checkpoint for checkpoint in offered if same_title(checkpoint.title, title)]
+    return next(iter([*exact, *same]), None)
 
 
 def problem_lines(work: Callable[[], Any]) -> list[str]:

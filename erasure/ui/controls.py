@@ -71,6 +71,11 @@ def draw_checkpoint(titles: Sequence[str], chosen: str | None) -> Any:
     )
 
 
+def draw_upload() -> Any:
+    """For a file of prompts. What kind of file it is, is seen from its content."""
+    return leaf(gr.File(label="Upload a file, one prompt per line", height=120, elem_id="ae_upload"))
+
+
 def draw_control(control: Control, **options: Any) -> Any:
     """The component of one setting."""
     common = {"label": control.label, "info": control.info, "elem_id": f"ae_{control.name}", **options}

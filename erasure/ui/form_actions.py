@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from erasure.config import settings
-from erasure.errors import OutputExists
+from erasure.core.vocabulary import read_words
+from erasure.errors import OutputExists, RunError
 from erasure.host.base import Host
 from erasure.jobs.manager import JobManager
+from erasure.jobs.vocabularies import MOST_BYTES, keep_vocabulary, vocabulary_folder
 from erasure.presets import delete_preset, save_preset
 from erasure.ui.actions import Order, problem_lines
 from erasure.ui.chips import chips_html
@@ -89,7 +91,7 @@ def load_run(host: Host, manager: JobManager, id: str) -> tuple[str, dict[str, A
     return notes_html(said), show_settings(run.config), next(iter(same), None)
 
 
-def keep_preset(folder: Path, page: Page, name: str, chosen: Mapping[str, Any]) -> str:
+def keep_preset(folder: Path, page: Page, name: str, chosen: Mapping[str, Any], about: str = "") -> str:
     """Save or delete a preset of the user's; what came of it as HTML."""
     name = name.strip()
     if page.action == "preset-delete":
@@ -107,7 +109,7 @@ def keep_preset(folder: Path, page: Page, name: str, chosen: Mapping[str, Any]) 
 
     def save() -> None:
         try:
-            save_preset(folder, name, "Saved from the tab.", kept, overwrite=page.action == "preset-overwrite")
+            save_preset(folder, name, about.strip(), kept, overwrite=page.action == "preset-overwrite")
         except OutputExists:
             again.append(button("Overwrite it", "preset-overwrite", name))
             raise
@@ -116,6 +118,28 @@ def keep_preset(folder: Path, page: Page, name: str, chosen: Mapping[str, Any]) 
     if problems:
         return problems_html(problems) + (box("actions-row", *again) if again else "")
     return notes_html([f"The preset {name} is saved: choose it under Kind of concept."])
+
+
+def keep_upload(host: Host, upload: Any) -> tuple[str, str]:
+    """Keep an uploaded list of prompts. The name of the file that was kept, "" if none, and what came of it as HTML."""
+    kept: list[Path] = []
+
+    def keep() -> None:
+        # gradio 3 gives an object, later versions a path; the file itself is gone when the program ends, or earlier.
+        path = Path(getattr(upload, "name", None) or str(upload))
+        name = Path(getattr(upload, "orig_name", None) or path.name).name
+        try:
+            with path.open("rb") as file:
+                content = file.read(MOST_BYTES + 1)
+        except OSError as error:
+            raise RunError(f"{name} could not be read: {error.strerror or error}; upload it again") from error
+        kept.append(keep_vocabulary(vocabulary_folder(host.data_folder()), name, content))
+
+    problems = problem_lines(keep)
+    if problems:
+        return "", problems_html(problems, "The file is not used")
+    count = len(read_words(kept[0]))
+    return kept[0].name, notes_html([f"{kept[0].name} is kept, with {count:,} prompts, and chosen."])
 
 
 def _decides(order: Order) -> str:

@@ -15,7 +15,7 @@ from erasure.ui.chart import chart_html
 from erasure.ui.html import box, button, more, notes_html, problems_html, text
 from erasure.ui.page import Page, answer, news
 from erasure.ui.picks import picks_html
-from erasure.ui.pictures import THUMBNAIL, file_url, grid_html, shown_step
+from erasure.ui.pictures import grid_html, shown_step, thumbnail_url
 from erasure.ui.runs import ACTION_WORDS, runs_html
 from erasure.ui.status import progress_html, status_html
 
@@ -63,7 +63,7 @@ def render(manager: JobManager, page: Page) -> Live:
         "chart": news(page, "chart", chart_html(run.losses, run.steps) if run else ""),
         "picks": news(page, "picks", _picks(run)),
         "grid": news(page, "grid", grid_html(run, grid, step)),
-        "result": news(page, "result", _result(run)),
+        "result": news(page, "result", _result(run), job=run.id if run and run.result else ""),
         "runs": news(page, "runs", _runs(manager, snapshots, run)),
     }
     return Live(answer(page, "", seen), blocks, usable)
@@ -97,7 +97,8 @@ def _status(run: Snapshot | None, snapshots: list[Snapshot]) -> str:
     )
     if buttons:
         parts.append(box("actions-row", f'<div class="ae-actions">{buttons}</div>'))
-    parts += [_others(run, snapshots), notes_html(run.notes)]
+    # With a result, its card has them.
+    parts += [_others(run, snapshots), notes_html(() if run.result else run.notes)]
     if run.plan:
         parts.append(box("plan-box", more("What it does", plan_html(run.plan), keep="plan")))
     return "".join(parts)
@@ -138,7 +139,7 @@ def _runs(manager: JobManager, snapshots: list[Snapshot], run: Snapshot | None) 
     for other in snapshots[:_THUMBNAILS]:
         path = _preview(manager, other, shown_step(other, None))
         if path is not None:
-            thumbnails[other.id] = file_url(path, THUMBNAIL)
+            thumbnails[other.id] = thumbnail_url(path)
     return runs_html(snapshots, run.id if run else "", thumbnails, now=time.time())
 
 

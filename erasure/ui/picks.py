@@ -31,7 +31,7 @@ def picks_html(snapshot: Snapshot | None) -> str:
 
 
 def _list(rows: list[str]) -> str:
-    return f'<ol class="ae-picks-list">{"".join(rows)}</ol>'
+    return f'<ol class="ae-list">{"".join(rows)}</ol>'
 
 
 def _row(name: str, count: int, total: int, largest: int, current: bool) -> str:

@@ -4,47 +4,98 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from erasure.core.picture_sheet import SEEDS, before_and_after
 from erasure.jobs.job import Snapshot
 from erasure.ui.html import box, button, empty_html, picture, text
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# Widest picture in pixels; a grid of 512-pixel pictures is larger than any page.
+# Widest picture in pixels: of a sheet as a whole, of one picture in a grid, and of a run in the list of runs.
 WIDEST = 1536
-THUMBNAIL = 96
+CELL = 320
+THUMBNAIL = 112
 
 
-def data_url(image: Image, widest: int = WIDEST) -> str:
-    """Lossless while it is small, JPEG otherwise."""
+class Row(NamedTuple):
+    """The pictures of one prompt, as addresses; one for each seed."""
+
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+
+
+def data_url(image: Image, widest: int = WIDEST, lossless: int = 512) -> str:
+    """PNG up to so many pixels a side, JPEG for what is larger."""
     image = image.convert("RGB")
     if image.width > widest:
         image = image.resize((widest, max(1, round(image.height * widest / image.width))))
     buffer = io.BytesIO()
-    small = image.width * image.height <= 512 * 512
+    small = image.width * image.height <= lossless**2
     image.save(buffer, **({"format": "PNG"} if small else {"format": "JPEG", "quality": 88}))
     kind = "png" if small else "jpeg"
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 
 
-def file_url(path: Path, widest: int = WIDEST) -> str:
-    """The picture in a file, "" if it cannot be read (any more)."""
+def sheet_url(path: Path) -> str:
+    """A preview as it is in its file, "" if it cannot be read (any more)."""
     try:
-        return _file_url(path, path.stat().st_mtime_ns, widest)
+        return _sheet_url(path, path.stat().st_mtime_ns)
     except OSError:
         return ""
 
 
+def preview_rows(path: Path) -> tuple[Row, ...]:
+    """The pictures of a preview one by one, so that a page can lay them out; empty if that is not possible."""
+    try:
+        return _preview_rows(path, path.stat().st_mtime_ns)
+    except (OSError, ValueError):
+        return ()
+
+
+def thumbnail_url(path: Path) -> str:
+    """Of a preview, the first prompts before (left) and after (right); "" if there is none (any more)."""
+    try:
+        return _thumbnail_url(path, path.stat().st_mtime_ns)
+    except (OSError, ValueError):
+        return ""
+
+
+@lru_cache(maxsize=8)
+def _sheet_url(path: Path, time: int) -> str:
+    return data_url(_opened(path))
+
+
+@lru_cache(maxsize=8)
+def _preview_rows(path: Path, time: int) -> tuple[Row, ...]:
+    def urls(images: Sequence[Image]) -> tuple[str, ...]:
+        return tuple(data_url(image, CELL, lossless=128) for image in images)
+
+    return tuple(Row(urls(before), urls(after)) for before, after in before_and_after(_opened(path)))
+
+
 @lru_cache(maxsize=64)
-def _file_url(path: Path, time: int, widest: int) -> str:
+def _thumbnail_url(path: Path, time: int) -> str:
+    from PIL import Image
+
+    rows = before_and_after(_opened(path))[:2]
+    half = THUMBNAIL // 2
+    shown = Image.new("RGB", (THUMBNAIL, half * len(rows)))
+    for j, pair in enumerate(rows):
+        for i, pictures in enumerate(pair):
+            shown.paste(pictures[0].resize((half, half)), (i * half, j * half))
+    return data_url(shown)
+
+
+def _opened(path: Path) -> Image:
     from PIL import Image
 
     with Image.open(path) as image:
-        return data_url(image, widest)
+        return image.convert("RGB")
 
 
 def shown_step(snapshot: Snapshot, wanted: int | None) -> int | None:
@@ -61,10 +112,8 @@ def grid_html(snapshot: Snapshot | None, path: Path | None, step: int | None) ->
             "Pictures before and after will be shown here.",
             "The erased concept, neighbours that are protected, and something else: each with the same seeds.",
         )
-    prompts = ", ".join(dict.fromkeys(_prompts(snapshot)))
-    shown = picture(
-        file_url(path), f"Pictures of {prompts}: on the left before, on the right after {step} updates", "grid-picture"
-    )
+    names, rows = list(dict.fromkeys(_names(snapshot))), preview_rows(path)
+    shown = _sheet(snapshot, names, rows, step) if len(rows) == len(names) else _whole_sheet(path, names, step)
     if not shown:
         return empty_html("The picture of this step cannot be read any more.")
     selector = "".join(
@@ -78,8 +127,37 @@ def grid_html(snapshot: Snapshot | None, path: Path | None, step: int | None) ->
         if len(snapshot.previews) > 1
         else ""
     )
-    caption = f"<figcaption>Same seeds: left before, right after {step} updates. {text(prompts)}</figcaption>"
-    return box("grid", steps, f'<figure class="ae-figure">{shown}{caption}</figure>')
+    return box("grid", steps, shown)
+
+
+def _sheet(snapshot: Snapshot, names: Sequence[str], rows: Sequence[Row], step: int) -> str:
+    """A row for every name; what it is called, and what is above it, in the page's own letters."""
+    erased = snapshot.config.get("erase", ())
+    after = f"after {step} {'update' if step == 1 else 'updates'}"
+    lines = "".join(
+        f'<div class="ae-row" role="group" aria-label="{text(name)}"><span class="ae-row-name">{text(name)}'
+        f"{_quiet('erased' if name in erased else 'protected')}</span>"
+        f"{_shots(name, 'before', row.before)}{_shots(name, after, row.after)}</div>"
+        for name, row in zip(names, rows, strict=True)
+    )
+    head = f'<div class="ae-row" aria-hidden="true"><span></span><span>before</span><span>{text(after)}</span></div>'
+    said = '<p class="ae-quiet">Each with the same seeds before and after.</p>'
+    return f'<div class="ae-sheet">{head}{lines}</div>{said}'
+
+
+def _shots(name: str, when: str, urls: Sequence[str]) -> str:
+    shown = "".join(picture(url, f"{name}, {when}, seed {seed}", "shot") for url, seed in zip(urls, SEEDS, strict=True))
+    return f'<span class="ae-shots">{shown}</span>'
+
+
+def _quiet(words: str) -> str:
+    return f' <span class="ae-quiet">{text(words)}</span>'
+
+
+def _whole_sheet(path: Path, names: Sequence[str], step: int) -> str:
+    """For a preview that was laid out by another version."""
+    said = f"Pictures of {', '.join(names)}: on the left before, on the right after {step} updates"
+    return picture(sheet_url(path), said, "grid-picture")
 
 
 def pair_html(without: Image, with_it: Image, prompt: str, about: str) -> str:
@@ -92,7 +170,7 @@ def pair_html(without: Image, with_it: Image, prompt: str, about: str) -> str:
     return box("try", f'<div class="ae-pair">{figures}</div><p class="ae-quiet">{text(about)}</p>')
 
 
-def _prompts(snapshot: Snapshot) -> list[str]:
+def _names(snapshot: Snapshot) -> list[str]:
     erased: Any = snapshot.config.get("erase", ())
     preserved: list[str] = []
     for target in (snapshot.plan or {}).get("space", {}).get("targets", ())[:1]:

@@ -35,7 +35,7 @@ def runs_html(snapshots: Sequence[Snapshot], selected: str = "", pictures: Mappi
     items = "".join(_run(run, run.id == selected, pictures.get(run.id, ""), now) for run in snapshots)
     waiting = sum(run.state == "queued" for run in snapshots)
     queue = f'<p class="ae-quiet">{waiting} waiting in the queue</p>' if waiting else ""
-    return box("runs", queue, f'<ul class="ae-run-list" role="list">{items}</ul>')
+    return box("runs", queue, f'<ul class="ae-list" role="list">{items}</ul>')
 
 
 def _run(run: Snapshot, selected: bool, thumbnail: str, now: float) -> str:

@@ -38,7 +38,10 @@ def pill(state: JobState) -> str:
 
 
 def status_html(snapshot: Snapshot | None) -> str:
-    """State, name and what it is doing; an inviting sentence if there is no job."""
+    """State, name and what it is doing; an inviting sentence if there is no job.
+
+    No live region, since it changes with every update: the page's script says when the state is another.
+    """
     if snapshot is None:
         return empty_html(
             "Nothing is running.", "Name a concept to erase and press Start; you can watch it happen here."
@@ -48,7 +51,6 @@ def status_html(snapshot: Snapshot | None) -> str:
         "status",
         pill(snapshot.state),
         f'<span class="ae-name">{text(snapshot.name)}</span>{message}',
-        role="status",
     )
 
 

@@ -14,6 +14,7 @@ from erasure.ui.controls import (
     draw_kind,
     draw_quality,
     draw_settings,
+    draw_upload,
 )
 from erasure.ui.form import MAIN, PROTECT, controls
 from erasure.ui.live import BLOCKS
@@ -51,6 +52,7 @@ def _form(parts: Parts, host: Host) -> None:
     with gr.Row(elem_classes=["ae-pair-row"]):
         main["kind"] = draw_kind(host.data_folder() / "presets")
         main["quality"] = draw_quality()
+    _block(parts, "kind-message")
     with gr.Row(elem_classes=["ae-pair-row"]):
         main["checkpoint"] = draw_checkpoint(titles, current.title if current else None)
         main["name"] = leaf(
@@ -73,6 +75,8 @@ def _form(parts: Parts, host: Host) -> None:
 def _protect(parts: Parts) -> None:
     with gr.Row(elem_classes=["ae-pair-row"]):
         parts.settings.update(draw_settings(PROTECT[:2]))
+    parts.main["upload"] = draw_upload()
+    _block(parts, "upload-message")
     parts.main["look"] = leaf(gr.Button("Look around", elem_id="ae_look"))
     _block(parts, "look-message")
     _block(parts, "chips", chips_html(None))
@@ -90,8 +94,15 @@ def _presets(parts: Parts) -> None:
                 elem_id="ae_preset_name",
             )
         )
+        parts.main["preset_about"] = leaf(
+            gr.Textbox(
+                label="What it is for", info="A line, if you like. Shown when it is chosen.", elem_id="ae_preset_about"
+            )
+        )
+    with gr.Row(elem_classes=["ae-pair-row"]):
         with gr.Column(min_width=160):
             parts.main["preset_save"] = leaf(gr.Button("Save as a preset", elem_id="ae_preset_save"))
+        with gr.Column(min_width=160):
             parts.main["preset_delete"] = leaf(gr.Button("Delete this preset", elem_id="ae_preset_delete"))
     _block(parts, "preset-message")
 
@@ -99,10 +110,16 @@ def _presets(parts: Parts) -> None:
 def _run(parts: Parts) -> None:
     _block(parts, "status")
     _block(parts, "act-message")
+    # Empty while a job is on; what came of it then stands where one looks already.
+    _block(parts, "result")
     _block(parts, "grid")
+    _use(parts)
     _block(parts, "chart")
     _block(parts, "picks")
-    _block(parts, "result")
+
+
+def _use(parts: Parts) -> None:
+    """What can be done with a LoRA, shown once there is one."""
     with gr.Column(visible=False, elem_id="ae_use") as use:
         parts.main["use"] = use
         main = parts.main

@@ -17,6 +17,7 @@ from erasure.jobs.manager import JobManager
 from erasure.ui import actions, form_actions
 from erasure.ui.compat import listen
 from erasure.ui.controls import kind_choices, quality_label, quality_of
+from erasure.ui.html import notes_html
 from erasure.ui.live import BLOCKS, followed, render
 from erasure.ui.page import Page, answer, news, read_page
 from erasure.ui.parts import Parts
@@ -104,6 +105,15 @@ def _wire_concepts(parts: Parts, host: Host, manager: JobManager, space: Any) ->
             news(page, "chips", form_actions.chips(found, form_actions.with_moved(asked, moved))),
         ]
 
+    def upload(page: Page, file: Any) -> list[Any]:
+        if file is None:
+            return [None, None, None]
+        name, said = form_actions.keep_upload(host, file)
+        chosen = [gr.update(value="file"), gr.update(value=name)] if name else [None, None]
+        return [answer(page, said), *chosen]
+
+    outputs = [blocks["upload-message"], settings["vocabulary"], settings["vocabulary_file"]]
+    _call(parts, main["upload"], "upload", upload, [main["upload"]], outputs, event="upload")
     _call(parts, main["look"], "look", look, order, [blocks["look-message"], space, blocks["chips"]], slow=True)
     outputs = [settings["synonym"], settings["preserve"], blocks["chips"]]
     _call(parts, parts.calls["chip"], "chip", move, [space, *order], outputs)
@@ -125,9 +135,10 @@ def _wire_filling(parts: Parts, host: Host, manager: JobManager, auto: Any) -> N
     def choose_kind(page: Page, filled: dict[str, Any], label: str, *held: Any) -> list[Any]:
         preset = kind_choices(folder).get(label)
         if preset is None:
-            return [None] * (1 + len(settings))
+            return [None] * (2 + len(settings))
         values, filled = form_actions.with_preset(dict(zip(settings, held, strict=True)), preset.settings, filled)
-        return [filled, *_changes(settings, values)]
+        said = answer(page, notes_html([preset.description]))
+        return [said, filled, *_changes(settings, values)]
 
     def load(page: Page) -> list[Any]:
         problems, values, checkpoint = form_actions.load_run(host, manager, page.value)
@@ -137,21 +148,23 @@ def _wire_filling(parts: Parts, host: Host, manager: JobManager, auto: Any) -> N
         quality = gr.update(value=quality_label("normal"))
         return [answer(page, problems), quality, title, gr.update(value=""), *_changes(settings, values)]
 
-    def keep(page: Page, name: str, *held: Any) -> list[Any]:
+    def keep(page: Page, name: str, about: str, *held: Any) -> list[Any]:
         asked = _order(parts, host, [quality_label("normal"), "", "", *held])
-        said = form_actions.keep_preset(folder, page, name or "", asked.settings)
+        said = form_actions.keep_preset(folder, page, name or "", asked.settings, about or "")
         return [answer(page, said), gr.update(choices=list(kind_choices(folder)))]
 
     every = list(settings.values())
     _call(parts, parts.calls["open"], "open", open_tab, [auto, main["checkpoint"]],
           [main["checkpoint"], main["kind"], auto])  # fmt: skip
-    _call(parts, main["kind"], "kind", choose_kind, [auto, main["kind"], *every], [auto, *every], event="input")
+    outputs = [blocks["kind-message"], auto, *every]
+    _call(parts, main["kind"], "kind", choose_kind, [auto, main["kind"], *every], outputs, event="input")
     _call(parts, parts.calls["load"], "load", load, [],
           [blocks["message"], main["quality"], main["checkpoint"], main["name"], *every])  # fmt: skip
     outputs = [blocks["preset-message"], main["kind"]]
+    named = [main["preset_name"], main["preset_about"], *every]
     for button, says in ((main["preset_save"], "preset-save"), (main["preset_delete"], "preset-delete")):
-        _call(parts, button, says, keep, [main["preset_name"], *every], outputs)
-    _call(parts, parts.calls["preset"], "preset", keep, [main["preset_name"], *every], outputs)
+        _call(parts, button, says, keep, named, outputs)
+    _call(parts, parts.calls["preset"], "preset", keep, named, outputs)
 
 
 def _order(parts: Parts, host: Host, held: Sequence[Any]) -> actions.Order:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,9 +27,10 @@ def test_from_a_concept_to_a_changed_picture(app: App, tab: Tab) -> None:
     expect(tab.box("name")).to_have_value("erase-church", timeout=SOON)
     expect(tab.page.locator("#ae_estimate_block").first).to_contain_text("memory", timeout=SOON)
     tab.start()
+    tab.page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
     tab.wait_state("Done")
 
-    expect(tab.block("result")).to_contain_text("Self-check passed", timeout=SOON)
+    _result_is_shown_and_said(tab)
     assert (app.data / "loras" / "erase-church.safetensors").exists()
     assert (app.data / "loras" / "erase-church.json").exists()
     assert tab.block("chart").locator("svg").count() > 0
@@ -53,6 +55,21 @@ def test_from_a_concept_to_a_changed_picture(app: App, tab: Tab) -> None:
     pictures = tab.page.locator("#ae_try_block img")
     expect(pictures).to_have_count(2, timeout=LONG)
     assert pictures.nth(0).get_attribute("src") != pictures.nth(1).get_attribute("src")
+
+
+def _result_is_shown_and_said(tab: Tab) -> None:
+    """Directly below the state, in view, and heard; the focus is where it was."""
+    card = tab.block("result").locator(".ae-result")
+    expect(card).to_contain_text("Self-check passed", timeout=SOON)
+    expect(card).to_be_in_viewport(timeout=SOON)
+    expect(tab.page.locator("#ae_live")).to_contain_text(re.compile("erase-church.*Done"), timeout=SOON)
+    expect(tab.button("start")).to_be_focused()
+    assert _top(card) < _top(tab.block("grid").locator("img").first)
+    assert _top(card) < _top(tab.block("chart").locator("svg").first)
+
+
+def _top(shown: Any) -> float:
+    return float(shown.evaluate("e => e.getBoundingClientRect().top"))
 
 
 def _steps_can_be_chosen(tab: Tab) -> None:
@@ -91,6 +108,38 @@ def test_a_run_outlives_its_page_and_is_paused_stopped_and_resumed(app: App, tab
     assert list((app.data / "loras").glob("erase-truck.*")) == []
 
 
+def test_queued_jobs_wait_for_their_turn_and_can_be_cancelled(app: App, tab: Tab) -> None:
+    """The second starts by itself when the first ends; the third is taken out of the queue."""
+    tab.order("bell", steps="400")
+    tab.start()
+    tab.wait_state("Running")
+    for concept in ("dog", "radio"):
+        tab.fill("steps", "400")
+        tab.fill("erase", concept)
+        expect(tab.box("name")).to_have_value(f"erase-{concept}", timeout=SOON)
+        tab.start()
+    tab.press("runs", "select", _run_id(tab, "erase-dog"))
+    tab.wait_state("Queued", SOON)
+    expect(tab.block("status")).to_contain_text("waits for erase-bell", timeout=SOON)
+    tab.press("runs", "select", _run_id(tab, "erase-radio"))
+    expect(tab.block("status")).to_contain_text("waits for erase-dog", timeout=SOON)
+
+    tab.press("status", "discard")
+    expect(tab.block("runs")).not_to_contain_text("erase-radio", timeout=SOON)
+    tab.press("runs", "discard", _run_id(tab, "erase-bell"))
+    expect(tab.block("runs")).not_to_contain_text("erase-bell", timeout=LONG)
+    tab.press("runs", "select", _run_id(tab, "erase-dog"))
+    tab.wait_state("Running")
+    tab.press("status", "discard")
+    expect(tab.block("runs")).not_to_contain_text("erase-dog", timeout=LONG)
+    assert not [path for path in (app.data / "loras").glob("*") if path.stem in ("erase-bell", "erase-radio")]
+
+
+def _run_id(tab: Tab, name: str) -> str:
+    runs = tab.block("runs").locator(".ae-run", has_text=name)
+    return runs.locator('[data-ae-action="select"]').first.get_attribute("data-ae-value", timeout=SOON) or ""
+
+
 def test_concepts_lie_on_chips_that_move_with_a_click(tab: Tab) -> None:
     tab.order("church", neighbours="6", synonym_threshold="0.5", synonym_states="1")
     tab.unfold("synonym")
@@ -107,6 +156,23 @@ def test_concepts_lie_on_chips_that_move_with_a_click(tab: Tab) -> None:
     expect(tab.block("chips")).to_contain_text("Always protected", timeout=SOON)
     tab.fill("neighbours", "5")
     expect(tab.block("chips")).to_contain_text("changed since", timeout=SOON)
+
+
+def test_a_list_of_prompts_is_uploaded_kept_and_chosen(app: App, tab: Tab, tmp_path: Path) -> None:
+    (tmp_path / "broken.txt").write_bytes(bytes(range(256)))
+    (tmp_path / "my bells.txt").write_text("bell\ntower\nbus\n", encoding="utf-8")
+    tab.unfold("vocabulary")
+    said = tab.page.locator("#ae_upload_message_block").first
+    picker = tab.page.locator("#ae_upload input[type=file]").first
+    picker.set_input_files(tmp_path / "broken.txt")
+    expect(said).to_contain_text("broken.txt is no text", timeout=SOON)
+    expect(tab.box("vocabulary")).to_have_value("words")
+    tab.page.locator("#ae_upload button[aria-label=Clear], #ae_upload button[aria-label^=Remove]").first.click()
+    picker.set_input_files(tmp_path / "my bells.txt")
+    expect(said).to_contain_text("my bells.txt is kept, with 3 prompts", timeout=SOON)
+    expect(tab.box("vocabulary")).to_have_value("file", timeout=SOON)
+    expect(tab.box("vocabulary_file")).to_have_value("my bells.txt")
+    assert (app.data / "vocabularies" / "my bells.txt").exists()
 
 
 def test_what_is_wrong_stands_beside_the_button_until_it_is_mended(tab: Tab) -> None:
@@ -132,12 +198,14 @@ def test_a_concept_with_markup_in_it_stays_text(tab: Tab) -> None:
 def test_a_preset_is_saved_chosen_and_deleted(tab: Tab) -> None:
     tab.order("bell", rank="3", learning_rate="0.002")
     tab.fill("preset_name", "My bells")
+    tab.fill("preset_about", "For bells of bronze")
     tab.button("preset_save").click()
     said = tab.page.locator("#ae_preset_message_block").first
     expect(said).to_contain_text("is saved", timeout=SOON)
     tab.choose("kind", "Art style")
     expect(tab.box("rank")).to_have_value("8", timeout=SOON)
     tab.choose("kind", "My bells")
+    expect(tab.page.locator("#ae_kind_message_block").first).to_contain_text("For bells of bronze", timeout=SOON)
     expect(tab.box("rank")).to_have_value("3", timeout=SOON)
     expect(tab.box("learning_rate")).to_have_value("0.002")
     expect(tab.box("erase")).to_have_value("bell")

@@ -106,6 +106,7 @@ class ScriptedRun:
         except GeneratorExit:
             self._save(folder, trainer)
             if trainer.step:
+                Image.new("RGB", (16, 16), "red").save(folder.preview(trainer.step))
                 out = stopped_name(task.out, trainer.step)
                 out.write_bytes(b"lora")
                 folder.log(Saved(trainer.step, out))

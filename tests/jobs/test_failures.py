@@ -179,7 +179,7 @@ def test_a_pause_without_room_for_the_state_is_a_pause_with_a_note(
 def test_a_card_that_cannot_be_written_is_a_note(
     host: FakeHost, manager: JobManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*arguments: object) -> None:
+    def full(*arguments: object, **options: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("erasure.jobs.ending.write_card", full)

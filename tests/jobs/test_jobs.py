@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -98,40 +99,34 @@ def test_a_paused_job_gives_the_device_back_and_goes_on(host: FakeHost, manager:
     ends(manager, later)
 
 
-def test_a_process_killed_while_paused_loses_no_update(host: FakeHost, manager: JobManager, run: ScriptedRun) -> None:
+@pytest.mark.parametrize("lost", ["process", "device"])
+def test_what_is_lost_during_a_pause_costs_no_update(
+    host: FakeHost, manager: JobManager, run: ScriptedRun, lost: str
+) -> None:
     hold = run.hold(3)
     id = manager.submit(request(host))
     hold.reached()
     manager.pause(id)
     hold.release()
     manager.wait(id, ["paused"], PATIENCE)
-    manager._table.jobs[id].claim.free()  # as the operating system does
+    after = manager
+    if lost == "process":
+        manager._table.jobs[id].claim.free()  # as the operating system does
+        after = JobManager(host)
+        assert after.snapshot(id).state == "interrupted"
+    else:
+        host.enter_fails = RuntimeError("CUDA out of memory")
+        manager.resume(id)
+        failed = manager.wait(id, timeout=PATIENCE)
+        assert failed.state == "failed"
+        assert "not enough memory" in failed.problem
+        host.enter_fails = None
     del run.at[3]
-    after = JobManager(host)
-    assert after.snapshot(id).state == "interrupted"
     after.resume(id)
     ends(after, id)
     assert run.started_at == [0, 3]
-    after.close()
-
-
-def test_a_device_that_cannot_be_had_again_costs_nothing(host: FakeHost, manager: JobManager, run: ScriptedRun) -> None:
-    hold = run.hold(2)
-    id = manager.submit(request(host))
-    hold.reached()
-    manager.pause(id)
-    hold.release()
-    manager.wait(id, ["paused"], PATIENCE)
-    host.enter_fails = RuntimeError("CUDA out of memory")
-    manager.resume(id)
-    failed = manager.wait(id, timeout=PATIENCE)
-    assert failed.state == "failed"
-    assert "not enough memory" in failed.problem
-    host.enter_fails = None
-    del run.at[2]
-    manager.resume(id)
-    ends(manager, id)
-    assert run.started_at == [0, 2]
+    if after is not manager:
+        after.close()
 
 
 # --- stop
@@ -159,6 +154,8 @@ def test_a_stopped_job_keeps_what_there_is_and_can_go_on(
     assert (stopped.state, stopped.step, stopped.problem) == ("stopped", 3, "")
     assert stopped.result is not None
     assert Path(stopped.result.path) == host.lora_folder() / "gone-step3.safetensors"
+    assert "in 3 of 4 updates" in json.loads((host.lora_folder() / "gone-step3.json").read_text())["notes"]
+    assert (host.lora_folder() / "gone-step3.png").exists()
     assert not host.lock.locked()
     del run.at[3]
     manager.resume(id)

@@ -1,0 +1,77 @@
+"""Word lists of the user's: text files with one prompt per line, in a folder of their own beside the runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from itertools import count
+from pathlib import Path
+
+from erasure.core.vocabulary import parse_words
+from erasure.errors import ConceptError, RunError
+
+MOST_BYTES = 8 * 2**20
+_LONGEST_NAME = 80
+_STRANGE = re.compile(r"[^\w .()+-]+")
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
+# Only with a mark at its beginning can this be told from other bytes.
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+
+
+def vocabulary_folder(data: Path) -> Path:
+    """``data`` is the host's data folder."""
+    return data / "vocabularies"
+
+
+def vocabulary_names(folder: Path) -> list[str]:
+    """All that there are: a page or a request may name these and no other file."""
+    return sorted(path.name for path in folder.glob("*") if path.is_file()) if folder.is_dir() else []
+
+
+def keep_vocabulary(folder: Path, name: str, content: bytes) -> Path:
+    """Write a user's file into ``folder``, as UTF-8, under its own name made safe.
+
+    A file that is there already is never overwritten, since earlier runs name it: the same text is used again, and
+    another text gets a number behind its name. Raises: ConceptError for what is no list of prompts, or too large;
+    RunError if the folder cannot be written.
+    """
+    text = _decoded(name, content)
+    parse_words(text, name)
+    stem = _STRANGE.sub("-", Path(name.replace("\\", "/")).stem).strip(" .-")[:_LONGEST_NAME].strip(" .-") or "words"
+    path = folder / f"{stem}.txt"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for again in count(2):
+            if not path.exists():
+                break
+            if path.is_file() and path.read_bytes() == text.encode("utf-8"):
+                return path
+            path = folder / f"{stem}-{again}.txt"
+        _write(path, text)
+    except OSError as error:
+        raise RunError(f"{path.name} cannot be kept: {error.strerror or error}; free space or rights") from error
+    return path
+
+
+def _decoded(name: str, content: bytes) -> str:
+    if len(content) > MOST_BYTES:
+        raise ConceptError(f"{name} is larger than {MOST_BYTES // 2**20} MB; give a text file with a prompt per line")
+    try:
+        text = content.decode("utf-16" if content.startswith(_UTF16) else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConceptError(f"{name} is no text in UTF-8; save it as UTF-8, one prompt per line") from error
+    if _CONTROL.search(text):
+        raise ConceptError(f"{name} is no text file; give UTF-8 text, one prompt per line")
+    return text
+
+
+def _write(path: Path, text: str) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(text.encode("utf-8"))
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
