@@ -47,6 +47,8 @@ def _row(name: str, target_set: str = "doubles-1", seed: int = 0, **changes: Any
         "before": {"ESR-1": 10.0, "PSR-1": 90.0},
         "after": {"ESR-1": 95.0, "PSR-1": 80.0},
         "rows_training": 1000,
+        "rows_space": 300,
+        "seconds_space": 10.0,
         "seconds_training": 60.0,
         "seconds": 90.0,
         "updates": 100,
@@ -341,7 +343,7 @@ def test_tables_hold_what_the_rows_say() -> None:
     rows = [_row("adversarial", seed=s, after={"ESR-1": 90.0 + s, "PSR-1": 80.0}) for s in (0, 2)]
     rows += [_row("a|b", seed=s, rows_training=12345) for s in (0, 2)]
     table = main_table(rows)
-    assert "| adversarial | 2 | 91.0 ± 1.4 | 80.0 ± 0.0 | 100 | 1,000 | 1.0 |" in table
+    assert "| adversarial | 2 | 91.0 ± 1.4 | 80.0 ± 0.0 | 100 | 1,000 | 300 | 1.0 |" in table
     assert "| a\\|b | 2 |" in table
     assert "12,345" in table
     assert "| a\\|b | 2 | +4.0 ± 1.0 | +0.0 ± 0.0 |" in paired_table(rows, "adversarial")

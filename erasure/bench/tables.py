@@ -12,14 +12,18 @@ from erasure.bench.statistics import Summary, base_figure, by_variant, cost, fig
 def main_table(rows: Sequence[Row]) -> str:
     """Methods by figures, mean ± standard deviation over runs, with what training cost."""
     names = metric_names(rows)
-    lines = [_row(["method", "runs", *names, "updates", "rows of the U-Net", "minutes"]), _rule(len(names) + 5)]
+    lines = [
+        _row(["method", "runs", *names, "updates", "rows of the U-Net", "rows before", "minutes"]),
+        _rule(len(names) + 6),
+    ]
     sets = len({row["set"] for row in rows})
     lines.append(
-        _row(["the checkpoint itself", f"{sets} sets", *(_mean(base_figure(rows, n)) for n in names), "", "", ""])
+        _row(["the checkpoint itself", f"{sets} sets", *(_mean(base_figure(rows, n)) for n in names), "", "", "", ""])
     )
     for variant, runs in by_variant(rows).items():
         figures = [_figure(figure(runs, name)) for name in names]
-        costs = [f"{cost(runs, 'updates').mean:.0f}", f"{cost(runs, 'rows_training').mean:,.0f}"]
+        costs = [f"{cost(runs, 'updates').mean:.0f}"]
+        costs += [f"{cost(runs, rows).mean:,.0f}" for rows in ("rows_training", "rows_space")]
         minutes = cost(runs, "seconds_training").mean / 60
         lines.append(_row([variant, str(len(runs)), *figures, *costs, f"{minutes:.1f}"]))
     return "\n".join(lines) + "\n"
