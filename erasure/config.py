@@ -188,11 +188,19 @@ class EraseConfig:
     )
     steps: int = _setting(
         0,
-        "updates of the LoRA weights; 0 = 100 per erased concept, at least 200",
+        "updates of the LoRA weights; 0 = as many per erased concept as the next setting says",
         "training",
         low=0,
         high=100_000,
         usual="200 to 1000",
+    )
+    steps_per_concept: int = _setting(
+        100,
+        "updates per erased concept where steps is 0; a single concept gets those of two",
+        "training",
+        low=1,
+        high=10_000,
+        usual="30 to 200",
     )
     batch: int = _setting(
         1, "pairs of (erased, preserved) concept per update", "training", low=1, high=64, usual="1 to 4"
@@ -256,7 +264,7 @@ class EraseConfig:
     @property
     def updates(self) -> int:
         """``steps``, or what 0 stands for."""
-        return self.steps or max(200, 100 * len(self.erase))
+        return self.steps or self.steps_per_concept * max(2, len(self.erase))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
