@@ -249,7 +249,7 @@ def test_a_grid_trains_draws_and_judges_and_then_has_nothing_to_do(bench: Bench)
     assert {e.progress.stage for e in again if isinstance(e, grid.Underway)} == {"base pictures", "pictures"}
     assert (cell / "lora.safetensors").stat().st_mtime_ns == before
     written = write_report([bench.folder], bench.folder / "page.md", command="c")
-    assert {path.suffix for path in written} == {".md", ".svg", ".png"}
+    assert {path.suffix for path in written} == {".md", ".svg", ".jpg"}
 
 
 def test_imagenette_runs_through_with_an_untrained_judge_only_if_told(

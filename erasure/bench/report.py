@@ -44,9 +44,9 @@ def write_report(folders: Sequence[Path], page: Path, *, command: str, overwrite
             written.append(images / f"{name}.svg")
         sheet = contact_sheet(folders, own)
         if sheet is not None:
-            sheet.convert("RGB").save(images / f"{name}.png", format="PNG", optimize=True)
-            parts.append(f"![The same prompts and seeds with every method](images/{name}.png)")
-            written.append(images / f"{name}.png")
+            sheet.convert("RGB").save(images / f"{name}.jpg", format="JPEG", quality=88)
+            parts.append(f"![The same prompts and seeds with every method](images/{name}.jpg)")
+            written.append(images / f"{name}.jpg")
         differences = paired_table(own, DEFAULT)
         if differences:
             parts.append("Difference from the default on the same target sets and seeds, mean ± standard error:")
