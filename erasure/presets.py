@@ -6,9 +6,7 @@ A preset is a JSON file ``{"description": ..., "settings": {...}}``; its name is
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any, Literal, get_args
 
 from erasure.config_values import config_from_dict
 from erasure.errors import ConfigError, OutputExists, RunError
+from erasure.text_file import write_text
 
 BUNDLED = Path(__file__).parent / "presets"
 # Presets that say how a kind of concept is erased, in the order in which they are offered.
@@ -85,7 +84,7 @@ def save_preset(
     text = json.dumps({"description": description, "settings": dict(settings)}, ensure_ascii=False, indent=1)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write(folder / f"{name}.json", text + "\n")
+        write_text(folder / f"{name}.json", text + "\n")
     except OSError as error:
         raise RunError(f"the preset {name!r} cannot be written: {error.strerror}; free space or rights") from error
     return Preset(name, description, dict(settings))
@@ -148,14 +147,3 @@ def _settings_problems(chosen: Mapping[str, Any]) -> list[str]:
     except ConfigError as error:
         return list(error.problems)
     return []
-
-
-def _write(path: Path, text: str) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -53,12 +53,12 @@ def open_run_pictures(
     ``count``: how many of the prompts, at least one; None: all. Raises: OSError if they cannot be written.
     """
     prompts = preview_prompts(session, config)[:count]
-    drawn_as = {"prompts": prompts, "seeds": SEEDS, "pixels": session.pixels}
-    before = _read_strip(folder.before, json.dumps(drawn_as), len(prompts) * len(SEEDS))
+    drawn_as = json.dumps({"prompts": prompts, "seeds": SEEDS, "pixels": session.pixels})
+    before = _read_strip(folder.before, drawn_as, len(prompts) * len(SEEDS))
     if before is None:
         with session.denoiser.frozen():
             before = draw(session, prompts, SEEDS)
-        _write_strip(folder.before, json.dumps(drawn_as), before)
+        _write_strip(folder.before, drawn_as, before)
     return RunPictures(session, folder, tuple(prompts), tuple(before))
 
 

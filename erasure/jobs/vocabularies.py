@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 from itertools import count
 from pathlib import Path
 
 from erasure.core.vocabulary import parse_words
 from erasure.errors import ConceptError, RunError
+from erasure.text_file import write_text
 
 MOST_BYTES = 8 * 2**20
 _LONGEST_NAME = 80
@@ -48,7 +47,7 @@ def keep_vocabulary(folder: Path, name: str, content: bytes) -> Path:
             if path.is_file() and path.read_bytes() == text.encode("utf-8"):
                 return path
             path = folder / f"{stem}-{again}.txt"
-        _write(path, text)
+        write_text(path, text)
     except OSError as error:
         raise RunError(f"{path.name} cannot be kept: {error.strerror or error}; free space or rights") from error
     return path
@@ -64,14 +63,3 @@ def _decoded(name: str, content: bytes) -> str:
     if _CONTROL.search(text):
         raise ConceptError(f"{name} is no text file; give UTF-8 text, one prompt per line")
     return text
-
-
-def _write(path: Path, text: str) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(text.encode("utf-8"))
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
