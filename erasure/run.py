@@ -16,7 +16,7 @@ from erasure.config import EraseConfig
 from erasure.config_values import config_from_dict
 from erasure.core.checkpoint import CheckpointInfo, inspect_checkpoint, sha256, short_hash
 from erasure.core.denoiser import DTYPES
-from erasure.core.events import Event, Note, Opened, Planned, Saved
+from erasure.core.events import Drawing, Event, Note, Opened, Planned, Saved
 from erasure.core.lora import lora_state
 from erasure.core.session import Session, open_session
 from erasure.core.state import load_state, save_state
@@ -109,7 +109,7 @@ def _logged(folder: RunFolder, events: Generator[Event, None, None]) -> Generato
         with closing(events):
             for event in events:
                 try:
-                    if not isinstance(event, Opened):
+                    if not isinstance(event, (Opened, Drawing)):
                         folder.log(event)
                     yield event
                 except GeneratorExit:
@@ -137,7 +137,7 @@ def _work(task: Task, checkpoint: CheckpointInfo, *, resume: bool) -> Generator[
         yield Note(note)
     yield Planned(session.plan.to_dict())
 
-    pictures = open_run_pictures(session, folder, config, task.prompts)
+    pictures = yield from open_run_pictures(session, folder, config, task.prompts)
     saved = 0
     try:
         for step in trainer:
@@ -148,7 +148,7 @@ def _work(task: Task, checkpoint: CheckpointInfo, *, resume: bool) -> Generator[
                 saved = _save(session, folder)
                 yield Saved(step.step, folder.state)
             if config.preview_every and step.step % config.preview_every == 0 and step.step < config.updates:
-                yield pictures.preview()
+                yield (yield from pictures.steps())
     except GeneratorExit:
         _save_stopped(session, task, checkpoint, pictures)
         raise

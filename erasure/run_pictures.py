@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Generator, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 from PIL import Image, PngImagePlugin
 
 from erasure.config import EraseConfig
+from erasure.core import events
 from erasure.core.events import Preview
 from erasure.core.picture_sheet import SEEDS, picture_grid
-from erasure.core.pictures import draw_pictures
+from erasure.core.pictures import Drawing, drawing_steps
 from erasure.core.session import Session
 from erasure.run_folder import RunFolder
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -28,11 +32,15 @@ class RunPictures:
     before: tuple[Image.Image, ...]
 
     def preview(self) -> Preview:
+        """:meth:`steps` to the end."""
+        return _exhausted(self.steps())
+
+    def steps(self) -> Generator[events.Drawing, None, Preview]:
         """Draw the same again with the LoRA as it is now, and write both to the run folder as a grid.
 
         Raises: OSError if it cannot be written.
         """
-        after = draw(self.session, self.prompts, SEEDS)
+        after = yield from _drawn(self.session, self.prompts, SEEDS)
         n = len(SEEDS)
         columns = [f"{when}, seed {seed}" for when in ("before", "after") for seed in SEEDS]
         rows = [
@@ -47,7 +55,7 @@ class RunPictures:
 
 def open_run_pictures(
     session: Session, folder: RunFolder, config: EraseConfig, count: int | None = None
-) -> RunPictures:
+) -> Generator[events.Drawing, None, RunPictures]:
     """With the "before" pictures that are in the run folder already, or new ones, which are kept there.
 
     ``count``: how many of the prompts, at least one; None: all. Raises: OSError if they cannot be written.
@@ -56,8 +64,7 @@ def open_run_pictures(
     drawn_as = json.dumps({"prompts": prompts, "seeds": SEEDS, "pixels": session.pixels})
     before = _read_strip(folder.before, drawn_as, len(prompts) * len(SEEDS))
     if before is None:
-        with session.denoiser.frozen():
-            before = draw(session, prompts, SEEDS)
+        before = yield from _drawn(session, prompts, SEEDS, frozen=True)
         _write_strip(folder.before, drawn_as, before)
     return RunPictures(session, folder, tuple(prompts), tuple(before))
 
@@ -74,9 +81,34 @@ def preview_prompts(session: Session, config: EraseConfig) -> list[str]:
 
 def draw(session: Session, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
     """Every prompt with every seed, prompts outermost; not counted as rows of the training."""
+    return _exhausted(_drawn(session, prompts, seeds))
+
+
+def _drawn(
+    session: Session, prompts: Sequence[str], seeds: Sequence[int], *, frozen: bool = False
+) -> Generator[events.Drawing, None, list[Image.Image]]:
     every = [prompt for prompt in prompts for _ in seeds]
-    with session.denoiser.uncounted():
-        return draw_pictures(session.models, session.denoiser, session.embedder, every, [*seeds] * len(prompts))
+    how = Drawing(pixels=session.pixels)
+    steps = drawing_steps(session.models, session.denoiser, session.embedder, every, [*seeds] * len(prompts), how)
+    denoiser = session.denoiser
+    while True:
+        # Not around the loop: at a step's end the run may pause, and its state is saved as that of the training.
+        with denoiser.uncounted(), denoiser.frozen() if frozen else nullcontext():
+            try:
+                share = next(steps)
+            except StopIteration as end:
+                pictures: list[Image.Image] = end.value
+                return pictures
+        yield events.Drawing(share)
+
+
+def _exhausted(steps: Generator[Any, None, _T]) -> _T:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: _T = end.value
+            return result
 
 
 def _write_strip(path: Path, drawn_as: str, pictures: Sequence[Image.Image]) -> None:

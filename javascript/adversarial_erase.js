@@ -23,6 +23,7 @@
   let lost = 0; // polls in a row without an answer
   let pollTimer = 0;
   let checkTimer = 0;
+  let filled = ""; // the name of the LoRA that was put into its box for the user
   let states = null; // of jobs, as last seen: what was on and is done now has made a LoRA
   let arrived = ""; // the job whose result is to be brought into view once it is drawn
   let said = { job: "", state: "" }; // what was announced last
@@ -49,7 +50,7 @@
 
   /** What goes with a call: see erasure/ui/page.py. */
   function message(name) {
-    const sent = { serial: ++serial, action: name, value: "", job: page.job, step: page.step, tokens: {} };
+    const sent = { serial: ++serial, action: name, value: "", job: page.job, step: page.step, filled, tokens: {} };
     if (says.action) Object.assign(sent, says);
     Object.assign(says, { action: "", value: "" });
     if (name === "start") Object.assign(page, { job: "", step: null });
@@ -96,6 +97,14 @@
   function changed() {
     clearTimeout(checkTimer);
     checkTimer = setTimeout(() => call("check", "", ""), CHECK_MS);
+  }
+
+  /** The name of the LoRA follows the concept until it is edited, and never while it is. */
+  function suggest(name) {
+    const box = find("ae_name")?.querySelector("textarea, input");
+    if (!box || box === document.activeElement || !["", filled].includes(box.value.trim())) return;
+    filled = name;
+    if (box.value !== name) write(box, name);
   }
 
   /** Web UIs show a new LoRA's card only after these were pressed. */
@@ -265,7 +274,8 @@
       if (!number || answered.has(number)) continue;
       answered.add(number);
       if (element.closest("#ae_pulse_block")) heard(number);
-      else if (!element.closest("#ae_estimate_block")) hurry();
+      else if (element.closest("#ae_estimate_block")) suggest(element.dataset.aeSuggested ?? "");
+      else hurry();
     }
     refreshCards();
     showResult();
@@ -297,6 +307,7 @@
     const name = event.target.dataset?.aeKeep;
     if (name !== undefined && event.target.isConnected) open.set(name, event.target.open);
   }, true);
+  document.addEventListener("focusout", (event) => { if (event.target.closest?.("#ae_name")) changed(); });
   document.addEventListener("focusin", (event) => {
     const button = event.target.closest?.("[data-ae-action]");
     focus = button && tab()?.contains(button) ? { element: button, key: key(button) } : null;

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,15 @@ def session(tiny_checkpoint: Path, config: EraseConfig) -> Session:
     return open_session(inspect_checkpoint(tiny_checkpoint), config, "cpu")
 
 
+def _opened(*given: Any) -> run_pictures.RunPictures:
+    steps = run_pictures.open_run_pictures(*given)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
 def _bytes(pictures: run_pictures.RunPictures) -> list[bytes]:
     return [picture.tobytes() for picture in pictures.before]
 
@@ -32,22 +42,22 @@ def test_pictures_from_before_are_drawn_once_and_again_only_if_damaged(
     folder = RunFolder(tmp_path / "run")
     folder.create({}, config)
     drawn: list[str] = []
-    draw_pictures = run_pictures.draw_pictures
+    drawing_steps = run_pictures.drawing_steps
 
-    def draw(models, denoiser, embedder, prompts, seeds):  # type: ignore[no-untyped-def]
+    def draw(models, denoiser, embedder, prompts, *given):  # type: ignore[no-untyped-def]
         drawn.extend(prompts)
-        return draw_pictures(models, denoiser, embedder, prompts, seeds)
+        return drawing_steps(models, denoiser, embedder, prompts, *given)
 
-    monkeypatch.setattr(run_pictures, "draw_pictures", draw)
-    first = run_pictures.open_run_pictures(session, folder, config)
+    monkeypatch.setattr(run_pictures, "drawing_steps", draw)
+    first = _opened(session, folder, config)
     assert drawn == [prompt for prompt in first.prompts for _ in run_pictures.SEEDS]
-    again = run_pictures.open_run_pictures(session, folder, config)
+    again = _opened(session, folder, config)
     assert len(drawn) == len(first.before)
     assert _bytes(again) == _bytes(first)
 
     whole = folder.before.read_bytes()
     folder.before.write_bytes(whole[: len(whole) // 2])
-    mended = run_pictures.open_run_pictures(session, folder, config)
+    mended = _opened(session, folder, config)
     assert len(drawn) == 2 * len(first.before)
     assert _bytes(mended) == _bytes(first)
     assert folder.before.read_bytes() == whole
@@ -56,7 +66,37 @@ def test_pictures_from_before_are_drawn_once_and_again_only_if_damaged(
 def test_pictures_of_other_prompts_are_drawn_anew(session: Session, config: EraseConfig, tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     folder.create({}, config)
-    first = run_pictures.open_run_pictures(session, folder, config)
-    other = run_pictures.open_run_pictures(session, folder, config.with_changes(templates=("a photo of {}",)))
+    first = _opened(session, folder, config)
+    other = _opened(session, folder, config.with_changes(templates=("a photo of {}",)))
     assert other.prompts != first.prompts
     assert _bytes(other) != _bytes(first)
+
+
+def test_pictures_are_as_large_as_those_that_are_trained_on(
+    tiny_checkpoint: Path, config: EraseConfig, tmp_path: Path
+) -> None:
+    own = open_session(inspect_checkpoint(tiny_checkpoint), config, "cpu").pixels
+    larger = config.with_changes(resolution=2 * own)
+    session = open_session(inspect_checkpoint(tiny_checkpoint), larger, "cpu")
+    folder = RunFolder(tmp_path / "run")
+    folder.create({}, larger)
+    assert {picture.size for picture in _opened(session, folder, larger).before} == {(2 * own, 2 * own)}
+
+
+def test_drawing_tells_how_far_it_is_and_leaves_the_training_alone_in_between(
+    session: Session, config: EraseConfig, tmp_path: Path
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.create({}, config)
+    session.denoiser.rows.total = 5
+    steps, shares = run_pictures.open_run_pictures(session, folder, config), []
+    for event in steps:
+        shares.append(event.share)
+        assert session.trainer.meta()["rows"] == 5
+    assert shares == sorted(shares)
+    assert shares[0] < 0.1
+    assert shares[-1] == 1
+    steps = run_pictures.RunPictures(session, folder, ("a bus",), ()).steps()
+    next(steps)
+    steps.close()
+    assert list(folder.path.rglob("*.png")) == [folder.before]

@@ -26,6 +26,13 @@ class Opened:
 
 
 @dataclass(frozen=True)
+class Drawing:
+    """Pictures are being drawn: the ``share`` that is done, after every sampling step. Never logged."""
+
+    share: float
+
+
+@dataclass(frozen=True)
 class Planned:
     """What will be done, before it is done; ``plan`` as :meth:`erasure.core.plan.Plan.to_dict` gives it."""
 
@@ -68,7 +75,7 @@ class Saved:
     change: float | None = None
 
 
-Event = Note | Opened | Planned | Step | Preview | Saved
+Event = Note | Opened | Drawing | Planned | Step | Preview | Saved
 
 
 def event_to_dict(event: Event) -> dict[str, Any]:

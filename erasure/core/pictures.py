@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor
 from erasure.core.denoiser import Denoiser
 from erasure.core.embedding import Embedder
 from erasure.core.models import Models
-from erasure.core.sampling import sample_latents
+from erasure.core.sampling import sampling_steps
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,6 @@ class Drawing:
     batch: int = 8
 
 
-@torch.no_grad()
 def draw_pictures(
     models: Models,
     denoiser: Denoiser,
@@ -39,23 +38,47 @@ def draw_pictures(
 
     The same seed starts from the same noise on every device.
     """
+    drawn = drawing_steps(models, denoiser, embedder, prompts, seeds, drawing)
+    while True:
+        try:
+            next(drawn)
+        except StopIteration as end:
+            pictures: list[Image.Image] = end.value
+            return pictures
+
+
+@torch.no_grad()
+def drawing_steps(
+    models: Models,
+    denoiser: Denoiser,
+    embedder: Embedder,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    drawing: Drawing = Drawing(),
+) -> Generator[float, None, list[Image.Image]]:
+    """:func:`draw_pictures`, giving the share that is done after every sampling step, so that it can be ended early."""
     side = drawing.pixels // models.vae_scale_factor if drawing.pixels else models.sample_size
     pictures = []
     null = embedder([""])[0]
-    for start in range(0, len(prompts), drawing.batch):
+    batches = range(0, len(prompts), drawing.batch)
+    for number, start in enumerate(batches):
         chunk = slice(start, start + drawing.batch)
         noise = torch.stack([
             torch.randn((4, side, side), generator=torch.Generator().manual_seed(seed)) for seed in seeds[chunk]
         ])  # fmt: skip
-        latents = sample_latents(
+        latents = noise.to(denoiser.device)
+        steps = sampling_steps(
             denoiser,
             models.alphas_cumprod,
             embedder(prompts[chunk]),
             null,
-            noise.to(denoiser.device),
+            latents,
             steps=drawing.steps,
             guidance=drawing.guidance,
         )
+        for done, z in enumerate(steps, start=1):
+            latents = z
+            yield (number + done / drawing.steps) / len(batches)
         pictures += [decode(models, latent) for latent in latents]
     return pictures
 

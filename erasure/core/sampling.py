@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -54,13 +55,30 @@ def sample_latents(
 
     With stop = 0 the clean latents come back; otherwise z_t at timestep ``ddim_timesteps(steps)[steps - stop]``.
     """
+    taken = sampling_steps(denoiser, alphas_cumprod, embedding, null, noise, steps=steps, guidance=guidance, stop=stop)
+    return deque(taken, maxlen=1).pop() if stop < steps else noise
+
+
+@torch.no_grad()
+def sampling_steps(
+    denoiser: Denoiser,
+    alphas_cumprod: Tensor,
+    embedding: Tensor,
+    null: Tensor,
+    noise: Tensor,
+    *,
+    steps: int,
+    guidance: float,
+    stop: int = 0,
+) -> Iterator[Tensor]:
+    """The latents (b, 4, h, w) after every step of :func:`sample_latents`."""
     timesteps = ddim_timesteps(steps)
     z = noise
     for i in range(steps - stop):
         t = torch.full((len(z),), timesteps[i], device=z.device)
         eps, _, _ = guided_eps(denoiser, z, t, embedding, null, guidance)
         z = ddim_step(z, eps, alphas_cumprod[t], alpha_bar_after(alphas_cumprod, timesteps, i, len(z)))
-    return z
+        yield z
 
 
 def alpha_bar_after(alphas_cumprod: Tensor, timesteps: Sequence[int], i: int, rows: int) -> Tensor:

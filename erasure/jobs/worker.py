@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from erasure.core.events import Event, Opened, Preview, Saved, Step, event_to_dict
+from erasure.core.events import Drawing, Event, Opened, Preview, Saved, Step, event_to_dict
 from erasure.errors import EraseError, TrainingError
 from erasure.host.base import Host
 from erasure.jobs.concept_cache import free_memory
@@ -200,6 +200,11 @@ class Worker:
             self._session = event.session
             self._speed = model_facts(event.session, self._host.device())
             job.say("draws the pictures before")
+            return
+        if isinstance(event, Drawing):
+            when = f"after {job.history.step} updates" if job.history.step else "before"
+            job.say(f"draws the pictures {when}: {event.share:.0%}")
+            self._report()
             return
         job.see(event_to_dict(event))
         if isinstance(event, Step):

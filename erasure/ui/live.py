@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from erasure.errors import EraseError
+from erasure.files.cover import is_unsafe
 from erasure.jobs.job import ACTIVE, Snapshot
 from erasure.jobs.manager import JobManager
 from erasure.ui.cards import plan_html, result_html
@@ -46,7 +47,7 @@ def render(manager: JobManager, page: Page) -> Live:
     seen = _seen(snapshots, run, page)
     usable = run is not None and run.result is not None
     if seen == page.seen:
-        return Live(answer(page, "", seen), dict.fromkeys(BLOCKS), usable)
+        return Live(answer(page, "", seen=seen), dict.fromkeys(BLOCKS), usable)
     step = shown_step(run, page.step) if run else None
     grid = _preview(manager, run, step)
     active = any(other.state in ACTIVE for other in snapshots)
@@ -62,11 +63,11 @@ def render(manager: JobManager, page: Page) -> Live:
         ),
         "chart": news(page, "chart", chart_html(run.losses, run.steps) if run else ""),
         "picks": news(page, "picks", _picks(run)),
-        "grid": news(page, "grid", grid_html(run, grid, step)),
+        "grid": news(page, "grid", _grid(run, grid, step)),
         "result": news(page, "result", _result(run), job=run.id if run and run.result else ""),
         "runs": news(page, "runs", _runs(manager, snapshots, run)),
     }
-    return Live(answer(page, "", seen), blocks, usable)
+    return Live(answer(page, "", seen=seen), blocks, usable)
 
 
 def _seen(snapshots: list[Snapshot], run: Snapshot | None, page: Page) -> str:
@@ -125,6 +126,17 @@ def _picks(run: Snapshot | None) -> str:
     return picks_html(run if run.state in ACTIVE else replace(run, current_pick=""))
 
 
+def _grid(run: Snapshot | None, path: Path | None, step: int | None) -> str:
+    shown = grid_html(run, path, step)
+    if path is not None and run is not None and _unsafe(run):
+        return more("Show the pictures: those before may show what is to go", shown, keep=f"pictures {run.id}")
+    return shown
+
+
+def _unsafe(run: Snapshot) -> bool:
+    return is_unsafe([*run.config.get("erase", ()), *run.config.get("synonym", ())])
+
+
 def _result(run: Snapshot | None) -> str:
     if run is None or run.result is None:
         return ""
@@ -137,7 +149,7 @@ def _result(run: Snapshot | None) -> str:
 def _runs(manager: JobManager, snapshots: list[Snapshot], run: Snapshot | None) -> str:
     thumbnails = {}
     for other in snapshots[:_THUMBNAILS]:
-        path = _preview(manager, other, shown_step(other, None))
+        path = None if _unsafe(other) else _preview(manager, other, shown_step(other, None))
         if path is not None:
             thumbnails[other.id] = thumbnail_url(path)
     return runs_html(snapshots, run.id if run else "", thumbnails, now=time.time())

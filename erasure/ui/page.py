@@ -14,7 +14,8 @@ from erasure.ui.html import text
 @dataclass(frozen=True)
 class Page:
     """``serial`` counts the page's calls. ``job`` "" is whichever run is of most interest, ``step`` None its last
-    pictures. ``seen`` says up to where the page is, ``tokens`` which version it has of every block."""
+    pictures. ``seen`` says up to where the page is, ``tokens`` which version it has of every block, ``filled`` the name
+    of the LoRA that its script filled in last: another one in the box is the user's own."""
 
     serial: int = 0
     action: str = ""
@@ -23,6 +24,7 @@ class Page:
     step: int | None = None
     seen: str = ""
     tokens: Mapping[str, str] = field(default_factory=dict)
+    filled: str = ""
 
 
 def read_page(message: str | None) -> Page:
@@ -43,14 +45,14 @@ def read_page(message: str | None) -> Page:
         step=step,
         seen=_text(values.get("seen")),
         tokens={str(name): _text(token) for name, token in tokens.items()} if isinstance(tokens, dict) else {},
+        filled=_text(values.get("filled")),
     )
 
 
 def block(name: str, html: str, **data: str) -> str:
     """``html`` as one block of the page, with its token; ``data`` becomes ``data-ae-...`` attributes."""
     token = blake2b("\0".join([html, *map(str, data.items())]).encode(), digest_size=6).hexdigest()
-    attributes = "".join(f' data-ae-{key}="{text(value)}"' for key, value in data.items())
-    return f'<div class="ae-block" data-ae-block="{text(name)}" data-ae-token="{token}"{attributes}>{html}</div>'
+    return f'<div class="ae-block" data-ae-block="{text(name)}" data-ae-token="{token}"{_attributes(data)}>{html}</div>'
 
 
 def news(page: Page, name: str, html: str, **data: str) -> str | None:
@@ -59,9 +61,13 @@ def news(page: Page, name: str, html: str, **data: str) -> str | None:
     return None if f'data-ae-token="{page.tokens.get(name)}"' in made[:200] else made
 
 
-def answer(page: Page, html: str, seen: str = "") -> str:
-    """Tells the page's script that its call ``serial`` was answered, beside ``html``."""
-    return f'<div class="ae-answer" data-ae-answer="{page.serial}" data-ae-seen="{text(seen)}">{html}</div>'
+def answer(page: Page, html: str, **data: str) -> str:
+    """Tells the page's script that its call ``serial`` was answered, beside ``html``; ``data`` as for a block."""
+    return f'<div class="ae-answer" data-ae-answer="{page.serial}"{_attributes(data)}>{html}</div>'
+
+
+def _attributes(data: Mapping[str, str]) -> str:
+    return "".join(f' data-ae-{key}="{text(value)}"' for key, value in data.items())
 
 
 def _whole(value: Any) -> int | None:

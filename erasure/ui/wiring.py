@@ -27,11 +27,11 @@ Handler = Callable[..., list[Any]]
 
 def wire(parts: Parts, host: Host, manager: JobManager) -> None:
     """Inside of the Blocks that the parts are in."""
-    # What was filled in for the user: name, checkpoint, anchor and synonyms of the chosen kind.
+    # What was filled in for the user: checkpoint, anchor and synonyms of the chosen kind.
     auto = gr.State({})
     space = gr.State({})
     _wire_run(parts, host, manager)
-    _wire_order(parts, host, manager, auto, space)
+    _wire_order(parts, host, manager, space)
     _wire_concepts(parts, host, manager, space)
     _wire_filling(parts, host, manager, auto)
     for control in (*parts.settings.values(), *(parts.main[name] for name in ("checkpoint", "name", "quality"))):
@@ -61,26 +61,29 @@ def _wire_run(parts: Parts, host: Host, manager: JobManager) -> None:
     _call(parts, main["try"], "try", try_it, given, [blocks["try"]], slow=True)
 
 
-def _wire_order(parts: Parts, host: Host, manager: JobManager, auto: Any, space: Any) -> None:
+def _wire_order(parts: Parts, host: Host, manager: JobManager, space: Any) -> None:
     main, blocks = parts.main, parts.blocks
     order = [main["quality"], main["checkpoint"], main["name"], *parts.settings.values()]
 
-    def check(page: Page, filled: dict[str, Any], found: dict[str, Any], *held: Any) -> list[Any]:
+    def suggested(asked: actions.Order) -> str:
+        return actions.suggested_name(host, asked.settings["erase"], manager.snapshots())
+
+    def check(page: Page, found: dict[str, Any], *held: Any) -> list[Any]:
         asked = _order(parts, host, held)
-        name = asked.name
-        if not name or name == filled.get("name"):
-            name = actions.suggested_name(host, asked.settings["erase"], manager.snapshots())
-        shown, ready = actions.check_order(host, replace(asked, name=name))
-        renamed = None if name == asked.name else gr.update(value=name)
-        filled = {**filled, "name": name if renamed or name == filled.get("name") else filled.get("name", "")}
+        # The page's script puts it into the box, since only the page knows what was typed there meanwhile.
+        name = suggested(asked)
+        if asked.name in ("", page.filled):
+            asked = replace(asked, name=name)
+        shown, ready = actions.check_order(host, asked)
         chips = news(page, "chips", form_actions.chips(found, asked))
-        return [answer(page, shown), gr.update(interactive=ready), renamed, filled, chips]
+        return [answer(page, shown, suggested=name), gr.update(interactive=ready), chips]
 
     def start(page: Page, *held: Any) -> list[Any]:
-        return [answer(page, actions.start(host, manager, _order(parts, host, held)))]
+        asked = _order(parts, host, held)
+        return [answer(page, actions.start(host, manager, replace(asked, name=asked.name or suggested(asked))))]
 
-    outputs = [blocks["estimate"], main["start"], main["name"], auto, blocks["chips"]]
-    _call(parts, parts.calls["check"], "check", check, [auto, space, *order], outputs, latest=True)
+    outputs = [blocks["estimate"], main["start"], blocks["chips"]]
+    _call(parts, parts.calls["check"], "check", check, [space, *order], outputs, latest=True)
     _call(parts, main["start"], "start", start, order, [blocks["message"]])
 
 

@@ -118,6 +118,9 @@ def test_queued_jobs_wait_for_their_turn_and_can_be_cancelled(app: App, tab: Tab
         tab.fill("erase", concept)
         expect(tab.box("name")).to_have_value(f"erase-{concept}", timeout=SOON)
         tab.start()
+        # The page turns to the run that was started last; what is chosen before that would be left again.
+        expect(tab.block("status")).to_contain_text(f"erase-{concept}", timeout=SOON)
+        expect(tab.block("runs")).to_contain_text(f"erase-{concept}", timeout=SOON)
     tab.press("runs", "select", _run_id(tab, "erase-dog"))
     tab.wait_state("Queued", SOON)
     expect(tab.block("status")).to_contain_text("waits for erase-bell", timeout=SOON)

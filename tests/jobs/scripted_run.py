@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from erasure.core.events import Event, Opened, Planned, Preview, Saved, Step
+from erasure.core.events import Drawing, Event, Opened, Planned, Preview, Saved, Step
 from erasure.core.state import load_state, save_state
 from erasure.errors import EraseError
 from erasure.run import Task
@@ -41,7 +41,8 @@ class Hold:
 
 
 class ScriptedRun:
-    """``at`` holds what is called, in the worker's thread, before a step is made, or at "open" and "finish"."""
+    """``at`` holds what is called, in the worker's thread, before a step is made, at "open" and "finish", or before
+    the event that says how much of the pictures before is drawn ("drawn 0.5")."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch):
         self.at: dict[int | str, Callable[[], Any]] = {}
@@ -78,7 +79,7 @@ class ScriptedRun:
         with closing(events):
             for event in events:
                 try:
-                    if not isinstance(event, Opened):
+                    if not isinstance(event, (Opened, Drawing)):
                         folder.log(event)
                     yield event
                 except GeneratorExit:
@@ -96,6 +97,9 @@ class ScriptedRun:
         )
         yield Opened(session)  # type: ignore[arg-type]
         yield Planned({"updates": task.config.updates})
+        for share in (0.25, 0.5, 1.0):
+            self._reach(f"drawn {share}")
+            yield Drawing(share)
         folder, steps = task.folder, task.config.updates
         try:
             while trainer.step < steps:

@@ -214,6 +214,30 @@ def test_an_active_job_can_be_discarded(host: FakeHost, manager: JobManager, run
     assert not host.lock.locked()
 
 
+@pytest.mark.parametrize("wish", ["discard", "interrupt"])
+def test_a_run_ends_between_two_steps_of_drawing_the_pictures_before(
+    host: FakeHost, manager: JobManager, run: ScriptedRun, wish: str
+) -> None:
+    hold = run.hold("drawn 0.5")
+    more: list[str] = []
+    run.at["drawn 1.0"] = lambda: more.append("drawn")
+    id = manager.submit(request(host))
+    hold.reached()
+    assert "25%" in manager.snapshot(id).message
+    if wish == "discard":
+        manager.discard(id)
+    else:
+        host.interrupt = True
+    hold.release()
+    if wish == "interrupt":
+        stopped = manager.wait(id, ["stopped"], PATIENCE)
+        assert (stopped.step, more) == (0, [])
+        assert not host.lock.locked()
+        manager.delete(id)
+    ends(manager, manager.submit(request(host, "next")))
+    assert more == ["drawn"]  # by the job after it
+
+
 def test_a_job_discarded_while_its_lora_is_written_leaves_none(
     host: FakeHost, manager: JobManager, run: ScriptedRun
 ) -> None:

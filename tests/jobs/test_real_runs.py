@@ -40,12 +40,12 @@ def _few_drawing_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures of two DDIM steps: they cost more than the training here."""
     from erasure.core import pictures
 
-    original = pictures.draw_pictures
+    original = pictures.drawing_steps
 
-    def draw(*arguments: Any) -> list[Image.Image]:
+    def draw(*arguments: Any) -> Any:
         return original(*arguments[:5], pictures.Drawing(steps=2))
 
-    monkeypatch.setattr("erasure.run_pictures.draw_pictures", draw)
+    monkeypatch.setattr("erasure.run_pictures.drawing_steps", draw)
 
 
 @pytest.fixture
