@@ -191,6 +191,28 @@ def test_what_is_wrong_stands_beside_the_button_until_it_is_mended(tab: Tab) -> 
     expect(problems).to_contain_text("../bell", timeout=SOON)
 
 
+def test_a_name_of_the_users_own_is_kept_whenever_a_suggestion_arrives(tab: Tab) -> None:
+    late = """name => {
+        const made = Object.assign(document.createElement('div'), { className: 'late' });
+        const number = 100000 + document.querySelectorAll('.late').length;
+        Object.assign(made.dataset, { aeAnswer: number, aeSuggested: name });
+        document.querySelector('#ae_estimate_block').append(made);
+    }"""
+    tab.fill("erase", "bell")
+    expect(tab.box("name")).to_have_value("erase-bell", timeout=SOON)
+    tab.fill("name", "quiet")
+    tab.page.evaluate(late, "erase-bell-2")
+    tab.fill("erase", "dog")
+    tab.page.wait_for_timeout(2000)
+    expect(tab.box("name")).to_have_value("quiet")
+    tab.box("name").fill("")  # and the box still has the focus
+    tab.page.evaluate(late, "erase-bell-3")
+    tab.page.wait_for_timeout(500)
+    expect(tab.box("name")).to_have_value("")
+    tab.box("name").blur()
+    expect(tab.box("name")).to_have_value("erase-dog", timeout=SOON)
+
+
 def test_a_concept_with_markup_in_it_stays_text(tab: Tab) -> None:
     tab.order('<img src=x onerror="document.title=1">', rank="0")
     expect(tab.page.locator("#ae_estimate_block").first).to_contain_text("rank", timeout=SOON)
