@@ -17,13 +17,19 @@ from PIL import Image
 ERASE = "/adversarial-erase/v1"
 SIZE = 128  # emoji-SD's
 LONG = 1200.0  # seconds; a machine may be slow and busy
+EMOJI = "emoji-sd.safetensors"
 # A training of seconds: few updates, few neighbours, no test of synonyms, a rate that shows at once.
 SHORT = {"steps": 6, "neighbours": 6, "synonym_threshold": 0, "warmup": 0, "learning_rate": 0.01}
+# One of minutes, for a full-size model on a CPU: small pictures, and no vocabulary to look through.
+SMALL = {"steps": 4, "adversary": "anchor", "resolution": 64, "sampling_steps": 2, "rank": 4, "alpha": 4}
 
 
 @dataclass
 class Client:
+    """``checkpoint`` is the one that pictures are drawn with."""
+
     url: str
+    checkpoint: str = EMOJI
     _jobs: list[str] = field(default_factory=list)
 
     def get(self, path: str) -> Any:
@@ -32,19 +38,25 @@ class Client:
     def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
         return self._ask("POST", path, body or {})
 
+    @property
+    def draws_emoji(self) -> bool:
+        return EMOJI in self.checkpoint
+
     def txt2img(self, prompt: str, seed: int = 1) -> Image.Image:
         """A small picture; the same words and seed give the same one."""
-        asked = {"prompt": prompt, "seed": seed, "steps": 8, "cfg_scale": 4, "sampler_name": "DDIM"}
-        answer = self.post("/sdapi/v1/txt2img", {**asked, "width": SIZE, "height": SIZE, "save_images": False})
+        size, steps = (SIZE, 8) if self.draws_emoji else (64, 2)
+        asked = {"prompt": prompt, "seed": seed, "steps": steps, "cfg_scale": 4, "sampler_name": "DDIM"}
+        answer = self.post("/sdapi/v1/txt2img", {**asked, "width": size, "height": size, "save_images": False})
         data = answer["images"][0].rpartition(",")[2]
         return Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")
 
     def progress(self) -> Any:
         return self.get("/sdapi/v1/progress?skip_current_image=false")
 
-    def erase(self, concept: str, name: str, **settings: Any) -> str:
+    def erase(self, concept: str, name: str, checkpoint: str = EMOJI, **settings: Any) -> str:
         """Begin; the job's id."""
-        body = {"name": name, "preset": "object", "config": {**SHORT, "erase": [concept], **settings}}
+        config = {**SHORT, "erase": [concept], **settings}
+        body = {"name": name, "checkpoint": checkpoint, "preset": "object", "config": config}
         job = self.post(f"{ERASE}/jobs", body)["id"]
         self._jobs.append(job)
         return job

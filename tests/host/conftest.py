@@ -1,7 +1,8 @@
 """Tests against a running web UI, or the source of one; left out unless asked for.
 
-``pytest tests/host --webui-url http://127.0.0.1:7860`` needs a web UI with ``--api``, this extension, and emoji-SD as
-its checkpoint (``python -m emoji_sd install --webui DIR``). It leaves small LoRA files called ``host-test-...`` behind.
+``pytest tests/host --webui-url http://127.0.0.1:7860`` needs a web UI with ``--api``, this extension, and emoji-SD
+among its checkpoints (``python -m emoji_sd install --webui DIR``): selected in AUTOMATIC1111; Forge cannot draw with it
+and needs an SD 1.x of full size selected. It leaves small LoRA files called ``host-test-...`` behind.
 ``pytest tests/host --webui-source DIR`` needs the web UI's files alone.
 """
 
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.host.client import Client
+from tests.host.client import EMOJI, Client
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -39,9 +40,15 @@ def source(request: pytest.FixtureRequest) -> Path:
 @pytest.fixture
 def client(url: str) -> Iterator[Client]:
     """Jobs that a test left behind are given up."""
-    client = Client(url)
-    current = client.get("/adversarial-erase/v1/checkpoints")["current"]
-    if current is None or "emoji-sd" not in current:
-        pytest.skip(f"needs emoji-SD as the web UI's checkpoint, not {current}")
+    there = Client(url).get("/adversarial-erase/v1/checkpoints")
+    if EMOJI not in [one["title"] for one in there["checkpoints"]]:
+        pytest.skip(f"needs {EMOJI} among the web UI's checkpoints")
+    client = Client(url, there["current"])
+    if client.draws_emoji and _is_forge(client):
+        pytest.skip("Forge knows no U-Net of emoji-SD's size: select an SD 1.x of full size to draw with")
     yield client
     client.give_up_jobs()
+
+
+def _is_forge(client: Client) -> bool:
+    return "forge_additional_modules" in client.get("/sdapi/v1/options")
