@@ -2,7 +2,8 @@
 
 ``pytest tests/host --webui-url http://127.0.0.1:7860`` needs a web UI with ``--api``, this extension, and emoji-SD
 among its checkpoints (``python -m emoji_sd install --webui DIR``): selected in AUTOMATIC1111; Forge cannot draw with it
-and needs an SD 1.x of full size selected. It leaves small LoRA files called ``host-test-...`` behind.
+and needs an SD 1.x of full size selected. On a CPU, put a ``.yaml`` with ``image_size: 8`` beside that one (a copy of
+``erasure/data/sd1.yaml``), or the pictures of its run take hours. Small LoRA files ``host-test-...`` are left behind.
 ``pytest tests/host --webui-source DIR`` needs the web UI's files alone.
 """
 
