@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 from erasure.config_checks import config_problems
 from erasure.errors import ConfigError
-from erasure.methods.settings import Method, settle
+from erasure.methods.settings import METHODS, Method, settle
 
 LayerChoice = Literal["xattn", "xattn_kv", "noxattn", "selfattn", "full"]
 Vocabulary = Literal["words", "tokens", "file"]
@@ -176,6 +176,12 @@ class EraseConfig:
         "replay the erased concepts' latents as the tuned model samples them, not the frozen one",
         "latents",
     )
+    preserve_on_policy: bool = _setting(
+        True,
+        "replay the preserved concepts' latents as the tuned model samples them, too: more is preserved, and erasing "
+        "takes more updates",
+        "latents",
+    )
     resolution: int = _setting(
         0, "picture size in pixels; 0 = the size the checkpoint was made for", "latents", low=0, high=2048
     )
@@ -195,10 +201,11 @@ class EraseConfig:
         usual="200 to 1000",
     )
     steps_per_concept: int = _setting(
-        100,
-        "updates per erased concept where steps is 0; a single concept gets those of two",
+        0,
+        "updates per erased concept where steps is 0; a single concept gets those of two; 0 = as many as the method "
+        f"needs, {METHODS['adversarial'].updates_per_concept} with adversarial preservation",
         "training",
-        low=1,
+        low=0,
         high=10_000,
         usual="30 to 200",
     )
@@ -264,7 +271,8 @@ class EraseConfig:
     @property
     def updates(self) -> int:
         """``steps``, or what 0 stands for."""
-        return self.steps or self.steps_per_concept * max(2, len(self.erase))
+        each = self.steps_per_concept or METHODS[self.method].updates_per_concept
+        return self.steps or each * max(2, len(self.erase))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""

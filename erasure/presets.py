@@ -110,7 +110,7 @@ def quality_settings(quality: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """
     if quality not in QUALITIES:
         raise ConfigError([f"there is no quality {quality!r}; there are {', '.join(QUALITIES)}"])
-    chosen = {name: values[name] for name in ("erase", "steps", "steps_per_concept") if name in values}
+    chosen = {name: values[name] for name in ("erase", "steps", "steps_per_concept", "method") if name in values}
     try:
         updates = config_from_dict({**chosen, "erase": values.get("erase") or ["x"]}).updates
     except ConfigError:

@@ -15,9 +15,11 @@ def test_updates_per_concept_can_be_chosen() -> None:
     assert EraseConfig(erase=("a", "b", "c"), steps_per_concept=30).updates == 90
     assert EraseConfig(erase=("a",), steps_per_concept=30).updates == 60
     assert EraseConfig(erase=("a",), steps_per_concept=30, steps=7).updates == 7
+    assert EraseConfig(erase=("a", "b", "c")).updates == 450
+    assert EraseConfig(erase=("a", "b", "c"), method="esd-x").updates == 300
 
 
-@pytest.mark.parametrize(("erase", "steps", "updates"), [("a", 0, 200), ("abcde", 0, 500), ("abcde", 7, 7)])
+@pytest.mark.parametrize(("erase", "steps", "updates"), [("a", 0, 300), ("abcde", 0, 750), ("abcde", 7, 7)])
 def test_more_concepts_get_more_updates_unless_their_number_is_given(erase: str, steps: int, updates: int) -> None:
     assert EraseConfig(erase=tuple(erase), steps=steps).updates == updates
 

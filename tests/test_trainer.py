@@ -170,6 +170,22 @@ def test_cheap_default_is_far_under_the_published_rows(tiny_models: Models) -> N
     assert trainer.denoiser.rows.total / 40 <= 24
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_preserved_concepts_are_met_where_the_tuned_model_goes_unless_told_otherwise(
+    tiny_models: Models, there: bool
+) -> None:
+    trainer = _trainer(tiny_models, "church", **({} if there else {"preserve_on_policy": False}))
+    draw, asked = trainer.source.draw, {}
+
+    def remembered(prompts, generator, *, tuned):  # type: ignore[no-untyped-def]
+        asked.update({prompt.text: tuned for prompt in prompts})
+        return draw(prompts, generator, tuned=tuned)
+
+    trainer.source.draw = remembered  # type: ignore[method-assign]
+    step = trainer.update()
+    assert asked == {**dict.fromkeys(step.erased, True), **dict.fromkeys(step.preserved, there)}
+
+
 def test_targets_are_all_erased(tiny_models: Models) -> None:
     steps = list(_trainer(tiny_models, "church", "radio", "dog", adversary="uniform"))
     assert {text for step in steps for text in step.erased} == {"church", "radio", "dog"}

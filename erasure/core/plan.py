@@ -94,7 +94,7 @@ def expected_rows(space: ConceptSpace, config: EraseConfig) -> float:
         if config.preserve or config.adversary == "fixed":
             preserved.append(Prompt(config.preserve[0] if config.preserve else "", sampler.null))
         states = source.draw(anchors if config.latents == "pictures" else erased, generator, tuned=config.on_policy)
-        kept = source.draw(preserved, generator, tuned=fresh)
+        kept = source.draw(preserved, generator, tuned=config.preserve_on_policy or fresh)
         unknown = [s.eps_null is None for s in states]
         anchored = sum(missing or anchor.text != "" for missing, anchor in zip(unknown, anchors, strict=True))
         if config.guidance and config.guidance_from == "null" and any(anchor.text for anchor in anchors):

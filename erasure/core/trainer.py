@@ -104,7 +104,10 @@ class Trainer:
         harm = self._harm(erase_states, generator)
         preserved = self.adversary.find(targets, candidates, harm, generator)
         preserved += self._given(anchors, template, generator)
-        preserve_states = self.source.draw(preserved, generator, tuned=config.latents == "fresh")
+        # As published, where the tuned model goes; only where the frozen one goes, less is preserved.
+        preserve_states = self.source.draw(
+            preserved, generator, tuned=config.preserve_on_policy or config.latents == "fresh"
+        )
 
         # what the frozen model predicts there
         goal = self._erase_goal(erased, anchors, erase_states)

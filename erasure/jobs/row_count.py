@@ -87,7 +87,7 @@ def _update(config: EraseConfig, source: _Source, update: int) -> int:
         preserved.append(config.preserve[0] if config.preserve else "")
     of = anchors if config.latents == "pictures" else [config.erase[i] for i in targets]
     eps, null = source.draw(of, config.on_policy)
-    kept, _ = source.draw(preserved, fresh)
+    kept, _ = source.draw(preserved, config.preserve_on_policy or fresh)
     rows += sum(not null or anchor != "" for anchor in anchors)
     if config.guidance and config.guidance_from == "null" and any(anchors) and not null:
         rows += len(targets)

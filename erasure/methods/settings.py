@@ -22,11 +22,13 @@ class MethodSettings:
     """``decides``: setting -> what it may be, first what it is unless something else is asked for; anything else is
     a problem. ``sets``: setting -> what it is, whatever was asked for, because the method has no use for it.
     ``preserves``: whether the concepts that the config names as ``preserve`` have a place in the method.
+    ``updates_per_concept``: as many as it needs, where the config does not say.
     """
 
     decides: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     sets: Mapping[str, Any] = field(default_factory=dict)
     preserves: bool = True
+    updates_per_concept: int = 100
 
 
 # Measuring synonyms and erasing them along is no part of these methods.
@@ -34,7 +36,7 @@ _ALONE = {"synonym_threshold": 0.0, "erase_synonyms": False}
 
 METHODS: dict[Method, MethodSettings] = {
     # Bui et al., NeurIPS 2024: the trainer as it is.
-    "adversarial": MethodSettings(),
+    "adversarial": MethodSettings(updates_per_concept=150),
     # ESD (Gandikota et al., ICCV 2023), Section 4, with z_t sampled by theta' itself and nothing preserved:
     # eps_theta'(z_t, c_e) -> eps(z_t, "") - g (eps(z_t, c_e) - eps(z_t, "")).
     # ESD-x trains cross-attention, ESD-u all the rest. An anchor, which ESD does not have, takes the place of "".
