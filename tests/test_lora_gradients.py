@@ -7,7 +7,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
-from erasure.core.lora import inject_lora, lora_layers, lora_parameters, lora_weight, without_lora
+from erasure.core.lora import inject_lora, lora_layers, lora_parameters, lora_weight, without_lora, without_lora_from
 from erasure.core.models import Models
 from tests.test_lora import randomise
 
@@ -78,3 +78,19 @@ def test_a_layer_changes_in_proportion_to_the_weight(tiny_models: Models, weight
         with lora_weight(tiny_models.unet, weight):
             changed = layer(latents)
     torch.testing.assert_close(changed - frozen, weight * (tuned - frozen), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("layers", ["xattn", "full"])
+def test_one_call_holds_the_tuned_and_the_frozen_model(tiny_models: Models, context: Tensor, layers: str) -> None:
+    unet = tiny_models.unet
+    inject_lora(unet, layers, 2, 2.0, seed=0)  # type: ignore[arg-type]
+    randomise(unet)
+    tuned = predict(unet, context)
+    with without_lora(unet):
+        frozen = predict(unet, context)
+    latents = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(7)).repeat(2, 1, 1, 1)
+    with without_lora_from(unet, 1):
+        both = unet(latents, torch.tensor([500, 500]), context.repeat(2, 1, 1)).sample
+    torch.testing.assert_close(both, torch.cat([tuned, frozen]), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(tuned, frozen, atol=1e-3)
+    torch.testing.assert_close(predict(unet, context), tuned)

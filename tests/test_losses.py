@@ -13,7 +13,7 @@ def _rows(seed: int, models: Models) -> tuple[torch.Tensor, torch.Tensor, torch.
     g = torch.Generator().manual_seed(seed)
     width = models.unet.config.cross_attention_dim
     return (
-        torch.randn(2, 4, 8, 8, generator=g),
+        torch.randn(2, 4, 16, 16, generator=g),
         torch.tensor([100, 700]),
         torch.randn(2, 77, width, generator=g),
     )

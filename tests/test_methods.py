@@ -67,7 +67,7 @@ class _GivenStates:
 
     def state(self, call: int) -> State:
         g = torch.Generator().manual_seed(call)
-        z, noise = torch.randn((4, 8, 8), generator=g), torch.randn((4, 8, 8), generator=g)
+        z, noise = torch.randn((4, 16, 16), generator=g), torch.randn((4, 16, 16), generator=g)
         return State(z, int(torch.randint(1000, (), generator=g)), noise if self._noised else None)
 
 
@@ -172,7 +172,7 @@ def test_a_concept_ablation_update_is_on_the_anchors_pictures_and_their_noise(ti
 
 
 def test_an_instant_leco_update_is_on_bare_noise_at_any_timestep(tiny_models: Models) -> None:
-    trainer = _trainer(tiny_models, _config("instant-leco", "church", loss_space="min_snr", batch=2))
+    trainer = _trainer(tiny_models, _config("instant-leco", "church", loss_space="min_snr", batch=2, resolution=128))
     _shake(tiny_models)
     g = torch.Generator().manual_seed(trainer.config.seed * 1_000_003)
     for _ in range(2):  # which targets

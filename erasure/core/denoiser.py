@@ -12,7 +12,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from erasure.config import Precision
-from erasure.core.lora import without_lora
+from erasure.core.lora import without_lora, without_lora_from
 
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -74,6 +74,15 @@ class Denoiser:
     def frozen(self) -> Iterator[None]:
         """The frozen model theta: the LoRA is off inside the block."""
         with without_lora(self.unet):
+            yield
+
+    @contextmanager
+    def frozen_from(self, row: int) -> Iterator[None]:
+        """Both models in one call: the rows of a batch from ``row`` on are the frozen model's.
+
+        Only for calls with gradients, which are never split.
+        """
+        with without_lora_from(self.unet, row):
             yield
 
 

@@ -38,16 +38,13 @@ def harm_gradient(
 ) -> Tensor:
     """The gradient of mean L2 = || eps_theta'(c) - eps_theta(c) ||^2 in c, (b, 77, d), through both branches.
 
-    Each branch is differentiated on its own and only towards the embedding: no gradient of a weight is computed, and
-    the frozen branch goes backward with the LoRA still off, as gradient checkpointing needs.
+    Both branches share one call of the U-Net, and go backward while the LoRA is off for one of them, as gradient
+    checkpointing needs. Only the gradient towards the embedding is asked for: none of a weight is computed.
     """
     embedding = embedding.detach().requires_grad_()
-    tuned = denoiser(z, t, embedding)
-    with denoiser.frozen():
-        frozen = denoiser(z, t, embedding)
-        outer = (tuned - frozen).detach().requires_grad_()
-        loss = prediction_loss(outer, torch.zeros_like(outer), alpha_bar, space).mean()
-        (towards,) = torch.autograd.grad(loss, outer)
-        (through_frozen,) = torch.autograd.grad(frozen, embedding, -towards)
-    (through_tuned,) = torch.autograd.grad(tuned, embedding, towards)
-    return through_tuned + through_frozen
+    with denoiser.frozen_from(len(z)):
+        eps = denoiser(torch.cat([z, z]), torch.cat([t, t]), torch.cat([embedding, embedding]))
+        tuned, frozen = eps.chunk(2)
+        loss = prediction_loss(tuned, frozen, alpha_bar, space).mean()
+        (gradient,) = torch.autograd.grad(loss, embedding)
+    return gradient

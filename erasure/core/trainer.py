@@ -109,10 +109,7 @@ class Trainer:
             preserved, generator, tuned=config.preserve_on_policy or config.latents == "fresh"
         )
 
-        # what the frozen model predicts there
-        goal = self._erase_goal(erased, anchors, erase_states)
-        if preserved:
-            goal = torch.cat([goal, self._frozen_eps(preserved, preserve_states)])
+        goal = self._goal(erased, anchors, erase_states, preserved, preserve_states)
 
         # L1 + lambda L2, both in one call of the U-Net
         z, t = stack(erase_states + preserve_states)
@@ -174,19 +171,33 @@ class Trainer:
 
         return Harm(self.denoiser, self._alphas_cumprod, self.config.loss_space, states)
 
-    def _erase_goal(self, erased: list[Prompt], anchors: list[Prompt], states: list[State]) -> Tensor:
-        """(b, 4, h, w) of Eq. 3 with negative guidance; only predictions that are not known yet are evaluated."""
-        guidance = self.config.guidance
+    def _goal(
+        self,
+        erased: list[Prompt],
+        anchors: list[Prompt],
+        erase_states: list[State],
+        preserved: list[Prompt],
+        preserve_states: list[State],
+    ) -> Tensor:
+        """(b, 4, h, w): Eq. 3 with negative guidance for the erased ones, then what is to stay for the preserved.
+
+        All that the frozen model is asked for comes from one call, and what is known already is not asked for.
+        """
+        guidance, count = self.config.guidance, len(erased)
         own = [State(s.z, s.t, s.eps_null if anchor.text == "" else None)
-               for s, anchor in zip(states, anchors, strict=True)]  # fmt: skip
-        if guidance == 0:
-            return self._frozen_eps(anchors, own)
-        prompts, at = anchors + erased, own + states
-        if self.config.guidance_from == "null" and any(anchor.text for anchor in anchors):
-            prompts = prompts + [self._embedder.prompt("")] * len(states)
-            at = at + [State(s.z, s.t, s.eps_null) for s in states]
-        eps_anchor, eps_target, *eps_from = self._frozen_eps(prompts, at).split(len(states))
-        return erase_goal(eps_anchor, eps_target, guidance, *eps_from)
+               for s, anchor in zip(erase_states, anchors, strict=True)]  # fmt: skip
+        prompts, at = [*anchors], own
+        if guidance:
+            prompts, at = prompts + erased, at + erase_states
+        if guidance and self.config.guidance_from == "null" and any(anchor.text for anchor in anchors):
+            prompts = prompts + [self._embedder.prompt("")] * count
+            at = at + [State(s.z, s.t, s.eps_null) for s in erase_states]
+        eps = self._frozen_eps(prompts + preserved, at + preserve_states)
+        goal, *others = eps[: len(prompts)].split(count)
+        if others:
+            eps_target, *eps_from = others
+            goal = erase_goal(goal, eps_target, guidance, *eps_from)
+        return torch.cat([goal, eps[len(prompts) :]])
 
     @torch.no_grad()
     def _frozen_eps(self, prompts: Sequence[Prompt], states: Sequence[State]) -> Tensor:
