@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 
 from erasure.config_values import config_from_dict
 from erasure.errors import ConfigError, OutputExists, RunError
-from erasure.text_file import write_text
+from erasure.whole_file import write_text
 
 BUNDLED = Path(__file__).parent / "presets"
 # Presets that say how a kind of concept is erased, in the order in which they are offered.

@@ -13,6 +13,7 @@ from erasure.config_values import config_from_dict
 from erasure.core.concepts import ConceptSpace
 from erasure.core.events import Event, event_to_dict
 from erasure.errors import RunError
+from erasure.whole_file import write_json
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class RunFolder:
             raise RunError(f"the run folder {self.path} already holds a run; resume it, or choose another folder")
         try:
             (self.path / "previews").mkdir(parents=True, exist_ok=True)
-            _write_json(self.path / "run.json", {**about, "config": config.to_dict()})
+            write_json(self.path / "run.json", {**about, "config": config.to_dict()})
         except OSError as error:
             raise RunError(f"the run folder {self.path} cannot be written: {error}; choose another") from error
 
@@ -57,7 +58,7 @@ class RunFolder:
             raise RunError(f"{self.path / 'run.json'} is no description of a run: {error!r}") from error
 
     def save_space(self, space: ConceptSpace) -> None:
-        _write_json(self.path / "concepts.json", space.to_dict())
+        write_json(self.path / "concepts.json", space.to_dict())
 
     def space(self) -> ConceptSpace | None:
         """The concept space of this run, if it came that far."""
@@ -90,9 +91,3 @@ class RunFolder:
         if not isinstance(values, dict):
             raise RunError(f"{self.path / name} is damaged: it holds no object")
         return values
-
-
-def _write_json(path: Path, values: dict[str, Any]) -> None:
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(json.dumps(values, ensure_ascii=False, indent=1), encoding="utf-8")
-    temporary.replace(path)

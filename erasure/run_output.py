@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from erasure.core.session import Session
 from erasure.errors import IneffectiveLora, OutputExists, RunError
 from erasure.files.lora_file import inject_lora_file, match_lora, read_lora
 from erasure.run_pictures import draw
+from erasure.whole_file import whole_file
 
 # A picture that the LoRA moves by less than this, of 255 levels, looks the same.
 SMALLEST_CHANGE = 1.0
@@ -71,14 +71,10 @@ def check_lora(session: Session, path: Path, before: Image.Image) -> float:
 
 def place_lora(source: Path, out: Path, *, overwrite: bool) -> None:
     """Copy the finished file; ``out`` is there whole or not at all. Raises: RunError, OutputExists."""
-    temporary = out.with_name(out.name + ".part")
     try:
-        shutil.copyfile(source, temporary)
-        if out.exists() and not overwrite:
-            raise OutputExists(f"{out} appeared while training; the LoRA is at {source}")
-        temporary.replace(out)
+        with whole_file(out) as temporary:
+            shutil.copyfile(source, temporary)
+            if out.exists() and not overwrite:
+                raise OutputExists(f"{out} appeared while training; the LoRA is at {source}")
     except OSError as error:
         raise RunError(f"{out} could not be written: {error}; the LoRA is safe at {source}") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)

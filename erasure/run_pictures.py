@@ -18,6 +18,7 @@ from erasure.core.picture_sheet import SEEDS, picture_grid
 from erasure.core.pictures import Drawing, drawing_steps
 from erasure.core.session import Session
 from erasure.run_folder import RunFolder
+from erasure.whole_file import whole_file
 
 _T = TypeVar("_T")
 
@@ -134,6 +135,5 @@ def _read_strip(path: Path, drawn_as: str, count: int) -> list[Image.Image] | No
 
 
 def _write_png(picture: Image.Image, path: Path, about: PngImagePlugin.PngInfo | None = None) -> None:
-    temporary = path.with_name(path.name + ".part")
-    picture.save(temporary, format="PNG", pnginfo=about)
-    temporary.replace(path)
+    with whole_file(path) as temporary:
+        picture.save(temporary, format="PNG", pnginfo=about)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,7 @@ from erasure.core.denoiser import Denoiser
 from erasure.core.embedding import Embedder
 from erasure.core.models import Models
 from erasure.core.pictures import Drawing, draw_pictures
+from erasure.whole_file import whole_file
 
 
 def picture_path(folder: Path, shot: Shot) -> Path:
@@ -52,7 +52,5 @@ def _open(path: Path) -> Image.Image:
 
 def _save(picture: Image.Image, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Several processes may draw the same base picture at once.
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    picture.save(temporary, format="PNG")
-    temporary.replace(path)
+    with whole_file(path) as temporary:
+        picture.save(temporary, format="PNG")

@@ -14,6 +14,7 @@ from erasure.bench.tables import main_table, paired_table, set_table
 from erasure.bench.variant import DEFAULT
 from erasure.bench.work import RESULTS
 from erasure.errors import OutputExists, RunError
+from erasure.whole_file import write_text
 
 COMMANDS = "commands.jsonl"
 
@@ -39,7 +40,7 @@ def write_report(folders: Sequence[Path], page: Path, *, command: str, overwrite
         name = f"{page.stem}-{suite}-{family}"
         svg = scatter_svg(own, panels(own))
         if svg:
-            _write(images / f"{name}.svg", svg)
+            write_text(images / f"{name}.svg", svg)
             parts.append(f"![Erasure against preservation](images/{name}.svg)")
             written.append(images / f"{name}.svg")
         sheet = contact_sheet(folders, own)
@@ -53,7 +54,7 @@ def write_report(folders: Sequence[Path], page: Path, *, command: str, overwrite
             parts.append(differences)
         parts.append("Every target set by itself, means over seeds:")
         parts.append(set_table(own))
-    _write(page, "\n\n".join(part.strip("\n") for part in parts) + "\n")
+    write_text(page, "\n\n".join(part.strip("\n") for part in parts) + "\n")
     return [page, *written]
 
 
@@ -107,9 +108,3 @@ def _machine(row: Row) -> str:
 def _commands(folder: Path) -> list[str]:
     path = folder / COMMANDS
     return [json.loads(line)["command"] for line in path.read_text("utf-8").splitlines()] if path.exists() else []
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

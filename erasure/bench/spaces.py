@@ -13,6 +13,7 @@ from erasure.config import EraseConfig
 from erasure.core.checkpoint import CheckpointInfo
 from erasure.core.concepts import ConceptSpace, build_concept_space
 from erasure.core.session import open_models
+from erasure.whole_file import write_json
 
 SETTINGS = ("erase", "anchor", "synonym", "preserve", "templates", "vocabulary", "neighbours", "similarity",
             "synonym_threshold", "synonym_states", "sampling_guidance", "resolution", "precision")  # fmt: skip
@@ -36,7 +37,8 @@ def concept_space(
     """
     path = folder / f"{_key(config, sha256)}.json"
     if not path.exists():
-        _write(path, _measure(checkpoint, config, device))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, _measure(checkpoint, config, device))
     values = json.loads(path.read_text(encoding="utf-8"))
     return MeasuredSpace(ConceptSpace.from_dict(values["space"]), values["rows"], values["seconds"])
 
@@ -53,10 +55,3 @@ def _measure(checkpoint: CheckpointInfo, config: EraseConfig, device: str) -> di
     models, denoiser, embedder = open_models(checkpoint, config, device)
     space = build_concept_space(models, denoiser, embedder, config)
     return {"space": space.to_dict(), "rows": denoiser.rows.total, "seconds": time.perf_counter() - began}
-
-
-def _write(path: Path, values: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{digest(time.time_ns())[:8]}.part")
-    temporary.write_text(json.dumps(values, ensure_ascii=False, indent=1), encoding="utf-8")
-    temporary.replace(path)

@@ -25,6 +25,7 @@ from erasure.evaluate.recognition import Ranks, erasing_success, preserving_succ
 from erasure.files.lora_file import inject_lora_file, match_lora, read_lora
 from erasure.run import resume
 from erasure.run_folder import RunFolder
+from erasure.whole_file import write_json
 
 RESULTS = "results.jsonl"
 
@@ -152,7 +153,7 @@ def _train(
         "updates": last.step if last else 0,
         "parameters": session.plan.parameters,
     }
-    _write_json(told, cost)
+    write_json(told, cost)
     return cost
 
 
@@ -181,9 +182,3 @@ def _draw(
     stage = "pictures" if lora else "base pictures"
     for done, total in draw_missing(models, denoiser, embedder, shots, folder, chosen.drawn):
         yield Progress(stage, done, total)
-
-
-def _write_json(path: Path, values: dict[str, Any]) -> None:
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(json.dumps(values, ensure_ascii=False, indent=1), encoding="utf-8")
-    temporary.replace(path)

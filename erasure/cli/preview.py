@@ -9,6 +9,7 @@ from typing import Any
 from erasure.cli.flags import add_model_flags
 from erasure.core.device import default_device
 from erasure.errors import OutputExists
+from erasure.whole_file import whole_file
 
 
 def add_parser(commands: Any) -> None:
@@ -54,8 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         (prompt, [*before[i * n : (i + 1) * n], *after[i * n : (i + 1) * n]])
         for i, prompt in enumerate(arguments.prompt)
     ]
-    temporary = arguments.out.with_name(arguments.out.name + ".part")
-    picture_grid(columns, rows).save(temporary, format="PNG")
-    temporary.replace(arguments.out)
+    with whole_file(arguments.out) as temporary:
+        picture_grid(columns, rows).save(temporary, format="PNG")
     print(arguments.out)
     return 0

@@ -11,19 +11,18 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from erasure.errors import RunError
+from erasure.whole_file import whole_file
 
 FORMAT = "adversarial-erase-state-1"
 
 
 def save_state(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
     """Writes to a temporary file and renames it, so that the last state stays until the new one is whole."""
-    temporary = path.with_name(path.name + ".part")
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     try:
-        save_file(plain, temporary, metadata={"format": FORMAT, "meta": json.dumps(meta)})
-        temporary.replace(path)
+        with whole_file(path) as temporary:
+            save_file(plain, temporary, metadata={"format": FORMAT, "meta": json.dumps(meta)})
     except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
         raise RunError(f"the state {path.name} could not be written: {error}; free some space and resume") from error
 
 

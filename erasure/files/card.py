@@ -13,6 +13,7 @@ from typing import Any
 from PIL import Image
 
 from erasure.files.cover import cover_picture
+from erasure.whole_file import whole_file
 
 COVER_SIDE = 768
 
@@ -44,12 +45,8 @@ def write_card(
 def _write_new(target: Path, write: Callable[[Path], Any]) -> Path | None:
     if target.exists():
         return None
-    temporary = target.with_name(target.name + ".part")
-    try:
+    with whole_file(target) as temporary:
         write(temporary)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
     return target
 
 

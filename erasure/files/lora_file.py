@@ -20,6 +20,7 @@ from erasure.core.lora import ADAPTER, base_layers, inject_lora_state, lora_laye
 from erasure.errors import IneffectiveLora, LoraFileError, OutputExists
 from erasure.files.hashes import lora_hashes
 from erasure.files.lora_kind import ALPHA, DOWN, PARTS, UNET_PREFIX, UP, foreign_lora_kind
+from erasure.whole_file import whole_file
 
 _SHOWN = 5  # problems spelled out in one message
 
@@ -93,17 +94,14 @@ def write_lora(
     hashes = lora_hashes(tensors, metadata)
     # modelspec's hash is of the same bytes, in its own notation
     metadata = {**metadata, **hashes, "modelspec.hash_sha256": "0x" + hashes["sshs_model_hash"]}
-    temporary = path.with_name(path.name + ".part")
     try:
-        temporary.touch()
-        mode = temporary.stat().st_mode  # newer safetensors writes for the owner alone; web UIs may be others
-        save_file(tensors, str(temporary), metadata)
-        temporary.chmod(mode & 0o777)
-        temporary.replace(path)
+        with whole_file(path) as temporary:
+            temporary.touch()
+            mode = temporary.stat().st_mode  # newer safetensors writes for the owner alone; web UIs may be others
+            save_file(tensors, str(temporary), metadata)
+            temporary.chmod(mode & 0o777)
     except (OSError, SafetensorError) as error:
         raise LoraFileError(f"{path} could not be written: {error}; free some space or choose another place") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_lora(path: Path) -> LoraFile:

@@ -11,7 +11,7 @@ from pathlib import Path
 from erasure.errors import RunError
 
 LONGEST = 100  # characters
-# A file name may have 255 bytes on most file systems, and "-step100000-2.safetensors.part" comes behind.
+# A file name may have 255 bytes on most file systems, and "-step100000-2.safetensors.0123ab.part" comes behind.
 _MOST_BYTES = 200
 # Reserved on Windows, and ":" and ">" would end the name in <lora:name:weight>.
 _FORBIDDEN = '/\\<>:"|?*'

@@ -16,6 +16,7 @@ from erasure.config_values import config_from_dict
 from erasure.errors import ConfigError, RunError
 from erasure.jobs.history import History
 from erasure.jobs.job import ACTIVE, JobState, Result, Snapshot
+from erasure.whole_file import write_json
 
 FILE = "job.json"
 _PREVIEW = re.compile(r"step-(\d{6,})\.png")
@@ -41,11 +42,9 @@ class Record:
 
 def write_record(folder: Path, record: Record) -> None:
     """Raises: RunError if the folder cannot be written."""
-    temporary = folder / (FILE + ".part")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(asdict(record), ensure_ascii=False, indent=1), encoding="utf-8")
-        temporary.replace(folder / FILE)
+        write_json(folder / FILE, asdict(record))
     except OSError as error:
         raise RunError(f"the run folder {folder} cannot be written: {error.strerror}; free space or rights") from error
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from erasure.core.vocabulary import parse_words
 from erasure.errors import ConceptError, RunError
-from erasure.text_file import write_text
+from erasure.whole_file import write_text
 
 MOST_BYTES = 8 * 2**20
 _LONGEST_NAME = 80
