@@ -251,6 +251,13 @@ def test_a_grid_trains_draws_and_judges_and_then_has_nothing_to_do(bench: Bench)
     written = write_report([bench.folder], bench.folder / "page.md", command="c")
     assert {path.suffix for path in written} == {".md", ".svg", ".jpg"}
 
+    # results of more methods whose pictures are elsewhere: the sheet is of those that are here
+    bare = bench.folder / "bare"
+    for name in "abcd":
+        append_row(bare / work.RESULTS, {**rows[0], "variant": name, "seed": 1, "pictures_folder": "gone"})
+    written = write_report([bare, bench.folder], bench.folder / "more.md", command="c")
+    assert {path.suffix for path in written} == {".md", ".svg", ".jpg"}
+
 
 def test_imagenette_runs_through_with_an_untrained_judge_only_if_told(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

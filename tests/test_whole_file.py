@@ -22,9 +22,14 @@ def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
 def test_an_error_in_mid_writing_leaves_the_old_file_alone_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "state"
     write_text(path, "old")
-    with pytest.raises(ValueError, match="in the middle"), whole_file(path) as temporary:
-        temporary.write_text("ne")
-        raise ValueError("in the middle")
+
+    def break_off() -> None:
+        with whole_file(path) as temporary:
+            temporary.write_text("ne")
+            raise ValueError("in the middle")
+
+    with pytest.raises(ValueError, match="in the middle"):
+        break_off()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -18,10 +18,15 @@ MOST_METHODS = 10
 
 
 def contact_sheet(folders: Sequence[Path], rows: Sequence[Row]) -> Image.Image | None:
-    """Of one target set and seed: the first that most methods have. None where no pictures are kept."""
+    """Of one target set and seed: the first of which pictures of most methods are kept. None where none are."""
     places: dict[tuple[str, int], list[Row]] = {}
     for row in rows:
-        places.setdefault((row["set"], row["seed"]), []).append(row)
+        # Results outlive pictures: rows from elsewhere may come without theirs.
+        kept = row.get("pictures_folder")
+        if kept and any((folder / kept).is_dir() for folder in folders):
+            places.setdefault((row["set"], row["seed"]), []).append(row)
+    if not places:
+        return None
     own = max(places.values(), key=lambda some: len({row["variant"] for row in some}))
     methods = [runs[-1] for runs in by_variant(own).values()][:MOST_METHODS]
     shown: dict[str, str] = {}
