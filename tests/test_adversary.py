@@ -4,8 +4,11 @@ import torch
 from torch import Generator, Tensor
 
 from erasure.config import EraseConfig
-from erasure.core.adversary import Candidates, GumbelSearch, PgdSearch, UniformDraw, adversary, gumbel_softmax
+from erasure.core.adversary import adversary
 from erasure.core.embedding import Prompt
+from erasure.core.gumbel import GumbelSearch, gumbel_softmax
+from erasure.core.pgd import PgdSearch
+from erasure.core.search import Candidates, Question, UniformDraw
 
 CPU = torch.device("cpu")
 K = 5
@@ -50,7 +53,7 @@ def test_search_finds_the_concept_that_is_hurt_most() -> None:
     search = GumbelSearch([K], _config(search_rate=0.1), CPU)
     g = torch.Generator().manual_seed(0)
     for _ in range(60):
-        found = search.find([0], [_candidates()], _towards(3), g)
+        found = search.find(Question([0], [_candidates()], _towards(3)), g)
     assert int(search.probabilities(0).argmax()) == 3
     assert float(search.probabilities(0)[3]) > 0.5
     assert found[0].exact
@@ -58,14 +61,14 @@ def test_search_finds_the_concept_that_is_hurt_most() -> None:
 
 def test_only_the_drawn_targets_logits_move() -> None:
     search = GumbelSearch([K, K], _config(search_rate=0.1), CPU)
-    search.find([1], [_candidates()], _towards(0), torch.Generator().manual_seed(0))
+    search.find(Question([1], [_candidates()], _towards(0)), torch.Generator().manual_seed(0))
     assert torch.equal(search.logits[0], torch.zeros(K))
     assert not torch.equal(search.logits[1], torch.zeros(K))
 
 
 def test_soft_search_gives_a_mixture_that_says_so() -> None:
     search = GumbelSearch([K], _config(hard=False), CPU)
-    (prompt,) = search.find([0], [_candidates()], _towards(2), torch.Generator().manual_seed(0))
+    (prompt,) = search.find(Question([0], [_candidates()], _towards(2)), torch.Generator().manual_seed(0))
     assert not prompt.exact
     assert 0 < prompt.embedding.max() < 1
     torch.testing.assert_close(prompt.embedding.sum(), torch.tensor(1.0))
@@ -74,10 +77,10 @@ def test_soft_search_gives_a_mixture_that_says_so() -> None:
 def test_search_goes_on_from_its_saved_state() -> None:
     one, other = (GumbelSearch([K], _config(search_rate=0.1), CPU) for _ in range(2))
     g = torch.Generator().manual_seed(0)
-    one.find([0], [_candidates()], _towards(1), g)
+    one.find(Question([0], [_candidates()], _towards(1)), g)
     other.load_tensors(one.tensors())
     for search in (one, other):
-        search.find([0], [_candidates()], _towards(1), torch.Generator().manual_seed(7))
+        search.find(Question([0], [_candidates()], _towards(1)), torch.Generator().manual_seed(7))
     assert torch.equal(one.logits[0], other.logits[0])
 
 
@@ -85,7 +88,7 @@ def test_uniform_draws_reach_every_candidate() -> None:
     draw = adversary([K], _config(adversary="uniform"), CPU)
     assert isinstance(draw, UniformDraw)
     g = torch.Generator().manual_seed(0)
-    texts = {draw.find([0], [_candidates()], _towards(0), g)[0].text for _ in range(100)}
+    texts = {draw.find(Question([0], [_candidates()], _towards(0)), g)[0].text for _ in range(100)}
     assert texts == set("abcde")
 
 
@@ -93,7 +96,7 @@ def test_pgd_moves_from_the_target_up_the_harm_and_stays_near() -> None:
     search = PgdSearch(_config(search_rate=0.05))
     g = torch.Generator().manual_seed(0)
     for _ in range(100):
-        (prompt,) = search.find([0], [_candidates()], _towards(4), g)
+        (prompt,) = search.find(Question([0], [_candidates()], _towards(4)), g)
     moved = prompt.embedding - torch.ones(1, K)
     assert int(moved.argmax()) == 4
     assert moved.norm() <= torch.ones(K).norm() * PgdSearch.RADIUS * 1.0001
@@ -123,7 +126,7 @@ def test_reranking_draws_what_is_measured_as_hurt_more_often() -> None:
     config = EraseConfig(erase=("t",), adversary="rerank", temperature=1.0)
     search, harm = adversary([4], config, torch.device("cpu")), _KnownHarm()
     generator = Generator().manual_seed(0)
-    picks = [search.find([0], [_numbered(4)], harm, generator)[0].text for _ in range(300)]
+    picks = [search.find(Question([0], [_numbered(4)], harm), generator)[0].text for _ in range(300)]
     late = picks[100:]
     assert late.count("3") > 1.5 * late.count("1")
     assert late.count("0") < 10
@@ -135,8 +138,8 @@ def test_reranking_goes_on_from_saved_tensors() -> None:
     one, other = (adversary([4, 4], config, torch.device("cpu")) for _ in range(2))
     among = [_numbered(4), _numbered(4)]
     for step in range(5):
-        one.find([0, 1], among, _KnownHarm(), Generator().manual_seed(step))
+        one.find(Question([0, 1], among, _KnownHarm()), Generator().manual_seed(step))
     other.load_tensors(one.tensors())
-    found = [s.find([0, 1], among, _KnownHarm(), Generator().manual_seed(9)) for s in (one, other)]
+    found = [s.find(Question([0, 1], among, _KnownHarm()), Generator().manual_seed(9)) for s in (one, other)]
     assert [p.text for p in found[0]] == [p.text for p in found[1]]
     assert all(torch.equal(one.tensors()[k], other.tensors()[k]) for k in one.tensors())

@@ -6,9 +6,9 @@ from torch import Tensor
 
 from erasure.config import EraseConfig
 from erasure.config_values import config_from_dict
-from erasure.core.adversary import GumbelSearch, gumbel_softmax
 from erasure.core.denoiser import Denoiser
 from erasure.core.embedding import Embedder
+from erasure.core.gumbel import GumbelSearch, gumbel_softmax
 from erasure.core.latents import State
 from erasure.core.lora import inject_lora, lora_parameters, lora_state
 from erasure.core.models import Models

@@ -41,9 +41,12 @@ class LatentSource(Protocol):
         """One state per prompt; ``tuned``: on the way of the tuned model, where the source has the choice."""
 
     def tensors(self) -> dict[str, Tensor]:
-        """What a resumed run needs to draw the same states."""
+        """What a resumed run needs to draw the same states; by default, nothing is remembered."""
+        return {}
 
-    def load_tensors(self, tensors: dict[str, Tensor]) -> None: ...
+    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Undoes :meth:`tensors`."""
+        return
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Sampler:
         return torch.randn(self.shape, generator=generator)
 
 
-class FreshLatents:
+class FreshLatents(LatentSource):
     """The published way: DDIM with the tuned model and guidance from new noise down to a random step, at every draw."""
 
     def __init__(self, sampler: Sampler, config: EraseConfig):
@@ -88,12 +91,6 @@ class FreshLatents:
             states.append(State(z[0], timesteps[reached]))
         return states
 
-    def tensors(self) -> dict[str, Tensor]:
-        return {}
-
-    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
-        pass
-
 
 @dataclass
 class Trajectory:
@@ -116,7 +113,7 @@ def _stored(x: Tensor) -> Tensor:
     return x.detach().to("cpu", torch.float16)
 
 
-class ReplayLatents:
+class ReplayLatents(LatentSource):
     """Trajectories with few, jittered steps, each used several times.
 
     The step is drawn first and the run goes no further than that. A later draw of the same prompt finds earlier

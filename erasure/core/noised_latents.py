@@ -10,13 +10,13 @@ from torch import Generator, Tensor
 
 from erasure.config import EraseConfig
 from erasure.core.embedding import Prompt
-from erasure.core.latents import Sampler, State
+from erasure.core.latents import LatentSource, Sampler, State
 from erasure.core.sampling import sample_latents
 
 TRAIN_STEPS = 1000
 
 
-class NoiseLatents:
+class NoiseLatents(LatentSource):
     """Always the same bare noise, told to the U-Net as any timestep: costs no row, and no picture ever looks so.
 
     As "instant" LECO trains (TrainTrain by hako-mikan): noise is drawn once, one for each prompt of an update, and t
@@ -35,12 +35,6 @@ class NoiseLatents:
             self._noise.append(self._sampler.noise(own).to(self._sampler.null.device))
         return [State(z, _any_timestep(generator)) for z in self._noise[: len(prompts)]]
 
-    def tensors(self) -> dict[str, Tensor]:
-        return {}
-
-    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
-        pass
-
 
 @dataclass
 class Picture:
@@ -50,7 +44,7 @@ class Picture:
     uses: int = 0
 
 
-class PictureLatents:
+class PictureLatents(LatentSource):
     """Pictures that the frozen model draws of a prompt, noised to a random timestep (Kumari et al. 2023).
 
     z_t = sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) noise. A state's ``eps`` is that noise itself: what diffusion

@@ -11,14 +11,14 @@ import torch
 from torch import Generator, Tensor
 
 from erasure.config import EraseConfig
-from erasure.core.adversary import Candidates, HarmSource
 from erasure.core.embedding import Prompt
+from erasure.core.search import Adversary, Question
 
 MEASURED_PER_STEP = 2  # two candidates measured cost as much as one gradient step of the other searches
 MEMORY = 0.7
 
 
-class RerankSearch:
+class RerankSearch(Adversary):
     """Per target and candidate a running estimate of harm, relative to others measured at the same z_t: 1 = average.
 
     A candidate is drawn in proportion to its estimate to the power of 1 / temperature: a lower one is sharper.
@@ -29,18 +29,13 @@ class RerankSearch:
         self._power = 1 / config.temperature
         self.estimates = [torch.ones(size) for size in sizes]
 
-    def find(
-        self,
-        targets: Sequence[int],
-        candidates: Sequence[Candidates],
-        harm: HarmSource,
-        generator: Generator,
-    ) -> list[Prompt]:
+    def find(self, question: Question, generator: Generator) -> list[Prompt]:
+        targets, candidates = question.targets, question.candidates
         picks = [
             [int(torch.randint(len(c.texts), (), generator=generator)) for c in candidates] for _ in range(self._count)
         ]
         prompts = [among[k] for row in picks for k, among in zip(row, candidates, strict=True)]
-        measured = harm.measure(prompts).cpu().view(self._count, len(targets))
+        measured = question.harm.measure(prompts).cpu().view(self._count, len(targets))
         relative = measured / measured.mean(dim=0, keepdim=True).clamp_min(1e-20)
         for row, values in zip(picks, relative.tolist(), strict=True):
             for i, k, value in zip(targets, row, values, strict=True):

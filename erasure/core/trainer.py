@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from erasure.config import EraseConfig
-from erasure.core.adversary import Candidates, NoSearch, adversary
+from erasure.core.adversary import adversary
 from erasure.core.concepts import ConceptSpace
 from erasure.core.denoiser import Denoiser, gradient_scaler
 from erasure.core.embedding import Embedder, Prompt
@@ -22,6 +22,7 @@ from erasure.core.latents import Sampler, State, stack
 from erasure.core.lora import load_lora_state, lora_parameters, lora_state
 from erasure.core.losses import erase_goal, prediction_loss
 from erasure.core.models import Models
+from erasure.core.search import Candidates, NoSearch, Question
 from erasure.errors import NonFiniteLoss, OutOfMemory
 
 OWN_NAME_SHARE = 0.75
@@ -102,7 +103,7 @@ class Trainer:
         searching = not isinstance(self.adversary, NoSearch)
         candidates = [self._candidates(i, template) for i in targets] if searching else []
         harm = self._harm(erase_states, generator)
-        preserved = self.adversary.find(targets, candidates, harm, generator)
+        preserved = self.adversary.find(Question(targets, candidates, harm), generator)
         preserved += self._given(anchors, template, generator)
         # As published, where the tuned model goes; only where the frozen one goes, less is preserved.
         preserve_states = self.source.draw(
