@@ -14,7 +14,7 @@ from erasure.errors import ConfigError
 from erasure.host.base import Host, bare_title, same_title
 from erasure.jobs.estimate import readiness
 from erasure.jobs.names import suggest_name, taken_names
-from erasure.jobs.vocabularies import vocabulary_folder, vocabulary_names
+from erasure.jobs.vocabularies import kept_vocabulary, vocabulary_folder
 from erasure.presets import preset, quality_settings
 
 
@@ -113,19 +113,12 @@ def _values(host: Host, body: Mapping[str, Any]) -> tuple[dict[str, Any], list[s
         problems.append("quality: the name of a quality is a text")
     file = values.get("vocabulary_file")
     if isinstance(file, str) and file:
-        values["vocabulary_file"], wrong = _vocabulary(host, file)
-        problems += wrong
+        values["vocabulary_file"] = ""
+        try:
+            values["vocabulary_file"] = str(kept_vocabulary(vocabulary_folder(host.data_folder()), file))
+        except ConfigError as error:
+            problems += error.problems
     return values, problems
-
-
-def _vocabulary(host: Host, name: str) -> tuple[str, list[str]]:
-    # A stranger's request must not read any other file.
-    folder = vocabulary_folder(host.data_folder())
-    names = vocabulary_names(folder)
-    if name in names:
-        return str(folder / name), []
-    there = ", ".join(names) or "none yet"
-    return "", [f"vocabulary_file: there is no {name!r} among the vocabularies of this program; there are {there}"]
 
 
 def _checkpoint(host: Host, wanted: Any) -> tuple[Path | None, list[str]]:

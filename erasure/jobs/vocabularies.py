@@ -7,7 +7,7 @@ from itertools import count
 from pathlib import Path
 
 from erasure.core.vocabulary import parse_words
-from erasure.errors import ConceptError, RunError
+from erasure.errors import ConceptError, ConfigError, RunError
 from erasure.whole_file import write_text
 
 MOST_BYTES = 8 * 2**20
@@ -24,8 +24,19 @@ def vocabulary_folder(data: Path) -> Path:
 
 
 def vocabulary_names(folder: Path) -> list[str]:
-    """All that there are: a page or a request may name these and no other file."""
+    """All that there are."""
     return sorted(path.name for path in folder.glob("*") if path.is_file()) if folder.is_dir() else []
+
+
+def kept_vocabulary(folder: Path, name: str) -> Path:
+    """The file of that name: a page or a stranger's request must not be able to read any other. Raises: ConfigError."""
+    names = vocabulary_names(folder)
+    if name not in names:
+        there = ", ".join(names) or "none yet"
+        raise ConfigError(
+            [f"vocabulary_file: there is no {name!r} in {folder.name}; there are {there}. Upload it first"]
+        )
+    return folder / name
 
 
 def keep_vocabulary(folder: Path, name: str, content: bytes) -> Path:

@@ -18,7 +18,7 @@ from erasure.jobs.job import ACTIVE, JobRequest, Snapshot
 from erasure.jobs.manager import JobManager
 from erasure.jobs.names import suggest_name, taken_names
 from erasure.jobs.problems import describe
-from erasure.jobs.vocabularies import vocabulary_folder, vocabulary_names
+from erasure.jobs.vocabularies import kept_vocabulary, vocabulary_folder
 from erasure.presets import Quality, quality_settings
 from erasure.ui.cards import estimate_html
 from erasure.ui.form import read_form
@@ -50,19 +50,12 @@ def read_order(
     except ConfigError as error:
         problems += error.problems
     if settings["vocabulary_file"]:
-        settings["vocabulary_file"], wrong = _vocabulary(host, settings["vocabulary_file"])
-        problems += wrong
+        folder = vocabulary_folder(host.data_folder())
+        try:
+            settings["vocabulary_file"] = str(kept_vocabulary(folder, settings["vocabulary_file"]))
+        except ConfigError as error:
+            problems += error.problems
     return Order(checkpoint or "", (name or "").strip(), settings, tuple(problems))
-
-
-def _vocabulary(host: Host, name: str) -> tuple[str, list[str]]:
-    """The file of that name among the vocabularies: a page must not be able to read any other file."""
-    folder = vocabulary_folder(host.data_folder())
-    names = vocabulary_names(folder)
-    if name in names:
-        return str(folder / name), []
-    there = ", ".join(names) or "none yet"
-    return name, [f"vocabulary_file: there is no {name!r} in {folder}; there are {there}. Upload it first"]
 
 
 def find_checkpoint(host: Host, title: str) -> HostCheckpoint | None:
