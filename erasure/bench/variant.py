@@ -27,6 +27,7 @@ ABLATIONS: dict[str, tuple[str, ...]] = {
     "loss": ("loss_space=eps", "loss_space=x0"),
     "guidance": ("guidance=0", "guidance=1", "guidance=2", "guidance=3"),
     "latents": ("latents=replay", "latents=fresh+sampling_steps=10", "latents=fresh+sampling_steps=50"),
+    "policy": ("preserve_on_policy=true", "preserve_on_policy=false", "on_policy=false+preserve_on_policy=false"),
     "updates": ("steps=125", "steps=250", "steps=500", "steps=1000"),
     "rank": ("rank=4+alpha=4", "rank=8+alpha=8", "rank=16+alpha=16", "rank=32+alpha=32"),
     "anchors": ('anchor=""', "anchor=own"),
