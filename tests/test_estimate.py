@@ -6,17 +6,14 @@ import subprocess
 import sys
 from collections import namedtuple
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
-from erasure.config import EraseConfig, Method
+from erasure.config import EraseConfig
 from erasure.config_values import config_from_dict
-from erasure.core.concepts import Candidate, ConceptSpace, TargetSpace
-from erasure.core.plan import expected_rows
 from erasure.jobs.estimate import GIB, estimate, memory_bytes, readiness, rows_apart, training_rows
 from erasure.jobs.model_size import ModelSize, model_size
-from erasure.jobs.row_count import rows_per_update
 from tests.fake_host import FakeHost
 from tests.tiny import build_tiny_models
 
@@ -172,40 +169,6 @@ def test_a_taken_name_is_told_wherever_the_file_lies(host: FakeHost, tiny_checkp
     (host.lora_folder() / "sub" / "Gone.safetensors").touch()
     (problem,) = readiness(host, tiny_checkpoint, "gone", {"erase": ["church"]})
     assert "'gone' already" in problem
-
-
-# --- U-Net rows
-
-
-def _space(config: EraseConfig) -> ConceptSpace:
-    near = tuple(Candidate(f"word {i}", 0.5, None) for i in range(config.neighbours))
-    pairs = zip(config.erase, config.anchors, strict=True)
-    targets = tuple(TargetSpace(target, anchor, near, (), ()) for target, anchor in pairs)
-    return ConceptSpace(targets, len(near), ())
-
-
-@pytest.mark.parametrize("latents", ["replay", "fresh", "noise"])
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        {"erase": ["church", "bell", "dog"], "anchor": ["house"], "batch": 2, "preserve": ["cat"]},
-        {"adversary": "rerank", "sampling_guidance": 1, "reuse": 2},
-        {"adversary": "fixed", "guidance_from": "null", "anchor": ["house"]},
-        {"adversary": "pgd", "on_policy": False},
-        {"adversary": "anchor", "guidance": 0, "on_policy": False},
-        {"adversary": "uniform", "neighbours": 3, "on_policy": False},
-    ],
-)
-def test_rows_are_counted_as_the_plan_counts_them(latents: str, changes: dict[str, Any]) -> None:
-    config = _config(steps=200, latents=latents, **changes)
-    assert rows_per_update(config) == pytest.approx(expected_rows(_space(config), config), rel=0.06)
-
-
-@pytest.mark.parametrize("method", get_args(Method))
-def test_rows_of_every_method_are_counted_as_the_plan_counts_them(method: str) -> None:
-    config = _config(steps=200, method=method, anchor=["house"])
-    assert rows_per_update(config) == pytest.approx(expected_rows(_space(config), config), rel=0.06)
 
 
 def test_an_estimate_needs_no_torch(tiny_checkpoint: Path, tmp_path: Path) -> None:

@@ -7,16 +7,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from erasure.config import EraseConfig
 from erasure.core.concepts import ConceptSpace
-from erasure.core.denoiser import Denoiser, Rows
-from erasure.core.embedding import Prompt
-from erasure.core.latent_source import latent_source
-from erasure.core.latents import Sampler
+from erasure.core.denoiser import Denoiser
 from erasure.core.lora import lora_layers, lora_parameters
 from erasure.core.memory import peak_process_bytes
+from erasure.core.row_count import rows_per_update
 
 
 @dataclass(frozen=True)
@@ -50,71 +48,10 @@ def make_plan(denoiser: Denoiser, space: ConceptSpace, config: EraseConfig, *, r
         parameters=sum(weight.numel() for weight in lora_parameters(denoiser.unet)),
         rank=config.rank,
         updates=config.updates,
-        rows_per_update=expected_rows(space, config),
+        rows_per_update=rows_per_update(config, tuple(len(target.preserved) for target in space.targets)),
         rows_setup=rows_setup,
         space=space,
     )
-
-
-class _CountingDenoiser:
-    """Counts rows like the real one and predicts zeros, to play a run through without a model."""
-
-    def __init__(self) -> None:
-        self.rows = Rows()
-
-    def __call__(self, z: Tensor, t: Tensor, embedding: Tensor) -> Tensor:
-        self.rows.count(len(z))
-        return torch.zeros_like(z)
-
-    def frozen(self) -> Any:
-        return torch.no_grad()
-
-
-def expected_rows(space: ConceptSpace, config: EraseConfig) -> float:
-    """U-Net rows per update, from playing the draws of a run with a counting stand-in and uniform picks."""
-    if config.method == "uce":
-        return 0.0
-    updates = min(config.updates, 200)
-    counting = _CountingDenoiser()
-    # Shape and embeddings do not matter for counting, so they are as small as can be.
-    sampler = Sampler(counting, torch.linspace(0.99, 0.01, 1000), torch.zeros(1, 1), (4, 1, 1))  # type: ignore[arg-type]
-    source = latent_source(sampler, config)
-    generator = Generator().manual_seed(config.seed)
-    fresh = config.latents == "fresh"
-    for update in range(updates):
-        targets = [(update * config.batch + i) % len(space.targets) for i in range(config.batch)]
-        erased = [Prompt(space.targets[i].target, sampler.null) for i in targets]
-        anchors = [Prompt(space.targets[i].anchor, sampler.null) for i in targets]
-        # a step of the rerank search measures two candidates per target
-        for _ in range(config.search_steps * {"gumbel": 1, "pgd": 1, "rerank": 2}.get(config.adversary, 0)):
-            if fresh:
-                source.draw(_picks(space, targets, config, generator), generator, tuned=True)
-            counting.rows.count(2 * config.batch)
-        preserved = _picks(space, targets, config, generator)
-        if config.preserve or config.adversary == "fixed":
-            preserved.append(Prompt(config.preserve[0] if config.preserve else "", sampler.null))
-        states = source.draw(anchors if config.latents == "pictures" else erased, generator, tuned=config.on_policy)
-        kept = source.draw(preserved, generator, tuned=config.preserve_on_policy or fresh)
-        unknown = [s.eps_null is None for s in states]
-        anchored = sum(missing or anchor.text != "" for missing, anchor in zip(unknown, anchors, strict=True))
-        if config.guidance and config.guidance_from == "null" and any(anchor.text for anchor in anchors):
-            anchored += sum(unknown)
-        own = sum(s.eps is None for s in states) if config.guidance else 0
-        counting.rows.count(anchored + own + sum(s.eps is None or config.adversary == "pgd" for s in kept))
-        counting.rows.count(len(erased) + len(preserved))
-    return counting.rows.total / updates
-
-
-def _picks(space: ConceptSpace, targets: list[int], config: EraseConfig, generator: Generator) -> list[Prompt]:
-    null = torch.zeros(1, 1)
-    if config.adversary == "anchor":
-        return [Prompt(space.targets[i].anchor, null) for i in targets]
-    if config.adversary in ("fixed", "none"):
-        return []
-    if config.adversary == "pgd":
-        return [Prompt(space.targets[i].target, null) for i in targets]
-    picks = [int(torch.randint(len(space.targets[i].preserved), (), generator=generator)) for i in targets]
-    return [Prompt(space.targets[i].preserved[k].text, null) for i, k in zip(targets, picks, strict=True)]
 
 
 def measure_cost(denoiser: Denoiser, shape: tuple[int, int, int], width: int, plan: Plan, config: EraseConfig) -> Cost:

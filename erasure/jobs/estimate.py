@@ -9,10 +9,10 @@ from pathlib import Path
 
 from erasure.config import EraseConfig
 from erasure.config_values import config_from_dict
+from erasure.core.row_count import rows_per_update
 from erasure.errors import ConfigError, EraseError
 from erasure.jobs.model_size import ModelSize, model_size
 from erasure.jobs.readiness import readiness
-from erasure.jobs.row_count import rows_per_update
 from erasure.jobs.speed import Speed, past_speeds
 
 __all__ = ["Estimate", "estimate", "readiness"]

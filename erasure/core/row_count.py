@@ -1,8 +1,4 @@
-"""U-Net rows of a training before it starts, without torch: how often every kind of latents asks the U-Net.
-
-Plays the draws of a run as :func:`erasure.core.plan.expected_rows` does with the real latent sources; both count the
-same, up to chance.
-"""
+"""U-Net rows of a training before it starts, without torch: plays the draws of a run and counts what they ask for."""
 
 from __future__ import annotations
 
@@ -59,8 +55,8 @@ class _Source:
 
 
 @lru_cache(maxsize=64)
-def rows_per_update(config: EraseConfig) -> float:
-    """On average; as many neighbours as the config asks for, each of which is picked as often as any other."""
+def rows_per_update(config: EraseConfig, sizes: tuple[int, ...] = ()) -> float:
+    """On average. ``sizes``: K per target, where they are known; every neighbour is picked as often as any other."""
     if config.method == "uce":
         return 0.0
     updates = min(config.updates, _UPDATES)
@@ -68,11 +64,11 @@ def rows_per_update(config: EraseConfig) -> float:
     rows = 0
     for play in range(plays):
         source = _Source(config, Random(config.seed + play))
-        rows += sum(_update(config, source, update) for update in range(updates)) + source.rows
+        rows += sum(_update(config, sizes, source, update) for update in range(updates)) + source.rows
     return rows / (updates * plays)
 
 
-def _update(config: EraseConfig, source: _Source, update: int) -> int:
+def _update(config: EraseConfig, sizes: Sequence[int], source: _Source, update: int) -> int:
     """Rows of one update, besides those that the source counts itself."""
     targets = [(update * config.batch + i) % len(config.erase) for i in range(config.batch)]
     anchors = [config.anchors[i] for i in targets]
@@ -80,9 +76,9 @@ def _update(config: EraseConfig, source: _Source, update: int) -> int:
     # A step of the rerank search measures two candidates per target.
     for _ in range(config.search_steps * {"gumbel": 1, "pgd": 1, "rerank": 2}.get(config.adversary, 0)):
         if fresh:
-            source.draw(_picks(config, targets, source.random), True)
+            source.draw(_picks(config, sizes, targets, source.random), True)
         rows += 2 * config.batch
-    preserved = _picks(config, targets, source.random)
+    preserved = _picks(config, sizes, targets, source.random)
     if config.preserve or config.adversary == "fixed":
         preserved.append(config.preserve[0] if config.preserve else "")
     of = anchors if config.latents == "pictures" else [config.erase[i] for i in targets]
@@ -98,11 +94,11 @@ def _update(config: EraseConfig, source: _Source, update: int) -> int:
     return rows + len(targets) + len(preserved)
 
 
-def _picks(config: EraseConfig, targets: Sequence[int], random: Random) -> list[str]:
+def _picks(config: EraseConfig, sizes: Sequence[int], targets: Sequence[int], random: Random) -> list[str]:
     if config.adversary == "anchor":
         return [config.anchors[i] for i in targets]
     if config.adversary in ("fixed", "none"):
         return []
     if config.adversary == "pgd":
         return [config.erase[i] for i in targets]
-    return [f"word {random.randrange(config.neighbours)}" for _ in targets]
+    return [f"word {random.randrange(sizes[i] if sizes else config.neighbours)}" for i in targets]
