@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 
 from emoji_sd import MODEL
+from erasure.whole_file import whole_file, write_text
 
 TEXT_FOLDER = "emoji-sd-text-encoder"
 
@@ -49,15 +50,12 @@ def install(webui: Path, *, force: bool = False) -> list[Path]:
         text.mkdir(exist_ok=True)
         for source, place in pairs.items():
             _copy(source, place)
-        temporary = written_config.with_name(written_config.name + ".part")
-        temporary.write_text(content, encoding="utf-8")
-        temporary.replace(written_config)
+        write_text(written_config, content)
     except OSError as error:
         raise InstallError(f"{webui} cannot be written: {error}") from error
     return [*pairs.values(), written_config]
 
 
 def _copy(source: Path, place: Path) -> None:
-    temporary = place.with_name(place.name + ".part")
-    shutil.copyfile(source, temporary)
-    temporary.replace(place)
+    with whole_file(place) as temporary:
+        shutil.copyfile(source, temporary)

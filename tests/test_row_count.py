@@ -49,18 +49,19 @@ def _config(**changes: Any) -> EraseConfig:
         {"adversary": "pgd", "on_policy": False},
         {"adversary": "anchor", "guidance": 0, "on_policy": False, "preserve_on_policy": False},
         {"adversary": "uniform", "preserve_on_policy": False},
+        {"adversary": "uniform", "on_policy": False},
     ],
 )
 def test_the_rows_of_every_kind_of_latents_are_told(tiny_models: Models, latents: str, changes: dict[str, Any]) -> None:
     config = _config(latents=latents, **changes)
-    assert _told(config) == pytest.approx(_taken(tiny_models, config), rel=0.12)
+    assert _told(config) == pytest.approx(_taken(tiny_models, config), rel=0.1)
 
 
 @pytest.mark.parametrize("method", [name for name in METHODS if name not in ("uce", "esd-u")])  # no update; as esd-x
 @pytest.mark.parametrize("anchor", ["", "tower"])
 def test_the_rows_of_every_method_are_told(tiny_models: Models, method: str, anchor: str) -> None:
     config = _config(method=method, anchor=[anchor] if anchor else [])
-    assert _told(config) == pytest.approx(_taken(tiny_models, config), rel=0.12)
+    assert _told(config) == pytest.approx(_taken(tiny_models, config), rel=0.06)
 
 
 def test_the_default_takes_at_most_24_rows_where_the_published_way_takes_200(tiny_models: Models) -> None:
