@@ -346,6 +346,16 @@ def test_pairs_are_of_the_same_set_and_seed() -> None:
     assert (found.mean, found.runs) == (10.0, 1)
 
 
+def test_minutes_are_of_one_machine_only() -> None:
+    rows = [_row("a", "set", 0), _row("a", "set", 1), _row("b", "set", 1)]
+    fast = {**rows[0]["machine"], "gpu": "G"}
+    rows[1] |= {"machine": fast, "seconds_training": 1.0}
+    rows[2] |= {"machine": fast, "seconds_training": 1.0}
+    a, b = main_table(rows).splitlines()[3:]
+    assert a.endswith("| 1.0 |")
+    assert b.endswith("|  |")
+
+
 def test_tables_hold_what_the_rows_say() -> None:
     rows = [_row("adversarial", seed=s, after={"ESR-1": 90.0 + s, "PSR-1": 80.0}) for s in (0, 2)]
     rows += [_row("a|b", seed=s, rows_training=12345) for s in (0, 2)]

@@ -119,7 +119,9 @@ def run_here(todo: Iterable[Job]) -> Iterator[Event]:
         except Exception as error:  # hours of other cells must not be lost to one
             yield record_failure(job.cell, error)
             continue
-        yield from record(job, {**row, "seconds": round(time.perf_counter() - began, 1), "machine": machine()})
+        yield from record(
+            job, {**row, "seconds": round(time.perf_counter() - began, 1), "machine": machine(job.cell.bench.device)}
+        )
 
 
 def record(job: Job, row: Row) -> Iterator[Event]:
@@ -147,8 +149,8 @@ def set_threads(threads: int) -> None:
     torch.set_flush_denormal(True)
 
 
-def machine() -> dict[str, Any]:
-    """What a row should say of where it was made; no names of hosts or users."""
+def machine(device: str) -> dict[str, Any]:
+    """What a row should say of where it was made, on a torch device; no names of hosts or users."""
     import diffusers
     import torch
 
@@ -156,7 +158,7 @@ def machine() -> dict[str, Any]:
     with suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         processor = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), processor)
-    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else ""
+    gpu = torch.cuda.get_device_name(device) if device.startswith("cuda") else ""
     return {
         "system": platform.system(),
         "processor": processor,

@@ -65,7 +65,7 @@ def _row(cell: Any) -> Row:
         while True:
             next(working)
     except StopIteration as stop:
-        return {**stop.value, "seconds": round(time.perf_counter() - began, 1), "machine": machine()}
+        return {**stop.value, "seconds": round(time.perf_counter() - began, 1), "machine": machine(cell.bench.device)}
     except EraseError as error:
         # Errors with arguments of their own do not survive pickling.
         return {"problem": f"{type(error).__name__}: {error}"}

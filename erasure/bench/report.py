@@ -74,7 +74,8 @@ def _how(rows: Sequence[Row], folders: Sequence[Path], command: str) -> str:
         "ESR-k: share (%) of pictures of erased concepts in which the concept is not among the classifier's first k. "
         "PSR-k: share of pictures of the other concepts in which it is. Mean ± standard deviation of single runs "
         "(target sets x seeds). Rows of the U-Net: latent-prompt pairs evaluated in training, gradients or not. Rows "
-        "before: those for measuring the concept space, done once per target set. Pictures are in neither.",
+        "before: those for measuring the concept space, done once per target set. Pictures are in neither."
+        + (" Minutes are those of the runs on the first machine." if len(machines) > 1 else ""),
         "",
         *(f"- Machine: {text}" for text in machines),
         *(f"- Judge: {text}" for text in judges),

@@ -58,6 +58,11 @@ def cost(rows: Iterable[Row], name: str) -> Summary:
     return summary([float(row[name]) for row in rows if name in row])
 
 
+def on_first_machine(rows: Sequence[Row]) -> list[Row]:
+    """Those made on the machine of the first row: times of different machines have no mean."""
+    return [row for row in rows if row["machine"] == rows[0]["machine"]]
+
+
 def paired(rows: Iterable[Row], others: Iterable[Row], name: str) -> Summary:
     """Difference (rows minus others) of runs on the same target set with the same seed."""
 

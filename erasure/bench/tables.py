@@ -6,11 +6,23 @@ import math
 from collections.abc import Sequence
 
 from erasure.bench.results import Row
-from erasure.bench.statistics import Summary, base_figure, by_variant, cost, figure, metric_names, paired
+from erasure.bench.statistics import (
+    Summary,
+    base_figure,
+    by_variant,
+    cost,
+    figure,
+    metric_names,
+    on_first_machine,
+    paired,
+)
 
 
 def main_table(rows: Sequence[Row]) -> str:
-    """Methods by figures, mean ± standard deviation over runs, with what training cost."""
+    """Methods by figures, mean ± standard deviation over runs, with what training cost.
+
+    Minutes are means of the runs on one machine, the one of the first row.
+    """
     names = metric_names(rows)
     lines = [
         _row(["method", "runs", *names, "updates", "rows of the U-Net", "rows before", "minutes"]),
@@ -20,12 +32,15 @@ def main_table(rows: Sequence[Row]) -> str:
     lines.append(
         _row(["the checkpoint itself", f"{sets} sets", *(_mean(base_figure(rows, n)) for n in names), "", "", "", ""])
     )
+    timed = on_first_machine(rows)
     for variant, runs in by_variant(rows).items():
         figures = [_figure(figure(runs, name)) for name in names]
         costs = [f"{cost(runs, 'updates').mean:.0f}"]
         costs += [f"{cost(runs, rows).mean:,.0f}" for rows in ("rows_training", "rows_space")]
-        minutes = cost(runs, "seconds_training").mean / 60
-        lines.append(_row([variant, str(len(runs)), *figures, *costs, f"{minutes:.1f}"]))
+        seconds = cost([row for row in timed if row["variant"] == variant], "seconds_training")
+        lines.append(
+            _row([variant, str(len(runs)), *figures, *costs, f"{seconds.mean / 60:.1f}" if seconds.runs else ""])
+        )
     return "\n".join(lines) + "\n"
 
 

@@ -62,6 +62,21 @@ class Sampler:
         # Drawn on the CPU, so that a seed means the same picture on every device.
         return torch.randn(self.shape, generator=generator)
 
+    def latents(self, prompt: Prompt, generator: Generator, *, steps: int, guidance: float, stop: int = 0) -> Tensor:
+        """Of one prompt, (4, h, w), from new noise: see :func:`erasure.core.sampling.sample_latents`."""
+        noise = self.noise(generator)[None].to(self.null.device)
+        embedding = prompt.embedding.detach()[None]
+        return sample_latents(
+            self.denoiser,
+            self.alphas_cumprod,
+            embedding,
+            self.null,
+            noise,
+            steps=steps,
+            guidance=guidance,
+            stop=stop,
+        )[0]
+
 
 class FreshLatents(LatentSource):
     """The published way: DDIM with the tuned model and guidance from new noise down to a random step, at every draw."""
@@ -73,22 +88,14 @@ class FreshLatents(LatentSource):
 
     @torch.no_grad()
     def draw(self, prompts: Sequence[Prompt], generator: Generator, *, tuned: bool) -> list[State]:
-        s = self._sampler
         timesteps = ddim_timesteps(self._steps)
         states = []
         for prompt in prompts:
             reached = int(torch.randint(self._steps, (), generator=generator))
-            z = sample_latents(
-                s.denoiser,
-                s.alphas_cumprod,
-                prompt.embedding.detach()[None],
-                s.null,
-                s.noise(generator)[None].to(s.null.device),
-                steps=self._steps,
-                guidance=self._guidance,
-                stop=self._steps - reached,
+            z = self._sampler.latents(
+                prompt, generator, steps=self._steps, guidance=self._guidance, stop=self._steps - reached
             )
-            states.append(State(z[0], timesteps[reached]))
+            states.append(State(z, timesteps[reached]))
         return states
 
 

@@ -11,7 +11,6 @@ from torch import Generator, Tensor
 from erasure.config import EraseConfig
 from erasure.core.embedding import Prompt
 from erasure.core.latents import LatentSource, Sampler, State
-from erasure.core.sampling import sample_latents
 
 TRAIN_STEPS = 1000
 
@@ -65,17 +64,8 @@ class PictureLatents(LatentSource):
     def _picture(self, prompt: Prompt, generator: Generator) -> Tensor:
         known = self._known.get(prompt.text)
         if known is None or known.uses >= self._reuse:
-            s = self._sampler
-            with s.denoiser.frozen():
-                x0 = sample_latents(
-                    s.denoiser,
-                    s.alphas_cumprod,
-                    prompt.embedding.detach()[None],
-                    s.null,
-                    s.noise(generator)[None].to(s.null.device),
-                    steps=self._steps,
-                    guidance=self._guidance,
-                )[0]
+            with self._sampler.denoiser.frozen():
+                x0 = self._sampler.latents(prompt, generator, steps=self._steps, guidance=self._guidance)
             known = self._known[prompt.text] = Picture(x0.to("cpu", torch.float16))
         known.uses += 1
         return known.x0.to(self._sampler.null.device, torch.float32)
