@@ -72,6 +72,16 @@ def test_memory_grows_with_what_needs_it() -> None:
     assert memory_bytes(_config(precision="fp16"), FULL) > memory_bytes(_config(precision="bf16"), FULL)
 
 
+def test_decoding_a_picture_bounds_what_gradient_checkpointing_saves() -> None:
+    """With fp16 the VAE stays in fp32, where a picture of 512 px takes more than a checkpointed update."""
+    spare = _config(precision="fp16", gradient_checkpointing=True)
+    small_vae = ModelSize(FULL.unet, FULL.text_encoder, FULL.vae // 100, 512)
+    lighter = (FULL.vae - small_vae.vae) * 4
+    assert memory_bytes(spare, FULL) - memory_bytes(spare, small_vae) - lighter == pytest.approx(
+        0.18 * GIB, abs=0.02 * GIB
+    )
+
+
 # --- time
 
 

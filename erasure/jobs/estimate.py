@@ -31,7 +31,8 @@ _ACTIVATIONS = {
     (True, True, False): 2.66 * GIB,
     (True, True, True): 1.38 * GIB,
 }
-_FULL_PARAMETERS = 859_520_964  # of SD 1.x's U-Net
+_DECODING = 1.03 * GIB  # of one picture by the VAE in fp32, beyond its weights: in the same place
+_FULL_PARAMETERS, _FULL_VAE = 859_520_964, 83_653_863  # of SD 1.x's U-Net and VAE
 _FULL_PIXELS = 512
 # Seconds per row of the same table on two CPU cores (four rows in 42 seconds), and what a row costs however small
 # the model is (seen on emoji-SD).
@@ -62,15 +63,19 @@ def estimate(config: EraseConfig, checkpoint: Path, device: str, runs_folder: Pa
 
 
 def memory_bytes(config: EraseConfig, size: ModelSize) -> int:
-    """Weights of all three parts, and activations scaled from the table: by places, batch and width (the square root
-    of the number of weights)."""
+    """Weights of all three parts, and the activations of an update or of decoding a picture, whichever are more.
+
+    Both are scaled from a table by places, width (the square root of the number of weights) and batch.
+    """
     half = config.precision != "fp32"
     table = _ACTIVATIONS[config.layers not in ("xattn", "xattn_kv"), half, config.gradient_checkpointing]
     places = (_pixels(config, size) / _FULL_PIXELS) ** 2
-    activations = table * places * config.batch * math.sqrt(size.unet / _FULL_PARAMETERS)
+    update = table * places * config.batch * math.sqrt(size.unet / _FULL_PARAMETERS)
     each = 2 if half else 4
     vae = 4 if config.precision == "fp16" else each  # which is kept in fp32 then
-    return round(_LIBRARIES + (size.unet + size.text_encoder) * each + size.vae * vae + activations)
+    decoding = _DECODING * vae / 4 * places * math.sqrt(size.vae / _FULL_VAE)
+    weights = (size.unet + size.text_encoder) * each + size.vae * vae
+    return round(_LIBRARIES + weights + max(update, decoding))
 
 
 def _seconds(config: EraseConfig, size: ModelSize, device: str, runs_folder: Path) -> tuple[float | None, str]:

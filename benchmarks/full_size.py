@@ -1,0 +1,101 @@
+"""A whole erasure at full size: a randomly initialised SD 1.x at 512 px, in as much GPU memory as is allowed.
+
+``python -m benchmarks.full_size --cap 5.4 --precision fp16`` writes the checkpoint (2 GiB, once), erases from it, moves
+the paused run off the device and back, and prints what each part took. Random weights draw no pictures, so only time
+and memory mean anything. On a CPU there is no cap, and an update takes minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from emoji_sd.original_layout import original_state_dict
+from erasure.cli.flags import add_config_flags, given_settings
+from erasure.config_values import config_from_dict
+from erasure.core.device import default_device
+from erasure.core.events import Drawing, Opened, Step
+from erasure.core.session import Session
+from erasure.errors import EraseError
+from erasure.run import Task, erase
+from erasure.run_folder import RunFolder
+from tests.tiny import build_text_encoder, build_unet, build_vae, full_size_config
+
+SETTINGS = {"erase": ["garbage truck"], "layers": "xattn", "neighbours": 20, "templates": ["{}", "a photo of a {}"]}
+PAUSE_AFTER = 5
+
+
+def write_checkpoint(path: Path, device: str) -> None:
+    torch.manual_seed(0)
+    with torch.device(device):
+        unet, vae = build_unet(full_size_config["unet"]), build_vae(full_size_config["vae"])
+        text_encoder = build_text_encoder(full_size_config["text"])
+    state = original_state_dict(unet, vae, text_encoder)
+    half = {name: (value.half() if value.is_floating_point() else value).cpu() for name, value in state.items()}
+    save_file(half, path, metadata={"format": "pt"})
+
+
+def memory(device: str) -> str:
+    if not device.startswith("cuda"):
+        return ""
+    now, peak = torch.cuda.memory_allocated(device), torch.cuda.max_memory_allocated(device)
+    return f"{now / 2**30:.2f} GiB allocated, peak {peak / 2**30:.2f} GiB"
+
+
+def move_away(session: Session, device: str) -> str:
+    session.move("cpu")
+    away, began = memory(device), time.perf_counter()
+    session.move(device)
+    return f"paused: {away}; back in {time.perf_counter() - began:.1f} s"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, default=Path("runs/full-size"))
+    parser.add_argument("--device", default=default_device())
+    parser.add_argument("--cap", type=float, default=0.0, metavar="GIB", help="GPU memory that may be allocated")
+    add_config_flags(parser)
+    arguments = parser.parse_args()
+    device = arguments.device
+    config = config_from_dict({**SETTINGS, "steps": 14, **given_settings(arguments)})
+
+    checkpoint = arguments.folder / "random-sd.safetensors"
+    if not checkpoint.exists():
+        arguments.folder.mkdir(parents=True, exist_ok=True)
+        write_checkpoint(checkpoint, device)
+        if device.startswith("cuda"):
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats(device)
+    if arguments.cap:
+        whole = torch.cuda.get_device_properties(device).total_memory
+        torch.cuda.set_per_process_memory_fraction(arguments.cap * 2**30 / whole, device)
+
+    name = time.strftime("%Y%m%d-%H%M%S")
+    out = arguments.folder / f"{name}.safetensors"
+    session: Session | None = None
+    seconds, last = [], time.perf_counter()
+    try:
+        for event in erase(Task(checkpoint, out, RunFolder(arguments.folder / name), config, device)):
+            if isinstance(event, Opened):
+                session = event.session
+            if isinstance(event, Step):
+                seconds.append(time.perf_counter() - last)
+                if event.step == PAUSE_AFTER and session is not None:
+                    print(move_away(session, device), flush=True)
+            elif not isinstance(event, Drawing):
+                took = time.perf_counter() - last
+                print(f"{type(event).__name__.lower()} after {took:.1f} s: {memory(device)}", flush=True)
+            last = time.perf_counter()
+    except EraseError as error:
+        print(f"{type(error).__name__}: {error}; {memory(device)}")
+    usual = sorted(seconds[PAUSE_AFTER + 1 :])
+    if usual:
+        print(f"an update takes {usual[len(usual) // 2]:.2f} s (median of {len(usual)})")
+
+
+if __name__ == "__main__":
+    main()
