@@ -213,7 +213,13 @@ class EraseConfig:
         1, "pairs of (erased, preserved) concept per update", "training", low=1, high=64, usual="1 to 4"
     )
     learning_rate: float = _setting(
-        1e-3, "Adam learning rate (alpha)", "training", low=1e-7, high=1.0, usual="1e-4 to 2e-3"
+        0.0,
+        "Adam learning rate (alpha); 0 = what the method needs, "
+        f"{METHODS['adversarial'].learning_rate} with adversarial preservation",
+        "training",
+        low=0.0,
+        high=1.0,
+        usual="1e-4 to 2e-3",
     )
     schedule: Schedule = _setting("cosine", "learning rate over time", "training", choices=Schedule)
     warmup: int = _setting(
@@ -284,9 +290,4 @@ class EraseConfig:
 
 def settings() -> dict[str, dict[str, Any]]:
     """Name -> help, group, choices, low, high, usual, type and default of every setting, in declaration order."""
-    defaults = EraseConfig(erase=("x",))
-    described = {}
-    for f in fields(EraseConfig):
-        default = () if f.name == "erase" else getattr(defaults, f.name)
-        described[f.name] = {**f.metadata, "type": type(default), "default": default}
-    return described
+    return {f.name: {**f.metadata, "type": type(f.default), "default": f.default} for f in fields(EraseConfig)}

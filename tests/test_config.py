@@ -11,6 +11,15 @@ from erasure.presets import preset, presets
 from tools.options_table import README, with_table
 
 
+def test_a_learning_rate_that_is_left_open_is_what_the_method_needs() -> None:
+    ours, theirs = EraseConfig(erase=("a",)), EraseConfig(erase=("a",), method="esd-x")
+    assert ours.learning_rate > theirs.learning_rate > 0
+    assert (
+        EraseConfig(erase=("a",), method="esd-x", learning_rate=ours.learning_rate).learning_rate == ours.learning_rate
+    )
+    assert config_from_dict(theirs.to_dict()) == theirs
+
+
 def test_updates_per_concept_can_be_chosen() -> None:
     assert EraseConfig(erase=("a", "b", "c"), steps_per_concept=30).updates == 90
     assert EraseConfig(erase=("a",), steps_per_concept=30).updates == 60

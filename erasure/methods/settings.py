@@ -22,13 +22,14 @@ class MethodSettings:
     """``decides``: setting -> what it may be, first what it is unless something else is asked for; anything else is
     a problem. ``sets``: setting -> what it is, whatever was asked for, because the method has no use for it.
     ``preserves``: whether the concepts that the config names as ``preserve`` have a place in the method.
-    ``updates_per_concept``: as many as it needs, where the config does not say.
+    ``updates_per_concept`` and ``learning_rate``: what it needs, where the config does not say.
     """
 
     decides: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     sets: Mapping[str, Any] = field(default_factory=dict)
     preserves: bool = True
     updates_per_concept: int = 100
+    learning_rate: float = 1e-3
 
 
 # Measuring synonyms and erasing them along is no part of these methods.
@@ -36,7 +37,7 @@ _ALONE = {"synonym_threshold": 0.0, "erase_synonyms": False}
 
 METHODS: dict[Method, MethodSettings] = {
     # Bui et al., NeurIPS 2024: the trainer as it is.
-    "adversarial": MethodSettings(updates_per_concept=150),
+    "adversarial": MethodSettings(updates_per_concept=150, learning_rate=1.5e-3),
     # ESD (Gandikota et al., ICCV 2023), Section 4, with z_t sampled by theta' itself and nothing preserved:
     # eps_theta'(z_t, c_e) -> eps(z_t, "") - g (eps(z_t, c_e) - eps(z_t, "")).
     # ESD-x trains cross-attention, ESD-u all the rest. An anchor, which ESD does not have, takes the place of "".
@@ -78,6 +79,8 @@ def settle(config: EraseConfig) -> list[str]:
         elif value not in allowed:
             fitting = " or ".join(repr(choice) for choice in allowed)
             problems.append(f"{name}: {value!r} does not go with method {config.method}, which takes {fitting}")
+    if config.learning_rate == 0:
+        object.__setattr__(config, "learning_rate", about.learning_rate)
     for name, value in about.sets.items():
         object.__setattr__(config, name, value)
     if config.preserve and not about.preserves:
