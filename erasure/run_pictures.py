@@ -7,7 +7,6 @@ from collections.abc import Generator, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
 
 from PIL import Image, PngImagePlugin
 
@@ -15,12 +14,10 @@ from erasure.config import EraseConfig
 from erasure.core import events
 from erasure.core.events import Preview
 from erasure.core.picture_sheet import SEEDS, picture_grid
-from erasure.core.pictures import Drawing, drawing_steps
+from erasure.core.pictures import Drawing, drawing_steps, run_to_end
 from erasure.core.session import Session
 from erasure.run_folder import RunFolder
 from erasure.whole_file import whole_file
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,7 @@ class RunPictures:
 
     def preview(self) -> Preview:
         """:meth:`steps` to the end."""
-        return _exhausted(self.steps())
+        return run_to_end(self.steps())
 
     def steps(self) -> Generator[events.Drawing, None, Preview]:
         """Draw the same again with the LoRA as it is now, and write both to the run folder as a grid.
@@ -82,7 +79,7 @@ def preview_prompts(session: Session, config: EraseConfig) -> list[str]:
 
 def draw(session: Session, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
     """Every prompt with every seed, prompts outermost; not counted as rows of the training."""
-    return _exhausted(_drawn(session, prompts, seeds))
+    return run_to_end(_drawn(session, prompts, seeds))
 
 
 def _drawn(
@@ -101,15 +98,6 @@ def _drawn(
                 pictures: list[Image.Image] = end.value
                 return pictures
         yield events.Drawing(share)
-
-
-def _exhausted(steps: Generator[Any, None, _T]) -> _T:
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            result: _T = end.value
-            return result
 
 
 def _write_strip(path: Path, drawn_as: str, pictures: Sequence[Image.Image]) -> None:

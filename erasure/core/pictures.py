@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +15,8 @@ from erasure.core.denoiser import Denoiser
 from erasure.core.embedding import Embedder
 from erasure.core.models import Models
 from erasure.core.sampling import sampling_steps
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -38,13 +41,17 @@ def draw_pictures(
 
     The same seed starts from the same noise on every device.
     """
-    drawn = drawing_steps(models, denoiser, embedder, prompts, seeds, drawing)
+    return run_to_end(drawing_steps(models, denoiser, embedder, prompts, seeds, drawing))
+
+
+def run_to_end(steps: Generator[Any, None, _T]) -> _T:
+    """The generator's value; what it yields on the way is dropped."""
     while True:
         try:
-            next(drawn)
+            next(steps)
         except StopIteration as end:
-            pictures: list[Image.Image] = end.value
-            return pictures
+            result: _T = end.value
+            return result
 
 
 @torch.no_grad()
