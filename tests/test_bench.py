@@ -20,7 +20,7 @@ from erasure.bench.extra_figures import extra_figures
 from erasure.bench.grid import Failed, Finished, cells, jobs, run_here
 from erasure.bench.plot import radius, scatter_svg
 from erasure.bench.report import write_report
-from erasure.bench.results import append_row, finished, read_rows
+from erasure.bench.results import append_row, current, finished, read_rows
 from erasure.bench.statistics import base_figure, figure, paired, summary
 from erasure.bench.suite import SUITES, SuiteOptions, suite
 from erasure.bench.tables import main_table, paired_table
@@ -40,6 +40,7 @@ def _row(name: str, target_set: str = "doubles-1", seed: int = 0, **changes: Any
         "variant": name,
         "seed": seed,
         "config_key": name,
+        "config": {"erase": ["church"], "seed": seed},
         "evaluation_key": "e",
         "sha256": "0" * 64,
         "checkpoint": "x.safetensors",
@@ -337,6 +338,15 @@ def test_the_checkpoints_own_figure_counts_each_set_once() -> None:
     ]
     assert base_figure(rows, "ESR-1").mean == 15.0
     assert figure(rows, "ESR-1", "before").mean == 7.5
+
+
+def test_rows_from_before_a_variants_settings_changed_are_left_out() -> None:
+    old = _row("quick", "s1", 0, config={"rank": 4, "seed": 0, "erase": ["a"]})
+    new = _row("quick", "s1", 1, config={"rank": 8, "seed": 1, "erase": ["a"]})
+    newest = _row("quick", "s2", 0, config={"rank": 8, "seed": 0, "erase": ["b"]})
+    other = _row("uce", "s1", 0, config={"rank": 4, "seed": 0, "erase": ["a"]})
+    styles = _row("quick", "s3", 0, family="styles", config={"rank": 4, "seed": 0, "erase": ["c"]})
+    assert current([old, other, styles, new, newest]) == [other, styles, new, newest]
 
 
 def test_pairs_are_of_the_same_set_and_seed() -> None:

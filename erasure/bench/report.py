@@ -8,7 +8,7 @@ from pathlib import Path
 
 from erasure.bench.contact_sheet import contact_sheet
 from erasure.bench.plot import scatter_svg
-from erasure.bench.results import Row, finished, read_rows
+from erasure.bench.results import Row, current, finished, read_rows
 from erasure.bench.statistics import families, metric_names
 from erasure.bench.tables import main_table, paired_table, set_table
 from erasure.bench.variant import DEFAULT
@@ -26,7 +26,7 @@ def write_report(folders: Sequence[Path], page: Path, *, command: str, overwrite
     """
     if page.exists() and not overwrite:
         raise OutputExists(f"{page} exists; choose another name, or add --overwrite")
-    rows = [row for folder in folders for row in finished(read_rows(folder / RESULTS))]
+    rows = current([row for folder in folders for row in finished(read_rows(folder / RESULTS))])
     if not rows:
         raise RunError(f"there are no results in {', '.join(str(f) for f in folders)}; run the bench there first")
     images = page.parent / "images"

@@ -54,6 +54,23 @@ def finished(rows: Iterable[Row]) -> list[Row]:
     return list(found.values())
 
 
+def current(rows: Iterable[Row]) -> list[Row]:
+    """Rows of each variant whose settings are those of its last row: presets and defaults change, names stay."""
+    given = list(rows)
+    last = {_place(row): _recipe(row) for row in given}
+    return [row for row in given if _recipe(row) == last[_place(row)]]
+
+
+def _place(row: Row) -> tuple[str, str, str]:
+    return row["suite"], row["family"], row["variant"]
+
+
+def _recipe(row: Row) -> tuple[str, dict[str, Any]]:
+    """Checkpoint and settings, without what differs between target sets and seeds, or is only looked at."""
+    own = ("erase", "anchor", "seed", "save_every", "preview_every")
+    return row["sha256"], {name: value for name, value in row["config"].items() if name not in own}
+
+
 def work_key(row: Mapping[str, Any]) -> tuple[str, str, int, str, str]:
     """What makes a cell's work: with the same key nothing need be computed again.
 

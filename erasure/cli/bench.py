@@ -178,12 +178,12 @@ def _summary(folder: Path) -> None:
     """Tables and pictures of all that is in the folder."""
     from erasure.bench.plot import scatter_svg
     from erasure.bench.report import panels
-    from erasure.bench.results import finished, read_rows
+    from erasure.bench.results import current, finished, read_rows
     from erasure.bench.statistics import families
     from erasure.bench.tables import main_table
     from erasure.bench.work import RESULTS
 
-    for (suite, family), rows in families(finished(read_rows(folder / RESULTS))).items():
+    for (suite, family), rows in families(current(finished(read_rows(folder / RESULTS)))).items():
         table = main_table(rows)
         (folder / f"table-{suite}-{family}.md").write_text(table, encoding="utf-8")
         picture = folder / f"plot-{suite}-{family}.svg"
