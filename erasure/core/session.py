@@ -61,10 +61,10 @@ def open_models(checkpoint: CheckpointInfo, config: EraseConfig, device: str) ->
 
 
 def rows_at_once(models: Models, config: EraseConfig) -> int:
-    """Rows of a call without gradients: as many as take less memory than an update with gradient checkpointing.
+    """Rows of a call without gradients: as many as take about the memory of an update with gradient checkpointing.
 
-    Those are 8 with SD 1.x at 512 pixels (in half precision 0.5 GiB against 0.85), and more where a U-Net is narrower
-    or its latents are smaller. A GPU that pictures of that size fill gains nothing from longer batches.
+    Those are 8 with SD 1.x at 512 pixels (``python -m benchmarks.memory``), and more where a U-Net is narrower or its
+    latents are smaller. A GPU that pictures of that size fill gains nothing from longer batches.
     """
     places = latent_side(models, config) ** 2
     weights = sum(weight.numel() for weight in models.unet.parameters())
