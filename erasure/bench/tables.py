@@ -32,12 +32,12 @@ def main_table(rows: Sequence[Row]) -> str:
     lines.append(
         _row(["the checkpoint itself", f"{sets} sets", *(_mean(base_figure(rows, n)) for n in names), "", "", "", ""])
     )
-    timed = on_first_machine(rows)
+    timed = by_variant(on_first_machine(rows))
     for variant, runs in by_variant(rows).items():
         figures = [_figure(figure(runs, name)) for name in names]
         costs = [f"{cost(runs, 'updates').mean:.0f}"]
         costs += [f"{cost(runs, rows).mean:,.0f}" for rows in ("rows_training", "rows_space")]
-        seconds = cost([row for row in timed if row["variant"] == variant], "seconds_training")
+        seconds = cost(timed.get(variant, []), "seconds_training")
         lines.append(
             _row([variant, str(len(runs)), *figures, *costs, f"{seconds.mean / 60:.1f}" if seconds.runs else ""])
         )

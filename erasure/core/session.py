@@ -13,12 +13,13 @@ from erasure.core.concepts import ConceptSpace, build_concept_space
 from erasure.core.denoiser import DTYPES, Denoiser
 from erasure.core.embedding import Embedder
 from erasure.core.lora import inject_lora
+from erasure.core.memory import FULL_UNET
 from erasure.core.models import Models, load_models
 from erasure.core.plan import Plan, make_plan
 from erasure.core.trainer import Trainer, latent_side
 from erasure.methods.uce import UceSolver
 
-_FULL_ROWS, _FULL_PLACES, _FULL_WEIGHTS = 8, 64 * 64, 859_520_964  # SD 1.x at 512 pixels
+_FULL_ROWS, _FULL_PLACES = 8, 64 * 64  # SD 1.x at 512 pixels
 
 
 @dataclass
@@ -68,7 +69,7 @@ def rows_at_once(models: Models, config: EraseConfig) -> int:
     """
     places = latent_side(models, config) ** 2
     weights = sum(weight.numel() for weight in models.unet.parameters())
-    return max(1, int(_FULL_ROWS * _FULL_PLACES / places * math.sqrt(_FULL_WEIGHTS / weights)))
+    return max(1, int(_FULL_ROWS * _FULL_PLACES / places * math.sqrt(FULL_UNET / weights)))
 
 
 def open_session(

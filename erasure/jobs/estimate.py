@@ -9,6 +9,7 @@ from pathlib import Path
 
 from erasure.config import EraseConfig
 from erasure.config_values import config_from_dict
+from erasure.core.memory import FULL_UNET
 from erasure.core.row_count import rows_per_update
 from erasure.errors import ConfigError, EraseError
 from erasure.jobs.model_size import ModelSize, model_size
@@ -32,7 +33,7 @@ _ACTIVATIONS = {
     (True, True, True): 1.38 * GIB,
 }
 _DECODING = 1.03 * GIB  # of one picture by the VAE in fp32, beyond its weights: in the same place
-_FULL_PARAMETERS, _FULL_VAE = 859_520_964, 83_653_863  # of SD 1.x's U-Net and VAE
+_FULL_VAE = 83_653_863  # weights of SD 1.x's VAE
 _FULL_PIXELS = 512
 # Seconds per row of the same table on two CPU cores (four rows in 42 seconds), and what a row costs however small
 # the model is (seen on emoji-SD).
@@ -70,7 +71,7 @@ def memory_bytes(config: EraseConfig, size: ModelSize) -> int:
     half = config.precision != "fp32"
     table = _ACTIVATIONS[config.layers not in ("xattn", "xattn_kv"), half, config.gradient_checkpointing]
     places = (_pixels(config, size) / _FULL_PIXELS) ** 2
-    update = table * places * config.batch * math.sqrt(size.unet / _FULL_PARAMETERS)
+    update = table * places * config.batch * math.sqrt(size.unet / FULL_UNET)
     each = 2 if half else 4
     vae = 4 if config.precision == "fp16" else each  # which is kept in fp32 then
     decoding = _DECODING * vae / 4 * places * math.sqrt(size.vae / _FULL_VAE)
@@ -84,7 +85,7 @@ def _seconds(config: EraseConfig, size: ModelSize, device: str, runs_folder: Pat
     if found is None:
         if device != "cpu":
             return None, "time not known before the first run on this device"
-        work = size.unet / _FULL_PARAMETERS * (_pixels(config, size) / _FULL_PIXELS) ** 2
+        work = size.unet / FULL_UNET * (_pixels(config, size) / _FULL_PIXELS) ** 2
         half = 0.5 if config.precision != "fp32" else 1.0
         cores = min(os.cpu_count() or _CPU_CORES, 16)
         per_row = _CPU_LEAST + _CPU_SECONDS * work * half * _CPU_CORES / cores

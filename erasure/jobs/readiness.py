@@ -11,13 +11,13 @@ from typing import Any
 
 from erasure.config import EraseConfig
 from erasure.config_values import config_from_dict
+from erasure.core.memory import FULL_UNET
 from erasure.errors import ConfigError, EraseError, RunError
 from erasure.host.base import Host
 from erasure.jobs.model_size import model_size
 from erasure.jobs.names import safe_name, taken_names
 
 MIB = 2**20
-_FULL_PARAMETERS = 859_520_964  # of SD 1.x's U-Net
 # A run of a full-size SD 1.x: pictures and log, and per rank the LoRA's weights with their two moments, twice while a
 # state is written, if all layers get one.
 _DISK_ALWAYS, _DISK_PER_RANK = 50 * MIB, 60 * MIB
@@ -78,7 +78,7 @@ def _folder_problems(what: str, folder: Path) -> list[str]:
 
 def _disk_problems(config: EraseConfig, checkpoint: Path, folder: Path) -> list[str]:
     try:
-        width = math.sqrt(model_size(checkpoint).unet / _FULL_PARAMETERS)
+        width = math.sqrt(model_size(checkpoint).unet / FULL_UNET)
         free = shutil.disk_usage(_existing(folder)).free
     except (EraseError, OSError, ValueError, KeyError, TypeError):
         return []
