@@ -72,7 +72,7 @@ def main() -> None:
             torch.cuda.reset_peak_memory_stats(device)
     if arguments.cap:
         whole = torch.cuda.get_device_properties(device).total_memory
-        torch.cuda.set_per_process_memory_fraction(arguments.cap * 2**30 / whole, device)
+        torch.cuda.set_per_process_memory_fraction(arguments.cap * 2**30 / whole, torch.cuda.current_device())
 
     name = time.strftime("%Y%m%d-%H%M%S")
     out = arguments.folder / f"{name}.safetensors"

@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -260,6 +261,29 @@ def test_a_grid_trains_draws_and_judges_and_then_has_nothing_to_do(bench: Bench)
     assert {path.suffix for path in written} == {".md", ".svg", ".jpg"}
 
 
+def test_pictures_are_drawn_on_the_device_named_for_them(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained, drawn = [], []
+
+    def resume(*arguments: Any, device: str, **others: Any) -> Any:
+        trained.append(device)
+        return real_resume(*arguments, device=device, **others)
+
+    def open_models(checkpoint: Any, config: Any, device: str) -> Any:
+        drawn.append(device)
+        return real_open(checkpoint, config, device)
+
+    real_resume, real_open = work.resume, work.open_models
+    monkeypatch.setattr(work, "resume", resume)
+    monkeypatch.setattr(work, "open_models", open_models)
+    apart = replace(bench, picture_device="cpu:0")
+    (ended,) = [
+        e for e in run_here(jobs(cells(apart, [variant("esd-x")], ["doubles-1"], [0]))) if isinstance(e, Finished)
+    ]
+    assert (trained, drawn) == (["cpu"], ["cpu:0", "cpu:0"])
+    assert ended.row["machine"]["gpu"] == ""
+    assert bench.devices == ("cpu", "cpu")
+
+
 def test_imagenette_runs_through_with_an_untrained_judge_only_if_told(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -402,7 +426,10 @@ def test_a_report_is_made_of_rows_alone_and_overwrites_only_when_told(tmp_path: 
     assert "images/results-emoji-doubles.svg" in text
     with pytest.raises(OutputExists):
         write_report([folder], page, command="c")
-    write_report([folder], page, command="c", overwrite=True)
+    write_report([folder], page, command="c", reference="esd-x", overwrite=True)
+    text = page.read_text(encoding="utf-8")
+    assert "| minus esd-x |" in text
+    assert "Difference from `esd-x`" in text
 
 
 def test_time_left_comes_from_cells_that_were_timed(bench: Bench) -> None:

@@ -24,6 +24,12 @@ class Bench:
     threads: int = 0  # of torch; 0: torch's own choice
     options: SuiteOptions = field(default_factory=SuiteOptions)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    picture_device: str = ""  # where pictures are drawn and measured; "": where training is
+
+    @property
+    def devices(self) -> tuple[str, str]:
+        """Of training, of pictures. A small model trains faster on a CPU, and still draws in large batches on a GPU."""
+        return self.device, self.picture_device or self.device
 
 
 @dataclass(frozen=True)

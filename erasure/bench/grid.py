@@ -120,7 +120,7 @@ def run_here(todo: Iterable[Job]) -> Iterator[Event]:
             yield record_failure(job.cell, error)
             continue
         yield from record(
-            job, {**row, "seconds": round(time.perf_counter() - began, 1), "machine": machine(job.cell.bench.device)}
+            job, {**row, "seconds": round(time.perf_counter() - began, 1), "machine": machine(job.cell.bench.devices)}
         )
 
 
@@ -149,8 +149,8 @@ def set_threads(threads: int) -> None:
     torch.set_flush_denormal(True)
 
 
-def machine(device: str) -> dict[str, Any]:
-    """What a row should say of where it was made, on a torch device; no names of hosts or users."""
+def machine(devices: Sequence[str]) -> dict[str, Any]:
+    """What a row should say of where it was made, on these torch devices; no names of hosts or users."""
     import diffusers
     import torch
 
@@ -158,12 +158,12 @@ def machine(device: str) -> dict[str, Any]:
     with suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         processor = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), processor)
-    gpu = torch.cuda.get_device_name(device) if device.startswith("cuda") else ""
+    gpus = dict.fromkeys(torch.cuda.get_device_name(device) for device in devices if device.startswith("cuda"))
     return {
         "system": platform.system(),
         "processor": processor,
         "cores": os.cpu_count(),
-        "gpu": gpu,
+        "gpu": ", ".join(gpus),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "torch": torch.__version__,

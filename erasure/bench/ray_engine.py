@@ -28,7 +28,7 @@ def run_on_ray(todo: Sequence[Job], *, address: str = "", workers: int = 0) -> I
     cluster cannot be reached.
     """
     ray = need("ray", "ray", "pip install ray")
-    gpus = 1 if todo and todo[0].cell.bench.device.startswith("cuda") else 0
+    gpus = 1 if todo and any(name.startswith("cuda") for name in todo[0].cell.bench.devices) else 0
     path = os.pathsep.join(filter(None, [str(PACKAGE_ROOT), os.environ.get("PYTHONPATH", "")]))
     options: dict[str, Any] = {"address": address} if address else {"num_cpus": workers or os.cpu_count()}
     try:
@@ -65,7 +65,7 @@ def _row(cell: Any) -> Row:
         while True:
             next(working)
     except StopIteration as stop:
-        return {**stop.value, "seconds": round(time.perf_counter() - began, 1), "machine": machine(cell.bench.device)}
+        return {**stop.value, "seconds": round(time.perf_counter() - began, 1), "machine": machine(cell.bench.devices)}
     except EraseError as error:
         # Errors with arguments of their own do not survive pickling.
         return {"problem": f"{type(error).__name__}: {error}"}

@@ -19,8 +19,12 @@ from erasure.whole_file import write_text
 COMMANDS = "commands.jsonl"
 
 
-def write_report(folders: Sequence[Path], page: Path, *, command: str, overwrite: bool = False) -> list[Path]:
+def write_report(
+    folders: Sequence[Path], page: Path, *, command: str, reference: str = DEFAULT, overwrite: bool = False
+) -> list[Path]:
     """Write ``page`` and, beside it, ``images/`` with its pictures; returns all files written.
+
+    ``reference``: the variant from which the differences of the others are told.
 
     Raises: OutputExists; RunError if the folders hold no results.
     """
@@ -48,9 +52,9 @@ def write_report(folders: Sequence[Path], page: Path, *, command: str, overwrite
             sheet.convert("RGB").save(images / f"{name}.jpg", format="JPEG", quality=88)
             parts.append(f"![The same prompts and seeds with every method](images/{name}.jpg)")
             written.append(images / f"{name}.jpg")
-        differences = paired_table(own, DEFAULT)
+        differences = paired_table(own, reference)
         if differences:
-            parts.append("Difference from the default on the same target sets and seeds, mean ± standard error:")
+            parts.append(f"Difference from `{reference}` on the same target sets and seeds, mean ± standard error:")
             parts.append(differences)
         parts.append("Every target set by itself, means over seeds:")
         parts.append(set_table(own))

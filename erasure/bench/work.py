@@ -57,7 +57,7 @@ def work(cell: Cell) -> Working:
     folder = bench.folder / "cells" / name
     space_folder = bench.folder / "spaces"
 
-    extra = extra_figures(bench.options, bench.device)
+    extra = extra_figures(bench.options, bench.devices[1])
     judges = chosen.judges()  # first, since a judge that is missing is better known before hours of training
     training = yield from _train(folder, space_folder, checkpoint, config, bench.device)
     base_folder = base_pictures(bench, chosen, digest)
@@ -174,7 +174,7 @@ def _draw(
     shots = target_set.shots()
     if not missing_shots(folder, shots):
         return
-    models, denoiser, embedder = open_models(checkpoint, EraseConfig(erase=("-",)), bench.device)
+    models, denoiser, embedder = open_models(checkpoint, EraseConfig(erase=("-",)), bench.devices[1])
     if lora is not None:
         file = read_lora(lora)
         match_lora(file, models.unet)

@@ -40,6 +40,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--folder", type=Path, action="append", metavar="DIR", help="where all goes (bench/SUITE)")
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="an SD 1.x checkpoint; emoji-SD for emoji")
     parser.add_argument("--device", metavar="NAME", help="cuda, mps or cpu; default: the best there is")
+    parser.add_argument("--picture-device", default="", metavar="NAME", help="where pictures are drawn (as --device)")
     parser.add_argument("--methods", metavar="A,B", help="methods, presets or field=value, joined by + (all methods)")
     parser.add_argument("--ablation", metavar="A,B", help="questions to answer as well: see --list")
     parser.add_argument("--sets", metavar="A,B", help="target sets, by name or beginning: doubles,style-flat (all)")
@@ -55,6 +56,9 @@ def add_parser(commands: Any) -> None:
     report = parser.add_argument_group("report")
     report.add_argument(
         "--report", type=Path, metavar="FILE.md", help="write a report of --folder (repeat it), and stop"
+    )
+    report.add_argument(
+        "--reference", default="adversarial", metavar="NAME", help="what differences are from (adversarial)"
     )
     report.add_argument("--overwrite", action="store_true", help="replace an existing report")
     add_config_flags(parser)
@@ -126,7 +130,9 @@ def _grid(arguments: argparse.Namespace) -> tuple[Bench, list[Cell]]:
     if taken:
         raise ConfigError([f"--{name}: the grid decides it (--sets, --seeds)" for name in taken])
     device = arguments.device or default_device()
-    bench = Bench(chosen.name, checkpoint, folders[0], device, arguments.threads, options, values)
+    bench = Bench(
+        chosen.name, checkpoint, folders[0], device, arguments.threads, options, values, arguments.picture_device
+    )
     named = _split(arguments.methods)
     methods = named or ([] if arguments.ablation else list(method_names()))
     sets = _sets([s.name for s in chosen.sets], _split(arguments.sets))
@@ -195,7 +201,13 @@ def _report(arguments: argparse.Namespace) -> int:
     from erasure.bench.report import write_report
 
     folders = arguments.folder or [Path("bench") / arguments.suite]
-    written = write_report(folders, arguments.report, command=_command(), overwrite=arguments.overwrite)
+    written = write_report(
+        folders,
+        arguments.report,
+        command=_command(),
+        reference=arguments.reference,
+        overwrite=arguments.overwrite,
+    )
     for path in written:
         print(path)
     return 0
