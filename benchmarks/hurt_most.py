@@ -1,0 +1,89 @@
+"""Which of the protected words erasing moved most, method by method, from LoRAs that a bench has made.
+
+``python -m benchmarks.hurt_most --folder docs/results --methods adversarial,adversary=uniform --seeds 2`` looks at
+every run of these methods whose LoRA is in the folder. Words: the default's concept space of the set (its neighbours,
+less the synonyms found by measurement), evenly thinned. Figures: share of the sensitivity spectrum, 1 = as if left out
+of the prompt; over all words, over the tenth of them hurt most, and of the one hurt most.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from erasure.bench.cell import Bench, Cell
+from erasure.bench.results import Row, current, finished, read_rows
+from erasure.bench.spaces import concept_space
+from erasure.bench.statistics import by_variant, summary
+from erasure.bench.suite import SuiteOptions, suite
+from erasure.bench.variant import DEFAULT, variant
+from erasure.bench.work import RESULTS
+from erasure.config import EraseConfig
+from erasure.core.checkpoint import CheckpointInfo, inspect_checkpoint, sha256
+from erasure.core.device import default_device
+from erasure.core.session import open_models
+from erasure.evaluate.spectrum import Sensitivity, sensitivity_spectrum
+from erasure.files.lora_file import inject_lora_file, match_lora, read_lora
+
+STATES = 2
+
+
+def protected_words(bench: Bench, checkpoint: CheckpointInfo, target_set: str, per_target: int) -> list[str]:
+    """``per_target`` words of each target, evenly spaced by nearness, none of them twice."""
+    config = Cell(bench, target_set, variant(DEFAULT), 0).config(suite(bench.suite, bench.options).set(target_set))
+    space = concept_space(bench.folder / "spaces", checkpoint, sha256(checkpoint.path), config, bench.device).space
+    erased = {text for text, _ in space.erased_prompts(config)}
+    words = []
+    for target in space.targets:
+        texts = [candidate.text for candidate in target.preserved if candidate.text not in erased]
+        count = min(per_target, len(texts))
+        words += [texts[i * len(texts) // count] for i in range(count)]
+    return list(dict.fromkeys(words))
+
+
+def spectrum(checkpoint: CheckpointInfo, lora: Path, words: list[str], device: str) -> list[Sensitivity]:
+    """Hurt most first."""
+    models, denoiser, embedder = open_models(checkpoint, EraseConfig(erase=("-",)), device)
+    file = read_lora(lora)
+    match_lora(file, models.unet)
+    inject_lora_file(models.unet, file, 1.0)
+    found = list(sensitivity_spectrum(models, denoiser, embedder, words, states=STATES, steps=4))
+    return sorted(found, key=lambda one: one.share, reverse=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--methods", required=True)
+    parser.add_argument("--sets", default="doubles-1,doubles-2,doubles-3,doubles-4")
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--words", type=int, default=20, help="per erased concept (20)")
+    parser.add_argument("--device", default=default_device())
+    arguments = parser.parse_args()
+
+    checkpoint = suite("emoji", SuiteOptions()).checkpoint
+    assert checkpoint is not None
+    bench, info = Bench("emoji", checkpoint, arguments.folder, arguments.device), inspect_checkpoint(checkpoint)
+    methods, sets = arguments.methods.split(","), arguments.sets.split(",")
+    seeds = [int(seed) for seed in arguments.seeds.split(",")]
+    rows: list[Row] = []
+    for row in current(finished(read_rows(arguments.folder / RESULTS))):
+        lora = arguments.folder / "cells" / row["folder"] / "lora.safetensors"
+        if row["variant"] in methods and row["set"] in sets and row["seed"] in seeds and lora.exists():
+            words = protected_words(bench, info, row["set"], arguments.words)
+            found = spectrum(info, lora, words, arguments.device)
+            shares = [one.share for one in found]
+            worst = shares[: max(1, len(shares) // 10)]
+            row["mean"], row["tenth"], row["most"] = summary(shares).mean, summary(worst).mean, shares[0]
+            hurt = ", ".join(one.text for one in found[:5])
+            print(f"{row['variant']} on {row['set']}, seed {row['seed']}, {len(words)} words: "
+                  f"{row['mean']:.3f}, {row['tenth']:.3f}, {row['most']:.3f} ({hurt})", flush=True)  # fmt: skip
+            rows.append(row)
+    print("\n| method | runs | all words | tenth hurt most | hurt most |\n|---|---|---|---|---|")
+    for name, runs in by_variant(rows).items():
+        figures = [summary([row[key] for row in runs]) for key in ("mean", "tenth", "most")]
+        print(f"| {name} | {len(runs)} | {' | '.join(f'{f.mean:.3f} ± {f.spread:.3f}' for f in figures)} |")
+
+
+if __name__ == "__main__":
+    main()
