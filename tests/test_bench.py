@@ -412,6 +412,20 @@ def test_the_picture_is_well_formed_with_one_marker_per_method_and_panel() -> No
     assert scatter_svg(rows, [("no", "such")]) == ""
 
 
+def test_the_pictures_legend_has_room_for_long_names() -> None:
+    def width(name: str) -> float:
+        return float(ElementTree.fromstring(scatter_svg([_row(name)], [("ESR-1", "PSR-1")])).attrib["width"])
+
+    assert width("quick") == width("uce")
+    assert width("n" * 60) - width("n" * 50) >= 60
+
+
+def test_a_report_is_titled_by_its_page(tmp_path: Path) -> None:
+    append_row(tmp_path / "results.jsonl", _row("a"))
+    write_report([tmp_path], tmp_path / "ablations.md", command="c")
+    assert (tmp_path / "ablations.md").read_text(encoding="utf-8").startswith("# Ablations\n")
+
+
 def test_a_report_is_made_of_rows_alone_and_overwrites_only_when_told(tmp_path: Path) -> None:
     folder, page = tmp_path / "bench", tmp_path / "docs" / "results.md"
     with pytest.raises(RunError, match="no results"):

@@ -10,7 +10,7 @@ from html import escape
 from erasure.bench.results import Row
 from erasure.bench.statistics import Summary, by_variant, cost, figure
 
-SIDE, LEFT, TOP, LEGEND = 300, 56, 40, 300
+SIDE, LEFT, TOP, LEGEND, LETTER = 300, 56, 40, 300, 7
 COLOURS = ("#1f6fb4", "#d9622b", "#2e8b57", "#b03a8c", "#8a6d1d", "#5b5fc7", "#c0392b", "#3a8f9e", "#6d6d6d", "#a0522d")
 
 
@@ -32,7 +32,8 @@ def scatter_svg(rows: Sequence[Row], pairs: Sequence[tuple[str, str]]) -> str:
     if not panels:
         return ""
     step = LEFT + SIDE + 24
-    width, names = step * len(panels) + LEGEND, panels[0][1]
+    names = panels[0][1]
+    width = step * len(panels) + max(LEGEND, 90 + LETTER * max(len(point.name) for point in names))
     height = TOP + max(SIDE, 20 * len(names) + 30) + 60
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '

@@ -35,7 +35,7 @@ def write_report(
         raise RunError(f"there are no results in {', '.join(str(f) for f in folders)}; run the bench there first")
     images = page.parent / "images"
     images.mkdir(parents=True, exist_ok=True)
-    parts = ["# Results", _how(rows, folders, command)]
+    parts = [f"# {page.stem.capitalize()}", _how(rows, folders, command)]
     written = []
     for (suite, family), own in families(rows).items():
         parts.append(f"## Suite {suite}: {family}")
