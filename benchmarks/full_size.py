@@ -8,6 +8,7 @@ and memory mean anything. On a CPU there is no cap, and an update takes minutes.
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from pathlib import Path
 
@@ -74,7 +75,7 @@ def main() -> None:
         whole = torch.cuda.get_device_properties(device).total_memory
         torch.cuda.set_per_process_memory_fraction(arguments.cap * 2**30 / whole, torch.cuda.current_device())
 
-    name = time.strftime("%Y%m%d-%H%M%S")
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"  # several may run side by side
     out = arguments.folder / f"{name}.safetensors"
     session: Session | None = None
     seconds, last = [], time.perf_counter()
