@@ -26,6 +26,7 @@ from erasure.core.checkpoint import inspect_checkpoint
 from erasure.core.picture_sheet import picture_grid
 from erasure.core.pictures import Drawing, draw_pictures
 from erasure.core.session import Session, open_session
+from erasure.evaluate.spread import spread
 from erasure.presets import preset
 
 ERASED = ("church", "truck", "radio", "parachute", "trumpet")
@@ -36,8 +37,7 @@ OTHERS = 15
 def kept_concepts() -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The other five of the ten, and fifteen more, evenly spaced over the list of all others."""
     other = tuple(name for name in PAPER_TEN if name not in ERASED)
-    rest = [name for name in NAMES if name not in PAPER_TEN]
-    return other, tuple(rest[i * len(rest) // OTHERS] for i in range(OTHERS))
+    return other, tuple(spread([name for name in NAMES if name not in PAPER_TEN], OTHERS))
 
 
 def pictures(session: Session, names: tuple[str, ...]) -> list[Image.Image]:

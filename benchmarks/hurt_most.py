@@ -23,7 +23,8 @@ from erasure.core.checkpoint import CheckpointInfo, inspect_checkpoint, sha256
 from erasure.core.device import default_device
 from erasure.core.session import open_models
 from erasure.evaluate.spectrum import Sensitivity, sensitivity_spectrum
-from erasure.files.lora_file import inject_lora_file, match_lora, read_lora
+from erasure.evaluate.spread import spread
+from erasure.files.lora_file import apply_lora_file, read_lora
 
 STATES = 2
 
@@ -35,18 +36,14 @@ def protected_words(bench: Bench, checkpoint: CheckpointInfo, target_set: str, p
     erased = {text for text, _ in space.erased_prompts(config)}
     words = []
     for target in space.targets:
-        texts = [candidate.text for candidate in target.preserved if candidate.text not in erased]
-        count = min(per_target, len(texts))
-        words += [texts[i * len(texts) // count] for i in range(count)]
+        words += spread([candidate.text for candidate in target.preserved if candidate.text not in erased], per_target)
     return list(dict.fromkeys(words))
 
 
 def spectrum(checkpoint: CheckpointInfo, lora: Path, words: list[str], device: str) -> list[Sensitivity]:
     """Hurt most first."""
     models, denoiser, embedder = open_models(checkpoint, EraseConfig(erase=("-",)), device)
-    file = read_lora(lora)
-    match_lora(file, models.unet)
-    inject_lora_file(models.unet, file, 1.0)
+    apply_lora_file(models.unet, read_lora(lora))
     found = list(sensitivity_spectrum(models, denoiser, embedder, words, states=STATES, steps=4))
     return sorted(found, key=lambda one: one.share, reverse=True)
 

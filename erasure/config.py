@@ -65,7 +65,10 @@ class EraseConfig:
     )
     preserve: tuple[str, ...] = _setting((), "a concept that must always be preserved", "concepts")
     templates: tuple[str, ...] = _setting(
-        ("{}",), "a prompt around a concept, with {} in its place; one is drawn per update", "concepts"
+        ("{}",),
+        'a prompt around a concept, with {} in its place; one is drawn per update. Where the anchor is "", '
+        '"a house[ by {}]" turns into what is outside the brackets',
+        "concepts",
     )
     # concept space
     vocabulary: Vocabulary = _setting(

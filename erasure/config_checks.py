@@ -6,6 +6,8 @@ import math
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
+from erasure.template import template_problem
+
 if TYPE_CHECKING:
     from erasure.config import EraseConfig
 
@@ -48,8 +50,9 @@ def _concept_problems(config: EraseConfig) -> list[str]:
         if anchor.strip().lower() == text:
             problems.append(f"anchor: {anchor!r} is its own concept; it would stay as it is")
     for template in config.templates:
-        if template.count("{}") != 1:
-            problems.append(f"templates: {template!r} needs exactly one {{}}")
+        problem = template_problem(template)
+        if problem is not None:
+            problems.append(f"templates: {problem}")
     if not config.templates:
         problems.append('templates: give at least one, "{}" for the bare concept')
     return problems

@@ -14,8 +14,9 @@ from erasure.core.picture_sheet import SEEDS
 from erasure.core.pictures import difference
 from erasure.core.session import Session
 from erasure.errors import IneffectiveLora, OutputExists, RunError
-from erasure.files.lora_file import inject_lora_file, match_lora, read_lora
+from erasure.files.lora_file import apply_lora_file, read_lora
 from erasure.run_pictures import draw
+from erasure.template import fill
 from erasure.whole_file import whole_file
 
 # A picture that the LoRA moves by less than this, of 255 levels, looks the same.
@@ -56,9 +57,8 @@ def check_lora(session: Session, path: Path, before: Image.Image) -> float:
     unet, config = session.models.unet, session.trainer.config
     file = read_lora(path)
     remove_lora(unet)
-    match_lora(file, unet)
-    inject_lora_file(unet, file, 1.0)
-    prompt = config.templates[0].format(config.erase[0])
+    apply_lora_file(unet, file)
+    prompt = fill(config.templates[0], config.erase[0])
     after = draw(session, [prompt], SEEDS[:1])
     change = difference(before, after[0])
     if change < SMALLEST_CHANGE:

@@ -17,6 +17,7 @@ from erasure.core.picture_sheet import SEEDS, picture_grid
 from erasure.core.pictures import Drawing, drawing_steps, run_to_end
 from erasure.core.session import Session
 from erasure.run_folder import RunFolder
+from erasure.template import fill
 from erasure.whole_file import whole_file
 
 
@@ -74,7 +75,7 @@ def preview_prompts(session: Session, config: EraseConfig) -> list[str]:
     near = [candidate.text for candidate in first.preserved[:2]]
     far = [first.preserved[-1].text] if len(first.preserved) > 2 else []
     names = list(dict.fromkeys([*config.erase[:5], *config.preserve[:2], *near, *far]))
-    return [template.format(name) for name in names]
+    return [fill(template, name) for name in names]
 
 
 def draw(session: Session, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:

@@ -21,6 +21,7 @@ from erasure.evaluate.fid import frechet_distance
 from erasure.evaluate.nudity import exposed_scores, nudenet_detector, nudity_rates
 from erasure.evaluate.recognition import erasing_success, preserving_success, rank_pictures
 from erasure.evaluate.spectrum import sensitivity_spectrum
+from erasure.evaluate.spread import spread
 
 
 def _noise_picture(seed: int, side: int = 32) -> Image.Image:
@@ -259,3 +260,10 @@ def test_the_spectrum_command_lists_the_most_moved_words_first(
     assert shares[0] >= shares[1] > 0
     assert lines[-1].startswith("median of 3 words")
     assert main(["spectrum", *flags, "--words", "0"]) == 2
+
+
+def test_a_few_of_many_are_evenly_spaced_and_never_twice() -> None:
+    assert spread("abcdefghij", 5) == ["a", "c", "e", "g", "i"]
+    assert spread("abcdefg", 3) == ["a", "c", "e"]
+    assert spread("abc", 5) == ["a", "b", "c"]
+    assert spread("", 5) == spread("abc", 0) == []

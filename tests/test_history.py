@@ -54,9 +54,11 @@ def test_updates_that_are_made_again_count_once() -> None:
 
 
 def test_picks_are_those_of_the_search_by_their_bare_names() -> None:
-    history = _history(batch=2, preserve=["hut"], templates=["{}", "a photo of {}", "a photo of {} at night"])
+    history = _history(
+        batch=2, preserve=["hut"], templates=["{}", "a photo of {}", "a photo of {} at night", "hill[ by {}]"]
+    )
     history.see(_step(1, ("a photo of dog at night", "bus", "a photo of hut")))
-    history.see(_step(2, ("a photo of bus", "bus", "hut")))
+    history.see(_step(2, ("a photo of bus", "hill by bus", "hut")))
     assert history.picks == (("bus", 3), ("dog", 1))
 
 

@@ -215,6 +215,13 @@ def _edited(models: Models) -> dict[str, tuple[Tensor, Tensor]]:
     }
 
 
+def test_uce_moves_a_prompt_to_what_is_left_of_it(tiny_models: Models) -> None:
+    solver = _solver(tiny_models, templates=["a {}", "a hill[ by {}]"])
+    (step,) = [event for event in solver if isinstance(event, Step)]
+    assert step.erased == ("a church", "a hill by church", "a radio", "a hill by radio")
+    assert [anchor for _, anchor in solver._pairs()] == ["", "a hill"] * 2
+
+
 def test_uce_solves_its_normal_equations(tiny_models: Models) -> None:
     solver = _solver(tiny_models, preserve=["castle"], preserve_weight=3.0)
     list(solver)

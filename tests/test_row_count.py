@@ -50,6 +50,8 @@ def _config(**changes: Any) -> EraseConfig:
         {"adversary": "anchor", "guidance": 0, "on_policy": False, "preserve_on_policy": False},
         {"adversary": "uniform", "preserve_on_policy": False},
         {"adversary": "uniform", "on_policy": False},
+        {"templates": ["{}", "a house[ by {}]", "a cow[ by {}]"], "adversary": "none", "guidance": 0, "reuse": 60},
+        {"templates": ["a house[ by {}]"], "adversary": "none", "guidance": 0, "on_policy": False},
     ],
 )
 def test_the_rows_of_every_kind_of_latents_are_told(tiny_models: Models, latents: str, changes: dict[str, Any]) -> None:

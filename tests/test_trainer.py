@@ -158,17 +158,28 @@ def test_erasing_moves_the_target_towards_the_anchor_and_keeps_the_preserved(tin
     assert max(s.preserve_loss for s in steps[-10:]) < first
 
 
-def test_goals_are_the_named_anchor_and_what_is_preserved(tiny_models: Models) -> None:
-    config = EraseConfig(erase=("church",), anchor=("tower",), guidance=0.0, **FAST)  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("anchor", "template", "prompt"),
+    [
+        ("tower", "{}", "tower"),
+        ("tower", "a hill[ by {}]", "a hill by tower"),
+        ("", "a hill[ by {}]", "a hill"),
+        ("", "a {}", ""),
+    ],
+)
+def test_goals_are_the_anchor_in_its_template_and_what_is_preserved(
+    tiny_models: Models, anchor: str, template: str, prompt: str
+) -> None:
+    config = EraseConfig(erase=("church",), anchor=(anchor,), guidance=0.0, **FAST)  # type: ignore[arg-type]
     inject_lora(tiny_models.unet, config.layers, config.rank, config.alpha, config.seed)
     denoiser, embedder = Denoiser(tiny_models.unet), Embedder(tiny_models)
-    trainer = Trainer(tiny_models, denoiser, embedder, space_of("church", anchor="tower"), config)
+    trainer = Trainer(tiny_models, denoiser, embedder, space_of("church", anchor=anchor), config)
     state = State(torch.randn((4, 16, 16), generator=torch.Generator().manual_seed(0)), 500)
     goal = trainer._goal(
-        [embedder.prompt("church")], [trainer._anchor(0, "{}")], [state], [embedder.prompt("dog")], [state]
+        [embedder.prompt("church")], [trainer._anchor(0, template)], [state], [embedder.prompt("dog")], [state]
     )
     with denoiser.frozen(), torch.no_grad():
-        expected = denoiser(state.z.expand(2, -1, -1, -1), torch.tensor([500, 500]), embedder(["tower", "dog"]))
+        expected = denoiser(state.z.expand(2, -1, -1, -1), torch.tensor([500, 500]), embedder([prompt, "dog"]))
     torch.testing.assert_close(goal, expected)
 
 

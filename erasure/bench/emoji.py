@@ -10,6 +10,7 @@ from emoji_sd.captions import measured_caption
 from emoji_sd.concepts import NAMES, PAPER_TEN, STYLES
 from erasure.bench.suite import Drawn, Group, Shot, Suite, SuiteOptions, TargetSet
 from erasure.evaluate.recognition import Ranks
+from erasure.evaluate.spread import spread
 from erasure.presets import preset
 
 SETS: dict[str, tuple[str, ...]] = {
@@ -24,8 +25,7 @@ STYLE_TEMPLATES = ("{}", "a picture in {}")
 
 def outside_concepts() -> tuple[str, ...]:
     """Fifteen concepts outside the ten, evenly spaced over the list of all others."""
-    rest = [name for name in NAMES if name not in PAPER_TEN]
-    return tuple(rest[i * len(rest) // OUTSIDE] for i in range(OUTSIDE))
+    return tuple(spread([name for name in NAMES if name not in PAPER_TEN], OUTSIDE))
 
 
 def shots(

@@ -11,6 +11,7 @@ from typing import Any
 
 from erasure.errors import ConfigError
 from erasure.evaluate.recognition import Ranks
+from erasure.evaluate.spread import spread
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,7 @@ class Group:
         return self.name == "ESR"
 
     def limited(self, count: int) -> Group:
-        if not count or count >= len(self.shots):
-            return self
-        return replace(self, shots=tuple(self.shots[i * len(self.shots) // count] for i in range(count)))
+        return replace(self, shots=tuple(spread(self.shots, count))) if count else self
 
 
 @dataclass(frozen=True)

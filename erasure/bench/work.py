@@ -22,7 +22,7 @@ from erasure.core.checkpoint import CheckpointInfo, inspect_checkpoint, sha256, 
 from erasure.core.events import Opened, Step
 from erasure.core.session import Session, open_models
 from erasure.evaluate.recognition import Ranks, erasing_success, preserving_success, rank_pictures
-from erasure.files.lora_file import inject_lora_file, match_lora, read_lora
+from erasure.files.lora_file import apply_lora_file, read_lora
 from erasure.run import resume
 from erasure.run_folder import RunFolder
 from erasure.whole_file import write_json
@@ -176,9 +176,7 @@ def _draw(
         return
     models, denoiser, embedder = open_models(checkpoint, EraseConfig(erase=("-",)), bench.devices[1])
     if lora is not None:
-        file = read_lora(lora)
-        match_lora(file, models.unet)
-        inject_lora_file(models.unet, file, 1.0)
+        apply_lora_file(models.unet, read_lora(lora))
     stage = "pictures" if lora else "base pictures"
     for done, total in draw_missing(models, denoiser, embedder, shots, folder, chosen.drawn):
         yield Progress(stage, done, total)

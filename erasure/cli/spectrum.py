@@ -32,14 +32,14 @@ def run(arguments: argparse.Namespace) -> int:
     from erasure.core.session import open_models
     from erasure.core.vocabulary import load_vocabulary
     from erasure.evaluate.spectrum import Sensitivity, sensitivity_spectrum
-    from erasure.files.lora_file import inject_lora_file, match_lora, read_lora
+    from erasure.evaluate.spread import spread
+    from erasure.files.lora_file import apply_lora_file, read_lora
 
     config = EraseConfig(erase=("-",))
     checkpoint, file = inspect_checkpoint(arguments.checkpoint), read_lora(arguments.lora)
     models, denoiser, embedder = open_models(checkpoint, config, arguments.device or default_device())
-    match_lora(file, models.unet)
-    inject_lora_file(models.unet, file, 1.0)
-    words = arguments.word or _spread(load_vocabulary(config, models.tokenizer), arguments.words)
+    apply_lora_file(models.unet, file)
+    words = arguments.word or spread(load_vocabulary(config, models.tokenizer), arguments.words)
     found: list[Sensitivity] = []
     for one in sensitivity_spectrum(models, denoiser, embedder, words, states=arguments.states):
         found.append(one)
@@ -52,8 +52,3 @@ def run(arguments: argparse.Namespace) -> int:
     middle = found[len(found) // 2]
     print(f"median of {len(found)} words: {middle.share:.3f} ({middle.text})")
     return 0
-
-
-def _spread(words: tuple[str, ...], count: int) -> list[str]:
-    count = min(count, len(words))
-    return [words[i * len(words) // count] for i in range(count)]

@@ -19,6 +19,7 @@ from erasure.core.naming import names_target
 from erasure.core.synonymy import Probe, compare, probe_target
 from erasure.core.vocabulary import load_vocabulary
 from erasure.errors import ConceptError
+from erasure.template import fill
 
 
 @dataclass(frozen=True)
@@ -137,10 +138,11 @@ def build_concept_space(models: Models, denoiser: Denoiser, embedder: Embedder, 
 def _check_prompts(models: Models, config: EraseConfig) -> None:
     for text in (*config.erase, *config.synonym, *config.anchor, *config.preserve):
         for template in config.templates:
-            extra = _tokens_too_many(models, template.format(text))
+            prompt = fill(template, text)
+            extra = _tokens_too_many(models, prompt)
             if extra > 0:
                 raise ConceptError(
-                    f"{template.format(text)!r} is {extra} tokens too long for the text encoder, which reads "
+                    f"{prompt!r} is {extra} tokens too long for the text encoder, which reads "
                     f"{models.tokenizer.model_max_length - 2}; make it shorter"
                 )
     for text in config.preserve:

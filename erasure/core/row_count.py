@@ -8,6 +8,7 @@ from functools import lru_cache
 from random import Random
 
 from erasure.config import EraseConfig
+from erasure.template import fill
 
 _UPDATES = 200  # played
 
@@ -71,17 +72,18 @@ def rows_per_update(config: EraseConfig, sizes: tuple[int, ...] = ()) -> float:
 def _update(config: EraseConfig, sizes: Sequence[int], source: _Source, update: int) -> int:
     """Rows of one update, besides those that the source counts itself."""
     targets = [(update * config.batch + i) % len(config.erase) for i in range(config.batch)]
-    anchors = [config.anchors[i] for i in targets]
+    template = source.random.choice(config.templates)
+    anchors = [fill(template, config.anchors[i]) for i in targets]
     fresh, rows = config.latents == "fresh", 0
     # A step of the rerank search measures two candidates per target.
     for _ in range(config.search_steps * {"gumbel": 1, "pgd": 1, "rerank": 2}.get(config.adversary, 0)):
         if fresh:
-            source.draw(_picks(config, sizes, targets, source.random), True)
+            source.draw(_picks(config, sizes, targets, template, source.random), True)
         rows += 2 * config.batch
-    preserved = _picks(config, sizes, targets, source.random)
+    preserved = _picks(config, sizes, targets, template, source.random)
     if config.preserve or config.adversary == "fixed":
-        preserved.append(config.preserve[0] if config.preserve else "")
-    of = anchors if config.latents == "pictures" else [config.erase[i] for i in targets]
+        preserved.append(fill(template, source.random.choice(config.preserve)) if config.preserve else "")
+    of = anchors if config.latents == "pictures" else [fill(template, config.erase[i]) for i in targets]
     eps, null = source.draw(of, config.on_policy)
     kept, _ = source.draw(preserved, config.preserve_on_policy or fresh)
     rows += sum(not null or anchor != "" for anchor in anchors)
@@ -94,11 +96,13 @@ def _update(config: EraseConfig, sizes: Sequence[int], source: _Source, update: 
     return rows + len(targets) + len(preserved)
 
 
-def _picks(config: EraseConfig, sizes: Sequence[int], targets: Sequence[int], random: Random) -> list[str]:
-    if config.adversary == "anchor":
-        return [config.anchors[i] for i in targets]
+def _picks(
+    config: EraseConfig, sizes: Sequence[int], targets: Sequence[int], template: str, random: Random
+) -> list[str]:
     if config.adversary in ("fixed", "none"):
         return []
-    if config.adversary == "pgd":
-        return [config.erase[i] for i in targets]
-    return [f"word {random.randrange(sizes[i] if sizes else config.neighbours)}" for i in targets]
+    concepts = config.anchors if config.adversary == "anchor" else config.erase
+    if config.adversary in ("anchor", "pgd"):
+        return [fill(template, concepts[i]) for i in targets]
+    sizes = sizes or [config.neighbours] * len(config.erase)
+    return [fill(template, f"word {random.randrange(sizes[i])}") for i in targets]

@@ -24,6 +24,7 @@ from erasure.core.losses import erase_goal, prediction_loss
 from erasure.core.models import Models
 from erasure.core.search import Candidates, NoSearch, Question
 from erasure.errors import NonFiniteLoss, OutOfMemory
+from erasure.template import fill
 
 OWN_NAME_SHARE = 0.75
 
@@ -137,22 +138,21 @@ class Trainer:
         name, *synonyms = self._erased[target]
         if synonyms and torch.rand((), generator=generator) >= OWN_NAME_SHARE:
             name = _choice(synonyms, generator)
-        return self._embedder.prompt(template.format(name))
+        return self._embedder.prompt(fill(template, name))
 
     def _candidates(self, target: int, template: str) -> Candidates:
         space = self._space.targets[target]
-        texts = tuple(template.format(candidate.text) for candidate in space.preserved)
-        return Candidates(self._embedder.prompt(template.format(space.target)), texts, self._embedder(texts))
+        texts = tuple(fill(template, candidate.text) for candidate in space.preserved)
+        return Candidates(self._embedder.prompt(fill(template, space.target)), texts, self._embedder(texts))
 
     def _anchor(self, target: int, template: str) -> Prompt:
-        anchor = self._space.targets[target].anchor
-        return self._embedder.prompt(template.format(anchor) if anchor else "")
+        return self._embedder.prompt(fill(template, self._space.targets[target].anchor))
 
     def _given(self, anchors: Sequence[Prompt], template: str, generator: Generator) -> list[Prompt]:
         """What is preserved without a search."""
         given = list(anchors) if self.config.adversary == "anchor" else []
         if self.config.preserve:
-            given.append(self._embedder.prompt(template.format(_choice(self.config.preserve, generator))))
+            given.append(self._embedder.prompt(fill(template, _choice(self.config.preserve, generator))))
         elif self.config.adversary == "fixed":
             given.append(self._embedder.prompt(""))
         return given

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from erasure.config import EraseConfig
+from erasure.template import PLACE, concept_in, fill
 
 MOST_POINTS = 300
 # Updates over which the speed is taken, so that it follows when another program takes the device.
@@ -33,7 +34,7 @@ class History:
         self._counts: Counter[str] = Counter()
         self._recent: deque[tuple[int, float]] = deque(maxlen=_SPEED_OVER + 1)
         self._batch = config.batch
-        self._templates = sorted(config.templates, key=len, reverse=True)
+        self._templates = sorted(config.templates, key=lambda template: len(fill(template, PLACE)), reverse=True)
 
     def see(self, event: Mapping[str, Any]) -> None:
         """Raises: KeyError, TypeError, ValueError for what is no event."""
@@ -71,9 +72,9 @@ class History:
     def _bare(self, prompt: str) -> str:
         """The concept in a prompt that one of the templates made."""
         for template in self._templates:
-            before, _, after = template.partition("{}")
-            if prompt.startswith(before) and prompt.endswith(after) and len(prompt) > len(before) + len(after):
-                return prompt[len(before) : len(prompt) - len(after)]
+            concept = concept_in(template, prompt)
+            if concept is not None:
+                return concept
         return prompt
 
     @property

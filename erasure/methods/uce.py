@@ -31,6 +31,7 @@ from erasure.core.embedding import Embedder
 from erasure.core.events import Note, Step
 from erasure.core.lora import DOWN, UP, base_layers, load_lora_state, lora_layers, lora_state
 from erasure.core.models import Models
+from erasure.template import fill
 
 # l, the pull towards the old weights, as in the code that was published with the paper.
 PULL = 0.1
@@ -124,8 +125,8 @@ class UceSolver:
         pairs = []
         for target, names in zip(self._space.targets, self._space.erased_by_target(self.config), strict=True):
             for template in self.config.templates:
-                anchor = template.format(target.anchor) if target.anchor else ""
-                pairs += [(template.format(name), anchor) for name in names]
+                anchor = fill(template, target.anchor)
+                pairs += [(fill(template, name), anchor) for name in names]
         return pairs
 
     def _preserved(self) -> list[str]:
@@ -133,7 +134,7 @@ class UceSolver:
         texts = list(self.config.preserve)
         if self.config.adversary == "whole":
             texts += [candidate.text for target in self._space.targets for candidate in target.preserved]
-        return ["", *dict.fromkeys(t.format(text) for text in texts for t in self.config.templates)]
+        return ["", *dict.fromkeys(fill(t, text) for text in texts for t in self.config.templates)]
 
     def edit(self, pairs: Sequence[tuple[str, str]], preserved: Sequence[str]) -> Edit:
         """The token states from a concept's last word on, end and padding included, are moved to the anchor's.

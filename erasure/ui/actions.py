@@ -20,6 +20,7 @@ from erasure.jobs.names import suggest_name, taken_names
 from erasure.jobs.problems import describe
 from erasure.jobs.vocabularies import kept_vocabulary, vocabulary_folder
 from erasure.presets import Quality, quality_settings
+from erasure.template import fill
 from erasure.ui.cards import estimate_html
 from erasure.ui.form import read_form
 from erasure.ui.html import notes_html, problems_html
@@ -182,7 +183,7 @@ _RESTING = ("queued", "paused")
 
 def _own_prompt(run: Snapshot) -> str:
     template = next(iter(run.config.get("templates", ())), "{}")
-    return str(template).replace("{}", str(next(iter(run.config.get("erase", ())), run.name)))
+    return fill(str(template), str(next(iter(run.config.get("erase", ())), run.name)))
 
 
 def _changed(one: Any, other: Any) -> str:

@@ -1,0 +1,14 @@
+"""A few of many, evenly spaced."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+
+def spread(items: Sequence[Item], count: int) -> list[Item]:
+    """At most ``count`` of ``items`` in their order, each once, at equal distances from the first on."""
+    count = min(count, len(items))
+    return [items[i * len(items) // count] for i in range(count)]
