@@ -14,7 +14,7 @@ from erasure.errors import ConfigError
 from erasure.methods.settings import METHODS, Method, settle
 
 LayerChoice = Literal["xattn", "xattn_kv", "noxattn", "selfattn", "full"]
-Vocabulary = Literal["words", "tokens", "file"]
+Vocabulary = Literal["words", "styles", "tokens", "file"]
 Similarity = Literal["cosine", "l2"]
 Adversary = Literal["gumbel", "pgd", "rerank", "uniform", "fixed", "anchor", "whole", "none"]
 LossSpace = Literal["eps", "x0", "min_snr"]
@@ -73,7 +73,8 @@ class EraseConfig:
     # concept space
     vocabulary: Vocabulary = _setting(
         "words",
-        "where candidates to preserve come from: common English words, the tokenizer's words, or a file",
+        "where candidates to preserve come from: common English words, techniques and artists (to erase a style), "
+        "the tokenizer's words, or a file",
         "concept space",
         choices=Vocabulary,
     )

@@ -9,7 +9,8 @@ from transformers import CLIPTokenizerFast
 
 from emoji_sd.concepts import CONCEPTS
 from erasure.config import EraseConfig
-from erasure.core.vocabulary import WORDS, load_vocabulary
+from erasure.core.naming import names_target
+from erasure.core.vocabulary import STYLES, WORDS, load_vocabulary
 from erasure.errors import ConceptError
 from tests.tiny import CLIP
 
@@ -43,10 +44,23 @@ def test_built_in_list_has_every_concept_of_the_miniature_model():
     assert not [text for c in CONCEPTS for text in (c.name, *c.synonyms) if text not in words]
 
 
-def test_built_in_list_is_utf8_with_plain_line_ends():
-    text = WORDS.read_bytes().decode("utf-8")
+@pytest.mark.parametrize("path", [WORDS, STYLES])
+def test_built_in_lists_are_utf8_with_plain_line_ends(path: Path):
+    text = path.read_bytes().decode("utf-8")
     assert "\r" not in text
     assert text.endswith("\n")
+
+
+def test_built_in_styles_are_techniques_movements_and_artists_without_repeats():
+    styles = load_vocabulary(EraseConfig(("x",), vocabulary="styles"), None)
+    assert len(styles) > 250
+    assert len({style.lower() for style in styles}) == len(styles)
+    assert {"watercolor", "pixel art", "photograph", "Impressionism", "Claude Monet"} <= set(styles)
+
+
+def test_an_artist_of_the_list_is_no_candidate_when_he_is_erased():
+    styles = load_vocabulary(EraseConfig(("x",), vocabulary="styles"), None)
+    assert [style for style in styles if names_target(style, "Van Gogh")] == ["Vincent van Gogh"]
 
 
 def test_tokenizer_gives_its_whole_words_without_fragments(tokenizer):

@@ -20,7 +20,6 @@ SETS: dict[str, tuple[str, ...]] = {
     "doubles-4": ("dog", "saw", "trumpet", "fuel pump", "parachute"),
 }
 OUTSIDE = 15
-STYLE_TEMPLATES = ("{}", "a picture in {}")
 
 
 def outside_concepts() -> tuple[str, ...]:
@@ -70,8 +69,8 @@ def _style(style: str, count: int, limit: int) -> TargetSet:
         Group("PSR", shots(concepts, others, count, by_style=True), judge="style", ks=(1,)),
         Group("concepts", shots(concepts, others, count)),
     )
-    settings = {"layers": "xattn", "templates": STYLE_TEMPLATES}
-    return TargetSet(f"style-{style}", "styles", (f"{style} style",), tuple(g.limited(limit) for g in groups), settings)
+    limited = tuple(g.limited(limit) for g in groups)
+    return TargetSet(f"style-{style}", "styles", (f"{style} style",), limited, preset("style").settings)
 
 
 def _judges() -> dict[str, Ranks]:

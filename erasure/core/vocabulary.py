@@ -1,4 +1,4 @@
-"""Where candidates to preserve come from: the built-in words, the tokenizer's own, or a user's file."""
+"""Where candidates to preserve come from: the built-in words or styles, the tokenizer's own, or a user's file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 from erasure.config import EraseConfig
 from erasure.errors import ConceptError
 
-WORDS = Path(__file__).parents[1] / "data" / "words.txt"
+DATA = Path(__file__).parents[1] / "data"
+WORDS, STYLES = DATA / "words.txt", DATA / "styles.txt"
 # A list longer than this takes minutes to embed and is more likely a mistake than a vocabulary.
 MOST_PROMPTS = 200_000
 END_OF_WORD = "</w>"
@@ -45,8 +46,9 @@ def load_vocabulary(config: EraseConfig, tokenizer: Any) -> tuple[str, ...]:
     """
     if config.vocabulary == "tokens":
         return tokenizer_words(tokenizer)
-    path = WORDS if config.vocabulary == "words" else Path(config.vocabulary_file)
-    return read_words(path)
+    if config.vocabulary == "file":
+        return read_words(Path(config.vocabulary_file))
+    return read_words(STYLES if config.vocabulary == "styles" else WORDS)
 
 
 def read_words(path: Path) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ _INFOS = {
     "anchor": "Empty: into nothing in particular. One for all, or one for each, separated the same way.",
     "synonym": "Words that mean the same: they go too, and are never protected.",
     "preserve": "They stay, whatever the search for concepts to protect finds.",
-    "vocabulary": "The words that came along, the tokenizer's own words, or a file of yours.",
+    "vocabulary": "Common words, ways of drawing and artists, the tokenizer's own words, or a file of yours.",
     "vocabulary_file": "One that was uploaded: its name. Used if “file” is chosen.",
 }
 
