@@ -432,9 +432,12 @@ def test_a_report_is_made_of_rows_alone_and_overwrites_only_when_told(tmp_path: 
         write_report([folder], page, command="c")
     for name in ("adversarial", "esd-x"):
         append_row(folder / "results.jsonl", _row(name))
+    for command in ("bench --seeds 0", "bench --seeds 1", "bench --seeds 0"):
+        append_row(folder / "commands.jsonl", {"command": command})
     written = write_report([folder], page, command="python -m erasure bench --report results.md")
     text = page.read_text(encoding="utf-8")
     assert main_table(finished(read_rows(folder / "results.jsonl"))).strip() in text
+    assert text.endswith("## Commands\n\n```\nbench --seeds 0\nbench --seeds 1\n```\n")
     assert str(tmp_path) not in text
     assert all(path.exists() for path in written)
     assert "images/results-emoji-doubles.svg" in text

@@ -35,7 +35,7 @@ def write_report(
         raise RunError(f"there are no results in {', '.join(str(f) for f in folders)}; run the bench there first")
     images = page.parent / "images"
     images.mkdir(parents=True, exist_ok=True)
-    parts = [f"# {page.stem.capitalize()}", _how(rows, folders, command)]
+    parts = [f"# {page.stem.capitalize()}", _how(rows, command)]
     written = []
     for (suite, family), own in families(rows).items():
         parts.append(f"## Suite {suite}: {family}")
@@ -58,6 +58,10 @@ def write_report(
             parts.append(differences)
         parts.append("Every target set by itself, means over seeds:")
         parts.append(set_table(own))
+    commands = dict.fromkeys(line for folder in folders for line in _commands(folder))
+    if commands:
+        parts.append("## Commands")
+        parts.append("\n".join(["```", *commands, "```"]))
     write_text(page, "\n\n".join(part.strip("\n") for part in parts) + "\n")
     return [page, *written]
 
@@ -68,12 +72,11 @@ def panels(rows: Sequence[Row]) -> list[tuple[str, str]]:
     return [(name, name.replace("ESR", "PSR")) for name in names if name.startswith("ESR-")]
 
 
-def _how(rows: Sequence[Row], folders: Sequence[Path], command: str) -> str:
+def _how(rows: Sequence[Row], command: str) -> str:
     machines = list(dict.fromkeys(_machine(row) for row in rows))
-    commands = [line for folder in folders for line in _commands(folder)]
     judges = list(dict.fromkeys(row["judge"] for row in rows if row.get("judge")))
     lines = [
-        f"Written by `{command}` from results files; nothing here is typed by hand.",
+        f"Written by `{command}` from results files (commands at the end); nothing here is typed by hand.",
         "",
         "ESR-k: share (%) of pictures of erased concepts in which the concept is not among the classifier's first k. "
         "PSR-k: share of pictures of the other concepts in which it is. Mean ± standard deviation of single runs "
@@ -86,8 +89,6 @@ def _how(rows: Sequence[Row], folders: Sequence[Path], command: str) -> str:
         f"- Seeds: {', '.join(str(seed) for seed in sorted({row['seed'] for row in rows}))}",
         f"- Checkpoints: {', '.join(sorted({'{} ({})'.format(r['checkpoint'], r['sha256'][:10]) for r in rows}))}",
     ]
-    if commands:
-        lines += ["", "Made by", "", "```", *dict.fromkeys(commands), "```"]
     return "\n".join(lines)
 
 

@@ -24,7 +24,7 @@ ABLATIONS: dict[str, tuple[str, ...]] = {
         "preserve_weight=2",
         "preserve_weight=5",
     ),
-    "loss": ("loss_space=eps", "loss_space=x0"),
+    "loss": ("loss_space=eps", "loss_space=x0", "loss_space=min_snr"),
     "guidance": ("guidance=0", "guidance=1", "guidance=2", "guidance=3"),
     "latents": ("latents=replay", "latents=fresh+sampling_steps=10", "latents=fresh+sampling_steps=50"),
     "policy": ("preserve_on_policy=true", "preserve_on_policy=false", "on_policy=false+preserve_on_policy=false"),
