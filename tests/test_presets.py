@@ -11,6 +11,7 @@ from erasure.config import EraseConfig
 from erasure.config_values import config_from_dict
 from erasure.errors import ConfigError, OutputExists, RunError
 from erasure.presets import BUNDLED, KINDS, QUALITIES, delete_preset, preset, presets, quality_settings, save_preset
+from erasure.template import fill
 
 
 def test_kinds_are_bundled_presets() -> None:
@@ -103,3 +104,15 @@ def test_qualities_scale_the_updates_only() -> None:
 def test_a_wrong_number_of_updates_is_left_to_the_config() -> None:
     with pytest.raises(ConfigError, match="steps"):
         config_from_dict(quality_settings("quick", {"erase": ["x"], "steps": "many"}))
+
+
+def test_the_quick_preset_of_styles_is_the_style_preset_with_the_speed_of_quick() -> None:
+    both = {**preset("quick").settings, **preset("style").settings, "steps_per_concept": 80}
+    assert preset("quick-style").settings == both
+
+
+def test_the_style_presets_keep_what_is_drawn() -> None:
+    for name in ("style", "quick-style"):
+        left = [fill(template, "") for template in preset(name).settings["templates"]]
+        assert left[0] == ""
+        assert all(prompt.startswith("a picture") for prompt in left[1:])
