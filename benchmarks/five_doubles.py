@@ -18,7 +18,8 @@ from PIL import Image
 from emoji_sd import MODEL, load_classifier
 from emoji_sd.captions import measured_caption
 from emoji_sd.classifier import Judge
-from emoji_sd.concepts import NAMES, PAPER_TEN, STYLES
+from emoji_sd.concepts import PAPER_TEN, STYLES
+from erasure.bench.emoji import outside_concepts
 from erasure.cli.flags import add_config_flags, given_settings
 from erasure.config import EraseConfig
 from erasure.config_values import config_from_dict
@@ -26,18 +27,16 @@ from erasure.core.checkpoint import inspect_checkpoint
 from erasure.core.picture_sheet import picture_grid
 from erasure.core.pictures import Drawing, draw_pictures
 from erasure.core.session import Session, open_session
-from erasure.evaluate.spread import spread
 from erasure.presets import preset
 
 ERASED = ("church", "truck", "radio", "parachute", "trumpet")
 SEEDS = (11, 12)
-OTHERS = 15
 
 
 def kept_concepts() -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The other five of the ten, and fifteen more, evenly spaced over the list of all others."""
     other = tuple(name for name in PAPER_TEN if name not in ERASED)
-    return other, tuple(spread([name for name in NAMES if name not in PAPER_TEN], OTHERS))
+    return other, outside_concepts()
 
 
 def pictures(session: Session, names: tuple[str, ...]) -> list[Image.Image]:

@@ -49,10 +49,7 @@ def _concept_problems(config: EraseConfig) -> list[str]:
     for text, anchor in zip(lowered, config.anchors, strict=False):
         if anchor.strip().lower() == text:
             problems.append(f"anchor: {anchor!r} is its own concept; it would stay as it is")
-    for template in config.templates:
-        problem = template_problem(template)
-        if problem is not None:
-            problems.append(f"templates: {problem}")
+    problems += [f"templates: {problem}" for problem in map(template_problem, config.templates) if problem]
     if not config.templates:
         problems.append('templates: give at least one, "{}" for the bare concept')
     return problems

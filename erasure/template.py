@@ -15,13 +15,14 @@ _GOES = re.compile(r"\[([^][]*\{\}[^][]*)\]")
 def fill(template: str, concept: str) -> str:
     """The prompt that ``template`` makes of ``concept``; of ``""``, what is left where the concept is gone."""
     if concept:
-        return _GOES.sub(r"\1", template).replace(PLACE, concept)
-    return _GOES.sub("", template) if _GOES.search(template) else ""
+        return _whole(template).replace(PLACE, concept)
+    rest, marked = _GOES.subn("", template)
+    return rest if marked else ""
 
 
 def concept_in(template: str, prompt: str) -> str | None:
     """The concept that ``template`` made ``prompt`` of; None if it cannot have."""
-    before, _, after = _GOES.sub(r"\1", template).partition(PLACE)
+    before, _, after = _whole(template).partition(PLACE)
     if prompt.startswith(before) and prompt.endswith(after) and len(prompt) > len(before) + len(after):
         return prompt[len(before) : len(prompt) - len(after)]
     return None
@@ -31,6 +32,11 @@ def template_problem(template: str) -> str | None:
     """What is wrong with ``template``, or None."""
     if template.count(PLACE) != 1:
         return f"{template!r} needs exactly one {PLACE}"
-    if any(mark in _GOES.sub(r"\1", template) for mark in "[]"):
+    if any(mark in _whole(template) for mark in "[]"):
         return f"{template!r} has square brackets that are not one pair around {PLACE}: they mark what goes with it"
     return None
+
+
+def _whole(template: str) -> str:
+    """Without the brackets, and with what is in them."""
+    return _GOES.sub(r"\1", template)

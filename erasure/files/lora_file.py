@@ -162,10 +162,13 @@ def match_lora(file: LoraFile, unet: nn.Module) -> None:
         raise IneffectiveLora(f"{file.path.name} changes nothing: all zero in each of its {len(file.modules)} layers")
 
 
-def apply_lora_file(unet: nn.Module, file: LoraFile, weight: float = 1.0) -> None:
-    """:func:`match_lora`, then :func:`inject_lora_file`. Raises: LoraFileError, leaving the U-Net as it was."""
+def apply_lora_file(unet: nn.Module, file: LoraFile) -> None:
+    """:func:`match_lora`, then :func:`inject_lora_file` at weight 1.
+
+    Raises LoraFileError or IneffectiveLora, leaving the U-Net as it was.
+    """
     match_lora(file, unet)
-    inject_lora_file(unet, file, weight)
+    inject_lora_file(unet, file, 1.0)
 
 
 def inject_lora_file(unet: nn.Module, file: LoraFile, weight: float) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from erasure.config import EraseConfig
-from erasure.template import PLACE, concept_in, fill
+from erasure.template import concept_in
 
 MOST_POINTS = 300
 # Updates over which the speed is taken, so that it follows when another program takes the device.
@@ -34,7 +34,7 @@ class History:
         self._counts: Counter[str] = Counter()
         self._recent: deque[tuple[int, float]] = deque(maxlen=_SPEED_OVER + 1)
         self._batch = config.batch
-        self._templates = sorted(config.templates, key=lambda template: len(fill(template, PLACE)), reverse=True)
+        self._templates = config.templates
 
     def see(self, event: Mapping[str, Any]) -> None:
         """Raises: KeyError, TypeError, ValueError for what is no event."""
@@ -70,12 +70,9 @@ class History:
         self._recent.clear()
 
     def _bare(self, prompt: str) -> str:
-        """The concept in a prompt that one of the templates made."""
-        for template in self._templates:
-            concept = concept_in(template, prompt)
-            if concept is not None:
-                return concept
-        return prompt
+        """The concept in a prompt that one of the templates made: of several, that which says most of it."""
+        found = (concept_in(template, prompt) for template in self._templates)
+        return min((concept for concept in found if concept is not None), key=len, default=prompt)
 
     @property
     def losses(self) -> tuple[tuple[int, float, float], ...]:
