@@ -21,13 +21,13 @@ from emoji_sd.classifier import Judge
 from emoji_sd.concepts import PAPER_TEN, STYLES
 from erasure.bench.emoji import outside_concepts
 from erasure.cli.flags import add_config_flags, given_settings
-from erasure.config import EraseConfig
-from erasure.config_values import config_from_dict
-from erasure.core.checkpoint import inspect_checkpoint
-from erasure.core.picture_sheet import picture_grid
-from erasure.core.pictures import Drawing, draw_pictures
-from erasure.core.session import Session, open_session
-from erasure.presets import preset
+from erasure.config.presets import preset
+from erasure.config.settings import EraseConfig
+from erasure.config.values import config_from_dict
+from erasure.model.checkpoint import inspect_checkpoint
+from erasure.model.pictures import Drawing, draw_pictures
+from erasure.run.picture_sheet import picture_grid
+from erasure.training.session import Session, open_session
 
 ERASED = ("church", "truck", "radio", "parachute", "trumpet")
 SEEDS = (11, 12)

@@ -17,13 +17,14 @@ from safetensors.torch import save_file
 
 from emoji_sd.original_layout import original_state_dict
 from erasure.cli.flags import add_config_flags, given_settings
-from erasure.config_values import config_from_dict
-from erasure.core.device import default_device
-from erasure.core.events import Drawing, Opened, Step
-from erasure.core.session import Session
+from erasure.config.values import config_from_dict
 from erasure.errors import EraseError
-from erasure.run import Task, erase
-from erasure.run_folder import RunFolder
+from erasure.model.device import default_device
+from erasure.run.events import Drawing, Opened
+from erasure.run.folder import RunFolder
+from erasure.run.run import Task, erase
+from erasure.training.events import Step
+from erasure.training.session import Session
 from tests.tiny import build_text_encoder, build_unet, build_vae, full_size_config
 
 SETTINGS = {"erase": ["garbage truck"], "layers": "xattn", "neighbours": 20, "templates": ["{}", "a photo of a {}"]}

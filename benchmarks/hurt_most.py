@@ -15,16 +15,17 @@ from erasure.bench.cell import Bench, Cell
 from erasure.bench.results import Row, current, finished, read_rows
 from erasure.bench.spaces import concept_space
 from erasure.bench.statistics import by_variant, summary
-from erasure.bench.suite import SuiteOptions, suite
+from erasure.bench.suite import SuiteOptions
+from erasure.bench.suites import suite
 from erasure.bench.variant import DEFAULT, variant
 from erasure.bench.work import RESULTS
-from erasure.config import EraseConfig
-from erasure.core.checkpoint import CheckpointInfo, inspect_checkpoint, sha256
-from erasure.core.device import default_device
-from erasure.core.session import open_models
+from erasure.config.settings import EraseConfig
 from erasure.evaluate.spectrum import Sensitivity, sensitivity_spectrum
 from erasure.evaluate.spread import spread
-from erasure.files.lora_file import apply_lora_file, read_lora
+from erasure.lora.file import apply_lora_file, read_lora
+from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint, sha256
+from erasure.model.device import default_device
+from erasure.training.session import open_models
 
 STATES = 2
 

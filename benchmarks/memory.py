@@ -28,7 +28,7 @@ APART = ("rows", "decoding")
 def random_unet(precision: str, device: str) -> Any:
     import torch
 
-    from erasure.core.denoiser import DTYPES
+    from erasure.model.denoiser import DTYPES
     from tests.tiny import build_unet, full_size_config
 
     torch.manual_seed(0)
@@ -42,7 +42,7 @@ def random_unet(precision: str, device: str) -> Any:
 def peak_bytes(device: str) -> int:
     import torch
 
-    from erasure.core.memory import peak_process_bytes
+    from erasure.model.memory import peak_process_bytes
 
     return torch.cuda.max_memory_allocated() if device.startswith("cuda") else peak_process_bytes()
 
@@ -51,8 +51,8 @@ def one(layers: str, precision: str, checkpointing: bool, device: str) -> dict[s
     """One row towards a gradient of the LoRA weights and one Adam step: what an update at batch 1 holds at most."""
     import torch
 
-    from erasure.core.denoiser import Denoiser
-    from erasure.core.lora import inject_lora, lora_parameters
+    from erasure.lora.adapter import inject_lora, lora_parameters
+    from erasure.model.denoiser import Denoiser
 
     unet = random_unet(precision, device)
     weights = sum(p.numel() * p.element_size() for p in unet.parameters())
@@ -76,7 +76,7 @@ def apart(work: str, precision: str, device: str) -> dict[str, float]:
     """What it needs beyond the weights: 8 rows of the U-Net without gradients, or the VAE's decoding of one picture."""
     import torch
 
-    from erasure.core.denoiser import DTYPES, Denoiser
+    from erasure.model.denoiser import DTYPES, Denoiser
     from tests.tiny import build_vae, full_size_config
 
     dtype = DTYPES[precision]  # type: ignore[index]

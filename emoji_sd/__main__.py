@@ -42,7 +42,7 @@ def _install(arguments: argparse.Namespace) -> int:
 
 def _samples(arguments: argparse.Namespace) -> int:
     from emoji_sd.measure import draw
-    from erasure.core.picture_sheet import picture_grid
+    from erasure.run.picture_sheet import picture_grid
 
     names = (*PAPER_TEN, *(name for name in NAMES if name not in PAPER_TEN))[:24]
     drawn = draw(names, guidance=arguments.guidance, checkpoint=arguments.checkpoint)

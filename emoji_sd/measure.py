@@ -10,10 +10,10 @@ from PIL import Image
 from emoji_sd import MODEL, load_classifier
 from emoji_sd.captions import measured_caption
 from emoji_sd.concepts import NAMES, STYLES
-from erasure.core.denoiser import Denoiser
-from erasure.core.embedding import Embedder
-from erasure.core.models import load_models
-from erasure.core.pictures import Drawing, draw_pictures
+from erasure.model.denoiser import Denoiser
+from erasure.model.embedding import Embedder
+from erasure.model.models import load_models
+from erasure.model.pictures import Drawing, draw_pictures
 
 STEPS = 20
 

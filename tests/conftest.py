@@ -13,7 +13,7 @@ os.environ["TRANSFORMERS_OFFLINE"] = "1"
 import pytest
 import torch
 
-from erasure.core.models import Models
+from erasure.model.models import Models
 from tests import tiny
 
 torch.set_num_threads(1)

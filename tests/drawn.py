@@ -10,10 +10,10 @@ from typing import Any, get_args
 
 from PIL import Image
 
-from erasure.config import EraseConfig
-from erasure.core.picture_sheet import picture_grid
+from erasure.config.settings import EraseConfig
 from erasure.jobs.estimate import Estimate
 from erasure.jobs.job import JobState, Result, Snapshot
+from erasure.run.picture_sheet import picture_grid
 from erasure.ui.cards import estimate_html, plan_html, result_html
 from erasure.ui.chips import chips_html
 from erasure.ui.html import empty_html, notes_html, picture, preview_url

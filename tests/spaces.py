@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from erasure.core.concepts import Candidate, ConceptSpace, TargetSpace
+from erasure.concepts.space import Candidate, ConceptSpace, TargetSpace
 
 WORDS = ("truck", "bus", "house", "tower", "bell", "dog")
 

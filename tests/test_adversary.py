@@ -3,12 +3,12 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
-from erasure.config import EraseConfig
-from erasure.core.adversary import adversary
-from erasure.core.embedding import Prompt
-from erasure.core.gumbel import GumbelSearch, gumbel_softmax
-from erasure.core.pgd import PgdSearch
-from erasure.core.search import Candidates, Question, UniformDraw
+from erasure.config.settings import EraseConfig
+from erasure.model.embedding import Prompt
+from erasure.training.adversary.choose import adversary
+from erasure.training.adversary.gumbel import GumbelSearch, gumbel_softmax
+from erasure.training.adversary.pgd import PgdSearch
+from erasure.training.adversary.search import Candidates, Question, UniformDraw
 
 CPU = torch.device("cpu")
 K = 5

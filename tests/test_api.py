@@ -17,12 +17,12 @@ from fastapi.testclient import TestClient
 
 from erasure.api import PREFIX, make_guard, mount_api
 from erasure.api.answers import without_places
-from erasure.config import settings
-from erasure.files.lora_file import read_lora
+from erasure.config.settings import settings
 from erasure.host.base import HostCheckpoint
 from erasure.host.local import LocalHost
 from erasure.jobs.job import ACTIONS, FINISHED
 from erasure.jobs.manager import JobManager
+from erasure.lora.file import read_lora
 
 QUICK: dict[str, Any] = {
     "erase": ["truck"],

@@ -23,7 +23,8 @@ from erasure.bench.plot import radius, scatter_svg
 from erasure.bench.report import write_report
 from erasure.bench.results import append_row, current, finished, read_rows
 from erasure.bench.statistics import base_figure, figure, paired, summary
-from erasure.bench.suite import SUITES, SuiteOptions, suite
+from erasure.bench.suite import SuiteOptions
+from erasure.bench.suites import SUITES, suite
 from erasure.bench.tables import main_table, paired_table
 from erasure.bench.variant import ABLATIONS, method_names, variant, variants
 from erasure.cli import main

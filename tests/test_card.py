@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from erasure.core.picture_sheet import picture_grid
-from erasure.files.card import write_card
-from erasure.files.cover import is_unsafe
-from erasure.presets import preset
+from erasure.config.presets import preset
+from erasure.run.card import write_card
+from erasure.run.cover import is_unsafe
+from erasure.run.picture_sheet import picture_grid
 
 
 def _cover(folder: Path) -> Path:

@@ -17,8 +17,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from emoji_sd.original_layout import unet_key
-from erasure.core.checkpoint import inspect_checkpoint, sha256, short_hash
 from erasure.errors import BrokenCheckpoint, UnsupportedCheckpoint
+from erasure.model.checkpoint import inspect_checkpoint, sha256, short_hash
 from tests import tiny
 
 State = dict[str, torch.Tensor]

@@ -13,11 +13,11 @@ import torch
 from safetensors import safe_open
 
 from erasure.cli import main
-from erasure.config import EraseConfig
-from erasure.config_values import config_from_dict
-from erasure.core.state import load_state
+from erasure.config.settings import EraseConfig
+from erasure.config.values import config_from_dict
 from erasure.errors import ConfigError
-from erasure.run_folder import RunFolder
+from erasure.run.folder import RunFolder
+from erasure.run.state import load_state
 
 WORDS = "truck\nbus\nhouse\ntower\nbell\ndog\n"
 
@@ -96,8 +96,8 @@ def test_stop_then_resume_gives_the_same_file(base: list[str], tmp_path: Path) -
     whole, cut = tmp_path / "whole.safetensors", tmp_path / "cut.safetensors"
     assert main([*base, "--out", str(whole), "--run", str(tmp_path / "one")]) == 0
 
-    from erasure.core.events import Step
-    from erasure.run import Task, erase
+    from erasure.run.run import Task, erase
+    from erasure.training.events import Step
 
     config = RunFolder(tmp_path / "one").read()[1]
     checkpoint = Path(base[base.index("--checkpoint") + 1])
@@ -234,8 +234,8 @@ def test_a_resumed_run_keeps_its_settings(tmp_path: Path, capsys: pytest.Capture
 
 
 def test_a_resumed_run_may_change_how_it_trains_but_not_what(base: list[str], tmp_path: Path) -> None:
-    from erasure.core.events import Step
-    from erasure.run import Task, erase, resume
+    from erasure.run.run import Task, erase, resume
+    from erasure.training.events import Step
 
     values = dict(zip(base[3::2], base[4::2], strict=True))
     config = config_from_dict(

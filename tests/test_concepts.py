@@ -15,13 +15,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from erasure.config import EraseConfig
-from erasure.core.concepts import ConceptSpace, build_concept_space
-from erasure.core.denoiser import Denoiser
-from erasure.core.embedding import Embedder
-from erasure.core.lora import inject_lora
-from erasure.core.synonymy import measure_difference
+from erasure.concepts.build import build_concept_space
+from erasure.concepts.space import ConceptSpace
+from erasure.concepts.synonymy import measure_difference
+from erasure.config.settings import EraseConfig
 from erasure.errors import ConceptError
+from erasure.lora.adapter import inject_lora
+from erasure.model.denoiser import Denoiser
+from erasure.model.embedding import Embedder
 
 ALPHAS = torch.linspace(0.999, 0.01, 1000)
 

@@ -4,10 +4,10 @@ from dataclasses import fields
 
 import pytest
 
-from erasure.config import GROUPS, EraseConfig, settings
-from erasure.config_values import config_from_dict
+from erasure.config.presets import preset, presets
+from erasure.config.settings import GROUPS, EraseConfig, settings
+from erasure.config.values import config_from_dict
 from erasure.errors import ConfigError
-from erasure.presets import preset, presets
 from tools.options_table import README, with_table
 
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from erasure.config import EraseConfig
-from erasure.config_values import config_from_dict
+from erasure.config.settings import EraseConfig
+from erasure.config.values import config_from_dict
 from erasure.jobs.estimate import GIB, estimate, memory_bytes, readiness, rows_apart, training_rows
-from erasure.jobs.model_size import ModelSize, model_size
+from erasure.model.size import ModelSize, model_size
 from tests.fake_host import FakeHost
 from tests.tiny import build_tiny_models
 
@@ -183,7 +183,7 @@ def test_a_taken_name_is_told_wherever_the_file_lies(host: FakeHost, tiny_checkp
 
 def test_an_estimate_needs_no_torch(tiny_checkpoint: Path, tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from erasure.config import EraseConfig\n"
+        "import sys; from pathlib import Path; from erasure.config.settings import EraseConfig\n"
         "from erasure.jobs.estimate import estimate\n"
         "found = estimate(EraseConfig(erase=('church',)), Path(sys.argv[1]), 'cpu', Path(sys.argv[2]))\n"
         "assert found.seconds, found.basis\n"

@@ -11,10 +11,6 @@ import torch
 from PIL import Image
 from torch import nn
 
-from erasure.core.denoiser import Denoiser
-from erasure.core.embedding import Embedder
-from erasure.core.lora import inject_lora, lora_layers
-from erasure.core.models import Models
 from erasure.errors import EvaluationError, MissingExtra
 from erasure.evaluate import clip, distance, extras, image_classifier
 from erasure.evaluate.fid import frechet_distance
@@ -22,6 +18,10 @@ from erasure.evaluate.nudity import exposed_scores, nudenet_detector, nudity_rat
 from erasure.evaluate.recognition import erasing_success, preserving_success, rank_pictures
 from erasure.evaluate.spectrum import sensitivity_spectrum
 from erasure.evaluate.spread import spread
+from erasure.lora.adapter import inject_lora, lora_layers
+from erasure.model.denoiser import Denoiser
+from erasure.model.embedding import Embedder
+from erasure.model.models import Models
 
 
 def _noise_picture(seed: int, side: int = 32) -> Image.Image:
@@ -242,9 +242,9 @@ def test_the_spectrum_command_lists_the_most_moved_words_first(
     tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from erasure.cli import main
-    from erasure.core.lora import lora_state
-    from erasure.core.models import load_models
-    from erasure.files.lora_file import write_lora
+    from erasure.lora.adapter import lora_state
+    from erasure.lora.file import write_lora
+    from erasure.model.models import load_models
 
     unet = load_models(tiny_checkpoint).unet
     inject_lora(unet, "xattn", 2, 2.0, seed=0)

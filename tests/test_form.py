@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from erasure.config import EraseConfig, settings
-from erasure.config_values import config_from_dict
+from erasure.config.presets import presets
+from erasure.config.settings import EraseConfig, settings
+from erasure.config.values import config_from_dict
 from erasure.errors import ConfigError
-from erasure.presets import presets
 from erasure.ui.form import MAIN, PROTECT, advanced, controls, read_form, show_settings
 from erasure.ui.texts import join_texts, split_anchors, split_lines, split_texts
 

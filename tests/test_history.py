@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from erasure.config_values import config_from_dict
+from erasure.config.values import config_from_dict
 from erasure.jobs.history import MOST_POINTS, History
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from erasure.core.lora import inject_lora, lora_layers, lora_state
-from erasure.core.models import Models
-from erasure.core.pictures import difference
 from erasure.errors import EraseError, LoraFileError, RunError
-from erasure.files.lora_file import write_lora
 from erasure.host.base import TextToImage
 from erasure.host.local import LocalHost
 from erasure.host.lora_prompt import split_prompt
+from erasure.lora.adapter import inject_lora, lora_layers, lora_state
+from erasure.lora.file import write_lora
+from erasure.model.models import Models
+from erasure.model.pictures import difference
 
 
 def picture(prompt: str, **changes: object) -> TextToImage:

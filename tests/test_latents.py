@@ -3,13 +3,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from erasure.config import EraseConfig
-from erasure.core.denoiser import Denoiser
-from erasure.core.embedding import Embedder
-from erasure.core.latents import FreshLatents, ReplayLatents, Sampler
-from erasure.core.lora import inject_lora, lora_parameters
-from erasure.core.models import Models
-from erasure.core.sampling import ddim_timesteps, sample_latents
+from erasure.config.settings import EraseConfig
+from erasure.lora.adapter import inject_lora, lora_parameters
+from erasure.model.denoiser import Denoiser
+from erasure.model.embedding import Embedder
+from erasure.model.models import Models
+from erasure.model.sampling import ddim_timesteps, sample_latents
+from erasure.training.latents.fresh import FreshLatents
+from erasure.training.latents.replay import ReplayLatents
+from erasure.training.latents.source import Sampler
 
 
 def _parts(models: Models) -> tuple[Denoiser, Embedder, Sampler]:

@@ -8,8 +8,9 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
-from erasure.config import LayerChoice
-from erasure.core.lora import (
+from erasure.config.settings import LayerChoice
+from erasure.errors import LoraFileError
+from erasure.lora.adapter import (
     base_layers,
     inject_lora,
     inject_lora_state,
@@ -22,8 +23,7 @@ from erasure.core.lora import (
     remove_lora,
     without_lora,
 )
-from erasure.core.models import Models
-from erasure.errors import LoraFileError
+from erasure.model.models import Models
 from tests import tiny
 
 CHOICES = get_args(LayerChoice)

@@ -22,13 +22,13 @@ from packaging.version import Version
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from erasure.config import EraseConfig, LayerChoice
-from erasure.config_values import config_from_dict
-from erasure.core.lora import inject_lora, lora_state, lora_weight, remove_lora
-from erasure.core.models import Models
+from erasure.config.settings import EraseConfig, LayerChoice
+from erasure.config.values import config_from_dict
 from erasure.errors import IneffectiveLora, LoraFileError, OutputExists
-from erasure.files import lora_file
-from erasure.files.lora_file import (
+from erasure.lora import file as lora_file
+from erasure.lora.adapter import inject_lora, lora_state, lora_weight, remove_lora
+from erasure.lora.explain import explain_lora
+from erasure.lora.file import (
     inject_lora_file,
     match_lora,
     module_key,
@@ -36,8 +36,8 @@ from erasure.files.lora_file import (
     read_lora,
     write_lora,
 )
-from erasure.files.metadata import lora_metadata
-from erasure.files.report import explain_lora
+from erasure.lora.metadata import lora_metadata
+from erasure.model.models import Models
 from tests import tiny
 from tests.test_lora import predict, randomise
 

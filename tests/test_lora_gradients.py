@@ -7,8 +7,8 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
-from erasure.core.lora import inject_lora, lora_layers, lora_parameters, lora_weight, without_lora, without_lora_from
-from erasure.core.models import Models
+from erasure.lora.adapter import inject_lora, lora_layers, lora_parameters, lora_weight, without_lora, without_lora_from
+from erasure.model.models import Models
 from tests.test_lora import randomise
 
 

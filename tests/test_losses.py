@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from erasure.core.denoiser import Denoiser
-from erasure.core.lora import inject_lora, lora_parameters
-from erasure.core.losses import erase_goal, harm_gradient, prediction_loss
-from erasure.core.models import Models
+from erasure.lora.adapter import inject_lora, lora_parameters
+from erasure.model.denoiser import Denoiser
+from erasure.model.models import Models
+from erasure.training.losses import erase_goal, harm_gradient, prediction_loss
 
 
 def _rows(seed: int, models: Models) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

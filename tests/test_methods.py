@@ -9,25 +9,26 @@ import pytest
 import torch
 from torch import Tensor
 
-from erasure.config import EraseConfig
-from erasure.config_values import config_from_dict
-from erasure.core.checkpoint import inspect_checkpoint
-from erasure.core.denoiser import Denoiser
-from erasure.core.embedding import Embedder
-from erasure.core.events import Note, Saved, Step
-from erasure.core.latents import Sampler, State
-from erasure.core.lora import base_layers, inject_lora, lora_layers, lora_parameters, lora_state
-from erasure.core.models import Models, load_models
-from erasure.core.noised_latents import NoiseLatents, PictureLatents
-from erasure.core.sampling import sample_latents
-from erasure.core.trainer import Trainer
+from erasure.config.methods import METHODS, Method
+from erasure.config.presets import preset, presets
+from erasure.config.settings import EraseConfig
+from erasure.config.values import config_from_dict
 from erasure.errors import ConfigError
-from erasure.files.lora_file import match_lora, read_lora
-from erasure.methods.settings import METHODS, Method
-from erasure.methods.uce import PULL, Edit, UceSolver, low_rank
-from erasure.presets import preset, presets
-from erasure.run import Task, erase, resume
-from erasure.run_folder import RunFolder
+from erasure.lora.adapter import base_layers, inject_lora, lora_layers, lora_parameters, lora_state
+from erasure.lora.file import match_lora, read_lora
+from erasure.model.checkpoint import inspect_checkpoint
+from erasure.model.denoiser import Denoiser
+from erasure.model.embedding import Embedder
+from erasure.model.models import Models, load_models
+from erasure.model.sampling import sample_latents
+from erasure.run.events import Saved
+from erasure.run.folder import RunFolder
+from erasure.run.run import Task, erase, resume
+from erasure.training.events import Note, Step
+from erasure.training.latents.noised_latents import NoiseLatents, PictureLatents
+from erasure.training.latents.source import Sampler, State
+from erasure.training.trainer import Trainer
+from erasure.training.uce import PULL, Edit, UceSolver, low_rank
 from tests.spaces import WORDS, space_of
 
 FAST = {"steps": 6, "sampling_steps": 3, "warmup": 0, "rank": 2, "schedule": "constant", "clip": 0.0}
@@ -371,7 +372,7 @@ def test_every_method_ends_in_a_lora_file_that_works(
     tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     if method == "uce":  # a random model hardly looks at its prompt, and UCE edits only what it sees of it
-        monkeypatch.setattr("erasure.run_output.SMALLEST_CHANGE", 0.1)
+        monkeypatch.setattr("erasure.run.output.SMALLEST_CHANGE", 0.1)
     (tmp_path / "words.txt").write_text("\n".join(WORDS))
     settings = {
         "vocabulary": "file",

@@ -14,9 +14,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from emoji_sd.original_layout import unet_key, vae_key
-from erasure.core.checkpoint import inspect_checkpoint
-from erasure.core.models import Models, load_models
 from erasure.errors import BrokenCheckpoint
+from erasure.model.checkpoint import inspect_checkpoint
+from erasure.model.models import Models, load_models
 from tests import tiny
 
 PARTS = ("unet", "vae", "text_encoder")
@@ -224,8 +224,8 @@ def test_the_schedule_follows_the_configuration(state: State, folder: Path) -> N
 
 def test_full_size_weights_fit_the_shipped_configuration() -> None:
     """Names and shapes of SD 1.x, without memory behind them, through the shipped yaml and CLIP config."""
-    from erasure.core.ldm_config import CLIP_FOLDER, SD1_CONFIG, read_ldm_config
-    from erasure.core.model_parts import build_text_encoder, fill, unet_from_ldm, vae_from_ldm
+    from erasure.model.ldm_config import CLIP_FOLDER, SD1_CONFIG, read_ldm_config
+    from erasure.model.model_parts import build_text_encoder, fill, unet_from_ldm, vae_from_ldm
 
     document, config = read_ldm_config(SD1_CONFIG), tiny.full_size_config
     with torch.device("meta"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from erasure.core.naming import names_target, plurals, same_noun, words
+from erasure.concepts.naming import names_target, plurals, same_noun, words
 
 NAMES = [
     ("church", "church"),

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from erasure.core import pickle_file
-from erasure.core.weights_file import open_weights, read_tensors
 from erasure.errors import BrokenCheckpoint, UnsupportedCheckpoint
+from erasure.model import pickle_file
+from erasure.model.weights_file import open_weights, read_tensors
 
 # Programs in the pickle language, each of which makes the folder FOLDER when an ordinary unpickler runs it.
 PROGRAMS = {

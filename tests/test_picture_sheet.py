@@ -5,7 +5,7 @@ import random
 import pytest
 from PIL import Image
 
-from erasure.core.picture_sheet import before_and_after, cut_sheet, picture_grid
+from erasure.run.picture_sheet import before_and_after, cut_sheet, picture_grid
 
 
 def _noise(side: int, seed: int) -> Image.Image:

@@ -7,11 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from erasure.config import EraseConfig
-from erasure.config_values import config_from_dict
+from erasure.config.presets import (
+    BUNDLED,
+    KINDS,
+    QUALITIES,
+    delete_preset,
+    preset,
+    presets,
+    quality_settings,
+    save_preset,
+)
+from erasure.config.settings import EraseConfig
+from erasure.config.template import fill
+from erasure.config.values import config_from_dict
 from erasure.errors import ConfigError, OutputExists, RunError
-from erasure.presets import BUNDLED, KINDS, QUALITIES, delete_preset, preset, presets, quality_settings, save_preset
-from erasure.template import fill
 
 
 def test_kinds_are_bundled_presets() -> None:

@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from erasure.config import EraseConfig
-from erasure.config_values import config_from_dict
-from erasure.core.denoiser import Denoiser
-from erasure.core.embedding import Embedder
-from erasure.core.lora import inject_lora, lora_parameters
-from erasure.core.models import Models
-from erasure.core.row_count import rows_per_update
-from erasure.core.trainer import Trainer
-from erasure.methods.settings import METHODS
+from erasure.config.methods import METHODS
+from erasure.config.settings import EraseConfig
+from erasure.config.values import config_from_dict
+from erasure.lora.adapter import inject_lora, lora_parameters
+from erasure.model.denoiser import Denoiser
+from erasure.model.embedding import Embedder
+from erasure.model.models import Models
+from erasure.training.row_count import rows_per_update
+from erasure.training.trainer import Trainer
 from tests.spaces import WORDS, space_of
 
 UPDATES = 100

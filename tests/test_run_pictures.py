@@ -4,11 +4,11 @@ from typing import Any
 import pytest
 
 from erasure import run_pictures
-from erasure.config import EraseConfig
-from erasure.config_values import config_from_dict
-from erasure.core.checkpoint import inspect_checkpoint
-from erasure.core.session import Session, open_session
-from erasure.run_folder import RunFolder
+from erasure.config.settings import EraseConfig
+from erasure.config.values import config_from_dict
+from erasure.model.checkpoint import inspect_checkpoint
+from erasure.run.folder import RunFolder
+from erasure.training.session import Session, open_session
 
 
 @pytest.fixture

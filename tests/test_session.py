@@ -6,10 +6,10 @@ import dataclasses
 
 import torch
 
-from erasure.config import EraseConfig
-from erasure.core.denoiser import Denoiser
-from erasure.core.models import Models
-from erasure.core.session import rows_at_once
+from erasure.config.settings import EraseConfig
+from erasure.model.denoiser import Denoiser
+from erasure.model.models import Models
+from erasure.training.session import rows_at_once
 from tests import tiny
 
 CONFIG = EraseConfig(erase=("church",))

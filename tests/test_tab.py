@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from erasure.config import EraseConfig
-from erasure.core.picture_sheet import picture_grid
+from erasure.config.settings import EraseConfig
 from erasure.errors import JobConflict, JobNotFound
 from erasure.jobs.job import JobState, Snapshot
+from erasure.run.picture_sheet import picture_grid
 from erasure.ui import actions, form_actions
 from erasure.ui.form import controls
 from erasure.ui.live import BLOCKS, followed, render

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from erasure.template import concept_in, fill, template_problem
+from erasure.config.template import concept_in, fill, template_problem
 
 
 @pytest.mark.parametrize(

@@ -4,18 +4,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from erasure.config import EraseConfig
-from erasure.config_values import config_from_dict
-from erasure.core.denoiser import Denoiser
-from erasure.core.embedding import Embedder
-from erasure.core.gumbel import GumbelSearch, gumbel_softmax
-from erasure.core.latents import State
-from erasure.core.lora import inject_lora, lora_parameters, lora_state
-from erasure.core.models import Models
-from erasure.core.row_count import rows_per_update
-from erasure.core.trainer import Trainer, learning_rate
+from erasure.config.presets import preset
+from erasure.config.settings import EraseConfig
+from erasure.config.values import config_from_dict
 from erasure.errors import NonFiniteLoss
-from erasure.presets import preset
+from erasure.lora.adapter import inject_lora, lora_parameters, lora_state
+from erasure.model.denoiser import Denoiser
+from erasure.model.embedding import Embedder
+from erasure.model.models import Models
+from erasure.training.adversary.gumbel import GumbelSearch, gumbel_softmax
+from erasure.training.latents.source import State
+from erasure.training.row_count import rows_per_update
+from erasure.training.trainer import Trainer, learning_rate
 from tests.spaces import WORDS, space_of
 
 FAST = {"steps": 6, "sampling_steps": 3, "warmup": 0, "rank": 2}

@@ -8,9 +8,9 @@ import pytest
 from transformers import CLIPTokenizerFast
 
 from emoji_sd.concepts import CONCEPTS
-from erasure.config import EraseConfig
-from erasure.core.naming import names_target
-from erasure.core.vocabulary import STYLES, WORDS, load_vocabulary
+from erasure.concepts.naming import names_target
+from erasure.concepts.vocabulary import STYLES, WORDS, load_vocabulary
+from erasure.config.settings import EraseConfig
 from erasure.errors import ConceptError
 from tests.tiny import CLIP
 

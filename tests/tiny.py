@@ -17,8 +17,8 @@ from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizerFast
 
 from emoji_sd.original_layout import original_state_dict
-from erasure.core.checkpoint import CheckpointInfo
-from erasure.core.models import Models
+from erasure.model.checkpoint import CheckpointInfo
+from erasure.model.models import Models
 
 DATA = Path(__file__).parents[1] / "erasure" / "data"
 CLIP = DATA / "clip-vit-large-patch14"

@@ -18,7 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from emoji_sd.concepts import CONCEPTS
-from erasure.core.naming import plurals
+from erasure.concepts.naming import plurals
 from tools.word_choices import ADJECTIVES, DROPPED, NOUNS
 
 # WordNet's lexicographer files, lexnames(5WN), whose nouns can be seen in a picture: animal, artifact, body,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from erasure.config import GROUPS, settings
+from erasure.config.settings import GROUPS, settings
 
 README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- options: python -m tools.options_table -->", "<!-- end of options -->"

@@ -21,7 +21,7 @@ from transformers import CLIPTextModel
 
 from emoji_sd.making.unet import CONFIG, alphas_cumprod
 from emoji_sd.original_layout import original_state_dict
-from erasure.core.models import load_models
+from erasure.model.models import load_models
 
 NAME = "emoji-sd"
 TOKENIZER_FILES = ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from erasure.config import GROUPS, settings
+from erasure.config.settings import GROUPS, settings
 from erasure.errors import ConfigError, EraseError, JobNotFound, RunError, TrainingError
 from erasure.host.base import Host
 from erasure.jobs.job import Snapshot

@@ -8,14 +8,14 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from erasure.config import EraseConfig
-from erasure.config_values import config_from_dict
+from erasure.config.presets import preset, quality_settings
+from erasure.config.settings import EraseConfig
+from erasure.config.values import config_from_dict
 from erasure.errors import ConfigError
 from erasure.host.base import Host, bare_title, same_title
 from erasure.jobs.estimate import readiness
 from erasure.jobs.names import suggest_name, taken_names
 from erasure.jobs.vocabularies import kept_vocabulary, vocabulary_folder
-from erasure.presets import preset, quality_settings
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from typing import Any
 
 from erasure.api.answers import config_dict, job_dict, schema
 from erasure.api.asked import asked_concepts, asked_job, preset_folder, unknown_fields
+from erasure.config.presets import KINDS, QUALITIES, Preset, delete_preset, presets, save_preset
 from erasure.errors import ConfigError, JobNotFound
 from erasure.host.base import Host
 from erasure.jobs.job import ACTIVE, JobRequest
 from erasure.jobs.manager import JobManager
-from erasure.presets import KINDS, QUALITIES, Preset, delete_preset, presets, save_preset
 
 # What a job's id is made of; nothing that means something in a path.
 _ID = re.compile(r"[\w-][\w.-]{0,200}")

@@ -9,8 +9,8 @@ from typing import Any
 
 from erasure.bench.suite import SuiteOptions, TargetSet, digest
 from erasure.bench.variant import Variant
-from erasure.config import EraseConfig
-from erasure.config_values import config_from_dict
+from erasure.config.settings import EraseConfig
+from erasure.config.values import config_from_dict
 
 
 @dataclass(frozen=True)

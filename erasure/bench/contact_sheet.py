@@ -9,7 +9,7 @@ from PIL import Image
 
 from erasure.bench.results import Row
 from erasure.bench.statistics import by_variant
-from erasure.core.picture_sheet import picture_grid
+from erasure.run.picture_sheet import picture_grid
 
 SIDE = 110
 TITLE = 19  # letters above a picture

@@ -9,10 +9,10 @@ from pathlib import Path
 from PIL import Image
 
 from erasure.bench.suite import Drawn, Shot
-from erasure.core.denoiser import Denoiser
-from erasure.core.embedding import Embedder
-from erasure.core.models import Models
-from erasure.core.pictures import Drawing, draw_pictures
+from erasure.model.denoiser import Denoiser
+from erasure.model.embedding import Embedder
+from erasure.model.models import Models
+from erasure.model.pictures import Drawing, draw_pictures
 from erasure.whole_file import whole_file
 
 

@@ -9,9 +9,9 @@ from emoji_sd import MODEL, load_classifier
 from emoji_sd.captions import measured_caption
 from emoji_sd.concepts import NAMES, PAPER_TEN, STYLES
 from erasure.bench.suite import Drawn, Group, Shot, Suite, SuiteOptions, TargetSet
+from erasure.config.presets import preset
 from erasure.evaluate.recognition import Ranks
 from erasure.evaluate.spread import spread
-from erasure.presets import preset
 
 SETS: dict[str, tuple[str, ...]] = {
     "doubles-1": ("church", "truck", "radio", "parachute", "trumpet"),

@@ -13,11 +13,11 @@ from typing import Any
 
 from erasure.bench.cell import Bench, Cell
 from erasure.bench.results import Row, append_row, finished, read_rows, work_key
-from erasure.bench.suite import suite
+from erasure.bench.suites import suite
 from erasure.bench.variant import Variant
 from erasure.bench.work import RESULTS, Progress, row_identity, work
-from erasure.core.checkpoint import inspect_checkpoint, sha256
 from erasure.errors import ConfigError
+from erasure.model.checkpoint import inspect_checkpoint, sha256
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ each class is erased in two of the four and kept in the other two.
 from __future__ import annotations
 
 from erasure.bench.suite import Drawn, Group, Shot, Suite, SuiteOptions, TargetSet
+from erasure.config.presets import preset
 from erasure.evaluate.recognition import Ranks
-from erasure.presets import preset
 
 # Name and index among ImageNet's 1,000 classes.
 CLASSES: dict[str, int] = {

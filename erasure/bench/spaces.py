@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from erasure.bench.suite import digest
-from erasure.config import EraseConfig
-from erasure.core.checkpoint import CheckpointInfo
-from erasure.core.concepts import ConceptSpace, build_concept_space
-from erasure.core.session import open_models
+from erasure.concepts.build import build_concept_space
+from erasure.concepts.space import ConceptSpace
+from erasure.config.settings import EraseConfig
+from erasure.model.checkpoint import CheckpointInfo
+from erasure.training.session import open_models
 from erasure.whole_file import write_json
 
 SETTINGS = ("erase", "anchor", "synonym", "preserve", "templates", "vocabulary", "neighbours", "similarity",

@@ -116,19 +116,3 @@ class Suite:
 def digest(value: Any) -> str:
     """sha256 of plain JSON, the same whatever the order of keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
-
-
-def suite(name: str, options: SuiteOptions) -> Suite:
-    """Raises: ConfigError for a suite that is not there."""
-    if name == "emoji":
-        from erasure.bench.emoji import emoji_suite
-
-        return emoji_suite(options)
-    if name == "imagenette":
-        from erasure.bench.imagenette import imagenette_suite
-
-        return imagenette_suite(options)
-    raise ConfigError([f"there is no suite {name!r}; there are {', '.join(SUITES)}"])
-
-
-SUITES = ("emoji", "imagenette")

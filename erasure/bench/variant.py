@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from erasure.config import settings
+from erasure.config.presets import preset, presets
+from erasure.config.settings import settings
 from erasure.errors import ConfigError
-from erasure.presets import preset, presets
 
 DEFAULT = "adversarial"
 

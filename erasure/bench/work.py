@@ -16,15 +16,17 @@ from erasure.bench.drawing import draw_missing, missing_shots, openers
 from erasure.bench.extra_figures import Figure, extra_figures
 from erasure.bench.results import Row
 from erasure.bench.spaces import concept_space
-from erasure.bench.suite import Suite, TargetSet, suite
-from erasure.config import EraseConfig
-from erasure.core.checkpoint import CheckpointInfo, inspect_checkpoint, sha256, short_hash
-from erasure.core.events import Opened, Step
-from erasure.core.session import Session, open_models
+from erasure.bench.suite import Suite, TargetSet
+from erasure.bench.suites import suite
+from erasure.config.settings import EraseConfig
 from erasure.evaluate.recognition import Ranks, erasing_success, preserving_success, rank_pictures
-from erasure.files.lora_file import apply_lora_file, read_lora
-from erasure.run import resume
-from erasure.run_folder import RunFolder
+from erasure.lora.file import apply_lora_file, read_lora
+from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint, sha256, short_hash
+from erasure.run.events import Opened
+from erasure.run.folder import RunFolder
+from erasure.run.run import resume
+from erasure.training.events import Step
+from erasure.training.session import Session, open_models
 from erasure.whole_file import write_json
 
 RESULTS = "results.jsonl"

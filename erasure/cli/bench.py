@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from erasure.cli.flags import add_config_flags, given_settings
-from erasure.config_values import config_from_file
-from erasure.core.device import default_device
+from erasure.config.presets import preset
+from erasure.config.values import config_from_file
 from erasure.errors import ConfigError
-from erasure.presets import preset
+from erasure.model.device import default_device
 
 if TYPE_CHECKING:
     from erasure.bench.cell import Bench, Cell
@@ -102,7 +102,8 @@ def _grid(arguments: argparse.Namespace) -> tuple[Bench, list[Cell]]:
     """Raises: ConfigError with all that is wrong in the arguments of the grid."""
     from erasure.bench.cell import Bench
     from erasure.bench.grid import cells
-    from erasure.bench.suite import SuiteOptions, suite
+    from erasure.bench.suite import SuiteOptions
+    from erasure.bench.suites import suite
     from erasure.bench.variant import method_names, variants
 
     options = SuiteOptions(
@@ -214,7 +215,7 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _list(bench: Bench, grid: Sequence[Cell]) -> int:
-    from erasure.bench.suite import suite
+    from erasure.bench.suites import suite
     from erasure.bench.variant import ABLATIONS, method_names
 
     print(f"methods: {', '.join(method_names())}")

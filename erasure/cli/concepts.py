@@ -7,10 +7,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from erasure.cli.flags import add_config_flags, add_model_flags, config_from_flags
-from erasure.core.device import default_device
+from erasure.model.device import default_device
 
 if TYPE_CHECKING:
-    from erasure.core.concepts import Candidate, ConceptSpace
+    from erasure.concepts.space import Candidate, ConceptSpace
 
 
 def add_parser(commands: Any) -> None:
@@ -24,9 +24,9 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     config = config_from_flags(arguments)
-    from erasure.core.checkpoint import inspect_checkpoint
-    from erasure.core.concepts import build_concept_space
-    from erasure.core.session import open_models
+    from erasure.concepts.build import build_concept_space
+    from erasure.model.checkpoint import inspect_checkpoint
+    from erasure.training.session import open_models
 
     checkpoint = inspect_checkpoint(arguments.checkpoint)
     models, denoiser, embedder = open_models(checkpoint, config, arguments.device or default_device())

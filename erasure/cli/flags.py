@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from erasure.config import GROUPS, EraseConfig, settings
-from erasure.config_values import config_from_dict, config_from_file
-from erasure.presets import preset
+from erasure.config.presets import preset
+from erasure.config.settings import GROUPS, EraseConfig, settings
+from erasure.config.values import config_from_dict, config_from_file
 
 
 def add_config_flags(parser: argparse.ArgumentParser) -> None:

@@ -14,7 +14,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from erasure.files.report import explain_lora
+    from erasure.lora.explain import explain_lora
 
     print(explain_lora(arguments.file))
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from erasure.presets import presets
+from erasure.config.presets import presets
 
 
 def add_parser(commands: Any) -> None:

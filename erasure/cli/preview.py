@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from erasure.cli.flags import add_model_flags
-from erasure.core.device import default_device
 from erasure.errors import OutputExists
+from erasure.model.device import default_device
 from erasure.whole_file import whole_file
 
 
@@ -30,12 +30,12 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     if arguments.out.exists() and not arguments.overwrite:
         raise OutputExists(f"{arguments.out} exists; choose another name, or add --overwrite")
-    from erasure.config import EraseConfig
-    from erasure.core.checkpoint import inspect_checkpoint
-    from erasure.core.picture_sheet import picture_grid
-    from erasure.core.pictures import Drawing, draw_pictures
-    from erasure.core.session import open_models
-    from erasure.files.lora_file import inject_lora_file, match_lora, read_lora
+    from erasure.config.settings import EraseConfig
+    from erasure.lora.file import inject_lora_file, match_lora, read_lora
+    from erasure.model.checkpoint import inspect_checkpoint
+    from erasure.model.pictures import Drawing, draw_pictures
+    from erasure.run.picture_sheet import picture_grid
+    from erasure.training.session import open_models
 
     checkpoint, file = inspect_checkpoint(arguments.checkpoint), read_lora(arguments.lora)
     models, denoiser, embedder = open_models(

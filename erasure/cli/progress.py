@@ -7,7 +7,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from erasure.core.events import Event, Note, Planned, Preview, Saved, Step
+from erasure.run.events import Event, Planned, Preview, Saved
+from erasure.training.events import Note, Step
 
 
 class Progress:

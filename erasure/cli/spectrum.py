@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from erasure.cli.flags import add_model_flags
-from erasure.core.device import default_device
 from erasure.errors import ConfigError
+from erasure.model.device import default_device
 
 
 def add_parser(commands: Any) -> None:
@@ -27,13 +27,13 @@ def run(arguments: argparse.Namespace) -> int:
     problems = [f"--{n}: should be at least 1" for n in ("words", "states", "show") if getattr(arguments, n) < 1]
     if problems:
         raise ConfigError(problems)
-    from erasure.config import EraseConfig
-    from erasure.core.checkpoint import inspect_checkpoint
-    from erasure.core.session import open_models
-    from erasure.core.vocabulary import load_vocabulary
+    from erasure.concepts.vocabulary import load_vocabulary
+    from erasure.config.settings import EraseConfig
     from erasure.evaluate.spectrum import Sensitivity, sensitivity_spectrum
     from erasure.evaluate.spread import spread
-    from erasure.files.lora_file import apply_lora_file, read_lora
+    from erasure.lora.file import apply_lora_file, read_lora
+    from erasure.model.checkpoint import inspect_checkpoint
+    from erasure.training.session import open_models
 
     config = EraseConfig(erase=("-",))
     checkpoint, file = inspect_checkpoint(arguments.checkpoint), read_lora(arguments.lora)

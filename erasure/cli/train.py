@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from erasure.cli.flags import add_config_flags, add_model_flags, config_from_flags, given_settings
-from erasure.core.device import default_device
 from erasure.errors import ConfigError
+from erasure.model.device import default_device
 
 if TYPE_CHECKING:
-    from erasure.config import EraseConfig
-    from erasure.core.events import Event
+    from erasure.config.settings import EraseConfig
+    from erasure.run.events import Event
 
 STOPPED = 130
 
@@ -52,9 +52,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(missing)
     if arguments.dry_run:
         return _dry_run(arguments, config)
-    from erasure.run import Task, erase
-    from erasure.run_folder import RunFolder
-    from erasure.run_output import check_output
+    from erasure.run.folder import RunFolder
+    from erasure.run.output import check_output
+    from erasure.run.run import Task, erase
 
     check_output(arguments.out, overwrite=arguments.overwrite)
     folder = arguments.folder or Path("runs") / f"{arguments.out.stem}-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -68,8 +68,8 @@ def _resume(arguments: argparse.Namespace) -> int:
     refused = [f"--{shown}" for name, shown in names.items() if getattr(arguments, name)]
     if refused:
         raise ConfigError([f"{', '.join(refused)}: a resumed run keeps its own; leave it out"])
-    from erasure.run import resume
-    from erasure.run_folder import RunFolder
+    from erasure.run.folder import RunFolder
+    from erasure.run.run import resume
 
     device = arguments.device or default_device()
     events = resume(
@@ -124,11 +124,11 @@ def _stop_flag() -> Iterator[_Stop]:
 
 def _dry_run(arguments: argparse.Namespace, config: EraseConfig) -> int:
     from erasure.cli.concepts import print_space
-    from erasure.core.checkpoint import inspect_checkpoint
-    from erasure.core.plan import measure_cost
-    from erasure.core.session import open_session
     from erasure.jobs.estimate import memory_bytes
-    from erasure.jobs.model_size import model_size
+    from erasure.model.checkpoint import inspect_checkpoint
+    from erasure.model.size import model_size
+    from erasure.training.plan import measure_cost
+    from erasure.training.session import open_session
 
     checkpoint = inspect_checkpoint(arguments.checkpoint)
     session = open_session(checkpoint, config, arguments.device or default_device())

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from erasure.core.denoiser import Denoiser
-from erasure.core.embedding import Embedder
-from erasure.core.models import Models
-from erasure.core.sampling import alpha_bar_after, ddim_step, ddim_timesteps, guided_eps
+from erasure.model.denoiser import Denoiser
+from erasure.model.embedding import Embedder
+from erasure.model.models import Models
+from erasure.model.sampling import alpha_bar_after, ddim_step, ddim_timesteps, guided_eps
 
 
 @dataclass(frozen=True)

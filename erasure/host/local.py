@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING
 
 from erasure.errors import OutOfMemory, RunError
 from erasure.host.base import HostCheckpoint, TextToImage
-from erasure.host.lora_prompt import find_lora, merge_loras, split_prompt
+from erasure.host.lora_prompt import find_lora, split_prompt
+from erasure.lora.combine import merge_loras
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from erasure.core.denoiser import Denoiser
-    from erasure.core.models import Models
-    from erasure.files.lora_file import LoraFile
+    from erasure.lora.file import LoraFile
+    from erasure.model.denoiser import Denoiser
+    from erasure.model.models import Models
 
 _SUFFIXES = (".safetensors", ".ckpt")
 
@@ -95,7 +96,7 @@ class LocalHost:
 
     def device(self) -> str:
         if self._device is None:
-            from erasure.core.device import default_device
+            from erasure.model.device import default_device
 
             self._device = default_device()
         return self._device
@@ -141,10 +142,10 @@ class LocalHost:
     def _draw(self, request: TextToImage, prompt: str, tags: list[tuple[str, float]]) -> Image.Image:
         import torch
 
-        from erasure.core.embedding import Embedder
-        from erasure.core.pictures import decode
-        from erasure.core.sampling import sample_latents
-        from erasure.files.lora_file import match_lora, read_lora
+        from erasure.lora.file import match_lora, read_lora
+        from erasure.model.embedding import Embedder
+        from erasure.model.pictures import decode
+        from erasure.model.sampling import sample_latents
 
         loaded = self._load()
         models, denoiser = loaded.models, loaded.denoiser
@@ -175,9 +176,9 @@ class LocalHost:
             return self._loaded
         self._drop_model()  # never two models at once
 
-        from erasure.config import EraseConfig, Precision
-        from erasure.core.checkpoint import inspect_checkpoint
-        from erasure.core.session import open_models
+        from erasure.config.settings import EraseConfig, Precision
+        from erasure.model.checkpoint import inspect_checkpoint
+        from erasure.training.session import open_models
 
         precision: Precision = "fp16" if self.device().startswith("cuda") else "fp32"
         config = EraseConfig(erase=("-",), precision=precision)  # only its precision is looked at
@@ -198,8 +199,8 @@ class LocalHost:
 @contextmanager
 def _worn(models: Models, files: list[tuple[LoraFile, float]]) -> Iterator[None]:
     """The U-Net with the LoRA files on it, and as it was afterwards."""
-    from erasure.core.lora import remove_lora
-    from erasure.files.lora_file import inject_lora_file
+    from erasure.lora.adapter import remove_lora
+    from erasure.lora.file import inject_lora_file
 
     inject_lora_file(models.unet, merge_loras(files), 1.0)
     try:

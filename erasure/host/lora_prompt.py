@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from erasure.errors import LoraFileError
 
 if TYPE_CHECKING:
-    from erasure.files.lora_file import LoraFile
+    pass
 
 _TAG = re.compile(r"<lora:([^:>]+)((?::[^:>]*)*)>")
 
@@ -48,20 +47,3 @@ def find_lora(folder: Path, name: str) -> Path:
             return path
     there = ", ".join(path.stem for path in files[:5]) or "none"
     raise LoraFileError(f"there is no LoRA called {name!r} in {folder} (there: {there}); check the name in the prompt")
-
-
-def merge_loras(files: Sequence[tuple[LoraFile, float]]) -> LoraFile:
-    """One LoRA that acts as the sum of several at their weights: ranks are put side by side, scales go into ``up``."""
-    import torch
-
-    from erasure.files.lora_file import DOWN, UP, LoraFile
-
-    parts: dict[str, list[torch.Tensor]] = {}
-    for file, weight in files:
-        for module in file.modules:
-            down, up, scale = file.weights(module)
-            parts.setdefault(f"{module}.{DOWN}", []).append(down.float())
-            parts.setdefault(f"{module}.{UP}", []).append(up.float() * (scale * weight))
-    state = {key: torch.cat(tensors, dim=0 if key.endswith(DOWN) else 1) for key, tensors in parts.items()}
-    names = " + ".join(file.path.name for file, _ in files)
-    return LoraFile(Path(names), state, {}, {}, torch.float32)

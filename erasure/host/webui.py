@@ -98,7 +98,7 @@ class WebuiHost:
                 shared.state.end()
 
     def _native_side(self) -> int:
-        from erasure.core.ldm_config import config_beside, read_ldm_config, sample_size
+        from erasure.model.ldm_config import config_beside, read_ldm_config, sample_size
 
         checkpoint = self.current_checkpoint()
         if checkpoint is None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from erasure.config import EraseConfig, settings
+from erasure.config.settings import EraseConfig, settings
 from erasure.errors import EraseError, RunError
 from erasure.jobs.problems import describe, traceback_of
 
@@ -50,9 +50,9 @@ def cache_key(checkpoint: Path, config: EraseConfig) -> str:
 def measure_concepts(checkpoint: Path, config: EraseConfig, device: str) -> dict[str, Any]:
     """``ConceptSpace.to_dict()``. The device must be ours. Raises: EraseError."""
     try:
-        from erasure.core.checkpoint import inspect_checkpoint
-        from erasure.core.concepts import build_concept_space
-        from erasure.core.session import open_models
+        from erasure.concepts.build import build_concept_space
+        from erasure.model.checkpoint import inspect_checkpoint
+        from erasure.training.session import open_models
 
         models, denoiser, embedder = open_models(inspect_checkpoint(checkpoint), config, device)
         return build_concept_space(models, denoiser, embedder, config).to_dict()

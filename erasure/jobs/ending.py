@@ -5,12 +5,12 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from erasure.files.card import write_card
-from erasure.files.cover import is_unsafe
 from erasure.jobs.job import Result
 from erasure.jobs.live import LiveJob, logger
 from erasure.jobs.problems import describe
 from erasure.jobs.record import config_of, logged_events, preview_path
+from erasure.run.card import write_card
+from erasure.run.cover import is_unsafe
 
 
 def result_of(path: Path, change: float | None) -> Result:

@@ -7,14 +7,14 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from erasure.config import EraseConfig
-from erasure.config_values import config_from_dict
-from erasure.core.memory import FULL_UNET
-from erasure.core.row_count import rows_per_update
+from erasure.config.settings import EraseConfig
+from erasure.config.values import config_from_dict
 from erasure.errors import ConfigError, EraseError
-from erasure.jobs.model_size import ModelSize, model_size
 from erasure.jobs.readiness import readiness
 from erasure.jobs.speed import Speed, past_speeds
+from erasure.model.memory import FULL_UNET
+from erasure.model.size import ModelSize, model_size
+from erasure.training.row_count import rows_per_update
 
 __all__ = ["Estimate", "estimate", "readiness"]
 

@@ -6,8 +6,8 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from typing import Any
 
-from erasure.config import EraseConfig
-from erasure.template import concept_in
+from erasure.config.settings import EraseConfig
+from erasure.config.template import concept_in
 
 MOST_POINTS = 300
 # Updates over which the speed is taken, so that it follows when another program takes the device.
@@ -15,7 +15,7 @@ _SPEED_OVER = 20
 
 
 class History:
-    """Sums up events as :func:`erasure.core.events.event_to_dict` gives them, live or from a log.
+    """Sums up events as :func:`erasure.training.events.event_to_dict` gives them, live or from a log.
 
     A run that goes on from an older state repeats updates: what they said before is forgotten then.
     """

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from erasure.config import EraseConfig
+from erasure.config.settings import EraseConfig
 
 JobState = Literal[
     "queued",  # waits for its turn

@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Condition, Thread
 from typing import Any
 
-from erasure.config import EraseConfig
+from erasure.config.settings import EraseConfig
 from erasure.errors import ConfigError, EraseError, JobConflict, JobNotFound, RunError
 from erasure.host.base import Host
 from erasure.jobs.concept_cache import ConceptCache, cache_key, measure_concepts

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from erasure.config import EraseConfig
-from erasure.config_values import config_from_dict
-from erasure.core.memory import FULL_UNET
+from erasure.config.settings import EraseConfig
+from erasure.config.values import config_from_dict
 from erasure.errors import ConfigError, EraseError, RunError
 from erasure.host.base import Host
-from erasure.jobs.model_size import model_size
 from erasure.jobs.names import safe_name, taken_names
+from erasure.model.memory import FULL_UNET
+from erasure.model.size import model_size
 
 MIB = 2**20
 # A run of a full-size SD 1.x: pictures and log, and per rank the LoRA's weights with their two moments, twice while a
@@ -47,7 +47,7 @@ def readiness(host: Host, checkpoint: Path | None, name: str, values: Mapping[st
 def _checkpoint_problems(checkpoint: Path | None) -> list[str]:
     if checkpoint is None:
         return ["no checkpoint is loaded: choose an SD 1.x checkpoint"]
-    from erasure.core.checkpoint import inspect_checkpoint
+    from erasure.model.checkpoint import inspect_checkpoint
 
     try:
         inspect_checkpoint(checkpoint)

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from erasure.config import EraseConfig
-from erasure.config_values import config_from_dict
+from erasure.config.settings import EraseConfig
+from erasure.config.values import config_from_dict
 from erasure.errors import ConfigError, RunError
 from erasure.jobs.history import History
 from erasure.jobs.job import ACTIVE, JobState, Result, Snapshot

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from erasure.core.session import Session
+    from erasure.training.session import Session
 
 # Of the newest runs only: a machine changes.
 _LOOK_AT = 40

@@ -6,7 +6,7 @@ import re
 from itertools import count
 from pathlib import Path
 
-from erasure.core.vocabulary import parse_words
+from erasure.concepts.vocabulary import parse_words
 from erasure.errors import ConceptError, ConfigError, RunError
 from erasure.whole_file import write_text
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from erasure.core.events import Drawing, Event, Opened, Preview, Saved, Step, event_to_dict
 from erasure.errors import EraseError, TrainingError
 from erasure.host.base import Host
 from erasure.jobs.concept_cache import free_memory
@@ -23,9 +22,11 @@ from erasure.jobs.names import free_name
 from erasure.jobs.problems import describe, traceback_of
 from erasure.jobs.record import config_of, find_previews
 from erasure.jobs.speed import model_facts
+from erasure.run.events import Drawing, Event, Opened, Preview, Saved, event_to_dict
+from erasure.training.events import Step
 
 if TYPE_CHECKING:
-    from erasure.core.session import Session
+    from erasure.training.session import Session
 
 
 class Discarded(Exception):
@@ -109,8 +110,8 @@ class Worker:
         """Before a pause: nothing is lost if the process ends meanwhile, and nothing of ours stays on a GPU."""
         if self._session is None:
             return
-        from erasure.core.state import save_state
-        from erasure.run_folder import RunFolder
+        from erasure.run.folder import RunFolder
+        from erasure.run.state import save_state
 
         trainer = self._session.trainer
         try:
@@ -163,8 +164,8 @@ class Worker:
             self._outcome = self._close()
 
     def _begin(self) -> Generator[Event, None, None]:
-        from erasure.run import Task, erase, resume
-        from erasure.run_folder import RunFolder
+        from erasure.run.folder import RunFolder
+        from erasure.run.run import Task, erase, resume
 
         job, device = self._job, self._host.device()
         folder, out = RunFolder(job.folder), Path(job.record.out)

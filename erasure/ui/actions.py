@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from erasure.config import EraseConfig
-from erasure.config_values import config_from_dict
+from erasure.config.presets import Quality, quality_settings
+from erasure.config.settings import EraseConfig
+from erasure.config.template import fill
+from erasure.config.values import config_from_dict
 from erasure.errors import ConfigError, EraseError, JobNotFound, RunError
 from erasure.host.base import Host, HostCheckpoint, TextToImage, same_title
 from erasure.jobs.estimate import estimate, readiness
@@ -19,8 +21,6 @@ from erasure.jobs.manager import JobManager
 from erasure.jobs.names import suggest_name, taken_names
 from erasure.jobs.problems import describe
 from erasure.jobs.vocabularies import kept_vocabulary, vocabulary_folder
-from erasure.presets import Quality, quality_settings
-from erasure.template import fill
 from erasure.ui.cards import estimate_html
 from erasure.ui.form import read_form
 from erasure.ui.html import notes_html, problems_html

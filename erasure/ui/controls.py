@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from erasure.presets import KINDS, QUALITIES, Preset, presets
+from erasure.config.presets import KINDS, QUALITIES, Preset, presets
 from erasure.ui.compat import html, leaf
 from erasure.ui.form import Control, advanced, controls
 

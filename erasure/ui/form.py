@@ -1,7 +1,7 @@
 """The form, without gradio: one control for every setting of a config, and the way there and back.
 
-What a control is follows from the setting's description in :mod:`erasure.config` alone, so that a new setting needs
-nothing here. Floating-point numbers are written in text boxes: gradio 3.41 rounds a number box to its step.
+What a control is follows from the setting's description in :mod:`erasure.config.settings` alone, so that a new setting
+needs nothing here. Floating-point numbers are written in text boxes: gradio 3.41 rounds a number box to its step.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, Literal
 
-from erasure.config import GROUPS, settings
+from erasure.config.settings import GROUPS, settings
 from erasure.ui.texts import join_texts, split_anchors, split_lines, split_texts
 
 Kind = Literal["texts", "anchors", "lines", "text", "number", "decimal", "choice", "check"]
@@ -115,7 +115,7 @@ def as_read(kind: Kind, value: Any) -> Any:
 
 
 def read_form(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Setting -> value for :func:`erasure.config_values.config_from_dict`, from what the controls hold, by setting."""
+    """Setting -> value for :func:`erasure.config.values.config_from_dict`, from what the controls hold, by setting."""
     return {name: as_read(control.kind, values[name]) for name, control in controls().items()}
 
 

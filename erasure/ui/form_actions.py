@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from erasure.config import settings
-from erasure.core.vocabulary import read_words
+from erasure.concepts.vocabulary import read_words
+from erasure.config.presets import delete_preset, save_preset
+from erasure.config.settings import settings
 from erasure.errors import OutputExists, RunError
 from erasure.host.base import Host
 from erasure.jobs.manager import JobManager
 from erasure.jobs.vocabularies import MOST_BYTES, keep_vocabulary, vocabulary_folder
-from erasure.presets import delete_preset, save_preset
 from erasure.ui.actions import Order, problem_lines
 from erasure.ui.chips import chips_html
 from erasure.ui.form import show_settings

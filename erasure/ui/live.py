@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from erasure.errors import EraseError
-from erasure.files.cover import is_unsafe
 from erasure.jobs.job import ACTIVE, Snapshot
 from erasure.jobs.manager import JobManager
+from erasure.run.cover import is_unsafe
 from erasure.ui.cards import plan_html, result_html
 from erasure.ui.chart import chart_html
 from erasure.ui.html import box, button, more, notes_html, problems_html, text

@@ -9,8 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from erasure.core.picture_sheet import SEEDS, before_and_after
 from erasure.jobs.job import Snapshot
+from erasure.run.picture_sheet import SEEDS, before_and_after
 from erasure.ui.html import box, button, empty_html, picture, text
 
 if TYPE_CHECKING:

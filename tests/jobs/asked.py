@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from erasure.config_values import config_from_dict
+from erasure.config.values import config_from_dict
 from erasure.jobs.job import JobRequest, JobState
 from erasure.jobs.manager import JobManager
 from tests.fake_host import FakeHost

@@ -1,4 +1,4 @@
-"""Stands in for training: the same events, files and promises as ``erasure.run``, without a model."""
+"""Stands in for training: the same events, files and promises as ``erasure.run.run``, without a model."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ import pytest
 import torch
 from PIL import Image
 
-from erasure.core.events import Drawing, Event, Opened, Planned, Preview, Saved, Step
-from erasure.core.state import load_state, save_state
 from erasure.errors import EraseError
-from erasure.run import Task
-from erasure.run_folder import RunFolder
-from erasure.run_output import check_output, stopped_name
+from erasure.run.events import Drawing, Event, Opened, Planned, Preview, Saved
+from erasure.run.folder import RunFolder
+from erasure.run.output import check_output, stopped_name
+from erasure.run.run import Task
+from erasure.run.state import load_state, save_state
+from erasure.training.events import Step
 
 PATIENCE = 30.0  # seconds; only a broken manager needs them all
 
@@ -48,8 +49,8 @@ class ScriptedRun:
         self.at: dict[int | str, Callable[[], Any]] = {}
         self.moves: list[str] = []
         self.started_at: list[int] = []  # the step each run began after
-        monkeypatch.setattr("erasure.run.erase", self.erase)
-        monkeypatch.setattr("erasure.run.resume", self.resume)
+        monkeypatch.setattr("erasure.run.run.erase", self.erase)
+        monkeypatch.setattr("erasure.run.run.resume", self.resume)
         # There is no model to free, and looking for one takes longer than all the rest.
         monkeypatch.setattr("erasure.jobs.worker.free_memory", lambda: None)
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from erasure.core.events import Event, Step
 from erasure.errors import OutOfMemory, RunError
 from erasure.jobs.manager import JobManager
-from erasure.run_folder import RunFolder
+from erasure.run.events import Event
+from erasure.run.folder import RunFolder
+from erasure.training.events import Step
 from tests.fake_host import FakeHost
 from tests.jobs.asked import ends, request
 from tests.jobs.scripted_run import PATIENCE, ScriptedRun
@@ -163,7 +164,7 @@ def test_a_pause_without_room_for_the_state_is_a_pause_with_a_note(
     def full(*arguments: object) -> None:
         raise RunError("the state could not be written; free some space and resume")
 
-    monkeypatch.setattr("erasure.core.state.save_state", full)
+    monkeypatch.setattr("erasure.run.state.save_state", full)
     hold = run.hold(2)
     id = manager.submit(request(host))
     hold.reached()
@@ -191,7 +192,7 @@ def test_a_card_that_cannot_be_written_is_a_note(
 def test_a_library_that_cannot_be_loaded_fails_the_job_with_what_to_do(
     host: FakeHost, manager: JobManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "erasure.run", None)
+    monkeypatch.setitem(sys.modules, "erasure.run.run", None)
     failed = manager.wait(manager.submit(request(host)), timeout=PATIENCE)
     assert failed.state == "failed"
     assert "a library is missing or does not fit" in failed.problem
@@ -199,7 +200,7 @@ def test_a_library_that_cannot_be_loaded_fails_the_job_with_what_to_do(
 
 def test_jobs_can_be_looked_at_without_torch() -> None:
     code = (
-        "import sys, erasure.jobs.manager, erasure.jobs.estimate, erasure.files.card;"
+        "import sys, erasure.jobs.manager, erasure.jobs.estimate, erasure.run.card;"
         "assert not {'torch', 'diffusers', 'transformers', 'gradio'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

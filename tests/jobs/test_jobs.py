@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from erasure.config_values import config_from_dict
+from erasure.config.values import config_from_dict
 from erasure.errors import ConfigError, JobConflict, JobNotFound
 from erasure.host.base import TextToImage
 from erasure.jobs.job import JobRequest, JobState

@@ -12,14 +12,14 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file
 
-from erasure.config import EraseConfig
-from erasure.config_values import config_from_dict
-from erasure.core.events import Step
+from erasure.config.settings import EraseConfig
+from erasure.config.values import config_from_dict
 from erasure.errors import JobConflict, TrainingError
 from erasure.jobs.job import JobRequest
 from erasure.jobs.manager import JobManager
-from erasure.run import Task, erase
-from erasure.run_folder import RunFolder
+from erasure.run.folder import RunFolder
+from erasure.run.run import Task, erase
+from erasure.training.events import Step
 from tests.fake_host import FakeHost
 from tests.jobs.asked import ends
 
@@ -38,14 +38,14 @@ def _config(folder: Path, **changes: Any) -> EraseConfig:
 @pytest.fixture(autouse=True)
 def _few_drawing_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures of two DDIM steps: they cost more than the training here."""
-    from erasure.core import pictures
+    from erasure.model import pictures
 
     original = pictures.drawing_steps
 
     def draw(*arguments: Any) -> Any:
         return original(*arguments[:5], pictures.Drawing(steps=2))
 
-    monkeypatch.setattr("erasure.run_pictures.drawing_steps", draw)
+    monkeypatch.setattr("erasure.run.pictures.drawing_steps", draw)
 
 
 @pytest.fixture

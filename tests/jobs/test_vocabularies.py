@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from erasure.core.vocabulary import read_words
+from erasure.concepts.vocabulary import read_words
 from erasure.errors import ConceptError, RunError
 from erasure.jobs.vocabularies import MOST_BYTES, keep_vocabulary, vocabulary_names
 

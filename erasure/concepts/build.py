@@ -1,0 +1,206 @@
+"""The concept space: for each target the concepts that must survive, and those that mean the same as it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from itertools import islice
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from erasure.concepts.naming import names_target
+from erasure.concepts.space import Candidate, ConceptSpace, TargetSpace
+from erasure.concepts.synonymy import Probe, compare, probe_target
+from erasure.concepts.vocabulary import load_vocabulary
+from erasure.config.settings import EraseConfig
+from erasure.config.template import fill
+from erasure.errors import ConceptError
+from erasure.model.denoiser import Denoiser
+from erasure.model.embedding import Embedder
+from erasure.model.models import Models
+
+
+def build_concept_space(models: Models, denoiser: Denoiser, embedder: Embedder, config: EraseConfig) -> ConceptSpace:
+    """Find R for every target of the config with the frozen model. Deterministic.
+
+    Raises: ConceptError if the vocabulary leaves nothing to preserve, a prompt is too long, or a concept is
+    to be preserved and erased at once.
+    """
+    _check_prompts(models, config)
+    notes: list[str] = []
+    vocabulary = load_vocabulary(config, models.tokenizer)
+    named, free = _candidates(models, vocabulary, config, notes)
+    words = [*free, *dict.fromkeys(config.preserve)]
+    similarity = _similarity(embedder, words, config)
+    orders = [[words[k] for k in row.argsort(descending=True, stable=True).tolist()] for row in similarity]
+    measured = _measure(models, denoiser, embedder, config, orders, notes)
+    synonyms = [{word for word, s in found.items() if s < config.synonym_threshold} for found in measured]
+    everywhere = set().union(*synonyms)
+    told = _nearest_target(embedder, config)
+    spaces = []
+    for i, target in enumerate(config.erase):
+        near = dict(zip(words, similarity[i].tolist(), strict=True))
+        found = {word: Candidate(word, near[word], measured[i].get(word)) for word in orders[i]}
+        kept = set(_nearest(orders[i], everywhere | set(config.preserve), config.neighbours))
+        kept |= set(config.preserve)
+        if not kept:
+            raise ConceptError(
+                f"nothing is left to preserve near {target!r}: every candidate measures as a synonym; lower "
+                "synonym_threshold, choose a larger vocabulary, or name concepts to preserve"
+            )
+        own = _to_erase([word for word in orders[i] if word in synonyms[i]], target, config, notes)
+        spaces.append(
+            TargetSpace(
+                target,
+                config.anchors[i],
+                preserved=tuple(found[word] for word in orders[i] if word in kept),
+                synonyms=tuple(found[word] for word in own),
+                named=tuple(w for w in named if any(names_target(w, t) for t in (target, *told[i]))),
+                told=tuple(told[i]),
+            )
+        )
+    return ConceptSpace(tuple(spaces), len(vocabulary), tuple(notes))
+
+
+def _check_prompts(models: Models, config: EraseConfig) -> None:
+    for text in (*config.erase, *config.synonym, *config.anchor, *config.preserve):
+        for template in config.templates:
+            prompt = fill(template, text)
+            extra = _tokens_too_many(models, prompt)
+            if extra > 0:
+                raise ConceptError(
+                    f"{prompt!r} is {extra} tokens too long for the text encoder, which reads "
+                    f"{models.tokenizer.model_max_length - 2}; make it shorter"
+                )
+    for text in config.preserve:
+        clash = next((t for t in (*config.erase, *config.synonym) if names_target(text, t)), None)
+        if clash is not None:
+            raise ConceptError(
+                f"{text!r} is to be preserved, but it names {clash!r}, which is to be erased; drop either"
+            )
+
+
+def _candidates(
+    models: Models, vocabulary: tuple[str, ...], config: EraseConfig, notes: list[str]
+) -> tuple[list[str], list[str]]:
+    """Words that name what is to be erased, and words that may be preserved, in the vocabulary's order."""
+    usable = _short_enough(models, vocabulary, notes)
+    gone = (*config.erase, *config.synonym)
+    named = [word for word in usable if any(names_target(word, text) for text in gone)]
+    left_out = {*named, *config.preserve}
+    free = [word for word in usable if word not in left_out]
+    if not free and not config.preserve:
+        raise ConceptError(
+            f"nothing is left to preserve: all {len(vocabulary)} concepts of the vocabulary name what is to "
+            "be erased or are too long; choose another vocabulary, or name concepts to preserve"
+        )
+    if len(free) < config.neighbours:
+        notes.append(f"the vocabulary has {len(free)} usable concepts, fewer than neighbours ({config.neighbours})")
+    return named, free
+
+
+def _tokens_too_many(models: Models, text: str) -> int:
+    return len(models.tokenizer(text).input_ids) - models.tokenizer.model_max_length
+
+
+def _short_enough(models: Models, vocabulary: tuple[str, ...], notes: list[str]) -> list[str]:
+    # A token is a byte or more, so that only long prompts need to be looked at.
+    most = models.tokenizer.model_max_length - 2
+    short = [text for text in vocabulary if len(text.encode()) <= most or _tokens_too_many(models, text) <= 0]
+    if len(short) < len(vocabulary):
+        count = len(vocabulary) - len(short)
+        notes.append(f"{count} prompts of the vocabulary are left out: longer than {most} tokens")
+    return short
+
+
+def _similarity(embedder: Embedder, words: list[str], config: EraseConfig) -> Tensor:
+    """(targets, words) on the CPU, larger is nearer: cosine, or minus the L2 distance."""
+    targets, others = embedder.pooled(config.erase), embedder.pooled(words)
+    if config.similarity == "l2":
+        return -torch.cdist(targets, others).cpu()
+    return (normalize(targets, dim=1) @ normalize(others, dim=1).T).cpu()
+
+
+def _nearest(order: list[str], left_out: Collection[str], count: int) -> list[str]:
+    return list(islice((word for word in order if word not in left_out), count))
+
+
+def _measure(
+    models: Models,
+    denoiser: Denoiser,
+    embedder: Embedder,
+    config: EraseConfig,
+    orders: list[list[str]],
+    notes: list[str],
+) -> list[dict[str, float]]:
+    """s(c) per target of the words near it, until each has K measured ones that are no target's synonyms."""
+    measured: list[dict[str, float]] = [{} for _ in config.erase]
+    if config.synonym_threshold == 0:
+        return measured
+    probes = _probes(models, denoiser, embedder, config, notes)
+    synonyms: set[str] = set()
+    complete = False
+    while not complete:
+        complete = True
+        for i, probe in probes.items():
+            near = _nearest(orders[i], synonyms | set(config.preserve), config.neighbours)
+            new = [word for word in near if word not in measured[i]]
+            if new:
+                # A synonym found now may be one that another target had counted on: look again.
+                complete = False
+                found = compare(denoiser, probe, embedder(new), threshold=config.synonym_threshold).tolist()
+                measured[i].update(zip(new, found, strict=True))
+                synonyms |= {word for word in new if measured[i][word] < config.synonym_threshold}
+    return measured
+
+
+def _probes(
+    models: Models, denoiser: Denoiser, embedder: Embedder, config: EraseConfig, notes: list[str]
+) -> dict[int, Probe]:
+    """By target; those that the model does not know are missing."""
+    side = config.resolution // models.vae_scale_factor if config.resolution else models.sample_size
+    probes = {}
+    for i, target in enumerate(config.erase):
+        probe = probe_target(
+            denoiser,
+            models.alphas_cumprod,
+            embedder([target])[0],
+            embedder([""])[0],
+            shape=(4, side, side),
+            states=config.synonym_states,
+            seed=config.seed,
+            guidance=config.sampling_guidance,
+        )
+        if probe is None:
+            notes.append(
+                f"the model draws {target!r} like an empty prompt; it may not know it, and its synonyms cannot "
+                "be measured: check the spelling"
+            )
+        else:
+            probes[i] = probe
+    return probes
+
+
+def _to_erase(synonyms: list[str], target: str, config: EraseConfig, notes: list[str]) -> list[str]:
+    """The measured synonyms without names of anchors, which targets turn into, and of what is preserved."""
+    for anchor in dict.fromkeys(config.anchors):
+        if anchor and any(names_target(word, anchor) for word in synonyms):
+            notes.append(
+                f"the model draws the anchor {anchor!r} just like {target!r}: turning one into the other "
+                "will change little"
+            )
+    spared = [text for text in (*config.anchors, *config.preserve) if text]
+    return [word for word in synonyms if not any(names_target(word, text) for text in spared)]
+
+
+def _nearest_target(embedder: Embedder, config: EraseConfig) -> list[list[str]]:
+    """The user's synonyms, each with the target that its embedding is nearest to."""
+    told: list[list[str]] = [[] for _ in config.erase]
+    texts = list(dict.fromkeys(config.synonym))
+    if texts:
+        targets = normalize(embedder.pooled(config.erase), dim=1)
+        nearest = (normalize(embedder.pooled(texts), dim=1) @ targets.T).argmax(1).tolist()
+        for text, i in zip(texts, nearest, strict=True):
+            told[i].append(text)
+    return told

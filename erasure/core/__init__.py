@@ -1,1 +1,0 @@
-"""From a checkpoint file to trained LoRA weights; knows no user interface and no host."""

@@ -1,1 +1,0 @@
-"""The LoRA file: writing, reading, checking."""

@@ -1,0 +1,1 @@
+"""LoRA files and the adapter on the U-Net."""

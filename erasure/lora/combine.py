@@ -1,0 +1,23 @@
+"""Several LoRA files as one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from erasure.lora.file import DOWN, UP, LoraFile
+
+
+def merge_loras(files: Sequence[tuple[LoraFile, float]]) -> LoraFile:
+    """One LoRA that acts as the sum of several at their weights: ranks are put side by side, scales go into ``up``."""
+    parts: dict[str, list[torch.Tensor]] = {}
+    for file, weight in files:
+        for module in file.modules:
+            down, up, scale = file.weights(module)
+            parts.setdefault(f"{module}.{DOWN}", []).append(down.float())
+            parts.setdefault(f"{module}.{UP}", []).append(up.float() * (scale * weight))
+    state = {key: torch.cat(tensors, dim=0 if key.endswith(DOWN) else 1) for key, tensors in parts.items()}
+    names = " + ".join(file.path.name for file, _ in files)
+    return LoraFile(Path(names), state, {}, {}, torch.float32)

@@ -1,0 +1,184 @@
+"""Explains a LoRA file, ours or anybody's, from what is in it. Nothing in the file is trusted or run."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from erasure.errors import LoraFileError
+from erasure.lora.file import LoraFile, read_header, read_lora
+from erasure.lora.hashes import content_hash
+from erasure.lora.kind import foreign_lora_kind
+from erasure.lora.metadata import CONFIG_KEY
+
+UNKNOWN = "unknown"
+_LARGEST = 5
+_LONGEST = 300  # characters of a stranger's text
+
+
+@dataclass(frozen=True)
+class LoraReport:
+    """What is known of a LoRA file; ``str()`` of it is the explanation.
+
+    ``norms``: Frobenius norm of the change ``alpha / rank * up @ down`` by module key, largest first; empty
+    for kinds that are not read. ``config``: as written by this program, None in files made elsewhere.
+    """
+
+    path: Path
+    kind: str
+    size: int
+    layers: int
+    ranks: tuple[int, ...]
+    alphas: tuple[float, ...]
+    precision: str
+    erases: tuple[str, ...]
+    base: dict[str, str]
+    trained: dict[str, str]
+    hash_check: str
+    norms: dict[str, float]
+    config: dict[str, Any] | None
+    problems: tuple[str, ...]
+
+    def __str__(self) -> str:
+        norms = [f"{name}: {norm:.4g}" for name, norm in list(self.norms.items())[:_LARGEST]]
+        total = sum(norm**2 for norm in self.norms.values()) ** 0.5
+        lines = [
+            f"{_plain(self.path.name)}: {self.kind}, {self.size / 2**20:.2f} MiB",
+            f"erases: {', '.join(map(repr, map(_plain, self.erases))) or _not_said()}",
+            *(f"base {what}: {_plain(value)}" for what, value in self.base.items()),
+            *(f"{what}: {_plain(value)}" for what, value in self.trained.items()),
+            f"layers: {self.layers}, rank {_several(self.ranks)}, alpha {_several(self.alphas)}",
+            f"precision: {self.precision}",
+            f"content hash: {self.hash_check}",
+            *(f"problem: {problem}" for problem in self.problems),
+        ]
+        if norms:
+            lines += [
+                f"size of the change (Frobenius norm): {total:.4g} in all; largest:",
+                *(f"  {n}" for n in norms),
+            ]
+        if self.config is None:
+            return "\n".join([*lines, "settings: unknown (the file was not made by Adversarial Erase)"])
+        settings = [f"  {_plain(key)} = {_plain(json.dumps(value))}" for key, value in self.config.items()]
+        return "\n".join([*lines, "settings:", *settings])
+
+
+def explain_lora(path: Path) -> LoraReport:
+    """Explain a file. Raises LoraFileError for what is no sound safetensors file or no LoRA at all."""
+    path = Path(path)
+    shapes, metadata = read_header(path)
+    kind = foreign_lora_kind(shapes, metadata)
+    if kind is not None and re.search(r"\bno LoRA\b", kind):
+        raise LoraFileError(f"{path.name} is {kind}; give a LoRA file")
+    file, problems = None, []
+    if kind is None:
+        try:
+            file = read_lora(path)
+        except LoraFileError as error:
+            problems.append(str(error))
+    config = _config(metadata)
+    norms = {} if file is None else _norms(file)
+    problems += [f"{name} holds values that are not finite" for name, norm in norms.items() if norm != norm]
+    if file is not None and not any(norms.values()):
+        problems.append("all weights are zero: it changes nothing")
+    erases = config.get("erase") if config else None
+    modules = {name.partition(".")[0] if name.startswith("lora_") else name for name in shapes}
+    return LoraReport(
+        path=path,
+        kind=kind or "a LoRA for Stable Diffusion 1.x in kohya's layout",
+        size=path.stat().st_size,
+        layers=len(modules),
+        ranks=_ranks(file),
+        alphas=tuple(sorted(set(file.alphas.values()))) if file else (),
+        precision=_precision(file),
+        erases=tuple(map(str, erases)) if isinstance(erases, list) else (),
+        base=_base(metadata),
+        trained=_trained(metadata),
+        hash_check=_hash_check(path, metadata.get("sshs_model_hash")),
+        norms=norms,
+        config=config,
+        problems=tuple(problems),
+    )
+
+
+def _config(metadata: dict[str, str]) -> dict[str, Any] | None:
+    try:
+        config = json.loads(metadata[CONFIG_KEY])
+    except (KeyError, ValueError, RecursionError):
+        return None
+    return config if isinstance(config, dict) else None
+
+
+def _ranks(file: LoraFile | None) -> tuple[int, ...]:
+    return tuple(sorted({file.weights(module)[0].shape[0] for module in file.modules})) if file else ()
+
+
+def _precision(file: LoraFile | None) -> str:
+    if file is None:
+        return UNKNOWN
+    counts = Counter(str(tensor.dtype).removeprefix("torch.") for tensor in file.state.values())
+    return " and ".join(name for name, _ in counts.most_common())
+
+
+def _base(metadata: dict[str, str]) -> dict[str, str]:
+    keys = {
+        "checkpoint": "ss_sd_model_name",
+        "sha256": "ss_new_sd_model_hash",
+        "short hash": "ss_sd_model_hash",
+    }
+    return {what: metadata.get(key, UNKNOWN) for what, key in keys.items()}
+
+
+def _trained(metadata: dict[str, str]) -> dict[str, str]:
+    keys = {
+        "updates": "ss_steps",
+        "learning rate": "ss_learning_rate",
+        "seed": "ss_seed",
+        "made": "modelspec.date",
+    }
+    return {what: metadata.get(key, UNKNOWN) for what, key in keys.items()}
+
+
+def _hash_check(path: Path, stated: str | None) -> str:
+    if stated is None:
+        return "not stated in the file, so it cannot be checked"
+    found = content_hash(path)
+    if found == stated.lower():
+        return f"ok ({found[:12]})"
+    return f"WRONG: the file says {_plain(stated)[:12]}, its content has {found[:12]}; it was changed or damaged"
+
+
+def _norms(file: LoraFile) -> dict[str, float]:
+    norms = {module: _norm(*file.weights(module)) for module in file.modules}
+    return dict(sorted(norms.items(), key=lambda item: -item[1] if item[1] == item[1] else float("-inf")))
+
+
+def _norm(down: Tensor, up: Tensor, scale: float) -> float:
+    """Frobenius norm of ``scale * up @ down`` from two rank x rank Gram matrices, without the product."""
+    d, u = down.double().flatten(1), up.double().flatten(1)
+    squared = (u.T @ u * (d @ d.T)).sum()  # tr(d^T u^T u d)
+    # Rounding may leave a tiny negative number where the true value is zero; NaN stays NaN.
+    return abs(scale) * float(torch.sqrt(squared.clamp(min=0)))
+
+
+def _several(values: tuple[Any, ...]) -> str:
+    if not values:
+        return UNKNOWN
+    return f"{values[0]:g}" if len(values) == 1 else f"{values[0]:g} to {values[-1]:g}"
+
+
+def _not_said() -> str:
+    return "unknown (the file does not say)"
+
+
+def _plain(text: object) -> str:
+    """A stranger's text on one line, short, and without characters that would steer a terminal."""
+    plain = "".join(character if character.isprintable() else "?" for character in str(text))
+    return plain if len(plain) <= _LONGEST else plain[:_LONGEST] + "..."

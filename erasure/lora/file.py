@@ -1,0 +1,258 @@
+"""The LoRA file in kohya's layout, which AUTOMATIC1111, Forge, ComfyUI and diffusers read.
+
+A safetensors file with three tensors per layer: ``lora_unet_<module path with _ for .>`` followed by
+``.lora_down.weight`` (rank, in[, k, k]), ``.lora_up.weight`` (out, rank[, 1, 1]) and ``.alpha`` (a number:
+the scale is alpha / rank, and 1 where alpha is missing).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from erasure.errors import IneffectiveLora, LoraFileError, OutputExists
+from erasure.lora.adapter import ADAPTER, base_layers, inject_lora_state, lora_layers
+from erasure.lora.hashes import lora_hashes
+from erasure.lora.kind import ALPHA, DOWN, PARTS, UNET_PREFIX, UP, foreign_lora_kind
+from erasure.whole_file import whole_file
+
+_SHOWN = 5  # problems spelled out in one message
+
+
+@dataclass(frozen=True)
+class LoraFile:
+    """A LoRA as read from disk, not yet compared with any U-Net.
+
+    ``state``: ``<module key>.lora_down.weight`` and ``.lora_up.weight``, as stored, on the CPU; ``alphas`` by
+    module key, a missing one means alpha = rank. A module key is the file's, say ``lora_unet_conv_in``.
+    """
+
+    path: Path
+    state: dict[str, Tensor]
+    alphas: dict[str, float]
+    metadata: dict[str, str]
+    dtype: torch.dtype
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Module keys, in the file's order."""
+        return tuple(dict.fromkeys(key.partition(".")[0] for key in self.state))
+
+    def weights(self, module: str) -> tuple[Tensor, Tensor, float]:
+        """``down``, ``up`` and the scale alpha / rank of one module."""
+        down, up = self.state[f"{module}.{DOWN}"], self.state[f"{module}.{UP}"]
+        rank = down.shape[0]
+        return down, up, self.alphas.get(module, float(rank)) / rank
+
+
+def module_key(path: str) -> str:
+    """The file's name of the module at a path, ``conv_in`` -> ``lora_unet_conv_in``."""
+    return UNET_PREFIX + path.replace(".", "_")
+
+
+def module_paths(unet: nn.Module) -> dict[str, str]:
+    """Module key -> module path for every layer of the U-Net that a LoRA can be on.
+
+    The file's names do not say which ``_`` was a ``.``; the U-Net does. Raises ValueError if two layers share
+    a key.
+    """
+    paths: dict[str, str] = {}
+    for path in base_layers(unet):
+        key = module_key(path)
+        if key in paths:
+            raise ValueError(f"the layers {paths[key]} and {path} would both be called {key} in a LoRA file")
+        paths[key] = path
+    return paths
+
+
+def write_lora(
+    path: Path,
+    state: Mapping[str, Tensor],
+    *,
+    alpha: float,
+    metadata: Mapping[str, str],
+    dtype: torch.dtype = torch.float16,
+    overwrite: bool = False,
+) -> None:
+    """Write an adapter's weights (as ``lora_state`` gives them) with one alpha for all layers.
+
+    Network size and hashes are added to the metadata. The file appears whole or not at all: it is written
+    beside its place and renamed. Raises OutputExists, and LoraFileError for values that ``dtype`` cannot hold
+    or a failed write.
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise OutputExists(f"{path} exists; choose another name, or ask to overwrite it")
+    tensors = _file_tensors(state, alpha, dtype)
+    metadata = {**metadata, **_network(state, alpha)}
+    hashes = lora_hashes(tensors, metadata)
+    # modelspec's hash is of the same bytes, in its own notation
+    metadata = {**metadata, **hashes, "modelspec.hash_sha256": "0x" + hashes["sshs_model_hash"]}
+    try:
+        with whole_file(path) as temporary:
+            temporary.touch()
+            mode = temporary.stat().st_mode  # newer safetensors writes for the owner alone; web UIs may be others
+            save_file(tensors, str(temporary), metadata)
+            temporary.chmod(mode & 0o777)
+    except (OSError, SafetensorError) as error:
+        raise LoraFileError(f"{path} could not be written: {error}; free some space or choose another place") from error
+
+
+def read_lora(path: Path) -> LoraFile:
+    """Read a LoRA file of an SD 1.x U-Net. Nothing in the file is run.
+
+    Raises LoraFileError, naming what it is, for a file that is missing, truncated, damaged, incomplete or of
+    another kind.
+    """
+    path = Path(path)
+    shapes, metadata = read_header(path)
+    kind = foreign_lora_kind(shapes, metadata)
+    if kind is not None:
+        raise LoraFileError(f"{path.name} is {kind}; a LoRA for an SD 1.x U-Net in kohya's layout is needed")
+    _check_parts(path, shapes)
+    with safe_open(str(path), framework="pt", device="cpu") as file:
+        # Cloned: the reader's tensors are views of the file, which may be replaced meanwhile.
+        tensors = {name: file.get_tensor(name).clone() for name in shapes}
+    suffix = "." + ALPHA
+    alphas = {name[: -len(suffix)]: float(tensor) for name, tensor in tensors.items() if name.endswith(suffix)}
+    state = {name: tensor for name, tensor in tensors.items() if not name.endswith(suffix)}
+    return LoraFile(path, state, alphas, metadata, next(iter(state.values())).dtype)
+
+
+def read_header(path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
+    """Shapes by tensor name, and the metadata. Raises LoraFileError for what is no sound safetensors file."""
+    if not path.is_file():
+        raise LoraFileError(f"there is no file {path}; check the path")
+    try:
+        with safe_open(str(path), framework="pt", device="cpu") as file:
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            return shapes, dict(file.metadata() or {})
+    except (SafetensorError, OSError, ValueError) as error:
+        what = "truncated" if "incomplete" in str(error).lower() else "truncated, damaged or no safetensors file"
+        raise LoraFileError(f"{path.name} is {what} ({error}); get it again") from error
+
+
+def match_lora(file: LoraFile, unet: nn.Module) -> None:
+    """See that a U-Net can take the file: every key has a layer, shapes fit, values are finite, not all zero.
+
+    Raises LoraFileError listing the problems; IneffectiveLora if the only one is that everything is zero.
+    """
+    layers, paths = base_layers(unet), module_paths(unet)
+    problems, effective = [], False
+    for module in file.modules:
+        down, up, scale = file.weights(module)
+        if module not in paths:
+            problems.append(f"{module}: the model has no such layer (unmatched key)")
+            continue
+        problems += _shape_problems(module, layers[paths[module]], down, up)
+        if not (bool(down.isfinite().all()) and bool(up.isfinite().all()) and abs(scale) < float("inf")):
+            problems.append(f"{module}: not all values are finite (NaN or infinite)")
+        elif scale != 0 and bool(down.any()) and bool(up.any()):
+            effective = True
+    if problems:
+        shown = "; ".join(problems[:_SHOWN]) + ("; ..." if len(problems) > _SHOWN else "")
+        raise LoraFileError(f"{file.path.name} does not fit the model ({len(problems)} problems): {shown}")
+    if not effective:
+        raise IneffectiveLora(f"{file.path.name} changes nothing: all zero in each of its {len(file.modules)} layers")
+
+
+def apply_lora_file(unet: nn.Module, file: LoraFile) -> None:
+    """:func:`match_lora`, then :func:`inject_lora_file` at weight 1.
+
+    Raises LoraFileError or IneffectiveLora, leaving the U-Net as it was.
+    """
+    match_lora(file, unet)
+    inject_lora_file(unet, file, 1.0)
+
+
+def inject_lora_file(unet: nn.Module, file: LoraFile, weight: float) -> None:
+    """Put the file's LoRA on the U-Net at a weight, as in ``<lora:name:weight>``.
+
+    ``lora_weight`` of erasure.lora.adapter replaces it later. Raises LoraFileError, leaving the U-Net as it
+    was, for keys and shapes that it does not have.
+    """
+    paths = module_paths(unet)
+    unknown = [module for module in file.modules if module not in paths]
+    if unknown:
+        raise LoraFileError(f"{file.path.name}: the model has no layer {', '.join(unknown[:_SHOWN])}")
+    state = {}
+    for key, tensor in file.state.items():
+        module, _, part = key.partition(".")
+        state[f"{paths[module]}.{part}"] = tensor
+    alphas = {paths[module]: alpha for module, alpha in file.alphas.items()}
+    inject_lora_state(unet, state, alphas)
+    for layer in lora_layers(unet).values():
+        layer.set_scale(ADAPTER, weight)
+
+
+def _file_tensors(state: Mapping[str, Tensor], alpha: float, dtype: torch.dtype) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    for key, value in state.items():
+        path, part = next(((key[: -len(p) - 1], p) for p in (DOWN, UP) if key.endswith("." + p)), (key, ""))
+        if not part:
+            raise ValueError(f"{key} is neither a {DOWN} nor a {UP}")
+        name = f"{module_key(path)}.{part}"
+        if name in tensors:
+            raise ValueError(f"two layers would be called {name} in the file")
+        tensors[name] = value.detach().to("cpu", dtype).contiguous()
+        if not bool(tensors[name].isfinite().all()):
+            raise LoraFileError(
+                f"{path} holds values that are not finite in {str(dtype).removeprefix('torch.')}; "
+                "save in fp32, or train again with a lower learning_rate"
+            )
+        # fp32 where the smaller format would round it: every reader takes alpha as a number of its own
+        exact = dtype if float(torch.tensor(alpha, dtype=dtype)) == alpha else torch.float32
+        tensors[f"{module_key(path)}.{ALPHA}"] = torch.tensor(alpha, dtype=exact)
+    if not tensors:
+        raise LoraFileError("there are no LoRA weights to write; train at least one layer")
+    return tensors
+
+
+def _network(state: Mapping[str, Tensor], alpha: float) -> dict[str, str]:
+    ranks = {tensor.shape[0] for key, tensor in state.items() if key.endswith(DOWN)}
+    return {
+        "ss_network_module": "networks.lora",
+        "ss_network_dim": str(ranks.pop()) if len(ranks) == 1 else "Dynamic",
+        "ss_network_alpha": str(alpha),
+    }
+
+
+def _check_parts(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Every tensor is a known part of a module, ``down`` and ``up`` come in pairs."""
+    modules: dict[str, set[str]] = {}
+    for name in shapes:
+        module, _, part = name.partition(".")
+        modules.setdefault(module, set()).add(part)
+    problems = []
+    for module, parts in modules.items():
+        problems += [f"{module}.{part} is of an unknown kind" for part in sorted(parts - set(PARTS))]
+        problems += [f"{module}.{part} is missing" for part in (DOWN, UP) if part not in parts]
+        alpha = shapes.get(f"{module}.{ALPHA}", ())
+        if any(size != 1 for size in alpha):
+            problems.append(f"{module}.{ALPHA} has shape {alpha} and is no number")
+        down, up = shapes.get(f"{module}.{DOWN}"), shapes.get(f"{module}.{UP}")
+        if down is not None and up is not None:
+            matrices = len(down) in (2, 4) and len(up) in (2, 4) and 0 not in (*down, *up)
+            if not matrices or down[0] != up[1]:
+                problems.append(f"{module} has shapes {down} and {up}, which do not go together")
+    if problems:
+        raise LoraFileError(f"{path.name} is no whole LoRA file: {'; '.join(problems[:_SHOWN])}")
+
+
+def _shape_problems(module: str, layer: nn.Linear | nn.Conv2d, down: Tensor, up: Tensor) -> list[str]:
+    rank, weight = down.shape[0], layer.weight
+    wanted = (
+        (DOWN, down, (rank, *weight.shape[1:])),
+        (UP, up, (weight.shape[0], rank, *(1 for _ in weight.shape[2:]))),
+    )
+    return [
+        f"{module}: {part} has the wrong shape {tuple(tensor.shape)}, the layer wants {shape}"
+        for part, tensor, shape in wanted
+        if tuple(tensor.shape) != shape
+    ]

@@ -1,0 +1,45 @@
+"""The picture that stands for a LoRA where files are chosen: pictures of a run, without words, on no background."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from PIL import Image
+
+from erasure.run.picture_sheet import before_and_after
+
+_ROWS = 3
+_GAP = 6
+# What nobody wants to see in a list of files. Names of concepts, as whole words.
+_UNSAFE = re.compile(
+    r"\b(nsfw|nud(e|es|ity|ism|ist)|naked|topless|bottomless|undressed|porno?|pornograph\w*|hentai|erotic\w*|sex|sexual\w*"
+    r"|explicit|genital\w*|penis|vagina|breasts?|nipples?|gore|gory|blood(y|ied|shed|stained)?|corpses?|violen\w*|mutilat\w*|suicid\w*"
+    r"|self[- ]harm|unsafe|harassment|hate|abuse|illegal|shocking)\b",
+    re.IGNORECASE,
+)
+
+
+def is_unsafe(concepts: Iterable[str]) -> bool:
+    """Whether one of the erased concepts is unsafe content, by its name."""
+    return any(_UNSAFE.search(concept) for concept in concepts)
+
+
+def cover_picture(preview: Image.Image, *, after_only: bool = False) -> Image.Image | None:
+    """The first prompts of a run's preview: left before, right after; ``after_only``: after alone, seed by seed.
+
+    What is between the pictures is transparent. A preview of another layout is returned as it is, but None if
+    ``after_only``, since nobody knows what it shows.
+    """
+    try:
+        rows = before_and_after(preview)[:_ROWS]
+    except ValueError:
+        return None if after_only else preview.convert("RGB")
+    shown = [after if after_only else [before[0], after[0]] for before, after in rows]
+    side = shown[0][0].width
+    width, height = (count * (side + _GAP) - _GAP for count in (len(shown[0]), len(shown)))
+    cover = Image.new("RGBA", (width, height))
+    for j, pictures in enumerate(shown):
+        for i, picture in enumerate(pictures):
+            cover.paste(picture, (i * (side + _GAP), j * (side + _GAP)))
+    return cover

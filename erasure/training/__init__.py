@@ -1,0 +1,1 @@
+"""How a LoRA is trained: losses, the trainer, the closed-form solver, and what a training will cost."""

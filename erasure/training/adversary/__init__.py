@@ -1,0 +1,1 @@
+"""How the concept to preserve is found."""

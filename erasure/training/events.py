@@ -1,0 +1,27 @@
+"""What training tells whoever iterates over it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something worth saying once."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """One update is done. ``step`` counts from 1; losses are means over the batch, before their weights."""
+
+    step: int
+    steps: int
+    erase_loss: float
+    preserve_loss: float
+    erased: tuple[str, ...]
+    preserved: tuple[str, ...]
+    learning_rate: float
+    rows: int  # U-Net rows evaluated so far in training, forwards without and with gradient alike
+    seconds: float  # of training so far, pauses excluded

@@ -1,0 +1,1 @@
+"""Where noisy latents come from."""

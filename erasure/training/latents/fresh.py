@@ -1,0 +1,34 @@
+"""Noisy latents sampled afresh for every draw, as in the published code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Generator
+
+from erasure.config.settings import EraseConfig
+from erasure.model.embedding import Prompt
+from erasure.model.sampling import ddim_timesteps
+from erasure.training.latents.source import LatentSource, Sampler, State
+
+
+class FreshLatents(LatentSource):
+    """The published way: DDIM with the tuned model and guidance from new noise down to a random step, at every draw."""
+
+    def __init__(self, sampler: Sampler, config: EraseConfig):
+        self._sampler = sampler
+        self._steps = config.sampling_steps
+        self._guidance = config.sampling_guidance
+
+    @torch.no_grad()
+    def draw(self, prompts: Sequence[Prompt], generator: Generator, *, tuned: bool) -> list[State]:
+        timesteps = ddim_timesteps(self._steps)
+        states = []
+        for prompt in prompts:
+            reached = int(torch.randint(self._steps, (), generator=generator))
+            z = self._sampler.latents(
+                prompt, generator, steps=self._steps, guidance=self._guidance, stop=self._steps - reached
+            )
+            states.append(State(z, timesteps[reached]))
+        return states

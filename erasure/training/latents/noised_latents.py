@@ -1,0 +1,91 @@
+"""Noisy latents that no sampling leads to: bare noise, and pictures with noise on them. For methods to compare with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from erasure.config.settings import EraseConfig
+from erasure.model.embedding import Prompt
+from erasure.training.latents.source import LatentSource, Sampler, State
+
+TRAIN_STEPS = 1000
+
+
+class NoiseLatents(LatentSource):
+    """Always the same bare noise, told to the U-Net as any timestep: costs no row, and no picture ever looks so.
+
+    As "instant" LECO trains (TrainTrain by hako-mikan): noise is drawn once, one for each prompt of an update, and t
+    is uniform in 0..999.
+    """
+
+    def __init__(self, sampler: Sampler, config: EraseConfig):
+        self._sampler = sampler
+        self._seed = config.seed
+        self._noise: list[Tensor] = []
+
+    def draw(self, prompts: Sequence[Prompt], generator: Generator, *, tuned: bool) -> list[State]:
+        while len(self._noise) < len(prompts):
+            # From the seed and its place alone, so that a resumed run has the same noise without keeping it.
+            own = Generator().manual_seed(self._seed * 1_000_003 + 500_000 + len(self._noise))
+            self._noise.append(self._sampler.noise(own).to(self._sampler.null.device))
+        return [State(z, _any_timestep(generator)) for z in self._noise[: len(prompts)]]
+
+
+@dataclass
+class Picture:
+    """Clean latents (4, h, w) of one picture of a prompt, in fp16 on the CPU."""
+
+    x0: Tensor
+    uses: int = 0
+
+
+class PictureLatents(LatentSource):
+    """Pictures that the frozen model draws of a prompt, noised to a random timestep (Kumari et al. 2023).
+
+    z_t = sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) noise. A state's ``eps`` is that noise itself: what diffusion
+    training asks for there. A picture is used ``reuse`` times (0: as often as it took steps) before the next is drawn.
+    """
+
+    def __init__(self, sampler: Sampler, config: EraseConfig):
+        self._sampler = sampler
+        self._steps = config.sampling_steps
+        self._guidance = config.sampling_guidance
+        self._reuse = config.reuse or config.sampling_steps
+        self._known: dict[str, Picture] = {}
+
+    @torch.no_grad()
+    def draw(self, prompts: Sequence[Prompt], generator: Generator, *, tuned: bool) -> list[State]:
+        return [self._noised(self._picture(prompt, generator), generator) for prompt in prompts]
+
+    def _picture(self, prompt: Prompt, generator: Generator) -> Tensor:
+        known = self._known.get(prompt.text)
+        if known is None or known.uses >= self._reuse:
+            with self._sampler.denoiser.frozen():
+                x0 = self._sampler.latents(prompt, generator, steps=self._steps, guidance=self._guidance)
+            known = self._known[prompt.text] = Picture(x0.to("cpu", torch.float16))
+        known.uses += 1
+        return known.x0.to(self._sampler.null.device, torch.float32)
+
+    def _noised(self, x0: Tensor, generator: Generator) -> State:
+        t = _any_timestep(generator)
+        noise = self._sampler.noise(generator).to(x0.device)
+        alpha_bar = self._sampler.alphas_cumprod[t]
+        return State(alpha_bar.sqrt() * x0 + (1 - alpha_bar).sqrt() * noise, t, eps=noise)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Names are ``<uses>.<text>``."""
+        return {f"{picture.uses}.{text}": picture.x0 for text, picture in self._known.items()}
+
+    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        self._known = {}
+        for name, x0 in tensors.items():
+            uses, text = name.split(".", 1)
+            self._known[text] = Picture(x0.clone(), int(uses))
+
+
+def _any_timestep(generator: Generator) -> int:
+    return int(torch.randint(TRAIN_STEPS, (), generator=generator))

@@ -1,0 +1,133 @@
+"""Where noisy latents come from: the part of training that decides its cost.
+
+Both sources answer one question: give me a state (z_t, t) on the way of sampling this prompt. :class:`FreshLatents`
+answers as the published code does, with a new run of the tuned model for every draw. :class:`ReplayLatents` keeps
+trajectories, extends each only as far as a draw needs, and hands out the frozen model's predictions made on the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Generator, Tensor
+
+from erasure.config.settings import EraseConfig
+from erasure.model.embedding import Prompt
+from erasure.model.sampling import alpha_bar_after, ddim_step, ddim_timesteps, guided_eps
+from erasure.training.latents.source import LatentSource, Sampler, State
+
+
+@dataclass
+class Trajectory:
+    """A run of DDIM, as far as it was needed: z has one entry more than eps. Kept in fp16 on the CPU."""
+
+    offset: int
+    z: list[Tensor]
+    eps: list[Tensor] = field(default_factory=list)
+    eps_null: list[Tensor] = field(default_factory=list)
+    uses: int = 0
+
+    def advance(self, z: Tensor, eps: Tensor, eps_null: Tensor | None) -> None:
+        self.z.append(_stored(z))
+        self.eps.append(_stored(eps))
+        if eps_null is not None:
+            self.eps_null.append(_stored(eps_null))
+
+
+def _stored(x: Tensor) -> Tensor:
+    return x.detach().to("cpu", torch.float16)
+
+
+class ReplayLatents(LatentSource):
+    """Trajectories with few, jittered steps, each used several times.
+
+    The step is drawn first and the run goes no further than that. A later draw of the same prompt finds earlier
+    states at no cost, or goes on from where the run stopped. Timesteps are shifted by a random offset per trajectory,
+    so that all 1000 are trained. Prompts that need to move are moved in one batch. The frozen model's predictions on
+    its own trajectories are the training goals there, so these cost nothing either.
+    """
+
+    # Bounds the memory: at 512 px a trajectory of 10 steps takes up to 1 MB.
+    CAPACITY = 512
+
+    def __init__(self, sampler: Sampler, config: EraseConfig):
+        self._sampler = sampler
+        self._steps = config.sampling_steps
+        self._guidance = config.sampling_guidance
+        self._reuse = config.reuse or config.sampling_steps
+        self._known: dict[tuple[str, bool], Trajectory] = {}
+
+    def draw(self, prompts: Sequence[Prompt], generator: Generator, *, tuned: bool) -> list[State]:
+        """States on trajectories of the frozen model, or of the tuned one as it was when it took each step."""
+        runs = [self._trajectory(prompt, generator, tuned) for prompt in prompts]
+        reached = [int(torch.randint(self._steps, (), generator=generator)) for _ in prompts]
+        # The frozen model's prediction at the state itself is wanted as well: one step more.
+        needed = [step if tuned else step + 1 for step in reached]
+        with torch.no_grad():
+            if tuned:
+                self._advance(prompts, runs, needed)
+            else:
+                with self._sampler.denoiser.frozen():
+                    self._advance(prompts, runs, needed)
+        return [self._state(run, step, tuned) for run, step in zip(runs, reached, strict=True)]
+
+    def _trajectory(self, prompt: Prompt, generator: Generator, tuned: bool) -> Trajectory:
+        run = self._known.pop((prompt.text, tuned), None)
+        if run is None or run.uses >= self._reuse:
+            stride = 1000 // self._steps
+            offset = int(torch.randint(1, stride + 1, (), generator=generator))
+            run = Trajectory(offset, [_stored(self._sampler.noise(generator))])
+        run.uses += 1
+        self._known[prompt.text, tuned] = run  # last in, so that the first is the least recently used
+        while len(self._known) > self.CAPACITY:
+            self._known.pop(next(iter(self._known)))
+        return run
+
+    def _advance(self, prompts: Sequence[Prompt], runs: Sequence[Trajectory], needed: Sequence[int]) -> None:
+        s = self._sampler
+        device = s.null.device
+        while True:
+            # Two draws of one prompt share a run, which must move once.
+            moving = {id(run): (prompt, run) for prompt, run, goal in zip(prompts, runs, needed, strict=True)
+                      if len(run.eps) < goal}  # fmt: skip
+            if not moving:
+                return
+            z = torch.stack([run.z[-1] for _, run in moving.values()]).to(device, torch.float32)
+            plans = [ddim_timesteps(self._steps, offset=run.offset) for _, run in moving.values()]
+            at = [len(run.eps) for _, run in moving.values()]
+            t = torch.tensor([plan[i] for plan, i in zip(plans, at, strict=True)], device=device)
+            embedding = torch.stack([prompt.embedding.detach() for prompt, _ in moving.values()])
+            guided, eps, eps_null = guided_eps(s.denoiser, z, t, embedding, s.null, self._guidance)
+            after = [alpha_bar_after(s.alphas_cumprod, plan, i, 1) for plan, i in zip(plans, at, strict=True)]
+            z = ddim_step(z, guided, s.alphas_cumprod[t], torch.cat(after))
+            for row, (_, run) in enumerate(moving.values()):
+                run.advance(z[row], eps[row], None if eps_null is None else eps_null[row])
+
+    def _state(self, run: Trajectory, step: int, tuned: bool) -> State:
+        device = self._sampler.null.device
+        t = ddim_timesteps(self._steps, offset=run.offset)[step]
+        z = run.z[step].to(device, torch.float32)
+        if tuned:
+            return State(z, t)
+        eps = run.eps[step].to(device, torch.float32)
+        eps_null = run.eps_null[step].to(device, torch.float32) if run.eps_null else None
+        return State(z, t, eps, eps_null)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Names are ``<number>.<tuned 0/1>.<offset>.<uses>.<part>.<text>``: the order and all of a trajectory."""
+        tensors = {}
+        for number, ((text, tuned), run) in enumerate(self._known.items()):
+            head = f"{number:05d}.{int(tuned)}.{run.offset}.{run.uses}"
+            for part in ("z", "eps", "eps_null"):
+                if getattr(run, part):
+                    tensors[f"{head}.{part}.{text}"] = torch.stack(getattr(run, part))
+        return tensors
+
+    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        self._known = {}
+        for name in sorted(tensors):
+            _, tuned, offset, uses, part, text = name.split(".", 5)
+            run = self._known.setdefault((text, tuned == "1"), Trajectory(int(offset), [], uses=int(uses)))
+            setattr(run, part, list(tensors[name].unbind()))

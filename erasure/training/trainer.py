@@ -1,0 +1,295 @@
+"""The trainer: eraser against adversary (Bui et al. 2024, Algorithm 2)."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from erasure.concepts.space import ConceptSpace
+from erasure.config.settings import EraseConfig
+from erasure.config.template import fill
+from erasure.errors import NonFiniteLoss, OutOfMemory
+from erasure.lora.adapter import load_lora_state, lora_parameters, lora_state
+from erasure.model.denoiser import Denoiser, gradient_scaler
+from erasure.model.embedding import Embedder, Prompt
+from erasure.model.models import Models
+from erasure.training.adversary.choose import adversary
+from erasure.training.adversary.harm import Harm
+from erasure.training.adversary.search import Candidates, NoSearch, Question
+from erasure.training.events import Step
+from erasure.training.latents.choose import latent_source
+from erasure.training.latents.source import Sampler, State, stack
+from erasure.training.losses import erase_goal, prediction_loss
+
+OWN_NAME_SHARE = 0.75
+
+
+class Trainer:
+    """Trains the LoRA that is on ``denoiser``'s U-Net. Iterate over it; each item is one update.
+
+    Stop by not asking for the next item; :meth:`tensors` and :meth:`meta` then hold all that a resumed run needs to
+    end with the same weights, bit for bit on the same machine. All that is random in an update follows from the seed
+    and the update's number, so no random state has to be kept.
+    """
+
+    def __init__(
+        self, models: Models, denoiser: Denoiser, embedder: Embedder, space: ConceptSpace, config: EraseConfig
+    ):
+        self.config = config
+        self.denoiser = denoiser
+        self.step = 0
+        self._seconds = 0.0
+        self._embedder = embedder
+        self._space = space
+        self._alphas_cumprod = models.alphas_cumprod.to(denoiser.device)
+        self._erased = space.erased_by_target(config)
+        side = latent_side(models, config)
+        sampler = Sampler(denoiser, self._alphas_cumprod, embedder([""])[0], (4, side, side))
+        self.source = latent_source(sampler, config)
+        sizes = [len(target.preserved) for target in space.targets]
+        self.adversary = adversary(sizes, config, denoiser.device)
+        self._parameters = lora_parameters(denoiser.unet)
+        self._optimizer = torch.optim.Adam(self._parameters, lr=config.learning_rate)
+        self._scaler = gradient_scaler(denoiser)
+
+    def __iter__(self) -> Iterator[Step]:
+        while self.step < self.config.updates:
+            yield self.update()
+
+    def update(self) -> Step:
+        """One update of the LoRA weights.
+
+        Raises: NonFiniteLoss, OutOfMemory; the weights are then as they were after the update before.
+        """
+        began = time.perf_counter()
+        try:
+            losses, erased, preserved = self._update()
+        except torch.cuda.OutOfMemoryError as error:
+            raise OutOfMemory(
+                f"the device ran out of memory in update {self.step + 1} (batch {self.config.batch}, "
+                f"{self.denoiser.unet.dtype}); use precision bf16 or fp16, gradient_checkpointing, batch 1, "
+                "or a smaller resolution"
+            ) from error
+        self.step += 1
+        self._seconds += time.perf_counter() - began
+        return Step(
+            step=self.step,
+            steps=self.config.updates,
+            erase_loss=losses[0],
+            preserve_loss=losses[1],
+            erased=tuple(prompt.text for prompt in erased),
+            preserved=tuple(prompt.text for prompt in preserved),
+            learning_rate=learning_rate(self.step - 1, self.config),
+            rows=self.denoiser.rows.total,
+            seconds=self._seconds,
+        )
+
+    def _update(self) -> tuple[tuple[float, float], list[Prompt], list[Prompt]]:
+        config = self.config
+        generator = Generator().manual_seed(config.seed * 1_000_003 + self.step)
+
+        # c_e ~ E with its z_t, and c_a <- Algorithm 1 with its own
+        targets, template = self._draw_targets(generator)
+        erased = [self._draw_erased(i, template, generator) for i in targets]
+        anchors = [self._anchor(i, template) for i in targets]
+        # Pictures are of what the concept is to become; trajectories are the concept's own.
+        erase_states = self.source.draw(
+            anchors if config.latents == "pictures" else erased, generator, tuned=config.on_policy
+        )
+        searching = not isinstance(self.adversary, NoSearch)
+        candidates = [self._candidates(i, template) for i in targets] if searching else []
+        harm = self._harm(erase_states, generator)
+        preserved = self.adversary.find(Question(targets, candidates, harm), generator)
+        preserved += self._given(anchors, template, generator)
+        # As published, where the tuned model goes; only where the frozen one goes, less is preserved.
+        preserve_states = self.source.draw(
+            preserved, generator, tuned=config.preserve_on_policy or config.latents == "fresh"
+        )
+
+        goal = self._goal(erased, anchors, erase_states, preserved, preserve_states)
+
+        # L1 + lambda L2, both in one call of the U-Net
+        z, t = stack(erase_states + preserve_states)
+        embedding = torch.stack([prompt.embedding for prompt in erased + preserved])
+        eps = self.denoiser(z, t, embedding)
+        loss = prediction_loss(eps, goal, self._alphas_cumprod[t], config.loss_space)
+        erase_loss = loss[: len(erased)].mean()
+        preserve_loss = loss[len(erased) :].mean() if preserved else loss.new_zeros(())
+        self._descend(erase_loss + config.preserve_weight * preserve_loss)
+        return (erase_loss.item(), preserve_loss.item()), erased, preserved
+
+    # --- drawing concepts
+
+    def _draw_targets(self, generator: Generator) -> tuple[list[int], str]:
+        """Indices of targets, without repeats while there are enough of them, and one template for all."""
+        count = len(self._space.targets)
+        order: list[int] = []
+        while len(order) < self.config.batch:
+            order += torch.randperm(count, generator=generator).tolist()
+        return order[: self.config.batch], _choice(self.config.templates, generator)
+
+    def _draw_erased(self, target: int, template: str, generator: Generator) -> Prompt:
+        """The target's own name most of the time, else a synonym: those are erased by its side, not instead."""
+        name, *synonyms = self._erased[target]
+        if synonyms and torch.rand((), generator=generator) >= OWN_NAME_SHARE:
+            name = _choice(synonyms, generator)
+        return self._embedder.prompt(fill(template, name))
+
+    def _candidates(self, target: int, template: str) -> Candidates:
+        space = self._space.targets[target]
+        texts = tuple(fill(template, candidate.text) for candidate in space.preserved)
+        return Candidates(self._embedder.prompt(fill(template, space.target)), texts, self._embedder(texts))
+
+    def _anchor(self, target: int, template: str) -> Prompt:
+        return self._embedder.prompt(fill(template, self._space.targets[target].anchor))
+
+    def _given(self, anchors: Sequence[Prompt], template: str, generator: Generator) -> list[Prompt]:
+        """What is preserved without a search."""
+        given = list(anchors) if self.config.adversary == "anchor" else []
+        if self.config.preserve:
+            given.append(self._embedder.prompt(fill(template, _choice(self.config.preserve, generator))))
+        elif self.config.adversary == "fixed":
+            given.append(self._embedder.prompt(""))
+        return given
+
+    # --- predictions
+
+    def _harm(self, erase_states: Sequence[State], generator: Generator) -> Harm:
+        """The search looks at harm on the concept's own latents, as published; or, cheaply, on the erased one's.
+
+        The latter are at hand, and they are where the LoRA works hardest.
+        """
+
+        def states(prompts: Sequence[Prompt]) -> Sequence[State]:
+            if self.config.latents == "fresh":
+                return self.source.draw(prompts, generator, tuned=True)
+            return [*erase_states] * (len(prompts) // len(erase_states))
+
+        return Harm(self.denoiser, self._alphas_cumprod, self.config.loss_space, states)
+
+    def _goal(
+        self,
+        erased: list[Prompt],
+        anchors: list[Prompt],
+        erase_states: list[State],
+        preserved: list[Prompt],
+        preserve_states: list[State],
+    ) -> Tensor:
+        """(b, 4, h, w): Eq. 3 with negative guidance for the erased ones, then what is to stay for the preserved.
+
+        All that the frozen model is asked for comes from one call, and what is known already is not asked for.
+        """
+        guidance, count = self.config.guidance, len(erased)
+        own = [State(s.z, s.t, s.eps_null if anchor.text == "" else None)
+               for s, anchor in zip(erase_states, anchors, strict=True)]  # fmt: skip
+        prompts, at = [*anchors], own
+        if guidance:
+            prompts, at = prompts + erased, at + erase_states
+        if guidance and self.config.guidance_from == "null" and any(anchor.text for anchor in anchors):
+            prompts = prompts + [self._embedder.prompt("")] * count
+            at = at + [State(s.z, s.t, s.eps_null) for s in erase_states]
+        eps = self._frozen_eps(prompts + preserved, at + preserve_states)
+        goal, *others = eps[: len(prompts)].split(count)
+        if others:
+            eps_target, *eps_from = others
+            goal = erase_goal(goal, eps_target, guidance, *eps_from)
+        return torch.cat([goal, eps[len(prompts) :]])
+
+    @torch.no_grad()
+    def _frozen_eps(self, prompts: Sequence[Prompt], states: Sequence[State]) -> Tensor:
+        """eps_theta(z_t, c) (b, 4, h, w): those that a state carries, and one batched call for the others."""
+        known = [s.eps if prompt.exact else None for prompt, s in zip(prompts, states, strict=True)]
+        missing = [i for i, eps in enumerate(known) if eps is None]
+        if missing:
+            z, t = stack([states[i] for i in missing])
+            with self.denoiser.frozen():
+                found = self.denoiser(z, t, torch.stack([prompts[i].embedding for i in missing]))
+            for i, eps in zip(missing, found, strict=True):
+                known[i] = eps
+        return torch.stack([eps for eps in known if eps is not None])
+
+    # --- the weights
+
+    def _descend(self, loss: Tensor) -> None:
+        config = self.config
+        advice = "lower learning_rate, preserve_weight or clip, or use precision bf16 or fp32"
+        if not torch.isfinite(loss):
+            raise NonFiniteLoss(f"the loss became {loss.item()} in update {self.step + 1}; {advice}, and resume")
+        self._optimizer.zero_grad(set_to_none=True)
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate(self.step, config)
+        self._scaler.scale(loss).backward()
+        self._scaler.unscale_(self._optimizer)
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters, config.clip or math.inf)
+        if not torch.isfinite(norm) and not self._scaler.is_enabled():
+            raise NonFiniteLoss(f"the gradient became {norm.item()} in update {self.step + 1}; {advice}, and resume")
+        # With a scaler, an overflow skips the update and lowers the scale; only a scale that never fits is an error.
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        if self._scaler.is_enabled() and self._scaler.get_scale() < 1e-4:
+            raise NonFiniteLoss(f"gradients overflow in fp16 at update {self.step + 1}; use precision bf16 or fp32")
+
+    # --- the state
+
+    def tensors(self) -> dict[str, Tensor]:
+        """LoRA weights, Adam moments, the adversary's and the latent source's memory."""
+        tensors = {f"lora/{name}": weight for name, weight in lora_state(self.denoiser.unet).items()}
+        for i, moments in self._optimizer.state_dict()["state"].items():
+            tensors.update({f"adam/{i}.{name}": torch.as_tensor(value).clone() for name, value in moments.items()})
+        tensors.update({f"adversary/{name}": value for name, value in self.adversary.tensors().items()})
+        tensors.update({f"latents/{name}": value for name, value in self.source.tensors().items()})
+        return tensors
+
+    def meta(self) -> dict[str, Any]:
+        rows = self.denoiser.rows
+        return {
+            "step": self.step,
+            "rows": rows.total,
+            "gradient_rows": rows.gradient,
+            "seconds": self._seconds,
+            "scaler": self._scaler.state_dict(),
+        }
+
+    def load(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+        """Go on where :meth:`tensors` and :meth:`meta` were taken."""
+
+        def part(name: str) -> dict[str, Tensor]:
+            return {key.split("/", 1)[1]: value for key, value in tensors.items() if key.startswith(name + "/")}
+
+        load_lora_state(self.denoiser.unet, part("lora"))
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, value in part("adam").items():
+            i, name = key.split(".", 1)
+            moments.setdefault(int(i), {})[name] = value
+        self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": moments})
+        self.adversary.load_tensors(part("adversary"))
+        self.source.load_tensors(part("latents"))
+        self._scaler.load_state_dict(meta["scaler"])
+        self.step = meta["step"]
+        self._seconds = meta["seconds"]
+        self.denoiser.rows.total = meta["rows"]
+        self.denoiser.rows.gradient = meta["gradient_rows"]
+
+
+def learning_rate(step: int, config: EraseConfig) -> float:
+    """The learning rate of update ``step`` (from 0): a linear warm-up, then the schedule down to 0 at the end."""
+    warmup = min(config.warmup, config.updates // 2)
+    if step < warmup:
+        return config.learning_rate * (step + 1) / warmup
+    passed = (step - warmup) / max(1, config.updates - warmup)
+    factor = {"constant": 1.0, "linear": 1 - passed, "cosine": (1 + math.cos(math.pi * passed)) / 2}
+    return config.learning_rate * factor[config.schedule]
+
+
+def latent_side(models: Models, config: EraseConfig) -> int:
+    """Height and width of the latents."""
+    return config.resolution // models.vae_scale_factor if config.resolution else models.sample_size
+
+
+def _choice(items: Sequence[str], generator: Generator) -> str:
+    return items[int(torch.randint(len(items), (), generator=generator))]
