@@ -19,7 +19,7 @@ from erasure.bench.suite import SuiteOptions
 from erasure.bench.suites import suite
 from erasure.bench.variant import DEFAULT, variant
 from erasure.bench.work import RESULTS
-from erasure.config.settings import EraseConfig
+from erasure.config.values import erase_config
 from erasure.evaluate.spectrum import Sensitivity, sensitivity_spectrum
 from erasure.evaluate.spread import spread
 from erasure.lora.file import apply_lora_file, read_lora
@@ -43,7 +43,7 @@ def protected_words(bench: Bench, checkpoint: CheckpointInfo, target_set: str, p
 
 def spectrum(checkpoint: CheckpointInfo, lora: Path, words: list[str], device: str) -> list[Sensitivity]:
     """Hurt most first."""
-    models, denoiser, embedder = open_models(checkpoint, EraseConfig(erase=("-",)), device)
+    models, denoiser, embedder = open_models(checkpoint, erase_config(erase=("-",)), device)
     apply_lora_file(models.unet, read_lora(lora))
     found = list(sensitivity_spectrum(models, denoiser, embedder, words, states=STATES, steps=4))
     return sorted(found, key=lambda one: one.share, reverse=True)

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from PIL import Image
 
-from erasure.config.settings import EraseConfig
+from erasure.config.values import erase_config
 from erasure.jobs.estimate import Estimate
 from erasure.jobs.job import JobState, Result, Snapshot
 from erasure.run.picture_sheet import picture_grid
@@ -83,7 +83,8 @@ def a_snapshot(state: JobState = "running", **changes: Any) -> Snapshot:
         problem="",
         version=3,
         checkpoint="emoji-sd.safetensors",
-        config=EraseConfig(erase=("church",)).to_dict(),
+        config=erase_config(erase=["church"]).to_dict(),
+        asked={"erase": ["church"]},
         created=1_000_000.0,
         step=120,
         steps=400,

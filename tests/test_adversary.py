@@ -4,6 +4,7 @@ import torch
 from torch import Generator, Tensor
 
 from erasure.config.settings import EraseConfig
+from erasure.config.values import erase_config
 from erasure.model.embedding import Prompt
 from erasure.training.adversary.choose import adversary
 from erasure.training.adversary.gumbel import GumbelSearch, gumbel_softmax
@@ -15,7 +16,7 @@ K = 5
 
 
 def _config(**changes: object) -> EraseConfig:
-    return EraseConfig(erase=("church",), **changes)  # type: ignore[arg-type]
+    return erase_config(erase=("church",), **changes)  # type: ignore[arg-type]
 
 
 def _candidates() -> Candidates:
@@ -123,7 +124,7 @@ def _numbered(count: int) -> Candidates:
 
 
 def test_reranking_draws_what_is_measured_as_hurt_more_often() -> None:
-    config = EraseConfig(erase=("t",), adversary="rerank", temperature=1.0)
+    config = erase_config(erase=("t",), adversary="rerank", temperature=1.0)
     search, harm = adversary([4], config, torch.device("cpu")), _KnownHarm()
     generator = Generator().manual_seed(0)
     picks = [search.find(Question([0], [_numbered(4)], harm), generator)[0].text for _ in range(300)]
@@ -134,7 +135,7 @@ def test_reranking_draws_what_is_measured_as_hurt_more_often() -> None:
 
 
 def test_reranking_goes_on_from_saved_tensors() -> None:
-    config = EraseConfig(erase=("t", "u"), adversary="rerank", batch=2)
+    config = erase_config(erase=("t", "u"), adversary="rerank", batch=2)
     one, other = (adversary([4, 4], config, torch.device("cpu")) for _ in range(2))
     among = [_numbered(4), _numbered(4)]
     for step in range(5):

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ import torch
 from safetensors import safe_open
 
 from erasure.cli import main
-from erasure.config.settings import EraseConfig
+from erasure.config.settings import settings
 from erasure.config.values import config_from_dict
 from erasure.errors import ConfigError
 from erasure.run.folder import RunFolder
@@ -54,8 +53,8 @@ def test_every_setting_is_a_flag(capsys: pytest.CaptureFixture[str]) -> None:
         main(["train", "--help"])
     assert stopped.value.code == 0
     shown = capsys.readouterr().out
-    for f in fields(EraseConfig):
-        assert f"--{f.name.replace('_', '-')}" in shown
+    for name in settings():
+        assert f"--{name.replace('_', '-')}" in shown
 
 
 def test_help_and_presets_need_no_torch() -> None:

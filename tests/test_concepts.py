@@ -18,7 +18,7 @@ from torch import Tensor
 from erasure.concepts.build import build_concept_space
 from erasure.concepts.space import ConceptSpace
 from erasure.concepts.synonymy import measure_difference
-from erasure.config.settings import EraseConfig
+from erasure.config.values import erase_config
 from erasure.errors import ConceptError
 from erasure.lora.adapter import inject_lora
 from erasure.model.denoiser import Denoiser
@@ -77,7 +77,7 @@ def _space(models: Any, folder: Path, words: list[str] = WORDS, **settings: Any)
     path = folder / "vocabulary.txt"
     path.write_text("\n".join(words), encoding="utf-8")
     settings = {"erase": ("church",), "neighbours": 4, **settings}
-    config = EraseConfig(vocabulary="file", vocabulary_file=str(path), **settings)
+    config = erase_config(vocabulary="file", vocabulary_file=str(path), **settings)
     return build_concept_space(models, FakeDenoiser(), FakeEmbedder(DRAWN, NEAR), config)  # type: ignore[arg-type]
 
 
@@ -186,11 +186,11 @@ def test_told_synonyms_go_to_the_nearest_target_and_are_erased_with_it(tiny_mode
     assert space.targets[1].named == ("bus", "trucks")
     for target in space.targets:
         assert not {"bus", "temple"} & set(_texts(target.preserved))
-    with_measured = space.erased_prompts(EraseConfig(**settings))
+    with_measured = space.erased_prompts(erase_config(**settings))
     assert with_measured == [
         ("church", 0), ("truck", 1), ("temple", 0), ("chapel", 0), ("cathedral", 0), ("bus", 1), ("lorry", 1),
     ]  # fmt: skip
-    without = space.erased_prompts(EraseConfig(**settings, erase_synonyms=False))
+    without = space.erased_prompts(erase_config(**settings, erase_synonyms=False))
     assert without == [("church", 0), ("truck", 1), ("temple", 0), ("bus", 1)]
 
 
@@ -212,14 +212,14 @@ def test_anchor_that_the_model_draws_like_the_target_is_noted_and_not_erased(tin
     assert _texts(church.synonyms) == ["cathedral"]
     assert "chapel" not in _texts(church.preserved)
     assert any("the anchor 'chapel' just like 'church'" in note for note in space.notes)
-    assert ("chapel", 0) not in space.erased_prompts(EraseConfig(("church",), anchor=("chapel",)))
+    assert ("chapel", 0) not in space.erased_prompts(erase_config(erase=("church",), anchor=("chapel",)))
 
 
 def test_target_unknown_to_the_model_is_noted_and_its_neighbours_stay(tiny_models, tmp_path):
     near = {**NEAR, "florb": 0.0}
     path = tmp_path / "words.txt"
     path.write_text("\n".join(WORDS), encoding="utf-8")
-    config = EraseConfig(("florb",), neighbours=3, vocabulary="file", vocabulary_file=str(path))
+    config = erase_config(erase=("florb",), neighbours=3, vocabulary="file", vocabulary_file=str(path))
     embedder = FakeEmbedder({**DRAWN, "florb": 0.0}, near)
     space = build_concept_space(tiny_models, FakeDenoiser(), embedder, config)  # type: ignore[arg-type]
     assert len(space.targets[0].preserved) == 3
@@ -260,7 +260,7 @@ def test_space_survives_json(tiny_models, tmp_path):
 
 
 def test_built_in_words_around_a_target_of_a_real_model_are_deterministic(tiny_models):
-    config = EraseConfig(("church", "garbage truck"), neighbours=6, synonym_states=2)
+    config = erase_config(erase=("church", "garbage truck"), neighbours=6, synonym_states=2)
     spaces = [
         build_concept_space(tiny_models, Denoiser(tiny_models.unet), Embedder(tiny_models), config) for _ in range(2)
     ]

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from erasure.config.settings import EraseConfig
+from erasure.config.settle import with_changes
 from erasure.config.values import config_from_dict
 from erasure.jobs.estimate import GIB, estimate, memory_bytes, readiness, rows_apart, training_rows
 from erasure.model.size import ModelSize, model_size
@@ -102,7 +103,7 @@ def test_the_same_run_again_is_expected_to_take_as_long(tiny_checkpoint: Path, t
     again = estimate(config, tiny_checkpoint, "cpu", tmp_path)
     assert again.seconds == pytest.approx(expected, rel=0.01)
     assert again.basis.startswith("time as measured in your last run")
-    twice = estimate(config.with_changes(steps=200), tiny_checkpoint, "cpu", tmp_path)
+    twice = estimate(with_changes(config, steps=200), tiny_checkpoint, "cpu", tmp_path)
     assert twice.seconds is not None
     assert twice.seconds > expected * 1.3
 
@@ -111,7 +112,7 @@ def test_time_is_scaled_to_the_size_of_the_pictures(tiny_checkpoint: Path, tmp_p
     config, size = _config(), model_size(tiny_checkpoint)
     _past(tmp_path, "1", config, parameters=size.unet)
     small = estimate(config, tiny_checkpoint, "cpu", tmp_path)
-    large = estimate(config.with_changes(resolution=128), tiny_checkpoint, "cpu", tmp_path)
+    large = estimate(with_changes(config, resolution=128), tiny_checkpoint, "cpu", tmp_path)
     assert small.seconds is not None
     assert large.seconds == pytest.approx(4 * small.seconds)
     assert "scaled" in large.basis
@@ -183,9 +184,9 @@ def test_a_taken_name_is_told_wherever_the_file_lies(host: FakeHost, tiny_checkp
 
 def test_an_estimate_needs_no_torch(tiny_checkpoint: Path, tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from erasure.config.settings import EraseConfig\n"
+        "import sys; from pathlib import Path; from erasure.config.values import erase_config\n"
         "from erasure.jobs.estimate import estimate\n"
-        "found = estimate(EraseConfig(erase=('church',)), Path(sys.argv[1]), 'cpu', Path(sys.argv[2]))\n"
+        "found = estimate(erase_config(erase=('church',)), Path(sys.argv[1]), 'cpu', Path(sys.argv[2]))\n"
         "assert found.seconds, found.basis\n"
         "print('torch' in sys.modules)"
     )

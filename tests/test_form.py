@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from erasure.config.presets import presets
-from erasure.config.settings import EraseConfig, settings
-from erasure.config.values import config_from_dict
+from erasure.config.settings import settings
+from erasure.config.values import config_from_dict, erase_config
 from erasure.errors import ConfigError
 from erasure.ui.form import MAIN, PROTECT, advanced, controls, read_form, show_settings
 from erasure.ui.texts import join_texts, split_anchors, split_lines, split_texts
@@ -26,10 +26,10 @@ def test_controls_are_in_the_group_of_their_setting_and_say_its_help_choices_and
     for group, members in advanced().items():
         for control in members:
             about = known[control.name]
-            assert about["group"] == group
-            assert about["help"][1:] in control.info
-            assert about["usual"] in control.info
-            assert control.choices == tuple(about["choices"] or ())
+            assert about.group == group
+            assert about.help[1:] in control.info
+            assert about.usual in control.info
+            assert control.choices == tuple(about.choices or ())
 
 
 def test_labels_are_unique() -> None:
@@ -39,7 +39,7 @@ def test_labels_are_unique() -> None:
 
 def test_floats_are_written_in_text_boxes() -> None:
     for name, about in settings().items():
-        if about["type"] is float:
+        if about.type is float:
             assert controls()[name].kind == "decimal"
             assert isinstance(controls()[name].default, str)
 
@@ -47,7 +47,7 @@ def test_floats_are_written_in_text_boxes() -> None:
 def test_an_untouched_form_reads_as_the_defaults() -> None:
     held = {name: control.default for name, control in controls().items()}
     read = config_from_dict({**read_form(held), **CONCEPTS})
-    assert read == EraseConfig(erase=("church", "garbage truck"))
+    assert read == erase_config(erase=("church", "garbage truck"))
 
 
 @pytest.mark.parametrize("name", sorted(presets()))
@@ -57,7 +57,7 @@ def test_every_preset_comes_back_from_the_form_as_it_went_in(name: str) -> None:
 
 
 def test_a_config_of_odd_values_comes_back_as_it_went_in() -> None:
-    config = EraseConfig(
+    config = erase_config(
         erase=("a church, at night", "bell"),
         anchor=("", "sky, blue"),
         preserve=("one, two",),

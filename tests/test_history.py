@@ -10,7 +10,7 @@ from erasure.jobs.history import MOST_POINTS, History
 
 
 def _history(**settings: Any) -> History:
-    return History(config_from_dict({"erase": ["church"], "steps": 1000, **settings}))
+    return History.of(config_from_dict({"erase": ["church"], "steps": 1000, **settings}))
 
 
 def _step(step: int, preserved: tuple[str, ...] = ("dog",), seconds: float | None = None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from erasure.config.settings import EraseConfig
+from erasure.config.values import erase_config
 from erasure.lora.adapter import inject_lora, lora_parameters
 from erasure.model.denoiser import Denoiser
 from erasure.model.embedding import Embedder
@@ -24,7 +25,7 @@ def _parts(models: Models) -> tuple[Denoiser, Embedder, Sampler]:
 
 
 def _config(**changes: object) -> EraseConfig:
-    return EraseConfig(erase=("church",), sampling_steps=4, **changes)  # type: ignore[arg-type]
+    return erase_config(erase=("church",), sampling_steps=4, **changes)  # type: ignore[arg-type]
 
 
 def _seeded(seed: int) -> torch.Generator:

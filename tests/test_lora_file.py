@@ -22,8 +22,8 @@ from packaging.version import Version
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from erasure.config.settings import EraseConfig, LayerChoice
-from erasure.config.values import config_from_dict
+from erasure.config.settings import LayerChoice
+from erasure.config.values import config_from_dict, erase_config
 from erasure.errors import IneffectiveLora, LoraFileError, OutputExists
 from erasure.lora import file as lora_file
 from erasure.lora.adapter import inject_lora, lora_state, lora_weight, remove_lora
@@ -48,7 +48,7 @@ Tensors = dict[str, torch.Tensor]
 
 
 def metadata_of(name: str = "erased", **changes: object) -> dict[str, str]:
-    config = EraseConfig(erase=("church", "truck"), rank=RANK, alpha=ALPHA).to_dict()
+    config = erase_config(erase=("church", "truck"), rank=RANK, alpha=ALPHA).to_dict()
     arguments = {
         "name": name,
         "config": config,
@@ -234,7 +234,7 @@ def test_metadata_says_what_web_uis_look_for(written: Path) -> None:
 
 def test_whole_config_comes_back_from_the_file(written: Path) -> None:
     config = config_from_dict(json.loads(read_lora(written).metadata["adversarial_erase"]))
-    assert config == EraseConfig(erase=("church", "truck"), rank=RANK, alpha=ALPHA)
+    assert config == erase_config(erase=("church", "truck"), rank=RANK, alpha=ALPHA)
 
 
 def test_cover_is_a_small_picture(written: Path) -> None:
@@ -251,7 +251,7 @@ def test_unknown_base_hashes_and_cover_are_left_out() -> None:
 
 @pytest.mark.parametrize("folder", ["/home/someone/models/", r"C:\Users\someone\models" + "\\", "~/someone/"])
 def test_no_path_of_the_user_is_in_the_file(tiny_models: Models, tmp_path: Path, folder: str) -> None:
-    config = EraseConfig(erase=("church",), vocabulary="file", vocabulary_file=folder + "words.txt").to_dict()
+    config = erase_config(erase=("church",), vocabulary="file", vocabulary_file=folder + "words.txt").to_dict()
     cover = Image.new("RGB", (8, 8))
     cover.info["comment"] = folder.encode()
     metadata = metadata_of(folder + "erased", config=config, base_name=folder + "base.safetensors", cover=cover)

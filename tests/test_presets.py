@@ -10,14 +10,13 @@ import pytest
 from erasure.config.presets import (
     BUNDLED,
     KINDS,
-    QUALITIES,
+    Preset,
     delete_preset,
+    kind_settings,
     preset,
     presets,
-    quality_settings,
     save_preset,
 )
-from erasure.config.settings import EraseConfig
 from erasure.config.template import fill
 from erasure.config.values import config_from_dict
 from erasure.errors import ConfigError, OutputExists, RunError
@@ -97,22 +96,66 @@ def test_a_folder_in_the_way_is_a_plain_error(tmp_path: Path) -> None:
         save_preset(tmp_path / "file" / "presets", "mine", "", {})
 
 
-def test_qualities_scale_the_updates_only() -> None:
-    values = {"erase": ["church"], "steps": 300, "rank": 4}
-    assert [quality_settings(quality, values)["steps"] for quality in QUALITIES] == [150, 300, 600]
-    assert quality_settings("quick", values) == {**values, "steps": 150}
-    assert quality_settings("normal", values) == values
-    for erase in (("a",), ("a", "b", "c")):
-        default = EraseConfig(erase=erase).updates
-        assert quality_settings("thorough", {"erase": list(erase)})["steps"] == 2 * default
-    assert quality_settings("quick", {"steps": 1})["steps"] == 1
-    with pytest.raises(ConfigError, match="no quality"):
-        quality_settings("best", values)
+@pytest.mark.parametrize(("kind", "quick"), [("object", "quick"), ("style", "quick-style")])
+def test_quick_is_the_measured_preset_of_the_kind(kind: str, quick: str) -> None:
+    assert kind_settings(preset(kind), "quick") == preset(quick).settings
+    assert kind_settings(preset(kind), "normal") == preset(kind).settings
+
+
+def test_every_quick_preset_that_a_bundled_one_names_is_there() -> None:
+    named = {one.quick for one in presets().values() if one.quick}
+    assert named
+    assert named <= set(presets())
+
+
+@pytest.mark.parametrize(
+    ("settings", "more"),
+    [
+        ({}, {"steps_per_concept": 300}),
+        ({"steps_per_concept": 225, "rank": 4}, {"steps_per_concept": 450}),
+        ({"steps": 300}, {"steps": 600}),
+        ({"method": "esd-x"}, {"steps_per_concept": 200}),
+        ({"method": "uce"}, {}),
+    ],
+)
+def test_thorough_is_twice_the_updates_and_nothing_else(settings: dict[str, object], more: dict[str, object]) -> None:
+    kind = Preset("mine", "", settings)
+    thorough = kind_settings(kind, "thorough")
+    assert thorough == {**settings, **more}
+    erased = {"erase": ["a", "b", "c"]}
+    factor = 1 if settings.get("method") == "uce" else 2
+    assert config_from_dict({**erased, **thorough}).updates == factor * config_from_dict({**erased, **settings}).updates
+
+
+@pytest.mark.parametrize("name", ["person", "nudity", "paper", "mine"])
+def test_a_preset_without_a_quick_one_says_which_qualities_there_are(name: str, tmp_path: Path) -> None:
+    save_preset(tmp_path, "mine", "", {"rank": 4})
+    found = preset(name, tmp_path)
+    assert found.qualities == ("normal", "thorough")
+    with pytest.raises(ConfigError, match=f"no quality 'quick' of preset '{name}'; there are normal, thorough"):
+        kind_settings(found, "quick")
+
+
+def test_an_unknown_quality_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="no quality 'best' of preset 'object'; there are quick, normal, tho"):
+        kind_settings(preset("object"), "best")
+
+
+def test_a_preset_of_the_users_brings_no_quick_one_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "mine.json").write_text(json.dumps({"description": "", "quick": "quick", "settings": {}}))
+    assert "quick" not in preset("mine", tmp_path).qualities
 
 
 def test_a_wrong_number_of_updates_is_left_to_the_config() -> None:
     with pytest.raises(ConfigError, match="steps"):
-        config_from_dict(quality_settings("quick", {"erase": ["x"], "steps": "many"}))
+        config_from_dict({"erase": ["x"], **kind_settings(Preset("mine", "", {"steps": "many"}), "thorough")})
+
+
+def test_a_preset_may_leave_open_what_is_erased(tmp_path: Path) -> None:
+    save_preset(tmp_path, "mine", "", {"anchor": ["sky", "sea"], "method": "esd-u"})
+    with pytest.raises(ConfigError) as refused:
+        save_preset(tmp_path, "wrong", "", {"method": "esd-u", "layers": "xattn"})
+    assert [problem.split(":")[0] for problem in refused.value.problems] == ["layers"]
 
 
 def test_the_quick_preset_of_styles_is_the_style_preset_with_the_speed_of_quick() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from erasure.config.methods import METHODS
 from erasure.config.settings import EraseConfig
-from erasure.config.values import config_from_dict
+from erasure.config.values import config_from_dict, erase_config
 from erasure.lora.adapter import inject_lora, lora_parameters
 from erasure.model.denoiser import Denoiser
 from erasure.model.embedding import Embedder
@@ -67,10 +67,10 @@ def test_the_rows_of_every_method_are_told(tiny_models: Models, method: str, anc
 
 
 def test_the_default_takes_at_most_24_rows_where_the_published_way_takes_200(tiny_models: Models) -> None:
-    config = EraseConfig(erase=("church",), steps=UPDATES)
+    config = erase_config(erase=("church",), steps=UPDATES)
     assert _taken(tiny_models, config) <= 24
-    assert rows_per_update(EraseConfig(erase=("church",))) <= 24
-    assert rows_per_update(EraseConfig(erase=("church",), latents="fresh", sampling_steps=50)) >= 200
+    assert rows_per_update(erase_config(erase=("church",))) <= 24
+    assert rows_per_update(erase_config(erase=("church",), latents="fresh", sampling_steps=50)) >= 200
 
 
 def test_a_larger_concept_space_is_met_less_often_and_costs_more() -> None:

@@ -5,6 +5,7 @@ import pytest
 
 from erasure import run_pictures
 from erasure.config.settings import EraseConfig
+from erasure.config.settle import with_changes
 from erasure.config.values import config_from_dict
 from erasure.model.checkpoint import inspect_checkpoint
 from erasure.run.folder import RunFolder
@@ -67,7 +68,7 @@ def test_pictures_of_other_prompts_are_drawn_anew(session: Session, config: Eras
     folder = RunFolder(tmp_path / "run")
     folder.create({}, config)
     first = _opened(session, folder, config)
-    other = _opened(session, folder, config.with_changes(templates=("a photo of {}",)))
+    other = _opened(session, folder, with_changes(config, templates=("a photo of {}",)))
     assert other.prompts != first.prompts
     assert _bytes(other) != _bytes(first)
 
@@ -76,7 +77,7 @@ def test_pictures_are_as_large_as_those_that_are_trained_on(
     tiny_checkpoint: Path, config: EraseConfig, tmp_path: Path
 ) -> None:
     own = open_session(inspect_checkpoint(tiny_checkpoint), config, "cpu").pixels
-    larger = config.with_changes(resolution=2 * own)
+    larger = with_changes(config, resolution=2 * own)
     session = open_session(inspect_checkpoint(tiny_checkpoint), larger, "cpu")
     folder = RunFolder(tmp_path / "run")
     folder.create({}, larger)

@@ -6,13 +6,13 @@ import dataclasses
 
 import torch
 
-from erasure.config.settings import EraseConfig
+from erasure.config.values import erase_config
 from erasure.model.denoiser import Denoiser
 from erasure.model.models import Models
 from erasure.training.session import rows_at_once
 from tests import tiny
 
-CONFIG = EraseConfig(erase=("church",))
+CONFIG = erase_config(erase=("church",))
 
 
 def full_size(models: Models) -> Models:

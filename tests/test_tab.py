@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from erasure.config.settings import EraseConfig
+from erasure.config.values import erase_config
 from erasure.errors import JobConflict, JobNotFound
 from erasure.jobs.job import JobState, Snapshot
+from erasure.jobs.order import Order, Wanted, coming_names, read_order, suggested_name
 from erasure.run.picture_sheet import picture_grid
 from erasure.ui import actions, form_actions
-from erasure.ui.form import controls
+from erasure.ui.form import controls, read_form
 from erasure.ui.live import BLOCKS, followed, render
 from erasure.ui.page import Page, news, read_page
 from tests.drawn import HOSTILE, a_plan, a_result, a_snapshot, a_space
@@ -68,9 +69,9 @@ def held(**values: Any) -> dict[str, Any]:
     return {**{name: control.default for name, control in controls().items()}, **values}
 
 
-def order(host: FakeHost, name: str = "gone", checkpoint: str | None = None, **values: Any) -> actions.Order:
+def order(host: FakeHost, name: str = "gone", checkpoint: str | None = None, **values: Any) -> Order:
     title = host.checkpoint.name if checkpoint is None else checkpoint
-    return actions.read_order(host, "normal", title, name, held(**values))
+    return read_order(host, Wanted(title, name, settings=read_form(held(**values))))
 
 
 def said(html: str) -> str:
@@ -233,7 +234,7 @@ def test_a_strangers_words_stay_text(word: str) -> None:
         notes=(word,),
         picks=((word, 1),),
         result=a_result(name=word),
-        config=EraseConfig(erase=(word,)).to_dict(),
+        config=erase_config(erase=(word,)).to_dict(),
     )
     _, blocks = pages(Manager(run, a_snapshot("queued", id="other", name=word)), Page(job="run-1"))
     for html in blocks.values():
@@ -271,9 +272,8 @@ def test_a_checkpoint_that_went_away_is_named(host: FakeHost) -> None:
 
 
 def test_a_title_is_found_after_its_hash_was_calculated(host: FakeHost) -> None:
-    found = actions.find_checkpoint(host, f"{host.checkpoint.name} [abcdef1234]")
-    assert found is not None
-    assert found.path == host.checkpoint
+    asked = order(host, checkpoint=f"{host.checkpoint.name} [abcdef1234]", erase="church")
+    assert asked.request().checkpoint == host.checkpoint
 
 
 def test_starting_submits_what_the_form_holds(host: FakeHost) -> None:
@@ -282,7 +282,7 @@ def test_starting_submits_what_the_form_holds(host: FakeHost) -> None:
     assert "has begun" in said(html)
     (request,) = manager.told
     assert (request.name, request.checkpoint) == ("gone", host.checkpoint)
-    assert request.config == EraseConfig(erase=("church", "bell"), steps=30, learning_rate=0.002)
+    assert request.config == erase_config(erase=("church", "bell"), steps=30, learning_rate=0.002)
 
 
 def test_a_start_that_is_refused_says_why_and_submits_nothing(host: FakeHost) -> None:
@@ -303,16 +303,17 @@ def test_only_vocabularies_of_the_program_can_be_read(host: FakeHost, tmp_path: 
         assert not ready
         assert "vocabulary_file" in said(html)
     asked = order(host, erase="church", vocabulary="file", vocabulary_file="mine.txt")
-    assert asked.settings["vocabulary_file"] == str(folder / "mine.txt")
+    assert asked.request().config.vocabulary_file == str(folder / "mine.txt")
     assert actions.check_order(host, asked)[1]
 
 
 def test_the_suggested_name_avoids_loras_and_jobs_on_their_way(host: FakeHost) -> None:
     host.lora_folder().mkdir(parents=True)
     (host.lora_folder() / "erase-church.safetensors").touch()
-    on = a_snapshot("queued", name="erase-church-2")
-    assert actions.suggested_name(host, ["church"], [on]) == "erase-church-3"
-    assert actions.suggested_name(host, [], [on]) == ""
+    coming = coming_names([a_snapshot("queued", name="erase-church-2"), a_snapshot("done", name="erase-church-3")])
+    assert suggested_name(host, ["church"], coming) == "erase-church-3"
+    assert suggested_name(host, [], coming) == ""
+    assert read_order(host, Wanted(settings={"erase": ["church"]}), coming).name == "erase-church-3"
 
 
 # --- what can be done with a run
@@ -384,11 +385,13 @@ def test_a_kind_sets_the_settings_and_leaves_the_users_concepts() -> None:
 
 
 def test_the_settings_of_a_run_fill_the_form(host: FakeHost) -> None:
-    config = EraseConfig(erase=("bell",), rank=3, learning_rate=0.25).to_dict()
-    manager: Any = Manager(a_snapshot("done", config=config, checkpoint=host.checkpoint.name))
+    asked = {"erase": ["bell"], "rank": 3, "learning_rate": 0.25, "method": "esd-u"}
+    config = erase_config(**asked).to_dict()
+    manager: Any = Manager(a_snapshot("done", config=config, asked=asked, checkpoint=host.checkpoint.name))
     message, shown, checkpoint = form_actions.load_run(host, manager, "run-1")
     assert shown is not None
     assert (shown["erase"], shown["rank"], shown["learning_rate"]) == ("bell", 3, "0.25")
+    assert (shown["method"], shown["layers"]) == ("esd-u", controls()["layers"].default), "not what the method decided"
     assert checkpoint == host.checkpoint.name
     assert "erase-church" in said(message)
     message, shown, checkpoint = form_actions.load_run(host, manager, "gone")
@@ -399,14 +402,14 @@ def test_the_settings_of_a_run_fill_the_form(host: FakeHost) -> None:
 def test_a_preset_keeps_what_was_changed_but_no_concepts(host: FakeHost, tmp_path: Path) -> None:
     asked = order(host, erase="church", preserve="bell", rank=4)
     keep = form_actions.keep_preset
-    assert "is saved" in said(keep(tmp_path, Page(action="preset-save"), "mine", asked.settings))
+    assert "is saved" in said(keep(tmp_path, Page(action="preset-save"), "mine", asked.asked))
     assert json.loads((tmp_path / "mine.json").read_text())["settings"] == {"rank": 4}
     assert json.loads((tmp_path / "mine.json").read_text())["description"] == ""
-    assert "is saved" in said(keep(tmp_path, Page(action="preset-save"), "told", asked.settings, " For bells. "))
+    assert "is saved" in said(keep(tmp_path, Page(action="preset-save"), "told", asked.asked, " For bells. "))
     assert json.loads((tmp_path / "told.json").read_text())["description"] == "For bells."
-    again = Html(keep(tmp_path, Page(action="preset-save"), "mine", asked.settings))
+    again = Html(keep(tmp_path, Page(action="preset-save"), "mine", asked.asked))
     assert ("preset-overwrite", "mine") in again.actions()
-    changed = order(host, erase="church", rank=5).settings
+    changed = order(host, erase="church", rank=5).asked
     assert "is saved" in said(keep(tmp_path, Page(action="preset-overwrite"), "mine", changed))
     assert json.loads((tmp_path / "mine.json").read_text())["settings"] == {"rank": 5}
     assert "cannot name" in said(keep(tmp_path, Page(action="preset-save"), "../mine", changed))

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from erasure.config.presets import preset
-from erasure.config.settings import EraseConfig
-from erasure.config.values import config_from_dict
+from erasure.config.settle import with_changes
+from erasure.config.values import config_from_dict, erase_config
 from erasure.errors import NonFiniteLoss
 from erasure.lora.adapter import inject_lora, lora_parameters, lora_state
 from erasure.model.denoiser import Denoiser
@@ -170,7 +170,7 @@ def test_erasing_moves_the_target_towards_the_anchor_and_keeps_the_preserved(tin
 def test_goals_are_the_anchor_in_its_template_and_what_is_preserved(
     tiny_models: Models, anchor: str, template: str, prompt: str
 ) -> None:
-    config = EraseConfig(erase=("church",), anchor=(anchor,), guidance=0.0, **FAST)  # type: ignore[arg-type]
+    config = erase_config(erase=("church",), anchor=(anchor,), guidance=0.0, **FAST)  # type: ignore[arg-type]
     inject_lora(tiny_models.unet, config.layers, config.rank, config.alpha, config.seed)
     denoiser, embedder = Denoiser(tiny_models.unet), Embedder(tiny_models)
     trainer = Trainer(tiny_models, denoiser, embedder, space_of("church", anchor=anchor), config)
@@ -209,7 +209,7 @@ def test_nonfinite_loss_stops_with_advice_and_keeps_the_last_weights(tiny_models
     trainer.update()
     kept = lora_state(tiny_models.unet)
     trainer._alphas_cumprod = torch.full((1000,), float("nan"))
-    trainer.config = trainer.config.with_changes(loss_space="x0")
+    trainer.config = with_changes(trainer.config, loss_space="x0")
     with pytest.raises(NonFiniteLoss, match="learning_rate"):
         trainer.update()
     for name, weight in lora_state(tiny_models.unet).items():
@@ -241,7 +241,7 @@ def test_bf16_trains_fp32_lora_weights(tiny_models: Models) -> None:
 
 
 def test_learning_rate_warms_up_and_ends_at_zero() -> None:
-    config = EraseConfig(erase=("x",), steps=100, warmup=10, learning_rate=1.0, schedule="cosine")
+    config = erase_config(erase=("x",), steps=100, warmup=10, learning_rate=1.0, schedule="cosine")
     rates = [learning_rate(step, config) for step in range(100)]
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == pytest.approx(1.0)
@@ -255,5 +255,5 @@ def test_reranking_costs_the_rows_that_the_plan_says(tiny_models: Models) -> Non
     last = list(trainer)[-1]
     assert last.preserve_loss > 0
     # Two candidates are measured per update, each by both views of the model.
-    assert rows_per_update(config) == rows_per_update(config.with_changes(adversary="uniform")) + 4
+    assert rows_per_update(config) == rows_per_update(with_changes(config, adversary="uniform")) + 4
     assert last.rows / config.updates == pytest.approx(rows_per_update(config, (len(WORDS),) * 2), abs=2)

@@ -10,7 +10,7 @@ from transformers import CLIPTokenizerFast
 from emoji_sd.concepts import CONCEPTS
 from erasure.concepts.naming import names_target
 from erasure.concepts.vocabulary import STYLES, WORDS, load_vocabulary
-from erasure.config.settings import EraseConfig
+from erasure.config.values import erase_config
 from erasure.errors import ConceptError
 from tests.tiny import CLIP
 
@@ -21,7 +21,7 @@ def tokenizer() -> CLIPTokenizerFast:
 
 
 def _from_file(path: Path) -> tuple[str, ...]:
-    return load_vocabulary(EraseConfig(("x",), vocabulary="file", vocabulary_file=str(path)), None)
+    return load_vocabulary(erase_config(erase=("x",), vocabulary="file", vocabulary_file=str(path)), None)
 
 
 def _refusal(path: Path) -> str:
@@ -31,7 +31,7 @@ def _refusal(path: Path) -> str:
 
 
 def test_built_in_list_has_about_3000_plain_words_without_repeats():
-    words = load_vocabulary(EraseConfig(("x",)), None)
+    words = load_vocabulary(erase_config(erase=("x",)), None)
     assert 2700 <= len(words) <= 3300
     assert len({word.lower() for word in words}) == len(words)
     assert all(word == word.strip() and word.islower() for word in words)
@@ -40,7 +40,7 @@ def test_built_in_list_has_about_3000_plain_words_without_repeats():
 
 
 def test_built_in_list_has_every_concept_of_the_miniature_model():
-    words = set(load_vocabulary(EraseConfig(("x",)), None))
+    words = set(load_vocabulary(erase_config(erase=("x",)), None))
     assert not [text for c in CONCEPTS for text in (c.name, *c.synonyms) if text not in words]
 
 
@@ -52,19 +52,19 @@ def test_built_in_lists_are_utf8_with_plain_line_ends(path: Path):
 
 
 def test_built_in_styles_are_techniques_movements_and_artists_without_repeats():
-    styles = load_vocabulary(EraseConfig(("x",), vocabulary="styles"), None)
+    styles = load_vocabulary(erase_config(erase=("x",), vocabulary="styles"), None)
     assert len(styles) > 250
     assert len({style.lower() for style in styles}) == len(styles)
     assert {"watercolor", "pixel art", "photograph", "Impressionism", "Claude Monet"} <= set(styles)
 
 
 def test_an_artist_of_the_list_is_no_candidate_when_he_is_erased():
-    styles = load_vocabulary(EraseConfig(("x",), vocabulary="styles"), None)
+    styles = load_vocabulary(erase_config(erase=("x",), vocabulary="styles"), None)
     assert [style for style in styles if names_target(style, "Van Gogh")] == ["Vincent van Gogh"]
 
 
 def test_tokenizer_gives_its_whole_words_without_fragments(tokenizer):
-    words = load_vocabulary(EraseConfig(("x",), vocabulary="tokens"), tokenizer)
+    words = load_vocabulary(erase_config(erase=("x",), vocabulary="tokens"), tokenizer)
     assert len(words) > 10_000
     assert {"church", "dog", "trumpet", "king"} <= set(words)
     assert all(len(tokenizer(word).input_ids) == 3 for word in words[::500]), "one token between start and end"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from erasure.config.settings import GROUPS, settings
+from erasure.config.setting import GROUPS
+from erasure.config.settings import settings
 
 README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- options: python -m tools.options_table -->", "<!-- end of options -->"
@@ -17,15 +18,15 @@ def options_table() -> str:
     for group in GROUPS:
         lines.append(f"| **{group}** | | |")
         for name, about in described.items():
-            if about["group"] != group:
+            if about.group != group:
                 continue
-            default = about["default"]
+            default = about.default
             shown = " ".join(default) if isinstance(default, tuple) else str(default)
-            facts = about["help"]
-            if about["choices"]:
-                facts += f": {', '.join(f'`{choice}`' for choice in about['choices'])}"
-            if about["usual"]:
-                facts += f" (usual: {about['usual']})"
+            facts = about.help
+            if about.choices:
+                facts += f": {', '.join(f'`{choice}`' for choice in about.choices)}"
+            if about.usual:
+                facts += f" (usual: {about.usual})"
             lines.append(f"| `--{name.replace('_', '-')}` | {f'`{shown}`' if shown else ''} | {facts} |")
     return "\n".join(lines)
 

@@ -8,13 +8,14 @@ import tempfile
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from erasure.config.settings import GROUPS, settings
+from erasure.config.setting import GROUPS
+from erasure.config.settings import settings
 from erasure.errors import ConfigError, EraseError, JobNotFound, RunError, TrainingError
 from erasure.host.base import Host
 from erasure.jobs.job import Snapshot
 
 # Left out of the list of jobs: long, and asked for job by job.
-_LONG = ("config", "losses", "picks", "plan", "notes")
+_LONG = ("config", "asked", "losses", "picks", "plan", "notes")
 _JSON_TYPES: dict[type, dict[str, Any]] = {
     tuple: {"type": ["array", "string"], "items": {"type": "string"}},
     bool: {"type": "boolean"},
@@ -45,7 +46,7 @@ def job_dict(job: Snapshot, host: Host, *, short: bool = False) -> dict[str, Any
     values = {**job.to_dict(), "message": without_places(job.message, host)}
     values["problem"] = without_places(job.problem, host)
     values["notes"] = [without_places(note, host) for note in job.notes]
-    values["config"] = config_dict(job.config)
+    values["config"], values["asked"] = config_dict(job.config), config_dict(job.asked)
     return {key: value for key, value in values.items() if key not in _LONG} if short else values
 
 
@@ -91,16 +92,16 @@ def schema() -> dict[str, Any]:
     """A config as JSON Schema (draft 2020-12); ``x-group`` and ``x-usual`` are for people."""
     properties = {}
     for name, about in settings().items():
-        default = about["default"]
+        default = about.default
         described = {
-            **_JSON_TYPES[about["type"]],
-            "description": about["help"],
+            **_JSON_TYPES[about.type],
+            "description": about.help,
             "default": list(default) if isinstance(default, tuple) else default,
-            "enum": list(about["choices"]) if about["choices"] else None,
-            "minimum": about["low"],
-            "maximum": about["high"],
-            "x-group": about["group"],
-            "x-usual": about["usual"] or None,
+            "enum": list(about.choices) if about.choices else None,
+            "minimum": about.low,
+            "maximum": about.high,
+            "x-group": about.group,
+            "x-usual": about.usual or None,
         }
         properties[name] = {key: value for key, value in described.items() if value is not None}
     return {

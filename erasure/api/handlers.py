@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from erasure.api.answers import config_dict, job_dict, schema
-from erasure.api.asked import asked_concepts, asked_job, preset_folder, unknown_fields
+from erasure.api.asked import asked_concepts, asked_job, unknown_fields
 from erasure.config.presets import KINDS, QUALITIES, Preset, delete_preset, presets, save_preset
 from erasure.errors import ConfigError, JobNotFound
 from erasure.host.base import Host
-from erasure.jobs.job import ACTIVE, JobRequest
+from erasure.host.data_folder import DataFolder
 from erasure.jobs.manager import JobManager
+from erasure.jobs.order import coming_names
 
 # What a job's id is made of; nothing that means something in a path.
 _ID = re.compile(r"[\w-][\w.-]{0,200}")
@@ -39,6 +40,11 @@ class Call:
             raise JobNotFound(f"there is no job {id[:50]!r}")
         return id
 
+    @property
+    def presets(self) -> Path:
+        """Where the user's presets are."""
+        return DataFolder(self.host.data_folder()).presets
+
     def job(self) -> dict[str, Any]:
         return job_dict(self.manager.snapshot(self.id), self.host)
 
@@ -60,9 +66,7 @@ def list_jobs(call: Call) -> dict[str, Any]:
 
 
 def create_job(call: Call) -> dict[str, Any]:
-    coming = [job.name for job in call.manager.snapshots() if job.state in ACTIVE]
-    asked = asked_job(call.host, call.body, coming)
-    id = call.manager.submit(JobRequest(asked.checkpoint, asked.name, asked.config))
+    id = call.manager.submit(asked_job(call.host, call.body, coming_names(call.manager.snapshots())))
     return job_dict(call.manager.snapshot(id), call.host)
 
 
@@ -104,7 +108,7 @@ def get_concepts(call: Call) -> dict[str, Any]:
 
 def list_presets(call: Call) -> dict[str, Any]:
     bundled = presets()
-    every = presets(preset_folder(call.host)).values()
+    every = presets(call.presets).values()
     return {
         "presets": [_preset_dict(preset, preset.name in bundled) for preset in every],
         "kinds": list(KINDS),
@@ -123,14 +127,14 @@ def put_preset(call: Call) -> dict[str, Any]:
     if problems:
         raise ConfigError(problems)
     name = call.path["name"]
-    return _preset_dict(save_preset(preset_folder(call.host), name, description, settings or {}, overwrite=overwrite))
+    return _preset_dict(save_preset(call.presets, name, description, settings or {}, overwrite=overwrite))
 
 
 def remove_preset(call: Call) -> dict[str, Any]:
     name = call.path["name"]
-    if name not in presets(preset_folder(call.host)):
+    if name not in presets(call.presets):
         raise JobNotFound(f"there is no preset {name[:60]!r}")
-    delete_preset(preset_folder(call.host), name)
+    delete_preset(call.presets, name)
     return {"name": name, "deleted": True}
 
 
@@ -151,6 +155,7 @@ def _preset_dict(preset: Preset, bundled: bool = False) -> dict[str, Any]:
         "name": preset.name,
         "description": preset.description,
         "settings": config_dict(preset.settings),
+        "qualities": list(preset.qualities),
         "bundled": bundled,
     }
 

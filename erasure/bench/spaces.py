@@ -11,13 +11,11 @@ from typing import Any
 from erasure.bench.suite import digest
 from erasure.concepts.build import build_concept_space
 from erasure.concepts.space import ConceptSpace
-from erasure.config.settings import EraseConfig
+from erasure.config.settings import EraseConfig, space_settings
+from erasure.config.settle import with_changes
 from erasure.model.checkpoint import CheckpointInfo
 from erasure.training.session import open_models
 from erasure.whole_file import write_json
-
-SETTINGS = ("erase", "anchor", "synonym", "preserve", "templates", "vocabulary", "neighbours", "similarity",
-            "synonym_threshold", "synonym_states", "sampling_guidance", "resolution", "precision")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -45,14 +43,15 @@ def concept_space(
 
 
 def _key(config: EraseConfig, sha256: str) -> str:
-    values = {name: value for name, value in config.to_dict().items() if name in SETTINGS}
+    # Seed 0 always, and a file by what is in it.
+    values = {k: v for k, v in space_settings(config.to_dict()).items() if k not in ("seed", "vocabulary_file")}
     file = Path(config.vocabulary_file).read_text(encoding="utf-8") if config.vocabulary_file else ""
     return digest([values, file, sha256])[:16]
 
 
 def _measure(checkpoint: CheckpointInfo, config: EraseConfig, device: str) -> dict[str, Any]:
     began = time.perf_counter()
-    config = config.with_changes(seed=0)
+    config = with_changes(config, seed=0)
     models, denoiser, embedder = open_models(checkpoint, config, device)
     space = build_concept_space(models, denoiser, embedder, config)
     return {"space": space.to_dict(), "rows": denoiser.rows.total, "seconds": time.perf_counter() - began}

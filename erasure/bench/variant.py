@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from erasure.config.methods import METHODS
 from erasure.config.presets import preset, presets
 from erasure.config.settings import settings
 from erasure.errors import ConfigError
@@ -76,9 +77,8 @@ class Variant:
 
 
 def method_names() -> tuple[str, ...]:
-    """The config's methods; one, where it has no such choice."""
-    known = settings()
-    return tuple(known["method"]["choices"]) if "method" in known else (DEFAULT,)
+    """The config's methods."""
+    return tuple(METHODS)
 
 
 def variant(name: str) -> Variant:
@@ -91,7 +91,7 @@ def variant(name: str) -> Variant:
                 raise ConfigError([f"variant {name!r}: there is no setting {field!r}"])
             changes[field] = _value(text)
         elif part in method_names():
-            changes.update({"method": part} if "method" in settings() else {})
+            changes["method"] = part
         elif part in presets():
             changes.update(preset(part).settings)
         else:

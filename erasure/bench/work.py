@@ -19,6 +19,7 @@ from erasure.bench.spaces import concept_space
 from erasure.bench.suite import Suite, TargetSet
 from erasure.bench.suites import suite
 from erasure.config.settings import EraseConfig
+from erasure.config.values import erase_config
 from erasure.evaluate.recognition import Ranks, erasing_success, preserving_success, rank_pictures
 from erasure.lora.file import apply_lora_file, read_lora
 from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint, sha256, short_hash
@@ -176,7 +177,7 @@ def _draw(
     shots = target_set.shots()
     if not missing_shots(folder, shots):
         return
-    models, denoiser, embedder = open_models(checkpoint, EraseConfig(erase=("-",)), bench.devices[1])
+    models, denoiser, embedder = open_models(checkpoint, erase_config(erase=("-",)), bench.devices[1])
     if lora is not None:
         apply_lora_file(models.unet, read_lora(lora))
     stage = "pictures" if lora else "base pictures"

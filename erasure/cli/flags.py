@@ -7,19 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from erasure.config.presets import preset
-from erasure.config.settings import GROUPS, EraseConfig, settings
+from erasure.config.setting import GROUPS, Setting
+from erasure.config.settings import EraseConfig, settings
 from erasure.config.values import config_from_dict, config_from_file
 
 
 def add_config_flags(parser: argparse.ArgumentParser) -> None:
     """``--preset``, ``--config`` and a flag per setting; a flag that is not given is absent from the namespace."""
     parser.add_argument("--preset", metavar="NAME", help="start from a preset (see: python -m erasure presets)")
-    parser.add_argument("--config", type=Path, metavar="FILE.json", help="settings from a file; flags go before it")
+    parser.add_argument("--config", type=Path, metavar="FILE.json", help="settings from a file; flags override them")
     described = settings()
     for group in GROUPS:
         section = parser.add_argument_group(group)
         for name, about in described.items():
-            if about["group"] == group:
+            if about.group == group:
                 section.add_argument(flag(name), dest=name, help=_help(about), **_kind(about))
 
 
@@ -29,7 +30,7 @@ def flag(name: str) -> str:
 
 
 def config_from_flags(arguments: argparse.Namespace) -> EraseConfig:
-    """Defaults, then the preset, then the file, then the flags. Raises: ConfigError with all problems."""
+    """What is asked for by the preset, then the file, then the flags. Raises: ConfigError with all problems."""
     values: dict[str, Any] = {}
     if arguments.preset:
         values.update(preset(arguments.preset).settings)
@@ -48,24 +49,24 @@ def add_model_flags(parser: argparse.ArgumentParser, *, required: bool = True) -
     parser.add_argument("--device", metavar="NAME", help="cuda, mps or cpu; default: the best there is")
 
 
-def _kind(about: dict[str, Any]) -> dict[str, Any]:
-    kind = about["type"]
+def _kind(about: Setting) -> dict[str, Any]:
+    kind = about.type
     absent: dict[str, Any] = {"default": argparse.SUPPRESS}
     if kind is bool:
         return {**absent, "action": argparse.BooleanOptionalAction}
     if kind is tuple:
         return {**absent, "action": "append", "metavar": "TEXT"}
     # Ranges and choices are checked with the whole config, so that all problems show at once.
-    choices = about["choices"]
+    choices = about.choices
     return {**absent, "type": kind, "metavar": "|".join(choices) if choices else kind.__name__.upper()}
 
 
-def _help(about: dict[str, Any]) -> str:
-    default = about["default"]
+def _help(about: Setting) -> str:
+    default = about.default
     shown = " ".join(default) if isinstance(default, tuple) else str(default)
     facts = [f"default: {shown}"] if shown else []
-    if about["usual"]:
-        facts.append(f"usual: {about['usual']}")
-    elif about["low"] is not None and about["high"] is not None:
-        facts.append(f"{about['low']:g} to {about['high']:g}")
-    return (about["help"] + (f" ({'; '.join(facts)})" if facts else "")).replace("%", "%%")
+    if about.usual:
+        facts.append(f"usual: {about.usual}")
+    elif about.low is not None and about.high is not None:
+        facts.append(f"{about.low:g} to {about.high:g}")
+    return (about.help + (f" ({'; '.join(facts)})" if facts else "")).replace("%", "%%")

@@ -30,7 +30,7 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     if arguments.out.exists() and not arguments.overwrite:
         raise OutputExists(f"{arguments.out} exists; choose another name, or add --overwrite")
-    from erasure.config.settings import EraseConfig
+    from erasure.config.values import erase_config
     from erasure.lora.file import inject_lora_file, match_lora, read_lora
     from erasure.model.checkpoint import inspect_checkpoint
     from erasure.model.pictures import Drawing, draw_pictures
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     checkpoint, file = inspect_checkpoint(arguments.checkpoint), read_lora(arguments.lora)
     models, denoiser, embedder = open_models(
-        checkpoint, EraseConfig(erase=("-",)), arguments.device or default_device()
+        checkpoint, erase_config(erase=("-",)), arguments.device or default_device()
     )
     match_lora(file, models.unet)
     seeds = arguments.seed or [1, 2]

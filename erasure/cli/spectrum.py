@@ -28,14 +28,14 @@ def run(arguments: argparse.Namespace) -> int:
     if problems:
         raise ConfigError(problems)
     from erasure.concepts.vocabulary import load_vocabulary
-    from erasure.config.settings import EraseConfig
+    from erasure.config.values import erase_config
     from erasure.evaluate.spectrum import Sensitivity, sensitivity_spectrum
     from erasure.evaluate.spread import spread
     from erasure.lora.file import apply_lora_file, read_lora
     from erasure.model.checkpoint import inspect_checkpoint
     from erasure.training.session import open_models
 
-    config = EraseConfig(erase=("-",))
+    config = erase_config(erase=("-",))
     checkpoint, file = inspect_checkpoint(arguments.checkpoint), read_lora(arguments.lora)
     models, denoiser, embedder = open_models(checkpoint, config, arguments.device or default_device())
     apply_lora_file(models.unet, file)

@@ -124,6 +124,7 @@ def _stop_flag() -> Iterator[_Stop]:
 
 def _dry_run(arguments: argparse.Namespace, config: EraseConfig) -> int:
     from erasure.cli.concepts import print_space
+    from erasure.config.settle import decided, notes_of
     from erasure.jobs.estimate import memory_bytes
     from erasure.model.checkpoint import inspect_checkpoint
     from erasure.model.size import model_size
@@ -136,6 +137,10 @@ def _dry_run(arguments: argparse.Namespace, config: EraseConfig) -> int:
     width = int(session.models.unet.config.cross_attention_dim)
     cost = measure_cost(session.denoiser, session.latent_shape, width, plan, config)
     print_space(plan.space, 20, erase_synonyms=config.erase_synonyms)
+    for note in notes_of(config):
+        print(f"note:    {note}")
+    for name, value in decided(config).items():
+        print(f"decided: {name} = {value}, by method {config.method}")
     print(f"layers:  {plan.layers} ({config.layers}), rank {plan.rank}, {plan.parameters:,} parameters")
     total = plan.rows_per_update * plan.updates + plan.rows_setup
     print(f"work:    {plan.updates} updates of about {plan.rows_per_update:.1f} U-Net rows, {total:,.0f} rows in all")

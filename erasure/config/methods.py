@@ -1,40 +1,46 @@
 """What makes a method: the settings that it decides, everything else being as for any other run.
 
-Symbols as in :class:`erasure.config.settings.EraseConfig`: c_e the erased concept, c_n its anchor, theta the frozen
-model.
+Symbols: c_e the erased concept, c_n its anchor, theta the frozen and theta' the tuned model, g the negative guidance.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Literal
-
-if TYPE_CHECKING:
-    from erasure.config.settings import EraseConfig
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
 
 Method = Literal[
     "adversarial", "esd-x", "esd-u", "fixed", "uce", "concept-ablation", "leco", "instant-leco"
 ]  # fmt: skip
 
 
+class Unused(NamedTuple):
+    """What a setting is with a method that has no use for it, and why, as in "method uce works in one step"."""
+
+    value: Any
+    why: str
+
+
 @dataclass(frozen=True)
 class MethodSettings:
-    """``decides``: setting -> what it may be, first what it is unless something else is asked for; anything else is
-    a problem. ``sets``: setting -> what it is, whatever was asked for, because the method has no use for it.
-    ``preserves``: whether the concepts that the config names as ``preserve`` have a place in the method.
-    ``updates_per_concept`` and ``learning_rate``: what it needs, where the config does not say.
+    """``decides``: setting -> what it may be, first what it is where nothing is asked for; anything else is a problem.
+    ``unused``: setting -> what it is whatever was asked for. ``preserves``: whether the concepts that the config names
+    as ``preserve`` have a place in the method. ``updates_per_concept`` and ``learning_rate``: what it needs, where the
+    config does not say.
     """
 
     decides: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    sets: Mapping[str, Any] = field(default_factory=dict)
+    unused: Mapping[str, Unused] = field(default_factory=dict)
     preserves: bool = True
     updates_per_concept: int = 100
     learning_rate: float = 1e-3
 
 
 # Measuring synonyms and erasing them along is no part of these methods.
-_ALONE = {"synonym_threshold": 0.0, "erase_synonyms": False}
+_ALONE = {
+    "synonym_threshold": Unused(0.0, "measures no synonyms"),
+    "erase_synonyms": Unused(False, "measures no synonyms"),
+}
 
 METHODS: dict[Method, MethodSettings] = {
     # Bui et al., NeurIPS 2024: the trainer as it is.
@@ -48,7 +54,10 @@ METHODS: dict[Method, MethodSettings] = {
     "fixed": MethodSettings({"adversary": ("fixed",)}, _ALONE),
     # UCE (Gandikota et al., WACV 2024), Eq. 7, in closed form; see erasure.training.uce. It preserves "" and what
     # `preserve` names, and with `whole` the concept space as well.
-    "uce": MethodSettings({"adversary": ("none", "whole"), "layers": ("xattn_kv",)}, {**_ALONE, "steps": 1}),
+    "uce": MethodSettings(
+        {"adversary": ("none", "whole"), "layers": ("xattn_kv",)},
+        {**_ALONE, "steps": Unused(1, "works in one step")},
+    ),
     # Concept ablation (Kumari et al., ICCV 2023), its model-based variant, on noised pictures of the anchor:
     # eps_theta'(z_t, c_e) -> eps(z_t, c_n), regularised by their diffusion loss, || eps_theta'(z_t, c_n) - noise ||^2,
     # which `none` leaves out.
@@ -66,24 +75,26 @@ METHODS: dict[Method, MethodSettings] = {
 }  # fmt: skip
 
 
-def settle(config: EraseConfig) -> list[str]:
-    """Give a config under construction what its method decides; returns a line per setting that contradicts it."""
-    if config.method not in METHODS:
-        return []  # told with the other choices that do not exist
-    about = METHODS[config.method]
-    defaults = {f.name: f.default for f in fields(config)}
+def method_of(values: Mapping[str, Any]) -> MethodSettings | None:
+    """What is known of the method that these settings name; None where there is no such method."""
+    return METHODS.get(values["method"])
+
+
+def method_problems(values: Mapping[str, Any]) -> list[str]:
+    """One line per setting that does not fit the method. ``values``: every setting with the value that is used."""
+    about, name = method_of(values), values["method"]
+    if about is None:
+        return []  # the check of choices says that there is no such method
     problems = []
-    for name, allowed in about.decides.items():
-        value = getattr(config, name)
-        if value == defaults[name]:
-            object.__setattr__(config, name, allowed[0])
-        elif value not in allowed:
+    for setting, allowed in about.decides.items():
+        if values[setting] not in allowed:
             fitting = " or ".join(repr(choice) for choice in allowed)
-            problems.append(f"{name}: {value!r} does not go with method {config.method}, which takes {fitting}")
-    if config.learning_rate == 0:
-        object.__setattr__(config, "learning_rate", about.learning_rate)
-    for name, value in about.sets.items():
-        object.__setattr__(config, name, value)
-    if config.preserve and not about.preserves:
-        problems.append(f"preserve: method {config.method} preserves nothing by name; method 'fixed' does")
+            problems.append(f"{setting}: {values[setting]!r} does not go with method {name}, which takes {fitting}")
+    for setting, unused in about.unused.items():
+        if values[setting] != unused.value:
+            problems.append(f"{setting}: {values[setting]!r}, but method {name} {unused.why}; use {unused.value!r}")
+    if values["learning_rate"] == 0:
+        problems.append(f"learning_rate: 0 trains nothing; method {name} needs about {about.learning_rate:g}")
+    if values["preserve"] and not about.preserves:
+        problems.append(f"preserve: method {name} preserves nothing by name; method 'fixed' does")
     return problems

@@ -1,6 +1,7 @@
 """Presets, named starting points for a config: bundled ones beside this file, and the user's own in a folder of theirs.
 
-A preset is a JSON file ``{"description": ..., "settings": {...}}``; its name is the file's stem.
+A preset is a JSON file ``{"description": ..., "settings": {...}}``; its name is the file's stem. A bundled one may name
+another as the measured quick way to the same end: ``"quick": ...``.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from erasure.config.values import config_from_dict
+from erasure.config.checks import NO_CONCEPT
+from erasure.config.methods import method_of
+from erasure.config.values import settle_values
 from erasure.errors import ConfigError, OutputExists, RunError
 from erasure.whole_file import write_text
 
@@ -22,8 +25,7 @@ KINDS = ("object", "style", "person", "nudity")
 
 Quality = Literal["quick", "normal", "thorough"]
 QUALITIES: tuple[Quality, ...] = get_args(Quality)
-# Updates, relative to what the settings say.
-_UPDATES: dict[str, float] = {"quick": 0.5, "normal": 1.0, "thorough": 2.0}
+THOROUGH = 2  # times the updates
 
 _NAME = re.compile(r"\w(?:[\w .()+-]{0,58}[\w)+-])?")
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
@@ -31,9 +33,17 @@ _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Preset:
+    """``quick``: the name of the preset that is its quick quality; "": it has none."""
+
     name: str
     description: str
     settings: dict[str, Any]
+    quick: str = ""
+
+    @property
+    def qualities(self) -> tuple[Quality, ...]:
+        """Those that there are: quick only where a preset was measured for it."""
+        return QUALITIES if self.quick else QUALITIES[1:]
 
 
 def presets(*folders: Path) -> dict[str, Preset]:
@@ -86,7 +96,9 @@ def save_preset(
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / f"{name}.json", text + "\n")
     except OSError as error:
-        raise RunError(f"the preset {name!r} cannot be written: {error.strerror}; free space or rights") from error
+        raise RunError(
+            f"the preset {name!r} cannot be written: {error.strerror}; free up disk space or check permissions"
+        ) from error
     return Preset(name, description, dict(settings))
 
 
@@ -103,20 +115,27 @@ def delete_preset(folder: Path, name: str) -> None:
         raise RunError(f"the preset {name!r} cannot be deleted: {error.strerror}") from error
 
 
-def quality_settings(quality: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """``values`` with the number of updates as ``quality`` asks: half, all or twice of what they (or the defaults) say.
+def kind_settings(kind: Preset, quality: str, method: str | None = None) -> dict[str, Any]:
+    """The settings of a preset at a quality; ``method``, if it is not to be the preset's own.
 
-    Raises: ConfigError for an unknown quality; what is wrong with the values is left to the config's own checks.
+    Quick: those of the quick preset that it names. Normal: its own. Thorough: its own with twice the updates, unless
+    its method works in one step. Raises: ConfigError for a quality that the preset does not have.
     """
-    if quality not in QUALITIES:
-        raise ConfigError([f"there is no quality {quality!r}; there are {', '.join(QUALITIES)}"])
-    chosen = {name: values[name] for name in ("erase", "steps", "steps_per_concept", "method") if name in values}
-    try:
-        updates = config_from_dict({**chosen, "erase": values.get("erase") or ["x"]}).updates
-    except ConfigError:
-        return dict(values)  # told with all other problems when the whole config is made
-    factor = _UPDATES[quality]
-    return dict(values) if factor == 1.0 else {**values, "steps": max(1, round(updates * factor))}
+    if quality not in kind.qualities:
+        of = f"of preset {kind.name!r}" if kind.name else "without a preset"
+        raise ConfigError([f"there is no quality {quality!r} {of}; there are {', '.join(kind.qualities)}"])
+    if quality == "quick":
+        return dict(preset(kind.quick).settings)
+    if quality == "normal":
+        return dict(kind.settings)
+    used = settle_values({**kind.settings, **({} if method is None else {"method": method})}).values
+    about = method_of(used)
+    if about is None or "steps" in about.unused:
+        return dict(kind.settings)
+    if used["steps"]:
+        return {**kind.settings, "steps": THOROUGH * used["steps"]}
+    each = used["steps_per_concept"] or about.updates_per_concept
+    return {**kind.settings, "steps_per_concept": THOROUGH * each}
 
 
 def _read(path: Path) -> Preset:
@@ -127,7 +146,9 @@ def _read(path: Path) -> Preset:
         raise ConfigError([f"the preset {path.name} cannot be read: {error!r}"]) from error
     if not isinstance(description, str) or not isinstance(chosen, dict):
         raise ConfigError([f"the preset {path.name} needs a description (text) and settings (an object)"])
-    return Preset(path.stem, description, chosen)
+    # What was measured for a bundled preset says nothing of the user's own.
+    quick = str(values.get("quick", "")) if path.parent == BUNDLED else ""
+    return Preset(path.stem, description, chosen, quick)
 
 
 def _name_problems(name: str) -> list[str]:
@@ -141,9 +162,4 @@ def _name_problems(name: str) -> list[str]:
 def _settings_problems(chosen: Mapping[str, Any]) -> list[str]:
     if not isinstance(chosen, Mapping):
         return ["the settings of a preset are an object: setting -> value"]
-    try:
-        # What is to be erased may be left open in a preset, and nothing else may be wrong.
-        config_from_dict({**chosen, "erase": chosen.get("erase") or ["x"]})
-    except ConfigError as error:
-        return list(error.problems)
-    return []
+    return [problem for problem in settle_values(chosen).problems if problem != NO_CONCEPT]

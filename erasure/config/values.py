@@ -1,28 +1,60 @@
-"""A config from JSON-like values, wherever they come from: flags, files, forms, the API, other people's LoRAs."""
+"""A config from JSON-like values, wherever they come from: flags, files, forms, the API, records of runs."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from erasure.config.settings import EraseConfig, settings
+from erasure.config.settings import EraseConfig, plain, settings
+from erasure.config.settle import Settled, asked_for, settle
 from erasure.errors import ConfigError
 
 _KIND_NAMES = {tuple: "a text or a list of texts", bool: "true or false", int: "a whole number",
                float: "a number", str: "a text"}  # fmt: skip
 
 
-def config_from_dict(values: Mapping[str, Any]) -> EraseConfig:
-    """A config from JSON-like values. Unknown keys and values of the wrong kind are problems, reported together.
+def settle_values(asked: Mapping[str, Any]) -> Settled:
+    """:func:`erasure.config.settle.settle` for JSON-like values from outside: unknown keys and values of the wrong
+    kind are problems, reported together with those of all the others."""
+    accepted, problems = _converted_values(asked)
+    settled = settle(accepted)
+    return replace(settled, problems=(*problems, *settled.problems), config=None) if problems else settled
 
-    Raises: ConfigError.
+
+def config_from_dict(asked: Mapping[str, Any]) -> EraseConfig:
+    """The config that comes of what was asked for, JSON-like values. Raises: ConfigError with all problems."""
+    settled = settle_values(asked)
+    if settled.config is None:
+        raise ConfigError(settled.problems)
+    return settled.config
+
+
+def erase_config(**asked: Any) -> EraseConfig:
+    """:func:`config_from_dict` for Python: ``erase_config(erase=["church"], rank=4)``. Raises: ConfigError."""
+    return config_from_dict(asked)
+
+
+def config_from_record(values: Mapping[str, Any], asked: Mapping[str, Any] | None) -> EraseConfig:
+    """The config of an earlier run, exactly as it was used, from its record: settings as used, and what was asked for.
+
+    ``asked`` is None, and settings are missing, in records of older versions. Raises: ConfigError.
     """
+    used, problems = _converted_values(values)
+    wanted, wrong = _converted_values(asked_for(plain(used)) if asked is None else asked)
+    if problems or wrong:
+        raise ConfigError([*problems, *wrong])
+    return EraseConfig(**{**settle(wanted).values, **used}, asked=plain(wanted))
+
+
+def _converted_values(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The settings that can be understood, in their own types, and a problem for every other."""
     known = settings()
-    problems = []
     accepted: dict[str, Any] = {}
+    problems = []
     for name, value in values.items():
         if name not in known:
             close = get_close_matches(str(name), known, n=1)
@@ -30,17 +62,10 @@ def config_from_dict(values: Mapping[str, Any]) -> EraseConfig:
             problems.append(f"there is no setting {str(name)!r}{hint}")
             continue
         try:
-            accepted[name] = _converted(value, known[name]["type"])
-        except (TypeError, ValueError):
-            problems.append(f"{name}: {value!r} is not {_KIND_NAMES[known[name]['type']]}")
-    if problems:
-        # The remaining values are checked as well, so that one look shows all that is wrong.
-        try:
-            EraseConfig(**accepted)
-        except ConfigError as error:
-            problems.extend(error.problems)
-        raise ConfigError(problems)
-    return EraseConfig(**accepted)
+            accepted[name] = _converted(value, known[name].type)
+        except (TypeError, ValueError, OverflowError):
+            problems.append(f"{name}: {value!r} is not {_KIND_NAMES[known[name].type]}")
+    return accepted, problems
 
 
 def config_from_file(path: Path) -> dict[str, Any]:

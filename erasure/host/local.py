@@ -176,12 +176,13 @@ class LocalHost:
             return self._loaded
         self._drop_model()  # never two models at once
 
-        from erasure.config.settings import EraseConfig, Precision
+        from erasure.config.settings import Precision
+        from erasure.config.values import erase_config
         from erasure.model.checkpoint import inspect_checkpoint
         from erasure.training.session import open_models
 
         precision: Precision = "fp16" if self.device().startswith("cuda") else "fp32"
-        config = EraseConfig(erase=("-",), precision=precision)  # only its precision is looked at
+        config = erase_config(erase=("-",), precision=precision)  # only its precision is looked at
         models, denoiser, _ = open_models(inspect_checkpoint(path), config, self.device())
         self._loaded = _Loaded(path, stamp, models, denoiser)
         return self._loaded

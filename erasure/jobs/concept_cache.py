@@ -10,12 +10,10 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from erasure.config.settings import EraseConfig, settings
+from erasure.config.settings import EraseConfig, space_settings
 from erasure.errors import EraseError, RunError
 from erasure.jobs.problems import describe, traceback_of
 
-_GROUPS = ("concepts", "concept space", "latents")
-_ALSO = ("precision", "seed")
 _MOST = 32
 
 
@@ -41,10 +39,8 @@ class ConceptCache:
 
 def cache_key(checkpoint: Path, config: EraseConfig) -> str:
     """Raises: RunError if the checkpoint is not there."""
-    names = [name for name, about in settings().items() if about["group"] in _GROUPS or name in _ALSO]
-    values = config.to_dict()
     files = [checkpoint, *([Path(config.vocabulary_file)] if config.vocabulary_file else [])]
-    return json.dumps([[values[name] for name in names], [_stamp(file) for file in files]])
+    return json.dumps([space_settings(config.to_dict()), [_stamp(file) for file in files]])
 
 
 def measure_concepts(checkpoint: Path, config: EraseConfig, device: str) -> dict[str, Any]:

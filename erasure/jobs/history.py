@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from erasure.config.settings import EraseConfig
@@ -20,9 +20,10 @@ class History:
     A run that goes on from an older state repeats updates: what they said before is forgotten then.
     """
 
-    def __init__(self, config: EraseConfig):
+    def __init__(self, *, batch: int = 1, templates: Sequence[str] = ("{}",), updates: int = 0):
+        """``batch``, ``templates`` and ``updates`` are the config's."""
         self.step = 0
-        self.steps = config.updates
+        self.steps = updates
         self.rows = 0
         self.seconds = 0.0
         self.learning_rate = 0.0
@@ -33,8 +34,12 @@ class History:
         self._picks: list[tuple[str, ...]] = []  # per update
         self._counts: Counter[str] = Counter()
         self._recent: deque[tuple[int, float]] = deque(maxlen=_SPEED_OVER + 1)
-        self._batch = config.batch
-        self._templates = config.templates
+        self._batch = batch
+        self._templates = templates
+
+    @classmethod
+    def of(cls, config: EraseConfig) -> History:
+        return cls(batch=config.batch, templates=config.templates, updates=config.updates)
 
     def see(self, event: Mapping[str, Any]) -> None:
         """Raises: KeyError, TypeError, ValueError for what is no event."""

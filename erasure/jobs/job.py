@@ -68,7 +68,8 @@ class Snapshot:
     problem: str  # why it failed, "" otherwise
     version: int  # grows with every change of a live job
     checkpoint: str  # the file's base name
-    config: dict[str, Any]
+    config: dict[str, Any]  # every setting with the value that is used
+    asked: dict[str, Any]  # those that were asked for, as they were asked for
     created: float  # seconds since the epoch
     step: int
     steps: int

@@ -11,8 +11,10 @@ from threading import Condition, Thread
 from typing import Any
 
 from erasure.config.settings import EraseConfig
+from erasure.config.settle import asked_of, notes_of
 from erasure.errors import ConfigError, EraseError, JobConflict, JobNotFound, RunError
 from erasure.host.base import Host
+from erasure.host.data_folder import DataFolder
 from erasure.jobs.concept_cache import ConceptCache, cache_key, measure_concepts
 from erasure.jobs.ending import remove_files, remove_folder, write_job_card
 from erasure.jobs.gate import CONCEPTS, Gate
@@ -40,7 +42,7 @@ class JobManager:
         """Takes up what earlier processes left in the host's data folder: what was active there is "interrupted"."""
         self._host = host
         self._changed = Condition()
-        self._table = JobTable(host.data_folder() / "runs", self._changed)
+        self._table = JobTable(DataFolder(host.data_folder()).runs, self._changed)
         self._gate = Gate(self._changed, self._table.name)
         self._concepts = ConceptCache()
         self._closed = False
@@ -123,7 +125,7 @@ class JobManager:
 
     def submit(self, request: JobRequest) -> str:
         """Queue a job; returns its id. Raises: ConfigError with all problems, before anything is queued; RunError."""
-        problems = readiness(self._host, request.checkpoint, request.name, request.config.to_dict())
+        problems = readiness(self._host, request.checkpoint, request.name, asked_of(request.config))
         if problems:
             raise ConfigError(problems)
         out = self._host.lora_folder() / f"{request.name}.safetensors"
@@ -132,8 +134,10 @@ class JobManager:
             if any(Path(job.record.out).stem.casefold() == request.name.casefold() for job in self._table.active()):
                 raise ConfigError([f"a job that makes the LoRA {request.name!r} is on its way; choose another name"])
             checkpoint = str(Path(request.checkpoint).resolve())
-            record = Record(request.name, checkpoint, str(out), request.config.to_dict(), time.time())
-            job = self._table.add(record, History(request.config))
+            config = request.config
+            record = Record(request.name, checkpoint, str(out), config.to_dict(), time.time(),
+                            notes=notes_of(config), asked=asked_of(config))  # fmt: skip
+            job = self._table.add(record, History.of(config))
             self._table.enqueue(job)
         return job.id
 

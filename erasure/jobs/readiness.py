@@ -23,6 +23,9 @@ MIB = 2**20
 _DISK_ALWAYS, _DISK_PER_RANK = 50 * MIB, 60 * MIB
 
 
+NO_CHECKPOINT = "no checkpoint is loaded: choose an SD 1.x checkpoint"
+
+
 def readiness(host: Host, checkpoint: Path | None, name: str, values: Mapping[str, Any]) -> list[str]:
     """Every reason why this cannot start, in plain language; empty: it can. ``values`` are those of a config."""
     config: EraseConfig | None = None
@@ -46,7 +49,7 @@ def readiness(host: Host, checkpoint: Path | None, name: str, values: Mapping[st
 
 def _checkpoint_problems(checkpoint: Path | None) -> list[str]:
     if checkpoint is None:
-        return ["no checkpoint is loaded: choose an SD 1.x checkpoint"]
+        return [NO_CHECKPOINT]
     from erasure.model.checkpoint import inspect_checkpoint
 
     try:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from erasure.config.settings import EraseConfig
-from erasure.config.values import config_from_dict
+from erasure.config.settle import asked_of
+from erasure.config.values import config_from_record
 from erasure.errors import ConfigError, RunError
 from erasure.jobs.history import History
 from erasure.jobs.job import ACTIVE, JobState, Result, Snapshot
@@ -24,8 +25,9 @@ _PREVIEW = re.compile(r"step-(\d{6,})\.png")
 
 @dataclass(frozen=True)
 class Record:
-    """``job.json``. Paths as texts; ``log`` is the traceback of a failure that was not foreseen; ``speed`` what the
-    run took, for later estimates: see :mod:`erasure.jobs.estimate`."""
+    """``job.json``. Paths as texts; ``config`` holds every setting with the value that is used, ``asked`` those that
+    were asked for (None in records of older versions); ``log`` is the traceback of a failure that was not foreseen;
+    ``speed`` what the run took, for later estimates: see :mod:`erasure.jobs.estimate`."""
 
     name: str
     checkpoint: str
@@ -38,6 +40,7 @@ class Record:
     notes: tuple[str, ...] = ()
     result: Result | None = None
     speed: dict[str, Any] | None = None
+    asked: dict[str, Any] | None = None
 
 
 def write_record(folder: Path, record: Record) -> None:
@@ -46,7 +49,9 @@ def write_record(folder: Path, record: Record) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / FILE, asdict(record))
     except OSError as error:
-        raise RunError(f"the run folder {folder} cannot be written: {error.strerror}; free space or rights") from error
+        raise RunError(
+            f"the run folder {folder} cannot be written: {error.strerror}; free up disk space or check permissions"
+        ) from error
 
 
 def read_record(folder: Path) -> Record:
@@ -67,6 +72,7 @@ def read_record(folder: Path) -> Record:
         notes=tuple(map(str, _list(values.get("notes")))),
         result=_result(values.get("result")),
         speed=_dict(values.get("speed")),
+        asked=_dict(values.get("asked")),
     )
 
 
@@ -86,7 +92,7 @@ def settled(record: Record) -> Record:
 
 def history_from_disk(folder: Path, record: Record) -> History:
     """What the run's log adds up to; lines that make no sense are left out."""
-    history = History(config_of(record))
+    history = _history(record)
     for event in logged_events(folder):
         with suppress(KeyError, TypeError, ValueError):
             history.see(event)
@@ -118,11 +124,25 @@ def preview_path(folder: Path, step: int) -> Path:
 
 
 def config_of(record: Record) -> EraseConfig:
-    """The config; a stand-in where it cannot be used by this version, so that the job can still be looked at."""
+    """Raises: ConfigError where this version cannot use it; the job can still be looked at."""
+    return config_from_record(record.config, record.asked)
+
+
+def _history(record: Record) -> History:
     try:
-        return config_from_dict(record.config)
+        return History.of(config_of(record))
     except ConfigError:
-        return EraseConfig(erase=("?",))
+        # From another version: shown from what its log says.
+        steps = record.config.get("steps")
+        return History(updates=steps if isinstance(steps, int) else 0)
+
+
+def asked_in(record: Record) -> dict[str, Any]:
+    """What was asked for, as far as the record says."""
+    try:
+        return asked_of(config_of(record))
+    except ConfigError:
+        return dict(record.config if record.asked is None else record.asked)
 
 
 def snapshot_of(id: str, record: Record, history: History, message: str, version: int) -> Snapshot:
@@ -135,6 +155,7 @@ def snapshot_of(id: str, record: Record, history: History, message: str, version
         version=version,
         checkpoint=Path(record.checkpoint).name,
         config=record.config,
+        asked=asked_in(record),
         created=record.created,
         step=history.step,
         steps=history.steps,
@@ -147,7 +168,7 @@ def snapshot_of(id: str, record: Record, history: History, message: str, version
         learning_rate=history.learning_rate,
         previews=tuple(sorted(history.previews)),
         plan=history.plan,
-        notes=(*history.notes, *record.notes),
+        notes=tuple(dict.fromkeys((*history.notes, *record.notes))),
         result=record.result,
     )
 

@@ -18,11 +18,6 @@ _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
-def vocabulary_folder(data: Path) -> Path:
-    """``data`` is the host's data folder."""
-    return data / "vocabularies"
-
-
 def vocabulary_names(folder: Path) -> list[str]:
     """All that there are."""
     return sorted(path.name for path in folder.glob("*") if path.is_file()) if folder.is_dir() else []
@@ -60,7 +55,9 @@ def keep_vocabulary(folder: Path, name: str, content: bytes) -> Path:
             path = folder / f"{stem}-{again}.txt"
         write_text(path, text)
     except OSError as error:
-        raise RunError(f"{path.name} cannot be kept: {error.strerror or error}; free space or rights") from error
+        raise RunError(
+            f"{path.name} cannot be kept: {error.strerror or error}; free up disk space or check permissions"
+        ) from error
     return path
 
 

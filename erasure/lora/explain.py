@@ -16,7 +16,7 @@ from erasure.errors import LoraFileError
 from erasure.lora.file import LoraFile, read_header, read_lora
 from erasure.lora.hashes import content_hash
 from erasure.lora.kind import foreign_lora_kind
-from erasure.lora.metadata import CONFIG_KEY
+from erasure.lora.metadata import ASKED_KEY, CONFIG_KEY
 
 UNKNOWN = "unknown"
 _LARGEST = 5
@@ -28,7 +28,8 @@ class LoraReport:
     """What is known of a LoRA file; ``str()`` of it is the explanation.
 
     ``norms``: Frobenius norm of the change ``alpha / rank * up @ down`` by module key, largest first; empty
-    for kinds that are not read. ``config``: as written by this program, None in files made elsewhere.
+    for kinds that are not read. ``config``: as written by this program, None in files made elsewhere; ``asked``: what
+    of it was asked for, {} where the file does not say.
     """
 
     path: Path
@@ -44,6 +45,7 @@ class LoraReport:
     hash_check: str
     norms: dict[str, float]
     config: dict[str, Any] | None
+    asked: dict[str, Any]
     problems: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -66,8 +68,16 @@ class LoraReport:
             ]
         if self.config is None:
             return "\n".join([*lines, "settings: unknown (the file was not made by Adversarial Erase)"])
-        settings = [f"  {_plain(key)} = {_plain(json.dumps(value))}" for key, value in self.config.items()]
+        settings = [
+            f"  {_plain(key)} = {_plain(json.dumps(value))}{self._asked(key)}" for key, value in self.config.items()
+        ]
         return "\n".join([*lines, "settings:", *settings])
+
+    def _asked(self, key: str) -> str:
+        """What was asked for instead of a setting's value, if anything was."""
+        if self.config is None or key not in self.asked or self.asked[key] == self.config[key]:
+            return ""
+        return f" (asked for: {_plain(json.dumps(self.asked[key]))})"
 
 
 def explain_lora(path: Path) -> LoraReport:
@@ -83,7 +93,7 @@ def explain_lora(path: Path) -> LoraReport:
             file = read_lora(path)
         except LoraFileError as error:
             problems.append(str(error))
-    config = _config(metadata)
+    config = _json_object(metadata, CONFIG_KEY)
     norms = {} if file is None else _norms(file)
     problems += [f"{name} holds values that are not finite" for name, norm in norms.items() if norm != norm]
     if file is not None and not any(norms.values()):
@@ -104,16 +114,17 @@ def explain_lora(path: Path) -> LoraReport:
         hash_check=_hash_check(path, metadata.get("sshs_model_hash")),
         norms=norms,
         config=config,
+        asked=_json_object(metadata, ASKED_KEY) or {},
         problems=tuple(problems),
     )
 
 
-def _config(metadata: dict[str, str]) -> dict[str, Any] | None:
+def _json_object(metadata: dict[str, str], key: str) -> dict[str, Any] | None:
     try:
-        config = json.loads(metadata[CONFIG_KEY])
+        values = json.loads(metadata[key])
     except (KeyError, ValueError, RecursionError):
         return None
-    return config if isinstance(config, dict) else None
+    return values if isinstance(values, dict) else None
 
 
 def _ranks(file: LoraFile | None) -> tuple[int, ...]:

@@ -17,7 +17,8 @@ from PIL import Image
 
 from erasure import __version__
 
-CONFIG_KEY = "adversarial_erase"
+CONFIG_KEY = "adversarial_erase"  # every setting with the value that was used
+ASKED_KEY = "adversarial_erase_asked"  # those that were asked for, as they were asked for
 COVER_SIDE = 512  # pixels
 _PATH_SETTINGS = ("vocabulary_file",)
 
@@ -26,6 +27,7 @@ def lora_metadata(
     *,
     name: str,
     config: Mapping[str, object],
+    asked: Mapping[str, object] | None = None,
     base_name: str,
     base_sha256: str | None,
     base_short_hash: str | None,
@@ -39,11 +41,11 @@ def lora_metadata(
     """Metadata of a finished LoRA, without what is known only when it is written (network size and hashes).
 
     ``name`` is the file's stem: web UIs insert ``ss_output_name`` into the prompt, so the two must be equal.
-    ``config`` is the whole config as plain JSON types; ``finished`` an aware time; ``resolution`` the pixels
-    trained at, by default the config's, or SD 1.x's own 512 where that leaves it to the checkpoint;
-    ``planned_steps`` are the updates of an uninterrupted run.
+    ``config`` is the whole config as plain JSON types, ``asked`` what of it was asked for; ``finished`` an aware time;
+    ``resolution`` the pixels trained at, by default the config's, or SD 1.x's own 512 where that leaves it to the
+    checkpoint; ``planned_steps`` are the updates of an uninterrupted run.
     """
-    config = {key: _base_name(value) if key in _PATH_SETTINGS else value for key, value in config.items()}
+    config = _without_places(config)
     name = _base_name(name)
     side = resolution or config.get("resolution") or 512
     values = {
@@ -57,6 +59,7 @@ def lora_metadata(
         **_modelspec(name, config, finished),
         "modelspec.resolution": f"{side}x{side}",
         CONFIG_KEY: json.dumps(config),
+        ASKED_KEY: None if asked is None else json.dumps(_without_places(asked)),
         "ssmd_cover_images": None if cover is None else json.dumps([_encoded(cover)]),
     }
     return {key: str(value) for key, value in values.items() if value is not None}
@@ -98,6 +101,10 @@ def _modelspec(name: str, config: Mapping[str, Any], finished: datetime) -> dict
         "modelspec.date": finished.isoformat(timespec="seconds"),
         "modelspec.prediction_type": "epsilon",
     }
+
+
+def _without_places(settings: Mapping[str, object]) -> dict[str, object]:
+    return {key: _base_name(value) if key in _PATH_SETTINGS else value for key, value in settings.items()}
 
 
 def _base_name(value: object) -> str:

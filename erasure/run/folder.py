@@ -10,7 +10,8 @@ from typing import Any
 
 from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
-from erasure.config.values import config_from_dict
+from erasure.config.settle import asked_of
+from erasure.config.values import config_from_record
 from erasure.errors import RunError
 from erasure.run.events import Event, event_to_dict
 from erasure.whole_file import write_json
@@ -45,7 +46,8 @@ class RunFolder:
             raise RunError(f"the run folder {self.path} already holds a run; resume it, or choose another folder")
         try:
             (self.path / "previews").mkdir(parents=True, exist_ok=True)
-            write_json(self.path / "run.json", {**about, "config": config.to_dict()})
+            values = {**about, "config": config.to_dict(), "asked": asked_of(config)}
+            write_json(self.path / "run.json", values)
         except OSError as error:
             raise RunError(f"the run folder {self.path} cannot be written: {error}; choose another") from error
 
@@ -53,8 +55,8 @@ class RunFolder:
         """What :meth:`create` was given. Raises: RunError."""
         about = self._json("run.json")
         try:
-            return about, config_from_dict(about.pop("config"))
-        except (KeyError, TypeError) as error:
+            return about, config_from_record(about.pop("config"), about.pop("asked", None))
+        except (KeyError, TypeError, AttributeError) as error:
             raise RunError(f"{self.path / 'run.json'} is no description of a run: {error!r}") from error
 
     def save_space(self, space: ConceptSpace) -> None:

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from erasure.config.settings import EraseConfig
+from erasure.config.settle import asked_of, decided, notes_of
 from erasure.config.values import config_from_dict
 from erasure.errors import ConfigError, EraseError, IneffectiveLora, OutOfMemory, RunError
 from erasure.lora.adapter import lora_state
@@ -93,7 +94,8 @@ def resume(
     if refused:
         raise ConfigError([f"{name}: a resumed run cannot change it, only {', '.join(ADJUSTABLE)}" for name in refused])
     about, config = folder.read()
-    config = config_from_dict({**config.to_dict(), **(changes or {})})
+    if changes:
+        config = config_from_dict({**asked_of(config), **changes})
     task = Task(Path(about["checkpoint"]), out or Path(about["out"]), folder, config, device, overwrite, prompts)
     check_output(task.out, overwrite=overwrite)
     checkpoint = inspect_checkpoint(task.checkpoint)
@@ -134,9 +136,9 @@ def _work(task: Task, checkpoint: CheckpointInfo, *, resume: bool) -> Generator[
     if resume and folder.state.exists():
         trainer.load(*load_state(folder.state))
         yield Note(f"resumed after update {trainer.step} of {config.updates}")
-    for note in session.space.notes:
+    for note in (*notes_of(config), *session.space.notes):
         yield Note(note)
-    yield Planned(session.plan.to_dict())
+    yield Planned({**session.plan.to_dict(), "decided": decided(config)})
 
     pictures = yield from open_run_pictures(session, folder, config, task.prompts)
     saved = 0
@@ -201,6 +203,7 @@ def _finish(
     metadata = lora_metadata(
         name=out.stem,
         config=config.to_dict(),
+        asked=asked_of(config),
         resolution=session.pixels,
         base_name=checkpoint.path.name,
         base_sha256=about["sha256"],

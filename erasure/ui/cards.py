@@ -44,6 +44,7 @@ def plan_html(plan: Mapping[str, Any] | None) -> str:
         ("Protects", f"{kept} concepts of a vocabulary of {plan['space']['vocabulary_size']}"),
         ("Trains", f"{plan['layers']} layers, rank {plan['rank']}, {_count(plan['parameters'])} parameters"),
         ("Work", f"{plan['updates']} updates of {plan['rows_per_update']:.3g} U-Net rows each"),
+        ("The method decides", ", ".join(f"{name} {value}" for name, value in plan.get("decided", {}).items())),
         ("Measured", f"{duration(cost['seconds_per_update'] * plan['updates'])}, {size(cost['peak_bytes'])}")
         if cost
         else ("Measured", ""),

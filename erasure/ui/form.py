@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, Literal
 
-from erasure.config.settings import GROUPS, settings
+from erasure.config.setting import GROUPS, Setting
+from erasure.config.settings import settings
 from erasure.ui.texts import join_texts, split_anchors, split_lines, split_texts
 
 Kind = Literal["texts", "anchors", "lines", "text", "number", "decimal", "choice", "check"]
@@ -29,12 +30,12 @@ _LABELS = {
     "vocabulary_file": "File with a prompt per line",
 }
 _INFOS = {
-    "erase": "What the model shall no longer draw. Separate several with commas or lines.",
-    "anchor": "Empty: into nothing in particular. One for all, or one for each, separated the same way.",
-    "synonym": "Words that mean the same: they go too, and are never protected.",
-    "preserve": "They stay, whatever the search for concepts to protect finds.",
-    "vocabulary": "Common words, ways of drawing and artists, the tokenizer's own words, or a file of yours.",
-    "vocabulary_file": "One that was uploaded: its name. Used if “file” is chosen.",
+    "erase": "What the model should no longer draw. Separate several with commas or line breaks.",
+    "anchor": "Empty: into nothing in particular. Otherwise one for all or one for each, separated in the same way.",
+    "synonym": "Words that mean the same. They are erased too and never protected.",
+    "preserve": "They are protected whatever the search for concepts to protect finds.",
+    "vocabulary": "Common words, styles and artists, the tokenizer's own words, or a file of yours.",
+    "vocabulary_file": "The name of a file that you uploaded. Used where “file” is chosen above.",
 }
 
 
@@ -64,25 +65,23 @@ def advanced() -> dict[str, list[Control]]:
     return {group: found for group, found in grouped.items() if found}
 
 
-def _control(name: str, about: Mapping[str, Any]) -> Control:
+def _control(name: str, about: Setting) -> Control:
     kind = _kind(name, about)
-    help = about["help"]
+    help = about.help
     info = _INFOS.get(name, help[:1].upper() + help[1:] + ".")
-    if about["usual"]:
-        info += f" Usual: {about['usual']}."
+    if about.usual:
+        info += f" Usual: {about.usual}."
     label = _LABELS.get(name, name.replace("_", " ").capitalize())
-    return Control(
-        name, label, info, kind, about["group"], tuple(about["choices"] or ()), as_shown(kind, about["default"])
-    )
+    return Control(name, label, info, kind, about.group, about.choices, as_shown(kind, about.default))
 
 
-def _kind(name: str, about: Mapping[str, Any]) -> Kind:
+def _kind(name: str, about: Setting) -> Kind:
     if name in _KINDS:
         return _KINDS[name]
-    if about["choices"]:
+    if about.choices:
         return "choice"
     kinds: dict[type, Kind] = {bool: "check", int: "number", float: "decimal", tuple: "lines", str: "text"}
-    return kinds[about["type"]]
+    return kinds[about.type]
 
 
 def as_shown(kind: Kind, value: Any) -> Any:
@@ -115,12 +114,19 @@ def as_read(kind: Kind, value: Any) -> Any:
 
 
 def read_form(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Setting -> value for :func:`erasure.config.values.config_from_dict`, from what the controls hold, by setting."""
-    return {name: as_read(control.kind, values[name]) for name, control in controls().items()}
+    """What is asked for by what the controls hold, by setting: what differs from the defaults, for
+    :func:`erasure.config.values.config_from_dict`."""
+    known = settings()
+    read = {name: as_read(control.kind, values[name]) for name, control in controls().items()}
+    return {name: value for name, value in read.items() if _comparable(value) != known[name].default}
+
+
+def _comparable(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def show_settings(chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """What every control shall hold for some settings of a config; the defaults for the others.
+    """What every control holds where these settings are asked for; the defaults for the others.
 
     What is of the wrong kind (a run's config of another version) is left at its default. Files are shown by name.
     """

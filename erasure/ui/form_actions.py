@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from erasure.concepts.vocabulary import read_words
-from erasure.config.presets import delete_preset, save_preset
-from erasure.config.settings import settings
+from erasure.config.presets import Preset, Quality, delete_preset, kind_settings, preset, save_preset
+from erasure.config.settings import space_settings
 from erasure.errors import OutputExists, RunError
 from erasure.host.base import Host
+from erasure.host.data_folder import DataFolder
 from erasure.jobs.manager import JobManager
-from erasure.jobs.vocabularies import MOST_BYTES, keep_vocabulary, vocabulary_folder
-from erasure.ui.actions import Order, problem_lines
+from erasure.jobs.order import Order
+from erasure.jobs.vocabularies import MOST_BYTES, keep_vocabulary
+from erasure.ui.actions import problem_lines
 from erasure.ui.chips import chips_html
 from erasure.ui.form import show_settings
 from erasure.ui.html import box, button, notes_html, problems_html
@@ -30,11 +32,12 @@ _LISTS = {"chip-erase": "synonym", "chip-protect": "preserve", "chip-auto": ""}
 
 def chips(found: Mapping[str, Any], order: Order) -> str:
     """``found`` as :func:`remember` gives it, {} before anything was measured."""
+    used = order.settled.values
     return chips_html(
         found.get("space"),
-        order.settings["synonym"],
-        order.settings["preserve"],
-        erase_synonyms=bool(order.settings["erase_synonyms"]),
+        used["synonym"],
+        used["preserve"],
+        erase_synonyms=used["erase_synonyms"],
         stale=bool(found) and found["of"] != _decides(order),
     )
 
@@ -46,7 +49,7 @@ def remember(space: Mapping[str, Any], order: Order) -> dict[str, Any]:
 
 def moved(page: Page, order: Order) -> dict[str, str]:
     """What the boxes of synonyms and of protected concepts hold after a chip was clicked."""
-    lists = {name: list(order.settings[name]) for name in ("synonym", "preserve")}
+    lists = {name: list(order.settled.values[name]) for name in ("synonym", "preserve")}
     if page.action in _LISTS and page.value:
         for name, texts in lists.items():
             if name == _LISTS[page.action] and page.value not in texts:
@@ -57,7 +60,16 @@ def moved(page: Page, order: Order) -> dict[str, str]:
 
 
 def with_moved(order: Order, boxes: Mapping[str, str]) -> Order:
-    return replace(order, settings={**order.settings, **{name: split_texts(box) for name, box in boxes.items()}})
+    lists = {name: tuple(split_texts(box)) for name, box in boxes.items()}
+    return replace(order, settled=replace(order.settled, values={**order.settled.values, **lists}))
+
+
+def at_quality(kind: Preset, quality: Quality) -> tuple[Preset, Quality]:
+    """The preset that a kind comes down to at a quality, and that quality: normal where it has no such quality."""
+    if quality not in kind.qualities:
+        quality = "normal"
+    about = preset(kind.quick).description if quality == "quick" else kind.description
+    return replace(kind, description=about, settings=kind_settings(kind, quality)), quality
 
 
 def with_preset(
@@ -88,23 +100,18 @@ def load_run(host: Host, manager: JobManager, id: str) -> tuple[str, dict[str, A
     said = [f"These are the settings of {run.name}."]
     if not same:
         said.append(f"Its checkpoint, {run.checkpoint}, is not there any more.")
-    return notes_html(said), show_settings(run.config), next(iter(same), None)
+    return notes_html(said), show_settings(run.asked), next(iter(same), None)
 
 
-def keep_preset(folder: Path, page: Page, name: str, chosen: Mapping[str, Any], about: str = "") -> str:
-    """Save or delete a preset of the user's; what came of it as HTML."""
+def keep_preset(folder: Path, page: Page, name: str, asked: Mapping[str, Any], about: str = "") -> str:
+    """Save what the form asks for as a preset of the user's, or delete one; what came of it as HTML."""
     name = name.strip()
     if page.action == "preset-delete":
         problems = problem_lines(lambda: delete_preset(folder, name))
         return problems_html(problems) if problems else notes_html([f"The preset {name} is deleted."])
     if page.action not in ("preset-save", "preset-overwrite"):
         return ""
-    known = settings()
-    kept = {
-        key: value
-        for key, value in chosen.items()
-        if key not in _OWN and (tuple(value) if isinstance(value, list) else value) != known[key]["default"]
-    }
+    kept = {name: value for name, value in asked.items() if name not in _OWN}
     again: list[str] = []
 
     def save() -> None:
@@ -133,7 +140,7 @@ def keep_upload(host: Host, upload: Any) -> tuple[str, str]:
                 content = file.read(MOST_BYTES + 1)
         except OSError as error:
             raise RunError(f"{name} could not be read: {error.strerror or error}; upload it again") from error
-        kept.append(keep_vocabulary(vocabulary_folder(host.data_folder()), name, content))
+        kept.append(keep_vocabulary(DataFolder(host.data_folder()).vocabularies, name, content))
 
     problems = problem_lines(keep)
     if problems:
@@ -144,6 +151,5 @@ def keep_upload(host: Host, upload: Any) -> tuple[str, str]:
 
 def _decides(order: Order) -> str:
     """All that decides what lies near, but the lists that chips are moved between."""
-    names = [name for name, about in settings().items() if about["group"] in ("concepts", "concept space")]
-    values = {name: order.settings[name] for name in names if name not in ("synonym", "preserve", "erase_synonyms")}
-    return json.dumps([order.checkpoint, values], default=str)
+    values = space_settings(order.settled.values)
+    return json.dumps([str(order.checkpoint), {k: v for k, v in values.items() if k not in ("synonym", "preserve")}])

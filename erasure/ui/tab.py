@@ -5,6 +5,7 @@ from __future__ import annotations
 import gradio as gr
 
 from erasure.host.base import Host
+from erasure.host.data_folder import DataFolder
 from erasure.jobs.manager import JobManager
 from erasure.ui.chips import chips_html
 from erasure.ui.compat import html, leaf
@@ -50,7 +51,7 @@ def _form(parts: Parts, host: Host) -> None:
     titles = [checkpoint.title for checkpoint in host.checkpoints()]
     parts.settings.update(draw_settings(MAIN))
     with gr.Row(elem_classes=["ae-pair-row"]):
-        main["kind"] = draw_kind(host.data_folder() / "presets")
+        main["kind"] = draw_kind(DataFolder(host.data_folder()).presets)
         main["quality"] = draw_quality()
     _block(parts, "kind-message")
     with gr.Row(elem_classes=["ae-pair-row"]):

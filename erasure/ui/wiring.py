@@ -7,16 +7,18 @@ moment after any control changed, ``open`` when the tab comes into view.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 
 from erasure.host.base import Host
+from erasure.host.data_folder import DataFolder
 from erasure.jobs.manager import JobManager
+from erasure.jobs.order import Order, Wanted, coming_names, read_order, suggested_name
 from erasure.ui import actions, form_actions
 from erasure.ui.compat import listen
-from erasure.ui.controls import kind_choices, quality_label, quality_of
+from erasure.ui.controls import kind_choices, quality_of, quality_update
+from erasure.ui.form import read_form
 from erasure.ui.html import notes_html
 from erasure.ui.live import BLOCKS, followed, render
 from erasure.ui.page import Page, answer, news, read_page
@@ -34,7 +36,7 @@ def wire(parts: Parts, host: Host, manager: JobManager) -> None:
     _wire_order(parts, host, manager, space)
     _wire_concepts(parts, host, manager, space)
     _wire_filling(parts, host, manager, auto)
-    for control in (*parts.settings.values(), *(parts.main[name] for name in ("checkpoint", "name", "quality"))):
+    for control in (*parts.settings.values(), *(parts.main[name] for name in ("checkpoint", "name"))):
         listen(control.change, None, js="() => { window.adversarialErase?.changed(); }")
     listen(parts.main["weight"].change, None, js="() => { window.adversarialErase?.weigh(); }")
 
@@ -63,24 +65,18 @@ def _wire_run(parts: Parts, host: Host, manager: JobManager) -> None:
 
 def _wire_order(parts: Parts, host: Host, manager: JobManager, space: Any) -> None:
     main, blocks = parts.main, parts.blocks
-    order = [main["quality"], main["checkpoint"], main["name"], *parts.settings.values()]
-
-    def suggested(asked: actions.Order) -> str:
-        return actions.suggested_name(host, asked.settings["erase"], manager.snapshots())
+    order = [main["checkpoint"], main["name"], *parts.settings.values()]
 
     def check(page: Page, found: dict[str, Any], *held: Any) -> list[Any]:
-        asked = _order(parts, host, held)
+        asked = _order(parts, host, manager, held, page.filled)
         # The page's script puts it into the box, since only the page knows what was typed there meanwhile.
-        name = suggested(asked)
-        if asked.name in ("", page.filled):
-            asked = replace(asked, name=name)
+        name = suggested_name(host, asked.settled.values["erase"], coming_names(manager.snapshots()))
         shown, ready = actions.check_order(host, asked)
         chips = news(page, "chips", form_actions.chips(found, asked))
         return [answer(page, shown, suggested=name), gr.update(interactive=ready), chips]
 
     def start(page: Page, *held: Any) -> list[Any]:
-        asked = _order(parts, host, held)
-        return [answer(page, actions.start(host, manager, replace(asked, name=asked.name or suggested(asked))))]
+        return [answer(page, actions.start(host, manager, _order(parts, host, manager, held)))]
 
     outputs = [blocks["estimate"], main["start"], blocks["chips"]]
     _call(parts, parts.calls["check"], "check", check, [space, *order], outputs, latest=True)
@@ -89,10 +85,10 @@ def _wire_order(parts: Parts, host: Host, manager: JobManager, space: Any) -> No
 
 def _wire_concepts(parts: Parts, host: Host, manager: JobManager, space: Any) -> None:
     main, blocks, settings = parts.main, parts.blocks, parts.settings
-    order = [main["quality"], main["checkpoint"], main["name"], *settings.values()]
+    order = [main["checkpoint"], main["name"], *settings.values()]
 
     def look(page: Page, *held: Any) -> list[Any]:
-        asked = _order(parts, host, held)
+        asked = _order(parts, host, manager, held)
         measured, problems = actions.measure(host, manager, asked)
         if measured is None:
             return [answer(page, problems), None, None]
@@ -100,7 +96,7 @@ def _wire_concepts(parts: Parts, host: Host, manager: JobManager, space: Any) ->
         return [answer(page, ""), found, news(page, "chips", form_actions.chips(found, asked))]
 
     def move(page: Page, found: dict[str, Any], *held: Any) -> list[Any]:
-        asked = _order(parts, host, held)
+        asked = _order(parts, host, manager, held)
         moved = form_actions.moved(page, asked)
         return [
             gr.update(value=moved["synonym"]),
@@ -123,9 +119,10 @@ def _wire_concepts(parts: Parts, host: Host, manager: JobManager, space: Any) ->
 
 
 def _wire_filling(parts: Parts, host: Host, manager: JobManager, auto: Any) -> None:
-    """What fills the form: opening the tab, choosing a kind, loading a run's settings; and presets of the user's."""
+    """What fills the form: opening the tab, choosing kind and quality, loading a run's settings; and the user's own
+    presets."""
     main, blocks, settings = parts.main, parts.blocks, parts.settings
-    folder = actions.user_presets(host)
+    folder = DataFolder(host.data_folder()).presets
 
     def open_tab(page: Page, filled: dict[str, Any], chosen: str | None) -> list[Any]:
         titles = [checkpoint.title for checkpoint in host.checkpoints()]
@@ -135,34 +132,36 @@ def _wire_filling(parts: Parts, host: Host, manager: JobManager, auto: Any) -> N
         filled = {**filled, "checkpoint": current.title if current else ""}
         return [gr.update(choices=titles, value=value), gr.update(choices=list(kind_choices(folder))), filled]
 
-    def choose_kind(page: Page, filled: dict[str, Any], label: str, *held: Any) -> list[Any]:
-        preset = kind_choices(folder).get(label)
-        if preset is None:
-            return [None] * (2 + len(settings))
-        values, filled = form_actions.with_preset(dict(zip(settings, held, strict=True)), preset.settings, filled)
-        said = answer(page, notes_html([preset.description]))
-        return [said, filled, *_changes(settings, values)]
+    def choose(page: Page, filled: dict[str, Any], label: str, quality: str, *held: Any) -> list[Any]:
+        kind = kind_choices(folder).get(label)
+        if kind is None:
+            return [None] * (3 + len(settings))
+        chosen, offered = form_actions.at_quality(kind, quality_of(quality))
+        values, filled = form_actions.with_preset(dict(zip(settings, held, strict=True)), chosen.settings, filled)
+        said = answer(page, notes_html([chosen.description]))
+        return [said, filled, quality_update(kind.qualities, offered), *_changes(settings, values)]
 
     def load(page: Page) -> list[Any]:
         problems, values, checkpoint = form_actions.load_run(host, manager, page.value)
         if values is None:
-            return [answer(page, problems), None, None, None, *[None] * len(settings)]
+            return [answer(page, problems), None, None, *[None] * len(settings)]
         title = None if checkpoint is None else gr.update(value=checkpoint)
-        quality = gr.update(value=quality_label("normal"))
-        return [answer(page, problems), quality, title, gr.update(value=""), *_changes(settings, values)]
+        return [answer(page, problems), title, gr.update(value=""), *_changes(settings, values)]
 
     def keep(page: Page, name: str, about: str, *held: Any) -> list[Any]:
-        asked = _order(parts, host, [quality_label("normal"), "", "", *held])
-        said = form_actions.keep_preset(folder, page, name or "", asked.settings, about or "")
+        asked = read_form(dict(zip(settings, held, strict=True)))
+        said = form_actions.keep_preset(folder, page, name or "", asked, about or "")
         return [answer(page, said), gr.update(choices=list(kind_choices(folder)))]
 
     every = list(settings.values())
     _call(parts, parts.calls["open"], "open", open_tab, [auto, main["checkpoint"]],
           [main["checkpoint"], main["kind"], auto])  # fmt: skip
-    outputs = [blocks["kind-message"], auto, *every]
-    _call(parts, main["kind"], "kind", choose_kind, [auto, main["kind"], *every], outputs, event="input")
+    outputs = [blocks["kind-message"], auto, main["quality"], *every]
+    for chooser in ("kind", "quality"):
+        given = [auto, main["kind"], main["quality"], *every]
+        _call(parts, main[chooser], chooser, choose, given, outputs, event="input")
     _call(parts, parts.calls["load"], "load", load, [],
-          [blocks["message"], main["quality"], main["checkpoint"], main["name"], *every])  # fmt: skip
+          [blocks["message"], main["checkpoint"], main["name"], *every])  # fmt: skip
     outputs = [blocks["preset-message"], main["kind"]]
     named = [main["preset_name"], main["preset_about"], *every]
     for button, says in ((main["preset_save"], "preset-save"), (main["preset_delete"], "preset-delete")):
@@ -170,10 +169,13 @@ def _wire_filling(parts: Parts, host: Host, manager: JobManager, auto: Any) -> N
     _call(parts, parts.calls["preset"], "preset", keep, named, outputs)
 
 
-def _order(parts: Parts, host: Host, held: Sequence[Any]) -> actions.Order:
-    quality, checkpoint, name, *values = held
-    shown = dict(zip(parts.settings, values, strict=True))
-    return actions.read_order(host, quality_of(quality), checkpoint, name, shown)
+def _order(parts: Parts, host: Host, manager: JobManager, held: Sequence[Any], filled: str = "") -> Order:
+    """``filled`` is a name that was not written by the user but suggested earlier."""
+    checkpoint, name, *values = held
+    asked = read_form(dict(zip(parts.settings, values, strict=True)))
+    name = (name or "").strip()
+    wanted = Wanted(checkpoint or None, None if name in ("", filled) else name, settings=asked)
+    return read_order(host, wanted, coming_names(manager.snapshots()))
 
 
 def _changes(settings: Mapping[str, Any], values: Mapping[str, Any]) -> list[Any]:

@@ -13,6 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from erasure.config.settings import EraseConfig
+from erasure.config.settle import with_changes
 from erasure.config.values import config_from_dict
 from erasure.errors import JobConflict, TrainingError
 from erasure.jobs.job import JobRequest
@@ -125,13 +126,13 @@ def test_concepts_are_measured_once_and_not_while_a_job_has_the_device(
     refused: list[str] = []
 
     def ask(step: int) -> None:
-        assert manager.concepts(host.checkpoint, config.with_changes(rank=2, steps=9)) == space
+        assert manager.concepts(host.checkpoint, with_changes(config, rank=2, steps=9)) == space
         with pytest.raises(JobConflict, match="gone has the device"):
-            manager.concepts(host.checkpoint, config.with_changes(erase=("chapel",)))
+            manager.concepts(host.checkpoint, with_changes(config, erase=("chapel",)))
         refused.append("")
 
     host.at_report = ask
-    id = manager.submit(JobRequest(host.checkpoint, "gone", config.with_changes(steps=1)))
+    id = manager.submit(JobRequest(host.checkpoint, "gone", with_changes(config, steps=1)))
     manager.wait(id, timeout=LONG)
     ends(manager, id)
     assert refused

@@ -1,0 +1,142 @@
+"""An order is read here and nowhere else: a checkpoint, a LoRA's name and a config, or every reason why not."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from erasure.config.presets import QUALITIES, Preset, kind_settings, preset
+from erasure.config.settle import Settled
+from erasure.config.values import settle_values
+from erasure.errors import ConfigError
+from erasure.host.base import Host, HostCheckpoint, bare_title, same_title
+from erasure.host.data_folder import DataFolder
+from erasure.jobs.job import ACTIVE, JobRequest, Snapshot
+from erasure.jobs.names import suggest_name, taken_names
+from erasure.jobs.readiness import NO_CHECKPOINT, readiness
+from erasure.jobs.vocabularies import kept_vocabulary
+
+_LISTED = 20  # checkpoints, where the one that was asked for is not among them
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """An order as somebody gives it.
+
+    ``checkpoint``: by title or file name, None for the one that is loaded; ``name`` of the LoRA, None for a suggested
+    one; ``settings`` count more than those of the preset at the quality, and name a vocabulary file by its bare name.
+    """
+
+    checkpoint: str | None = None
+    name: str | None = None
+    preset: str | None = None
+    quality: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Order:
+    """An order that was read; ``problems`` say why nothing can come of it. See :func:`start_problems` for more."""
+
+    checkpoint: Path | None
+    name: str
+    asked: Mapping[str, Any]
+    settled: Settled
+    problems: tuple[str, ...]
+
+    def request(self) -> JobRequest:
+        """Raises: ConfigError with every problem."""
+        if self.problems or self.checkpoint is None or self.settled.config is None:
+            raise ConfigError(self.problems)
+        return JobRequest(self.checkpoint, self.name, self.settled.config)
+
+
+def read_order(host: Host, wanted: Wanted, coming: Collection[str] = ()) -> Order:
+    """``coming`` are the names of LoRAs that jobs are about to make. Never raises for what is asked for."""
+    asked, problems = _asked_settings(host, wanted)
+    checkpoint, missing = find_checkpoint(host, wanted.checkpoint)
+    settled = settle_values(asked)
+    name = wanted.name
+    if name is None:
+        # Without a concept nothing comes of it, and the name need not be one more problem.
+        name = suggested_name(host, settled.values["erase"], coming) or suggest_name(())
+    return Order(
+        None if checkpoint is None else checkpoint.path,
+        name,
+        asked,
+        settled,
+        (*problems, *missing, *settled.problems),
+    )
+
+
+def start_problems(host: Host, order: Order) -> list[str]:
+    """Every reason why a job cannot start from this order: its own problems, and those of name, folders and disk."""
+    others = readiness(host, order.checkpoint, order.name, order.asked)
+    if order.checkpoint is None:
+        others = [problem for problem in others if problem != NO_CHECKPOINT]  # said already, and better
+    return list(dict.fromkeys([*order.problems, *others]))
+
+
+def find_checkpoint(host: Host, wanted: str | None) -> tuple[HostCheckpoint | None, list[str]]:
+    """By title with or without its hash, or by file name with or without its ending; never by a path. The loaded one
+    for None. The second value says why there is none."""
+    if wanted is None:
+        current = host.current_checkpoint()
+        return current, [] if current is not None else [NO_CHECKPOINT]
+    every = host.checkpoints()
+    titled = [one for one in every if one.title == wanted] or [one for one in every if same_title(one.title, wanted)]
+    name = bare_title(wanted)
+    # A hash that is asked for must not lead to a file with another.
+    open_to = [one for one in every if wanted == name or bare_title(one.title) == one.title]
+    named = titled or [one for one in open_to if name in (one.path.name, one.path.stem)]
+    if len(named) == 1:
+        return named[0], []
+    if named:
+        titles = ", ".join(repr(one.title) for one in named)
+        return None, [f"several checkpoints are called {wanted!r}; choose by title: {titles}"]
+    there = ", ".join(repr(one.title) for one in every[:_LISTED]) or "none"
+    return None, [f"there is no checkpoint {wanted!r}; there are {there}"]
+
+
+def suggested_name(host: Host, erase: Sequence[str], coming: Collection[str]) -> str:
+    """A name that no LoRA has and none will have; "" as long as there is nothing to erase."""
+    if not erase:
+        return ""
+    return suggest_name(erase, {*taken_names(host.lora_folder()), *(name.casefold() for name in coming)})
+
+
+def coming_names(jobs: Sequence[Snapshot]) -> list[str]:
+    """The names of LoRAs that these jobs are about to make."""
+    return [job.name for job in jobs if job.state in ACTIVE]
+
+
+def _asked_settings(host: Host, wanted: Wanted) -> tuple[dict[str, Any], list[str]]:
+    """The preset's settings at the quality, and over them those that are given."""
+    problems: list[str] = []
+    data = DataFolder(host.data_folder())
+    kind, known = Preset("", "", {}), True
+    if wanted.preset is not None:
+        try:
+            kind = preset(wanted.preset, data.presets)
+        except ConfigError as error:
+            problems += error.problems
+            known = False
+    asked = dict(kind.settings)
+    if wanted.quality is not None and (known or wanted.quality not in QUALITIES):
+        method = wanted.settings.get("method")
+        try:
+            asked = kind_settings(kind, wanted.quality, method if isinstance(method, str) else None)
+        except ConfigError as error:
+            problems += error.problems
+    asked |= wanted.settings
+    file = asked.get("vocabulary_file")
+    if isinstance(file, str) and file:
+        try:
+            asked["vocabulary_file"] = str(kept_vocabulary(data.vocabularies, file))
+        except ConfigError as error:
+            problems += error.problems
+            # Without both, so that one mistake is told once.
+            asked = {key: value for key, value in asked.items() if key not in ("vocabulary", "vocabulary_file")}
+    return asked, problems
