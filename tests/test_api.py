@@ -17,6 +17,7 @@ from fastapi.testclient import TestClient
 
 from erasure.api import PREFIX, make_guard, mount_api
 from erasure.api.answers import without_places
+from erasure.config.presets import preset
 from erasure.config.settings import settings
 from erasure.host.base import HostCheckpoint
 from erasure.host.local import LocalHost
@@ -176,6 +177,33 @@ def test_preset_quality_and_config_add_up(idle: TestClient) -> None:
     assert (job["config"]["steps"], job["config"]["rank"], job["name"]) == (20, 3, "erase-truck")
     again = post(idle, "/jobs", {"preset": "mine", "config": {**config, "rank": 5}}).json()
     assert (again["config"]["steps"], again["config"]["rank"], again["name"]) == (10, 5, "erase-truck-2")
+
+
+def test_quick_is_the_measured_preset_of_a_kind(idle: TestClient) -> None:
+    body = {"preset": "object", "quality": "quick", "config": {"erase": ["truck"]}}
+    job = post(idle, "/jobs", body).json()
+    assert job["asked"] == {**preset("quick").settings, "erase": ["truck"]}
+    listed = {each["name"]: each["qualities"] for each in get(idle, "/presets").json()["presets"]}
+    assert (listed["style"], listed["person"]) == (["quick", "normal", "thorough"], ["normal", "thorough"])
+    for wrong in ({**body, "preset": "person"}, {"quality": "quick", "config": {"erase": ["truck"]}}):
+        answer = post(idle, "/jobs", wrong)
+        assert answer.status_code == 422
+        (problem,) = answer.json()["problems"]
+        assert "there are normal, thorough" in problem
+    assert post(idle, "/jobs", {"quality": "thorough", "config": QUICK}).json()["asked"]["steps"] == QUICK["steps"]
+
+
+def test_a_job_says_what_was_asked_for_what_is_used_and_what_has_no_effect(idle: TestClient, host: LocalHost) -> None:
+    config = {"erase": ["truck"], "vocabulary": "file", "vocabulary_file": "words.txt", "method": "uce", "steps": 500}
+    job = post(idle, "/jobs", {"config": config}).json()
+    assert job["asked"] == config
+    assert (job["config"]["steps"], job["config"]["layers"]) == (1, "xattn_kv")
+    assert job["notes"] == ["steps: 500 was asked for; method uce works in one step"]
+    assert get(idle, f"/jobs/{job['id']}").json()["asked"] == config
+    record = json.loads((host.data_folder() / "runs" / job["id"] / "job.json").read_text(encoding="utf-8"))
+    assert (record["asked"]["steps"], record["config"]["steps"]) == (500, 1)
+    answer = post(idle, "/jobs", {"config": {"erase": ["truck"], "method": "esd-u", "layers": "xattn"}})
+    assert answer.json()["problems"] == ["layers: 'xattn' does not go with method esd-u, which takes 'noxattn'"]
 
 
 def test_a_checkpoint_is_chosen_by_title_or_name_and_never_by_path(

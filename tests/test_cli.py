@@ -177,6 +177,52 @@ def test_bad_arguments_are_refused_before_any_work(
     assert not (tmp_path / "run" / "state.safetensors").exists()
 
 
+def test_what_was_asked_for_is_kept_beside_what_was_used(
+    base: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, run = tmp_path / "x.safetensors", tmp_path / "run"
+    del base[base.index("--layers") : base.index("--layers") + 2]
+    method = ["--method", "esd-u", "--synonym-threshold", "0.5"]
+    assert main([*base, *method, "--out", str(out), "--run", str(run)]) == 0
+    told = "synonym_threshold: 0.5 was asked for; method esd-u measures no synonyms"
+    assert told in capsys.readouterr().out
+    values = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    assert (values["asked"]["synonym_threshold"], values["config"]["synonym_threshold"]) == (0.5, 0.0)
+    assert ("layers" in values["asked"], values["config"]["layers"]) == (False, "noxattn")
+    config = RunFolder(run).read()[1]
+    assert config.asked == values["asked"]
+    assert config.to_dict() == values["config"]
+    (plan,) = (event["plan"] for event in RunFolder(run).events() if event["event"] == "planned")
+    assert (plan["decided"]["layers"], plan["decided"]["adversary"]) == ("noxattn", "none")
+    with safe_open(out, framework="pt") as file:
+        asked = json.loads(file.metadata()["adversarial_erase_asked"])
+        assert str(tmp_path) not in json.dumps(file.metadata())
+    assert asked == {**values["asked"], "vocabulary_file": "words.txt"}
+    assert main(["inspect", str(out)]) == 0
+    assert "synonym_threshold = 0.0 (asked for: 0.5)" in capsys.readouterr().out
+    assert main([*base, *method, "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert told in shown
+    assert "layers = noxattn, by method esd-u" in shown
+    assert main([*base, *method, "--layers", "xattn", "--dry-run"]) == 2
+
+
+def test_a_run_of_an_older_version_is_resumed_with_the_settings_it_was_used_with(
+    base: list[str], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    assert main([*base, "--out", str(tmp_path / "x.safetensors"), "--run", str(run)]) == 0
+    values = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    del values["asked"]
+    (run / "run.json").write_text(json.dumps(values), encoding="utf-8")
+    assert RunFolder(run).read()[1].to_dict() == values["config"]
+    again = tmp_path / "again.safetensors"
+    resumed = ["train", "--resume", str(run), "--device", "cpu", "--out", str(again)]
+    assert main([*resumed, "--preserve-weight", "2"]) == 0
+    with safe_open(again, framework="pt") as file:
+        assert json.loads(file.metadata()["adversarial_erase_asked"])["preserve_weight"] == 2.0
+
+
 def test_a_config_file_is_overridden_by_flags(base: list[str], tmp_path: Path) -> None:
     file = tmp_path / "config.json"
     file.write_text(json.dumps({"rank": 3, "alpha": 3.0, "seed": 9}))

@@ -415,6 +415,11 @@ def test_a_method_decides_its_settings() -> None:
     ("settings", "problem"),
     [
         ({"method": "esd-u", "layers": "full"}, "layers: 'full' does not go with method esd-u, which takes 'noxattn'"),
+        (
+            {"method": "esd-u", "layers": "xattn"},
+            "layers: 'xattn' does not go with method esd-u, which takes 'noxattn'",
+        ),
+        ({"method": "uce", "adversary": "gumbel"}, "which takes 'none' or 'whole'"),
         ({"method": "instant-leco", "latents": "fresh"}, "latents: 'fresh' does not go with"),
         ({"method": "uce", "adversary": "pgd"}, "which takes 'none' or 'whole'"),
         ({"method": "leco", "preserve": ["castle"]}, "preserve: method leco preserves nothing by name"),

@@ -34,7 +34,7 @@ def concept_space(
 
     The key is the checkpoint and every setting that the space depends on.
     """
-    path = folder / f"{_key(config, sha256)}.json"
+    path = folder / f"{space_key(config, sha256)}.json"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, _measure(checkpoint, config, device))
@@ -42,7 +42,8 @@ def concept_space(
     return MeasuredSpace(ConceptSpace.from_dict(values["space"]), values["rows"], values["seconds"])
 
 
-def _key(config: EraseConfig, sha256: str) -> str:
+def space_key(config: EraseConfig, sha256: str) -> str:
+    """Two keys differ where the spaces would: by the checkpoint and every setting that decides a space."""
     # Seed 0 always, and a file by what is in it.
     values = {k: v for k, v in space_settings(config.to_dict()).items() if k not in ("seed", "vocabulary_file")}
     file = Path(config.vocabulary_file).read_text(encoding="utf-8") if config.vocabulary_file else ""
