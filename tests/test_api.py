@@ -15,8 +15,9 @@ pytest.importorskip("fastapi")
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from erasure.api import PREFIX, make_guard, mount_api
 from erasure.api.answers import without_places
+from erasure.api.guard import make_guard
+from erasure.api.routes import PREFIX, mount_api
 from erasure.config.settings import settings
 from erasure.host.base import HostCheckpoint
 from erasure.host.local import LocalHost
