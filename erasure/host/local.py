@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from erasure.model.model import Model
 
 _SUFFIXES = (".safetensors", ".ckpt")
+# Of every SD 1.x model; said before one is loaded.
+_MOST_STEPS, _SIZE_STEP = 1000, 8
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,7 @@ class LocalHost:
     def draw(self, request: TextToImage) -> Image.Image:
         """Deterministic DDIM with classifier-free guidance; waits while the device is held."""
         prompt, tags = split_prompt(request.prompt)
+        _check(request)
         with self._lock:
             import torch
 
@@ -142,7 +145,6 @@ class LocalHost:
         from erasure.lora.file import match_lora, read_lora
 
         model = self._load().model
-        _check(request, model)
         files = [(read_lora(find_lora(self.lora_folder(), name)), weight) for name, weight in tags]
         for file, _ in files:
             match_lora(file, model.unet)
@@ -193,12 +195,13 @@ def _worn(model: Model, files: list[tuple[LoraFile, float]]) -> Iterator[None]:
         remove_lora(model.unet)
 
 
-def _check(request: TextToImage, model: Model) -> None:
-    most, step = model.train_steps, model.parts.vae_scale_factor
-    if not 1 <= request.steps <= most:
-        raise RunError(f"a picture takes 1 to {most} steps, not {request.steps}")
-    if request.size < 0 or request.size % step:
-        raise RunError(f"a picture's size is a multiple of {step} pixels (0: the checkpoint's own), not {request.size}")
+def _check(request: TextToImage) -> None:
+    if not 1 <= request.steps <= _MOST_STEPS:
+        raise RunError(f"a picture takes 1 to {_MOST_STEPS} steps, not {request.steps}")
+    if request.size < 0 or request.size % _SIZE_STEP:
+        raise RunError(
+            f"a picture's size is a multiple of {_SIZE_STEP} pixels (0: the checkpoint's own), not {request.size}"
+        )
 
 
 def _is_diffusers(path: Path) -> bool:
