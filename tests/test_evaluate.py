@@ -20,9 +20,7 @@ from erasure.evaluate.recognition import erasing_success, preserving_success, ra
 from erasure.evaluate.spectrum import sensitivity_spectrum
 from erasure.evaluate.spread import spread
 from erasure.lora.adapter import inject_lora, lora_layers
-from erasure.model.denoiser import Denoiser
-from erasure.model.embedding import Embedder
-from erasure.model.models import Models
+from erasure.model.model import Model
 
 
 def _noise_picture(seed: int, side: int = 32) -> Image.Image:
@@ -264,17 +262,16 @@ def test_clip_drop_is_zero_for_equal_pictures_and_changes_sign_with_their_order(
     assert all(0 <= score <= 100 for score in scorer(one, prompts))
 
 
-def test_a_fresh_lora_moves_no_word_and_a_changed_one_does(tiny_models: Models) -> None:
-    denoiser, embedder = Denoiser(tiny_models.unet), Embedder(tiny_models)
-    inject_lora(tiny_models.unet, "xattn", 4, 4.0, seed=0)
+def test_a_fresh_lora_moves_no_word_and_a_changed_one_does(tiny_model: Model) -> None:
+    inject_lora(tiny_model.unet, "xattn", 4, 4.0, seed=0)
     words = ["church", "dog", "truck"]
 
     def measured(**changes: Any) -> list[float]:
-        return [s.change for s in sensitivity_spectrum(tiny_models, denoiser, embedder, words, steps=4, **changes)]
+        return [s.change for s in sensitivity_spectrum(tiny_model, words, steps=4, **changes)]
 
     assert measured(states=2) == pytest.approx([0, 0, 0], abs=1e-12)
     with torch.no_grad():
-        for layer in lora_layers(tiny_models.unet).values():
+        for layer in lora_layers(tiny_model.unet).values():
             layer.lora_B["erase"].weight.normal_(std=0.5, generator=torch.Generator().manual_seed(1))
     moved = measured(states=2)
     assert min(moved) > 1e-6
@@ -283,11 +280,10 @@ def test_a_fresh_lora_moves_no_word_and_a_changed_one_does(tiny_models: Models) 
     assert len(set(moved)) == 3
 
 
-def test_the_spectrum_counts_its_rows(tiny_models: Models) -> None:
-    denoiser = Denoiser(tiny_models.unet)
-    inject_lora(tiny_models.unet, "xattn", 4, 4.0, seed=0)
-    found = list(sensitivity_spectrum(tiny_models, denoiser, Embedder(tiny_models), ["dog"], states=4, steps=4))
-    assert denoiser.rows.total == 2 * 4 + 4
+def test_the_spectrum_counts_its_rows(tiny_model: Model) -> None:
+    inject_lora(tiny_model.unet, "xattn", 4, 4.0, seed=0)
+    found = list(sensitivity_spectrum(tiny_model, ["dog"], states=4, steps=4))
+    assert tiny_model.rows.all.total == 2 * 4 + 4
     assert found[0].text == "dog"
 
 
@@ -297,9 +293,9 @@ def test_the_spectrum_command_lists_the_most_moved_words_first(
     from erasure.cli import main
     from erasure.lora.adapter import lora_state
     from erasure.lora.file import write_lora
-    from erasure.model.models import load_models
+    from erasure.model.parts import load_parts
 
-    unet = load_models(tiny_checkpoint).unet
+    unet = load_parts(tiny_checkpoint).unet
     inject_lora(unet, "xattn", 2, 2.0, seed=0)
     with torch.no_grad():
         for layer in lora_layers(unet).values():

@@ -15,7 +15,7 @@ from erasure.host.local import LocalHost
 from erasure.host.lora_prompt import split_prompt
 from erasure.lora.adapter import inject_lora, lora_layers, lora_state
 from erasure.lora.file import write_lora
-from erasure.model.models import Models
+from erasure.model.parts import ModelParts
 from erasure.model.pictures import difference
 
 
@@ -29,7 +29,7 @@ def host(tiny_checkpoint: Path, tmp_path: Path) -> LocalHost:
 
 
 @pytest.fixture
-def lora(host: LocalHost, tiny_models: Models) -> Path:
+def lora(host: LocalHost, tiny_models: ModelParts) -> Path:
     """A LoRA file with random weights in a sub-folder of the host's Lora folder."""
     inject_lora(tiny_models.unet, "xattn", 2, 1.0, 0)
     generator = torch.Generator().manual_seed(0)
@@ -105,7 +105,7 @@ def test_a_lora_in_the_prompt_changes_the_picture_and_leaves_the_model_as_it_was
     assert difference(plain, host.draw(picture("a dog <lora:random:0>"))) == 0
     assert difference(plain, host.draw(picture("a dog"))) == 0
     assert host._loaded is not None
-    assert not lora_layers(host._loaded.models.unet)
+    assert not lora_layers(host._loaded.model.unet)
 
 
 def test_two_loras_add_up(host: LocalHost, lora: Path) -> None:
