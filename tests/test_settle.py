@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import json
-from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 
-import erasure.config
 from erasure.config.methods import METHODS, Method
 from erasure.config.presets import presets
 from erasure.config.settings import EraseConfig, settings
@@ -125,11 +122,3 @@ def test_what_was_asked_for_is_no_part_of_what_a_config_is() -> None:
     assert "asked" not in one.to_dict()
     assert "asked" not in settings()
     assert "asked" in {field.name for field in dataclasses.fields(one)}
-
-
-def test_the_checks_and_the_methods_know_nothing_of_the_config() -> None:
-    folder = Path(erasure.config.__file__).parent
-    for name in ("checks", "methods", "setting", "template"):
-        tree = ast.parse((folder / f"{name}.py").read_text(encoding="utf-8"))
-        imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-        assert not {module for module in imported if module in ("erasure.config.settings", "erasure.config.settle")}

@@ -14,7 +14,7 @@ from erasure.config.values import erase_config
 from erasure.jobs.concept_cache import cache_key
 from erasure.jobs.order import Wanted, read_order
 from erasure.model.checkpoint import inspect_checkpoint
-from erasure.training.session import open_models
+from erasure.model.model import open_model
 from erasure.ui import form_actions
 from tests.drawn import Page, a_space
 from tests.fake_host import FakeHost
@@ -66,8 +66,9 @@ def _asked(host: FakeHost, **changes: Any) -> dict[str, Any]:
 def test_building_a_space_reads_the_settings_that_decide_it_and_no_others(host: FakeHost) -> None:
     config = erase_config(**_asked(host, synonym=["kirk"], preserve=["bell"], anchor=["tower"]))
     recorded: Any = Recorded(config)
-    models, denoiser, embedder = open_models(inspect_checkpoint(host.checkpoint), recorded, "cpu")
-    build_concept_space(models, denoiser, embedder, recorded)
+    info = inspect_checkpoint(host.checkpoint)
+    model = open_model(info, precision=recorded.precision, resolution=recorded.resolution, device="cpu")
+    build_concept_space(model, recorded)
     assert recorded.read == set(DECIDING)
 
 

@@ -204,7 +204,7 @@ def _finish(
         name=out.stem,
         config=config.to_dict(),
         asked=asked_of(config),
-        resolution=session.pixels,
+        resolution=session.model.pixels,
         base_name=checkpoint.path.name,
         base_sha256=about["sha256"],
         base_short_hash=about.get("short_hash") or short_hash(checkpoint.path),
@@ -216,7 +216,7 @@ def _finish(
     )
     write_lora(
         task.folder.lora,
-        lora_state(session.models.unet),
+        lora_state(session.model.unet),
         alpha=config.alpha,
         metadata=metadata,
         dtype=DTYPES[config.save_precision],
