@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 
+from erasure.config.presets import preset
 from erasure.config.settings import EraseConfig
 from erasure.config.settle import with_changes
 from erasure.config.values import config_from_dict
 from erasure.jobs.estimate import GIB, estimate, memory_bytes, readiness, rows_apart, training_rows
+from erasure.model.memory import EMBEDDING_CACHE, embedding_cache_bytes
 from erasure.model.size import ModelSize, model_size
+from erasure.run.forecast import remembered_prompts
 from tests.fake_host import FakeHost
 from tests.tiny import build_tiny_models
 
@@ -93,7 +96,22 @@ def test_a_first_run_is_told_roughly_on_a_cpu_and_not_at_all_on_a_gpu(tiny_check
     assert "rough" in rough.basis
     assert "scaled by this U-Net's size" in rough.basis
     unknown = estimate(_config(), tiny_checkpoint, "cuda", tmp_path)
-    assert (unknown.seconds, unknown.bytes) == (None, rough.bytes)
+    assert unknown.seconds is None
+    assert rough.bytes is not None
+    assert unknown.bytes is not None
+    # A process on the CPU remembers embeddings beside the model.
+    remembered = embedding_cache_bytes(remembered_prompts(_config()), model_size(tiny_checkpoint).text_encoder)
+    assert rough.bytes - unknown.bytes == pytest.approx(remembered, abs=1)
+    assert remembered > 0
+
+
+def test_what_is_remembered_of_prompts_is_told_and_bounded() -> None:
+    style = config_from_dict({"erase": ["pixel style"], **preset("style").settings})
+    told = embedding_cache_bytes(remembered_prompts(style))
+    assert told == pytest.approx(14 * 100 * 77 * 768 * 4, rel=0.1)
+    assert embedding_cache_bytes(100_000) == EMBEDDING_CACHE > 3 * 14 * 100 * 77 * 768 * 4
+    fixed = config_from_dict({"erase": ["church"], "method": "esd-x"})
+    assert embedding_cache_bytes(remembered_prompts(fixed)) < 2**20
 
 
 def test_the_same_run_again_is_expected_to_take_as_long(tiny_checkpoint: Path, tmp_path: Path) -> None:
