@@ -22,7 +22,8 @@ from erasure.errors import EraseError
 from erasure.model.device import default_device
 from erasure.run.events import Drawing, Opened
 from erasure.run.folder import RunFolder
-from erasure.run.run import Task, erase
+from erasure.run.run import erase
+from erasure.run.task import Task
 from erasure.training.events import Step
 from erasure.training.session import Session
 from tests.tiny import build_text_encoder, build_unet, build_vae, full_size_config

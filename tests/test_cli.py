@@ -96,7 +96,8 @@ def test_stop_then_resume_gives_the_same_file(base: list[str], tmp_path: Path) -
     whole, cut = tmp_path / "whole.safetensors", tmp_path / "cut.safetensors"
     assert main([*base, "--out", str(whole), "--run", str(tmp_path / "one")]) == 0
 
-    from erasure.run.run import Task, erase
+    from erasure.run.run import erase
+    from erasure.run.task import Task
     from erasure.training.events import Step
 
     config = RunFolder(tmp_path / "one").read()[1]
@@ -234,7 +235,8 @@ def test_a_resumed_run_keeps_its_settings(tmp_path: Path, capsys: pytest.Capture
 
 
 def test_a_resumed_run_may_change_how_it_trains_but_not_what(base: list[str], tmp_path: Path) -> None:
-    from erasure.run.run import Task, erase, resume
+    from erasure.run.run import erase, resume
+    from erasure.run.task import Task
     from erasure.training.events import Step
 
     values = dict(zip(base[3::2], base[4::2], strict=True))

@@ -23,7 +23,8 @@ from erasure.model.models import Models, load_models
 from erasure.model.sampling import sample_latents
 from erasure.run.events import Saved
 from erasure.run.folder import RunFolder
-from erasure.run.run import Task, erase, resume
+from erasure.run.run import erase, resume
+from erasure.run.task import Task
 from erasure.training.events import Note, Step
 from erasure.training.latents.noised_latents import NoiseLatents, PictureLatents
 from erasure.training.latents.source import Sampler, State

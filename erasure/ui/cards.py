@@ -7,7 +7,7 @@ from pathlib import PurePath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from erasure.jobs.job import Result, Snapshot
-from erasure.ui.html import box, button, empty_html, facts, icon, notes_html, picture, problems_html, text
+from erasure.ui.html import box, button, empty_html, facts, icon, notes_html, problems_html, text
 from erasure.ui.units import duration, size
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ def plan_html(plan: Mapping[str, Any] | None) -> str:
     return box("plan", facts(rows))
 
 
-def result_html(snapshot: Snapshot | None, grid: str = "") -> str:
-    """The finished LoRA: its name, size, place and self-check; ``grid`` is the address of the before/after picture."""
+def result_html(snapshot: Snapshot | None) -> str:
+    """The finished LoRA: its name, size, place and self-check."""
     if snapshot is None or snapshot.result is None:
         return empty_html("The finished LoRA will be shown here.", "With its pictures before and after, ready to use.")
     result = snapshot.result
@@ -72,7 +72,6 @@ def result_html(snapshot: Snapshot | None, grid: str = "") -> str:
         _check(snapshot, result),
         f'<div class="ae-tag"><code>{text(tag)}</code>{copy}</div>',
         facts(rows),
-        _grid(snapshot, grid),
         notes_html(snapshot.notes),
     )
 
@@ -89,20 +88,6 @@ def _check(snapshot: Snapshot, result: Result) -> str:
         f"“{text(erased[0])}” by <strong>{result.change / 255:.0%}</strong> "
         f'<span class="ae-quiet">({result.change:.0f} of 255 levels on average)</span>.</p>'
     )
-
-
-def _grid(snapshot: Snapshot, grid: str) -> str:
-    erased = ", ".join(snapshot.config.get("erase", ()))
-    step = snapshot.previews[-1] if snapshot.previews else snapshot.step
-    shown = (
-        picture(grid, f"Before (left) and after (right) erasing {erased}, {step} updates", "grid-picture")
-        if grid
-        else ""
-    )
-    if not shown:
-        return ""
-    caption = f"<figcaption>Same seeds, before and after {step} updates</figcaption>"
-    return f'<figure class="ae-figure">{shown}{caption}</figure>'
 
 
 def _base_name(path: str) -> str:

@@ -1,4 +1,4 @@
-"""Both losses over the updates: a drawing that stretches with the page, and the same in words and numbers.
+"""What was measured over the updates: a drawing that stretches with the page, and the same in words and numbers.
 
 Lines and dots are one SVG, stretched without its strokes; labels are HTML over it, so that they keep their size.
 """
@@ -6,30 +6,46 @@ Lines and dots are one SVG, stretched without its strokes; labels are HTML over 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from erasure.ui.html import box, empty_html, more, text
 from erasure.ui.units import number
 
 SIDE = 1000  # units of the drawing, in both directions
-DECADES = 4  # what lies further below the largest loss is drawn at the bottom
+DECADES = 4  # what lies further below the largest value is drawn at the bottom
 TABLE_ROWS = 12
 
 Point = tuple[int, float]
 
 
-class Curve(NamedTuple):
-    """One of the losses: ``kind`` is its class, ``says`` what a reader should look for."""
+class Label(NamedTuple):
+    """How a series is drawn and named: ``kind`` is its class, ``says`` what a reader should look for."""
 
     kind: str
     name: str
     says: str
-    points: list[Point]
+
+
+LABELS = {
+    "erase": Label("erase", "Erasing", "should fall"),
+    "preserve": Label("keep", "Preserving", "should stay low"),
+}
+
+
+class Curve(NamedTuple):
+    """``values`` are all that can be said, ``points`` those that can be drawn on a log scale."""
+
+    label: Label
+    values: dict[int, float]
+
+    @property
+    def points(self) -> list[Point]:
+        return [(step, value) for step, value in self.values.items() if value > 0]
 
 
 class Frame(NamedTuple):
-    """What is in view: updates from ``first`` to ``last``, losses from 10^``low`` to 10^``high``."""
+    """What is in view: updates from ``first`` to ``last``, values from 10^``low`` to 10^``high``."""
 
     first: int
     last: int
@@ -39,45 +55,52 @@ class Frame(NamedTuple):
     def x(self, step: float) -> float:
         return (step - self.first) / max(1, self.last - self.first)
 
-    def y(self, loss: float) -> float:
+    def y(self, value: float) -> float:
         """0 at the top, 1 at the bottom."""
-        place = (self.high - math.log10(loss)) / (self.high - self.low) if loss > 0 else 1.0
+        place = (self.high - math.log10(value)) / (self.high - self.low) if value > 0 else 1.0
         return min(1.0, max(0.0, place))
 
 
-def chart_html(losses: Sequence[tuple[int, float, float]], steps: int = 0) -> str:
-    """``losses`` as in a snapshot: (update, erase, preserve); ``steps`` ends the axis, 0: the last point does."""
-    rows = [row for row in losses if all(math.isfinite(value) for value in row)]
-    curves = [
-        Curve("erase", "Erasing", "should fall", [(n, e) for n, e, _ in rows if e > 0]),
-        Curve("keep", "Preserving", "should stay low", [(n, p) for n, _, p in rows if p > 0]),
-    ]
+def chart_html(series: Mapping[str, Sequence[Point]], steps: int = 0) -> str:
+    """``series`` as in a snapshot, points (update, value) by name; ``steps`` ends the axis, 0: the last point does.
+
+    A series that has no label here is drawn under its own name.
+    """
+    curves = [_curve_of(name, points) for name, points in series.items()]
+    curves = [curve for curve in curves if curve.values]
     if not any(len(curve.points) > 1 for curve in curves):
         return empty_html("The losses will be drawn here.", "Both begin with the first updates.")
-    frame = _frame(rows, curves, steps)
-    summary = _summary(rows)
+    frame = _frame(curves, steps)
+    summary = _summary(curves)
     drawing = "".join(_curve(curve, frame) for curve in curves)
     plot = (
         f'<div class="ae-plot" role="img" aria-label="{text(summary)}">{_grid(frame)}'
         f'<svg class="ae-lines-svg" viewBox="0 0 {SIDE} {SIDE}" preserveAspectRatio="none" aria-hidden="true">'
         f"{drawing}</svg></div>"
     )
-    title = '<span class="ae-chart-title">Loss <span class="ae-quiet">(log scale)</span></span>'
+    what = "Loss" if series.keys() <= LABELS.keys() else "Measured"
+    title = f'<span class="ae-chart-title">{what} <span class="ae-quiet">(log scale)</span></span>'
     head = f'<figcaption class="ae-chart-head">{title}{_legend(curves)}</figcaption>'
-    table = more("Losses as a table", f"<p>{text(summary)}</p>{_table(rows)}", keep="losses")
+    table = more("The curves as a table", f"<p>{text(summary)}</p>{_table(curves)}", keep="losses")
     return box("chart", f'<figure class="ae-figure">{head}{plot}<div class="ae-x-name">update</div></figure>', table)
 
 
-def _frame(rows: list[tuple[int, float, float]], curves: list[Curve], steps: int) -> Frame:
-    values = [math.log10(loss) for curve in curves for _, loss in curve.points]
+def _curve_of(name: str, points: Sequence[Point]) -> Curve:
+    label = LABELS.get(name) or Label("other", name, "")
+    return Curve(label, {step: value for step, value in points if math.isfinite(value)})
+
+
+def _frame(curves: list[Curve], steps: int) -> Frame:
+    values = [math.log10(value) for curve in curves for _, value in curve.points]
     high = max(values)
     low = max(min(values), high - DECADES)
     if high - low < 1:  # less than a decade says little and wobbles with every point
         middle = (high + low) / 2
         high, low = middle + 0.5, middle - 0.5
     pad = 0.04 * (high - low)
-    first = min(rows[0][0], 1) - 1
-    return Frame(first, max(rows[-1][0], steps), low - pad, high + pad)
+    updates = [step for curve in curves for step in curve.values]
+    first = min(*updates, 1) - 1
+    return Frame(first, max(*updates, steps), low - pad, high + pad)
 
 
 def _curve(curve: Curve, frame: Frame) -> str:
@@ -85,7 +108,7 @@ def _curve(curve: Curve, frame: Frame) -> str:
     dots = "".join(f"M{_at(frame, point)}h0" for point in curve.points)
     line = " ".join(_at(frame, point) for point in smooth(curve.points))
     shape = f'<path class="ae-raw" d="{dots}"/>'
-    return f'<g class="ae-curve ae-curve-{curve.kind}">{shape}<polyline class="ae-smooth" points="{line}"/></g>'
+    return f'<g class="ae-curve ae-curve-{curve.label.kind}">{shape}<polyline class="ae-smooth" points="{line}"/></g>'
 
 
 def _at(frame: Frame, point: Point) -> str:
@@ -118,7 +141,7 @@ def _grid(frame: Frame) -> str:
 
 
 def _levels(frame: Frame) -> list[float]:
-    """Losses with a line and a label: powers of ten, with 2 and 5 between them where there is room."""
+    """Values with a line and a label: powers of ten, with 2 and 5 between them where there is room."""
     factors = (1, 2, 5) if frame.high - frame.low < 1.6 else (1, 3) if frame.high - frame.low < 2.4 else (1,)
     exponents = range(math.floor(frame.low), math.ceil(frame.high) + 1)
     values = [factor * 10.0**exponent for exponent in exponents for factor in factors]
@@ -137,28 +160,35 @@ def _marks(frame: Frame) -> list[int]:
 
 def _legend(curves: list[Curve]) -> str:
     items = "".join(
-        f'<span class="ae-key ae-curve-{curve.kind}"><svg viewBox="0 0 24 8" aria-hidden="true">'
-        f'<path class="ae-smooth" d="M1,4H23"/></svg><span>{curve.name}'
-        f' <span class="ae-quiet ae-says">{curve.says}</span></span></span>'
+        f'<span class="ae-key ae-curve-{curve.label.kind}"><svg viewBox="0 0 24 8" aria-hidden="true">'
+        f'<path class="ae-smooth" d="M1,4H23"/></svg><span>{text(curve.label.name)}'
+        f' <span class="ae-quiet ae-says">{curve.label.says}</span></span></span>'
         for curve in curves
     )
     return f'<span class="ae-legend">{items}</span>'
 
 
-def _summary(rows: list[tuple[int, float, float]]) -> str:
-    (first, erase, preserve), (last, erase_now, preserve_now) = rows[0], rows[-1]
-    return (
-        f"From update {first} to {last} the loss of erasing went from {number(erase)} to {number(erase_now)}, "
-        f"that of preserving from {number(preserve)} to {number(preserve_now)}."
-    )
+def _summary(curves: list[Curve]) -> str:
+    updates = sorted({step for curve in curves for step in curve.values})
+    changes = []
+    for curve in curves:
+        values = [*curve.values.values()]
+        changes.append(f"{curve.label.name} went from {number(values[0])} to {number(values[-1])}")
+    return f"From update {updates[0]} to {updates[-1]}: {'; '.join(changes)}."
 
 
-def _table(rows: list[tuple[int, float, float]]) -> str:
-    count = min(TABLE_ROWS, len(rows))
-    picked = sorted({round(i * (len(rows) - 1) / max(1, count - 1)) for i in range(count)})
+def _table(curves: list[Curve]) -> str:
+    updates = sorted({step for curve in curves for step in curve.values})
+    count = min(TABLE_ROWS, len(updates))
+    picked = sorted({round(i * (len(updates) - 1) / max(1, count - 1)) for i in range(count)})
     body = "".join(
-        f'<tr><th scope="row">{rows[i][0]}</th><td>{number(rows[i][1])}</td><td>{number(rows[i][2])}</td></tr>'
+        f'<tr><th scope="row">{updates[i]}</th>{"".join(_cell(curve, updates[i]) for curve in curves)}</tr>'
         for i in picked
     )
-    head = '<tr><th scope="col">Update</th><th scope="col">Erasing</th><th scope="col">Preserving</th></tr>'
+    names = "".join(f'<th scope="col">{text(curve.label.name)}</th>' for curve in curves)
+    head = f'<tr><th scope="col">Update</th>{names}</tr>'
     return f'<table class="ae-table"><thead>{head}</thead><tbody>{body}</tbody></table>'
+
+
+def _cell(curve: Curve, step: int) -> str:
+    return f"<td>{number(curve.values[step]) if step in curve.values else ''}</td>"

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from html import escape
-from urllib.parse import quote
 
-API = "/adversarial-erase/v1"
 # Outlines on a 16 x 16 grid, drawn in the colour of the text around them.
 _ICONS = {
     "clock": '<circle cx="8" cy="8" r="6"/><path d="M8 4.6V8l2.4 1.6"/>',
@@ -81,11 +79,6 @@ def picture(src: str, alt: str, kind: str = "picture", *, lazy: bool = False) ->
         return ""
     later = ' loading="lazy" decoding="async"' if lazy else ""
     return f'<img class="ae-{kind}" src="{text(src)}" alt="{text(alt)}"{later}>'
-
-
-def preview_url(job: str, step: int, root: str = "") -> str:
-    """Where the API serves the before/after grid; ``root`` is the page's root path behind a proxy."""
-    return f"{root}{API}/jobs/{quote(job, safe='')}/preview/{step}.png"
 
 
 def facts(rows: Iterable[tuple[str, str]]) -> str:

@@ -25,11 +25,11 @@ def test_a_job_ends_with_a_lora_and_its_card_in_the_hosts_folder(host: FakeHost,
     assert (done.result.name, done.result.size, done.result.change) == ("gone", 4, 12.0)
     assert manager.lora_path(done.id) == host.lora_folder() / "gone.safetensors"
     assert (done.step, done.steps, done.rows, done.seconds_left) == (4, 4, 32, None)
-    assert [step for step, _, _ in done.losses] == [1, 2, 3, 4]
+    assert [[step for step, _ in done.series[name]] for name in ("erase", "preserve")] == [[1, 2, 3, 4]] * 2
     assert dict(done.picks) == {"bus": 2, "dog": 2}
     assert done.current_pick == "bus"
     assert done.previews == (4,)
-    assert manager.preview(done.id, 4).exists()
+    assert manager.preview(done.id, 4).png()
     assert sorted(path.name for path in host.lora_folder().iterdir()) == ["gone.json", "gone.png", "gone.safetensors"]
     assert host.calls == ["enter", "leave"]
     assert host.reports[-1][0] == 4
@@ -161,7 +161,7 @@ def test_a_stopped_job_keeps_what_there_is_and_can_go_on(
     manager.resume(id)
     ends(manager, id)
     assert run.started_at == [0, 3]
-    assert [step for step, _, _ in manager.snapshot(id).losses] == [1, 2, 3, 4]
+    assert [step for step, _ in manager.snapshot(id).series["erase"]] == [1, 2, 3, 4]
     assert manager.lora_path(id).name == "gone.safetensors"
 
 
