@@ -133,6 +133,7 @@ def _train(
         return json.loads(told.read_text(encoding="utf-8"))
     yield Progress("concept space", 0, 1)
     measured_space = concept_space(spaces, checkpoint, sha256(checkpoint.path), config, device)
+    folder.mkdir(parents=True, exist_ok=True)
     last: Step | None = None
     parameters = 0
     began = time.perf_counter()
