@@ -110,7 +110,7 @@ class RunFolder:
             )
             started = values.get("started")
             known = float(started) if isinstance(started, (int, float)) else None
-            return Origin(checkpoint, sha256, short_hash, out, known), config_from_dict(values["config"])
+            return Origin(checkpoint, sha256, short_hash, out, known), config_from_dict(dict(values["config"]))
         except (KeyError, TypeError) as error:
             raise RunError(f"{self.path / 'run.json'} is no description of a run: {error!r}") from error
 
