@@ -235,7 +235,7 @@ class JobManager:
             try:
                 self._finish(job, Worker(job, self._host, self._gate, self._table.tell_waiting).run())
             except BaseException as error:
-                # Nothing is expected here; but one job must never take the others along.
+                # Not expected to happen; but one job must never bring down the others.
                 logger.exception("the end of %s", job.id)
                 self._finish(job, Outcome("failed", {"problem": describe(error)}))
 

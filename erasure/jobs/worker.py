@@ -64,11 +64,11 @@ class Worker:
                 if self._outcome is None:
                     self._rest()
             except BaseException as error:
-                # The host did not give the device, or did not get on with having it back.
+                # The host could not hand over the device, or had trouble taking it back.
                 if self._outcome is None:
                     self._outcome = self._failure(error)
                 else:
-                    self._job.note(f"the host had a problem when the device was given back: {describe(error)}")
+                    self._job.note(f"the host had a problem taking the device back: {describe(error)}")
                     logger.error("%s", traceback_of(error))
         self._let_go()
         return self._outcome
@@ -85,7 +85,7 @@ class Worker:
                 self._outcome = self._failure(error)
             self._busy += time.monotonic() - self._began
             if self._outcome is not None:
-                # Here, since the host's own model comes back into the memory next.
+                # Now, since the host loads its own model back into memory next.
                 self._let_go()
 
     @contextmanager

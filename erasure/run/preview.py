@@ -26,14 +26,14 @@ class Row:
 
 @dataclass(frozen=True)
 class RunPreview:
-    """The pictures of a run after ``step`` updates. Only of runs of version 0.1.0 there is nothing but a sheet."""
+    """The pictures of a run after ``step`` updates. A run of version 0.1.0 has only a sheet of them."""
 
     folder: RunFolder
     step: int
 
     @property
     def place(self) -> Path:
-        """The file that is written last; it changes whenever the pictures do."""
+        """The file that is written last, whenever the pictures are drawn."""
         index = self.folder.pictures(self.step) / INDEX
         return index if index.is_file() else self.folder.sheet(self.step)
 
