@@ -32,6 +32,7 @@ from erasure.training.session import open_models
 from erasure.whole_file import write_json
 
 RESULTS = "results.jsonl"
+LORA = "lora.safetensors"  # of a cell, in its folder
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def work(cell: Cell) -> Working:
     yield from _draw(base_folder, checkpoint, bench, chosen, target_set, None)
     began = time.perf_counter()
     pictures = folder / "pictures" / chosen.drawing_key()
-    yield from _draw(pictures, checkpoint, bench, chosen, target_set, folder / "lora.safetensors")
+    yield from _draw(pictures, checkpoint, bench, chosen, target_set, folder / LORA)
     before, after = (measured(target_set, judges, extra, base_folder, where) for where in (base_folder, pictures))
     return {
         **row_identity(cell, chosen, target_set, config, digest),
@@ -128,7 +129,7 @@ def _train(
     folder: Path, spaces: Path, checkpoint: CheckpointInfo, config: EraseConfig, device: str
 ) -> Generator[Progress, None, dict[str, Any]]:
     """Train into ``folder/lora.safetensors`` unless it was, and say what it cost."""
-    told, lora = folder / "training.json", folder / "lora.safetensors"
+    told, lora = folder / "training.json", folder / LORA
     if told.exists() and lora.exists():
         return json.loads(told.read_text(encoding="utf-8"))
     yield Progress("concept space", 0, 1)
