@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, get_args
 
+from markupsafe import Markup
 from PIL import Image
 
 from erasure.config.settings import EraseConfig
@@ -19,7 +20,7 @@ from erasure.run.preview import RunPreview
 from erasure.ui.cards import estimate_html, plan_html, result_html
 from erasure.ui.chart import chart_html
 from erasure.ui.chips import chips_html
-from erasure.ui.html import empty_html, notes_html, picture
+from erasure.ui.html import empty_html, heading_html, notes_html, picture
 from erasure.ui.picks import picks_html
 from erasure.ui.pictures import grid_html, pair_html
 from erasure.ui.runs import runs_html
@@ -44,7 +45,7 @@ class Page(HTMLParser):
         self.elements: list[tuple[str, dict[str, str]]] = []
         self.texts: list[str] = []
         self.open: list[str] = []
-        self.feed(html)
+        self.feed(str(html))
         self.close()
         assert not self.open, f"left open: {self.open}"
 
@@ -142,7 +143,7 @@ def a_plan(space: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def everything(word: str) -> dict[str, str]:
+def everything(word: str) -> dict[str, Markup]:
     """Each function's HTML with ``word`` wherever a stranger's text can be."""
     result = a_result(name=word, path=f"/folder/{word}")
     snapshot = a_snapshot(
@@ -171,10 +172,11 @@ def everything(word: str) -> dict[str, str]:
         "problems": estimate_html(None, [word, word + "2"]),
         "plan": plan_html(a_plan(space)),
         "result": result_html(snapshot),
-        "runs": runs_html([snapshot, failed], word, {word: "/preview.png"}, 2e6),
+        "runs": runs_html([snapshot, failed], word, {word: f"/preview/{word}"}, 2e6),
         "empty": empty_html(word, word),
         "chart": chart_html({word: [(1, 0.5), (2, 0.25)]}),
         "notes": notes_html([word], word),
+        "heading": heading_html(word),
         "picture": picture(f"/{word}", word),
     }
 
@@ -188,7 +190,7 @@ def a_preview(folder: Path, step: int, *subjects: Subject, side: int = 8) -> Run
     return RunPreview(run, step)
 
 
-def pictures_of(word: str, folder: Path) -> str:
+def pictures_of(word: str, folder: Path) -> Markup:
     """A grid with a selector of steps, one of an older version, and a pair, with ``word`` as the concept."""
     image, preview = Image.new("RGB", (8, 8)), a_preview(folder, 100, Subject(word, word, "erased"))
     snapshot = a_snapshot(config={"erase": [word]}, previews=(0, 100))

@@ -10,7 +10,7 @@ from erasure.jobs.job import ACTIONS, JobState
 from erasure.ui.cards import estimate_html, plan_html, result_html
 from erasure.ui.chart import chart_html
 from erasure.ui.chips import chips_html
-from erasure.ui.html import notes_html, problems_html
+from erasure.ui.html import join, notes_html, problems_html
 from erasure.ui.picks import picks_html
 from erasure.ui.runs import runs_html
 from erasure.ui.status import progress_html, status_html
@@ -141,8 +141,8 @@ def test_ages() -> None:
 def test_style_has_no_class_that_nothing_uses(tmp_path: Path) -> None:
     style = (Path(__file__).parents[1] / "style.css").read_text(encoding="utf-8")
     styled = set(re.findall(r"\.(ae-[a-z-]+)", style))
-    html = "".join(everything("plain").values()) + chart_html(a_snapshot().series)
-    html += "".join(status_html(a_snapshot(s)) + progress_html(a_snapshot(s)) for s in STATES)
+    html = join(everything("plain").values()) + chart_html(a_snapshot().series)
+    html += join(status_html(a_snapshot(s)) + progress_html(a_snapshot(s)) for s in STATES)
     html += chips_html(a_space()) + runs_html([a_snapshot()]) + pictures_of("plain", tmp_path)
     drawn = {name for value in re.findall(r'class="([^"]*)"', html) for name in value.split()}
     assert all(name == "ae" or name.startswith("ae-") for name in drawn)

@@ -11,10 +11,12 @@ from PIL import Image
 from erasure.config.settings import EraseConfig
 from erasure.config.values import config_from_dict
 from erasure.model.checkpoint import inspect_checkpoint
+from erasure.model.rows import Rows
 from erasure.run import tuned_model
 from erasure.run.folder import RunFolder
+from erasure.run.forecast import SEEDS
 from erasure.run.picture_folder import INDEX, Picture, Subject, read_pictures, write_pictures
-from erasure.run.pictures import SEEDS, RunPictures, open_run_pictures
+from erasure.run.pictures import RunPictures, open_run_pictures
 from erasure.run.preview import RunPreview
 from erasure.run.tuned_model import TunedModel, open_tuned_model
 from erasure.training.session import open_session
@@ -63,9 +65,9 @@ def test_pictures_from_before_are_drawn_once_and_again_only_if_damaged(
     drawn: list[str] = []
     drawing_steps = tuned_model.drawing_steps
 
-    def draw(models, denoiser, embedder, prompts, *given):  # type: ignore[no-untyped-def]
+    def draw(model, prompts, *given):  # type: ignore[no-untyped-def]
         drawn.extend(prompts)
-        return drawing_steps(models, denoiser, embedder, prompts, *given)
+        return drawing_steps(model, prompts, *given)
 
     monkeypatch.setattr(tuned_model, "drawing_steps", draw)
     first = _opened(tuned, folder, config)
@@ -96,7 +98,7 @@ def test_pictures_are_as_large_as_those_that_are_trained_on(
     tiny_checkpoint: Path, config: EraseConfig, folder: RunFolder
 ) -> None:
     checkpoint = inspect_checkpoint(tiny_checkpoint)
-    own = open_session(checkpoint, config, "cpu").pixels
+    own = open_session(checkpoint, config, "cpu").model.pixels
     larger = config.with_changes(resolution=2 * own)
     tuned = open_tuned_model(checkpoint, larger, "cpu")
     assert {picture.image.size for picture in _opened(tuned, folder, larger).before} == {(2 * own, 2 * own)}
@@ -107,7 +109,7 @@ def test_drawing_tells_how_far_it_is_and_leaves_the_training_alone_in_between(
 ) -> None:
     session = open_session(inspect_checkpoint(tiny_checkpoint), config, "cpu")
     tuned = TunedModel(session, "cpu")
-    session.denoiser.rows.total = 5
+    session.model.rows["training"] = Rows(5)
     steps, shares = open_run_pictures(tuned, folder, config), []
     for event in steps:
         shares.append(event.share)

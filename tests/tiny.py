@@ -18,7 +18,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizerFast
 
 from emoji_sd.original_layout import original_state_dict
 from erasure.model.checkpoint import CheckpointInfo
-from erasure.model.models import Models
+from erasure.model.parts import ModelParts
 
 DATA = Path(__file__).parents[1] / "erasure" / "data"
 CLIP = DATA / "clip-vit-large-patch14"
@@ -78,7 +78,7 @@ def build_text_encoder(config: dict[str, Any]) -> CLIPTextModel:
     return CLIPTextModel(CLIPTextConfig(**shared, **config))
 
 
-def build_tiny_models(seed: int = 0) -> Models:
+def build_tiny_models(seed: int = 0) -> ModelParts:
     """The three tiny parts with random weights, frozen; its ``info`` names a file that does not exist."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -95,7 +95,7 @@ def build_tiny_models(seed: int = 0) -> Models:
         has_ema=False,
     )
     tokenizer = CLIPTokenizerFast.from_pretrained(CLIP)
-    return Models(unet, vae, text_encoder, tokenizer, info, DDIMScheduler(**SCHEDULE).alphas_cumprod)
+    return ModelParts(unet, vae, text_encoder, tokenizer, info, DDIMScheduler(**SCHEDULE).alphas_cumprod)
 
 
 def ldm_config(config: dict[str, dict[str, Any]], text_folder: str | None = None) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from erasure.config.values import config_from_dict
 from erasure.errors import ConfigError, EraseError
 from erasure.jobs.readiness import readiness
 from erasure.jobs.speed import Speed, past_speeds
-from erasure.model.memory import FULL_UNET
+from erasure.model.memory import FULL_UNET, embedding_cache_bytes
 from erasure.model.size import ModelSize, model_size
-from erasure.training.row_count import rows_per_update
+from erasure.run.forecast import forecast_rows, remembered_prompts
 
 __all__ = ["Estimate", "estimate", "readiness"]
 
@@ -40,7 +40,6 @@ _FULL_PIXELS = 512
 _CPU_SECONDS, _CPU_LEAST, _CPU_CORES = 10.5, 0.05, 2
 # Speeds of models this much alike need no word of caution.
 _ALIKE = 1.2
-_PICTURE_ROWS = 2 * 20  # DDIM steps with guidance, as pictures are drawn
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,10 @@ def estimate(config: EraseConfig, checkpoint: Path, device: str, runs_folder: Pa
         return Estimate(None, None, "not known: the checkpoint cannot be read")
     seconds, basis = _seconds(config, size, device, runs_folder)
     memory = "memory from a table measured on a full-size SD 1.x, scaled by this U-Net's size"
-    return Estimate(seconds, memory_bytes(config, size), f"{basis}; {memory}")
+    taken = memory_bytes(config, size)
+    if device == "cpu":  # where embeddings are remembered, wherever the model is
+        taken += round(embedding_cache_bytes(remembered_prompts(config), size.text_encoder))
+    return Estimate(seconds, taken, f"{basis}; {memory}")
 
 
 def memory_bytes(config: EraseConfig, size: ModelSize) -> int:
@@ -125,17 +127,10 @@ def _pixels(config: EraseConfig, size: ModelSize) -> int:
 
 def training_rows(config: EraseConfig) -> float:
     """Rows of all updates."""
-    return config.updates * rows_per_update(config)
+    return forecast_rows(config)["training"].total
 
 
 def rows_apart(config: EraseConfig) -> float:
     """Rows besides training: measuring synonyms, pictures before and after, previews and the self-check."""
-    prompts = min(5, len(config.erase)) + min(2, len(config.preserve)) + 3
-    drawings = 2 + (config.updates // config.preview_every if config.preview_every else 0)
-    pictures = (drawings * prompts * 2 + 1) * _PICTURE_ROWS
-    if not config.synonym_threshold:
-        return pictures
-    # Two states for each candidate, the others for those that come near; and the target's own trajectory.
-    states = config.synonym_states
-    measured = config.neighbours * (min(2, states) + 0.25 * max(0, states - 2)) + 40 + 2 * states
-    return pictures + measured * len(config.erase)
+    rows = forecast_rows(config)
+    return rows.all.total - rows["training"].total

@@ -13,12 +13,10 @@ from erasure.config.template import fill
 from erasure.model.pictures import run_to_end
 from erasure.run.events import Drawing, Preview
 from erasure.run.folder import RunFolder
+from erasure.run.forecast import ERASED_SHOWN, NEAR_SHOWN, PRESERVED_SHOWN, SEEDS
 from erasure.run.picture_folder import Picture, Role, Subject, known_pictures, write_pictures
 from erasure.run.preview import Row, pair_rows
 from erasure.run.tuned_model import TunedModel
-
-# Of the pictures of each prompt, before as well as after.
-SEEDS = (1, 2)
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class RunPictures:
     def first_again(self) -> Image.Image:
         """The first picture, with the LoRA as it is now; nothing is written."""
         first = self.before[0]
-        return run_to_end(self.tuned.draw([first.subject.prompt], [first.seed]))[0]
+        return run_to_end(self.tuned.draw([first.subject.prompt], [first.seed], purpose="check"))[0]
 
 
 def open_run_pictures(
@@ -70,10 +68,10 @@ def open_run_pictures(
 def subjects(space: ConceptSpace, config: EraseConfig) -> list[Subject]:
     """The erased concepts, two protected neighbours of the first, and one that has nothing to do with them."""
     preserved = [candidate.text for candidate in space.targets[0].preserved]
-    roles: dict[str, Role] = dict.fromkeys(config.erase[:5], "erased")
-    for name in (*config.preserve[:2], *preserved[:2]):
+    roles: dict[str, Role] = dict.fromkeys(config.erase[:ERASED_SHOWN], "erased")
+    for name in (*config.preserve[:PRESERVED_SHOWN], *preserved[:NEAR_SHOWN]):
         roles.setdefault(name, "protected")
-    for name in preserved[-1:] if len(preserved) > 2 else ():
+    for name in preserved[-1:] if len(preserved) > NEAR_SHOWN else ():
         roles.setdefault(name, "other")
     return [Subject(name, fill(config.templates[0], name), role) for name, role in roles.items()]
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor
 
 from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
@@ -18,21 +17,12 @@ from erasure.lora.adapter import lora_state, remove_lora
 from erasure.lora.file import apply_lora_file, read_lora, write_lora
 from erasure.model.checkpoint import CheckpointInfo
 from erasure.model.denoiser import DTYPES
-from erasure.model.pictures import Drawing, drawing_steps
+from erasure.model.drawing import DRAWING
+from erasure.model.pictures import drawing_steps
+from erasure.model.rows import Purpose
 from erasure.run.events import Opened
-from erasure.training.events import Note, Step
 from erasure.training.session import Session, open_session
-
-
-class Training(Protocol):
-    """A trainer or solver: iterated over update by update, and put away as tensors and plain JSON."""
-
-    step: int
-
-    def __iter__(self) -> Iterator[Step | Note]: ...
-    def tensors(self) -> dict[str, Tensor]: ...
-    def meta(self) -> dict[str, Any]: ...
-    def load(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None: ...
+from erasure.training.solver import Solver
 
 
 class TunedModel:
@@ -41,14 +31,14 @@ class TunedModel:
     def __init__(self, session: Session, device: str):
         self.space: ConceptSpace = session.space
         self.plan: dict[str, Any] = session.plan.to_dict()
-        self.training: Training = session.trainer
-        self.pixels = session.pixels
+        self.training: Solver = session.trainer
+        self.pixels = session.model.pixels
         self._session = session
         self._config = session.trainer.config
         self._device = device
 
     def facts(self) -> Opened:
-        weights = self._session.models.unet.named_parameters()
+        weights = self._session.model.unet.named_parameters()
         parameters = sum(weight.numel() for name, weight in weights if "lora_" not in name)
         return Opened(self._device, parameters, self.pixels, self._config.precision)
 
@@ -57,18 +47,17 @@ class TunedModel:
         self._session.move(device)
 
     def draw(
-        self, prompts: Sequence[str], seeds: Sequence[int], *, frozen: bool = False
+        self, prompts: Sequence[str], seeds: Sequence[int], *, frozen: bool = False, purpose: Purpose = "pictures"
     ) -> Generator[float, None, list[Image.Image]]:
         """A picture of each prompt with the seed at its place, with the LoRA as it is now or, ``frozen``, without it.
 
-        Gives the share that is done after every sampling step. Not counted as rows of the training.
+        Gives the share that is done after every sampling step. Its rows are counted for ``purpose``.
         """
-        session, denoiser = self._session, self._session.denoiser
-        how = Drawing(pixels=self.pixels)
-        steps = drawing_steps(session.models, denoiser, session.embedder, prompts, seeds, how)
+        model = self._session.model
+        steps = drawing_steps(model, prompts, seeds, DRAWING)
         while True:
             # Not around the loop: at a step's end the run may pause, and its state is saved as that of the training.
-            with denoiser.uncounted(), denoiser.frozen() if frozen else nullcontext():
+            with model.rows.purpose(purpose), model.frozen() if frozen else nullcontext():
                 try:
                     share = next(steps)
                 except StopIteration as end:
@@ -81,7 +70,7 @@ class TunedModel:
         config = self._config
         write_lora(
             path,
-            lora_state(self._session.models.unet),
+            lora_state(self._session.model.unet),
             alpha=config.alpha,
             metadata=metadata,
             dtype=DTYPES[config.save_precision],
@@ -93,9 +82,9 @@ class TunedModel:
 
         Raises: LoraFileError, if a key has no layer, or a value is not finite.
         """
-        file = read_lora(path)
-        remove_lora(self._session.models.unet)
-        apply_lora_file(self._session.models.unet, file)
+        unet, file = self._session.model.unet, read_lora(path)
+        remove_lora(unet)
+        apply_lora_file(unet, file)
 
 
 def open_tuned_model(

@@ -9,7 +9,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from erasure.ui.html import box, empty_html, more, text
+from markupsafe import Markup
+
+from erasure.ui.html import box, element, empty_html, join, more, quiet
 from erasure.ui.units import number
 
 SIDE = 1000  # units of the drawing, in both directions
@@ -61,7 +63,7 @@ class Frame(NamedTuple):
         return min(1.0, max(0.0, place))
 
 
-def chart_html(series: Mapping[str, Sequence[Point]], steps: int = 0) -> str:
+def chart_html(series: Mapping[str, Sequence[Point]], steps: int = 0) -> Markup:
     """``series`` as in a snapshot, points (update, value) by name; ``steps`` ends the axis, 0: the last point does.
 
     A series that has no label here is drawn under its own name.
@@ -72,17 +74,21 @@ def chart_html(series: Mapping[str, Sequence[Point]], steps: int = 0) -> str:
         return empty_html("The losses will be drawn here.", "Both begin with the first updates.")
     frame = _frame(curves, steps)
     summary = _summary(curves)
-    drawing = "".join(_curve(curve, frame) for curve in curves)
-    plot = (
-        f'<div class="ae-plot" role="img" aria-label="{text(summary)}">{_grid(frame)}'
-        f'<svg class="ae-lines-svg" viewBox="0 0 {SIDE} {SIDE}" preserveAspectRatio="none" aria-hidden="true">'
-        f"{drawing}</svg></div>"
+    drawing = element(
+        "svg",
+        *(_curve(curve, frame) for curve in curves),
+        class_="ae-lines-svg",
+        viewBox=f"0 0 {SIDE} {SIDE}",
+        preserveAspectRatio="none",
+        aria_hidden="true",
     )
+    plot = element("div", _grid(frame), drawing, class_="ae-plot", role="img", aria_label=summary)
     what = "Loss" if series.keys() <= LABELS.keys() else "Measured"
-    title = f'<span class="ae-chart-title">{what} <span class="ae-quiet">(log scale)</span></span>'
-    head = f'<figcaption class="ae-chart-head">{title}{_legend(curves)}</figcaption>'
-    table = more("The curves as a table", f"<p>{text(summary)}</p>{_table(curves)}", keep="losses")
-    return box("chart", f'<figure class="ae-figure">{head}{plot}<div class="ae-x-name">update</div></figure>', table)
+    title = element("span", f"{what} ", quiet("(log scale)"), class_="ae-chart-title")
+    head = element("figcaption", title, _legend(curves), class_="ae-chart-head")
+    table = more("The curves as a table", element("p", summary) + _table(curves), keep="losses")
+    name = element("div", "update", class_="ae-x-name")
+    return box("chart", element("figure", head, plot, name, class_="ae-figure"), table)
 
 
 def _curve_of(name: str, points: Sequence[Point]) -> Curve:
@@ -103,12 +109,12 @@ def _frame(curves: list[Curve], steps: int) -> Frame:
     return Frame(first, max(*updates, steps), low - pad, high + pad)
 
 
-def _curve(curve: Curve, frame: Frame) -> str:
+def _curve(curve: Curve, frame: Frame) -> Markup:
     """Faint dots (strokes of no length with round ends) under the smoothed line."""
     dots = "".join(f"M{_at(frame, point)}h0" for point in curve.points)
     line = " ".join(_at(frame, point) for point in smooth(curve.points))
-    shape = f'<path class="ae-raw" d="{dots}"/>'
-    return f'<g class="ae-curve ae-curve-{curve.label.kind}">{shape}<polyline class="ae-smooth" points="{line}"/></g>'
+    shape = Markup('<path class="ae-raw" d="{}"/><polyline class="ae-smooth" points="{}"/>').format(dots, line)
+    return element("g", shape, class_=f"ae-curve ae-curve-{curve.label.kind}")
 
 
 def _at(frame: Frame, point: Point) -> str:
@@ -128,16 +134,16 @@ def smooth(points: Sequence[Point]) -> list[Point]:
     return smoothed
 
 
-def _grid(frame: Frame) -> str:
-    levels = "".join(
-        f'<div class="ae-level" style="top:{100 * frame.y(value):.2f}%"><span>{number(value)}</span></div>'
-        for value in _levels(frame)
-    )
-    marks = "".join(
-        f'<div class="ae-mark" style="left:{100 * frame.x(step):.2f}%"><span>{step}</span></div>'
+def _grid(frame: Frame) -> Markup:
+    levels = [
+        element("div", element("span", number(v)), class_="ae-level", style=f"top:{100 * frame.y(v):.2f}%")
+        for v in _levels(frame)
+    ]
+    marks = [
+        element("div", element("span", step), class_="ae-mark", style=f"left:{100 * frame.x(step):.2f}%")
         for step in _marks(frame)
-    )
-    return f'<div class="ae-chart-grid" aria-hidden="true">{levels}{marks}</div>'
+    ]
+    return element("div", *levels, *marks, class_="ae-chart-grid", aria_hidden="true")
 
 
 def _levels(frame: Frame) -> list[float]:
@@ -158,14 +164,18 @@ def _marks(frame: Frame) -> list[int]:
     return [mark for mark in inner if frame.last - mark > step / 2] + [frame.last]
 
 
-def _legend(curves: list[Curve]) -> str:
-    items = "".join(
-        f'<span class="ae-key ae-curve-{curve.label.kind}"><svg viewBox="0 0 24 8" aria-hidden="true">'
-        f'<path class="ae-smooth" d="M1,4H23"/></svg><span>{text(curve.label.name)}'
-        f' <span class="ae-quiet ae-says">{curve.label.says}</span></span></span>'
+def _legend(curves: list[Curve]) -> Markup:
+    line = Markup('<svg viewBox="0 0 24 8" aria-hidden="true"><path class="ae-smooth" d="M1,4H23"/></svg>')
+    items = [
+        element(
+            "span",
+            line,
+            element("span", curve.label.name, " ", element("span", curve.label.says, class_="ae-quiet ae-says")),
+            class_=f"ae-key ae-curve-{curve.label.kind}",
+        )
         for curve in curves
-    )
-    return f'<span class="ae-legend">{items}</span>'
+    ]
+    return element("span", *items, class_="ae-legend")
 
 
 def _summary(curves: list[Curve]) -> str:
@@ -177,18 +187,18 @@ def _summary(curves: list[Curve]) -> str:
     return f"From update {updates[0]} to {updates[-1]}: {'; '.join(changes)}."
 
 
-def _table(curves: list[Curve]) -> str:
+def _table(curves: list[Curve]) -> Markup:
     updates = sorted({step for curve in curves for step in curve.values})
     count = min(TABLE_ROWS, len(updates))
     picked = sorted({round(i * (len(updates) - 1) / max(1, count - 1)) for i in range(count)})
-    body = "".join(
-        f'<tr><th scope="row">{updates[i]}</th>{"".join(_cell(curve, updates[i]) for curve in curves)}</tr>'
-        for i in picked
+    body = join(
+        element("tr", element("th", step, scope="row"), *(_cell(curve, step) for curve in curves))
+        for step in (updates[i] for i in picked)
     )
-    names = "".join(f'<th scope="col">{text(curve.label.name)}</th>' for curve in curves)
-    head = f'<tr><th scope="col">Update</th>{names}</tr>'
-    return f'<table class="ae-table"><thead>{head}</thead><tbody>{body}</tbody></table>'
+    names = ("Update", *(curve.label.name for curve in curves))
+    head = element("tr", *(element("th", name, scope="col") for name in names))
+    return element("table", element("thead", head), element("tbody", body), class_="ae-table")
 
 
-def _cell(curve: Curve, step: int) -> str:
-    return f"<td>{number(curve.values[step]) if step in curve.values else ''}</td>"
+def _cell(curve: Curve, step: int) -> Markup:
+    return element("td", number(curve.values[step]) if step in curve.values else "")

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from markupsafe import Markup
+
 from erasure.jobs.job import Snapshot
 from erasure.run.picture_folder import Role, Subject
 from erasure.run.preview import RunPreview
-from erasure.ui.html import box, button, empty_html, picture, text
+from erasure.ui.html import box, button, element, empty_html, join, picture, quiet
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -86,7 +88,7 @@ def shown_step(snapshot: Snapshot, wanted: int | None) -> int | None:
     return snapshot.previews[-1] if snapshot.previews else None
 
 
-def grid_html(snapshot: Snapshot | None, preview: RunPreview | None) -> str:
+def grid_html(snapshot: Snapshot | None, preview: RunPreview | None) -> Markup:
     """The pictures of a preview before and after, and a selector of steps where there are several."""
     if snapshot is None or preview is None:
         return empty_html(
@@ -99,61 +101,62 @@ def grid_html(snapshot: Snapshot | None, preview: RunPreview | None) -> str:
         shown = _whole_sheet(snapshot, preview, time) if preview.is_sheet else _sheet(_rows(preview, time), step)
     except (OSError, ValueError):
         return empty_html("The picture of this step cannot be read any more.")
-    selector = "".join(
+    selector = join(
         button(str(other), "step", str(other), title="show the pictures after so many updates", kind="step",
                pressed=other == step)
         for other in snapshot.previews
     )  # fmt: skip
-    steps = (
-        f'<div class="ae-steps" role="group" aria-label="Pictures after so many updates">'
-        f'<span class="ae-quiet">after update</span>{selector}</div>'
-        if len(snapshot.previews) > 1
-        else ""
-    )
-    return box("grid", steps, shown)
+    label = "Pictures after so many updates"
+    steps = element("div", quiet("after update"), selector, class_="ae-steps", role="group", aria_label=label)
+    return box("grid", steps if len(snapshot.previews) > 1 else "", shown)
 
 
-def _sheet(rows: Sequence[ShownRow], step: int) -> str:
+def _sheet(rows: Sequence[ShownRow], step: int) -> Markup:
     """A row for every subject; what it is called, and what is above it, in the page's own letters."""
     after = f"after {step} {'update' if step == 1 else 'updates'}"
-    lines = "".join(
-        f'<div class="ae-row" role="group" aria-label="{text(row.subject.concept)}">'
-        f'<span class="ae-row-name">{text(row.subject.concept)}{_quiet(ROLES[row.subject.role])}</span>'
-        f"{_shots(row, 'before', row.before)}{_shots(row, after, row.after)}</div>"
+    lines = [
+        element(
+            "div",
+            element("span", row.subject.concept, " ", quiet(ROLES[row.subject.role]), class_="ae-row-name"),
+            _shots(row, "before", row.before),
+            _shots(row, after, row.after),
+            class_="ae-row",
+            role="group",
+            aria_label=row.subject.concept,
+        )
         for row in rows
-    )
-    head = f'<div class="ae-row" aria-hidden="true"><span></span><span>before</span><span>{text(after)}</span></div>'
-    said = '<p class="ae-quiet">Each with the same seeds before and after.</p>'
-    return f'<div class="ae-sheet">{head}{lines}</div>{said}'
+    ]
+    columns = [element("span", word) for word in ("", "before", after)]
+    head = element("div", *columns, class_="ae-row", aria_hidden="true")
+    said = element("p", "Each with the same seeds before and after.", class_="ae-quiet")
+    return element("div", head, *lines, class_="ae-sheet") + said
 
 
-def _shots(row: ShownRow, when: str, urls: Sequence[str]) -> str:
+def _shots(row: ShownRow, when: str, urls: Sequence[str]) -> Markup:
     name = row.subject.concept
-    shown = "".join(
-        picture(url, f"{name}, {when}, seed {seed}", "shot") for url, seed in zip(urls, row.seeds, strict=True)
-    )
-    return f'<span class="ae-shots">{shown}</span>'
+    shown = [picture(url, f"{name}, {when}, seed {seed}", "shot") for url, seed in zip(urls, row.seeds, strict=True)]
+    return element("span", *shown, class_="ae-shots")
 
 
-def _quiet(words: str) -> str:
-    return f' <span class="ae-quiet">{text(words)}</span>'
-
-
-def _whole_sheet(snapshot: Snapshot, preview: RunPreview, time: int) -> str:
+def _whole_sheet(snapshot: Snapshot, preview: RunPreview, time: int) -> Markup:
     """Of version 0.1.0, which kept no pictures but this one; nor what they show, which follows from the run."""
     names = ", ".join(dict.fromkeys(_names(snapshot)))
     said = f"Pictures of {names}: on the left before, on the right after {preview.step} updates"
     return picture(_sheet_url(preview, time), said, "grid-picture")
 
 
-def pair_html(without: Image, with_it: Image, prompt: str, about: str) -> str:
+def pair_html(without: Image, with_it: Image, prompt: str, about: str) -> Markup:
     """Two pictures of one prompt and seed, without and with a LoRA; ``about`` says with which, and what changed."""
-    figures = "".join(
-        f'<figure class="ae-figure">{picture(data_url(image, 768), f"{prompt}, {name}", "try-picture")}'
-        f"<figcaption>{text(name)}</figcaption></figure>"
+    figures = [
+        element(
+            "figure",
+            picture(data_url(image, 768), f"{prompt}, {name}", "try-picture"),
+            element("figcaption", name),
+            class_="ae-figure",
+        )
         for image, name in ((without, "without"), (with_it, "with"))
-    )
-    return box("try", f'<div class="ae-pair">{figures}</div><p class="ae-quiet">{text(about)}</p>')
+    ]
+    return box("try", element("div", *figures, class_="ae-pair"), element("p", about, class_="ae-quiet"))
 
 
 def _names(snapshot: Snapshot) -> list[str]:

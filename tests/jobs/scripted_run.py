@@ -115,7 +115,7 @@ class ScriptedModel:
         return Opened(self._device, 6, self.pixels, "fp32")
 
     def draw(
-        self, prompts: list[str], seeds: list[int], *, frozen: bool = False
+        self, prompts: list[str], seeds: list[int], *, frozen: bool = False, purpose: str = "pictures"
     ) -> Generator[float, None, list[Image.Image]]:
         for share in (0.25, 0.5, 1.0):
             if frozen:
