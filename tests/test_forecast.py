@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from erasure.config.settings import EraseConfig
+from erasure.config.settle import with_changes
 from erasure.config.values import config_from_dict
 from erasure.lora.adapter import lora_parameters
 from erasure.model.conditioning import Conditioning
@@ -80,7 +81,7 @@ def test_the_rows_of_a_run_are_told_for_every_purpose(
 
 def test_candidates_that_come_near_are_told_by_their_share() -> None:
     config = config_from_dict({"erase": ["church"], "neighbours": 100, "synonym_states": 6})
-    least = forecast_rows(config.with_changes(synonym_states=2))["synonyms"].total
+    least = forecast_rows(with_changes(config, synonym_states=2))["synonyms"].total
     most = least + 4 * 100 + 2 * 4
     assert least < forecast_rows(config)["synonyms"].total < most
 

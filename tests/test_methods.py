@@ -21,7 +21,8 @@ from erasure.model.model import Model
 from erasure.model.parts import ModelParts, load_parts
 from erasure.run.events import Saved
 from erasure.run.folder import RunFolder
-from erasure.run.run import Task, erase, resume
+from erasure.run.run import erase, resume
+from erasure.run.task import Task
 from erasure.training.events import Note, Step
 from erasure.training.latents.noised_latents import NoiseLatents, PictureLatents
 from erasure.training.latents.source import State
