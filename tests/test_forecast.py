@@ -19,11 +19,11 @@ from erasure.model.conditioning import Conditioning
 from erasure.model.denoiser import Denoiser
 from erasure.model.model import Model
 from erasure.model.rows import RowBook, Rows
-from erasure.run.events import Opened
 from erasure.run.folder import RunFolder
 from erasure.run.forecast import forecast_rows
-from erasure.run.run import Task, erase
-from erasure.training.session import Session
+from erasure.run.run import erase
+from erasure.run.task import Task
+from erasure.training.session import Session, open_session
 
 WORDS = ("truck", "bus", "house", "tower", "bell", "dog", "cat", "tree", "road", "boat")
 
@@ -34,14 +34,20 @@ def _predict(self: Denoiser, z: Tensor, t: Tensor, conditioning: Conditioning) -
     return 0.5 * z + conditioning.states[..., 0].mean(dim=1).view(-1, 1, 1, 1) + 1e-6 * lora
 
 
-def _counted(checkpoint: Path, folder: Path, config: EraseConfig) -> tuple[RowBook, tuple[int, ...]]:
+def _counted(
+    checkpoint: Path, folder: Path, config: EraseConfig, monkeypatch: pytest.MonkeyPatch
+) -> tuple[RowBook, tuple[int, ...]]:
     """The book of a whole run, and its numbers of candidates."""
-    session: Session | None = None
-    for event in erase(Task(checkpoint, folder / "gone.safetensors", RunFolder(folder / "run"), config)):
-        if isinstance(event, Opened):
-            session = event.session
-    assert session is not None
-    return session.model.rows, tuple(len(target.preserved) for target in session.space.targets)
+    opened: list[Session] = []
+
+    def keep(*given: Any) -> Session:
+        opened.append(open_session(*given))
+        return opened[0]
+
+    monkeypatch.setattr("erasure.run.tuned_model.open_session", keep)
+    for _ in erase(Task(checkpoint, folder / "gone.safetensors", RunFolder(folder / "run"), config)):
+        pass
+    return opened[0].model.rows, tuple(len(target.preserved) for target in opened[0].space.targets)
 
 
 @pytest.mark.parametrize(
@@ -61,12 +67,12 @@ def test_the_rows_of_a_run_are_told_for_every_purpose(
 ) -> None:
     monkeypatch.setattr(Denoiser, "_forward", _predict)
     monkeypatch.setattr(Model, "decode", lambda self, latent: Image.new("RGB", (8, 8)))
-    monkeypatch.setattr("erasure.run.output.SMALLEST_CHANGE", 0.0)
+    monkeypatch.setattr("erasure.run.finish.SMALLEST_CHANGE", 0.0)
     (tmp_path / "words.txt").write_text("\n".join(WORDS))
     few = {"steps": 40, "sampling_steps": 4, "rank": 1, "neighbours": 8, "synonym_states": 2}
     space = {"vocabulary": "file", "vocabulary_file": str(tmp_path / "words.txt"), "synonym_threshold": 1e-4}
     config = config_from_dict({"erase": ["church"], **few, **space, **changes})
-    counted, sizes = _counted(tiny_checkpoint, tmp_path, config)
+    counted, sizes = _counted(tiny_checkpoint, tmp_path, config, monkeypatch)
     told = forecast_rows(config, sizes)
     assert told["synonyms"] == counted["synonyms"]
     assert told["check"] == counted["check"]
