@@ -15,6 +15,7 @@ from erasure.host.local import LocalHost
 from erasure.host.lora_prompt import split_prompt
 from erasure.lora.adapter import inject_lora, lora_layers, lora_state
 from erasure.lora.file import write_lora
+from erasure.model.family import SD1
 from erasure.model.models import Models
 from erasure.model.pictures import difference
 
@@ -36,7 +37,7 @@ def lora(host: LocalHost, tiny_models: Models) -> Path:
     state = {key: torch.randn(value.shape, generator=generator) for key, value in lora_state(tiny_models.unet).items()}
     path = host.lora_folder() / "mine" / "random.safetensors"
     path.parent.mkdir(parents=True)
-    write_lora(path, state, alpha=1.0, metadata={}, dtype=torch.float32)
+    write_lora(path, state, family=SD1, alpha=1.0, metadata={}, dtype=torch.float32)
     return path
 
 

@@ -1,11 +1,8 @@
-"""Peak memory of this process, as the operating system counts it, and the size that forecasts of memory scale from."""
+"""Peak memory of this process, as the operating system counts it."""
 
 from __future__ import annotations
 
 import sys
-
-FULL_UNET = 859_520_964
-"""Weights of SD 1.x's U-Net. What a narrower one takes goes by the square root of its share of them."""
 
 
 def peak_process_bytes() -> int:

@@ -200,6 +200,7 @@ def _finish(
     started = about.get("started")
     metadata = lora_metadata(
         name=out.stem,
+        family=checkpoint.family,
         config=config.to_dict(),
         resolution=session.pixels,
         base_name=checkpoint.path.name,
@@ -214,6 +215,7 @@ def _finish(
     write_lora(
         task.folder.lora,
         lora_state(session.models.unet),
+        family=checkpoint.family,
         alpha=config.alpha,
         metadata=metadata,
         dtype=DTYPES[config.save_precision],

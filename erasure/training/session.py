@@ -14,13 +14,10 @@ from erasure.lora.adapter import inject_lora
 from erasure.model.checkpoint import CheckpointInfo
 from erasure.model.denoiser import DTYPES, Denoiser
 from erasure.model.embedding import Embedder
-from erasure.model.memory import FULL_UNET
 from erasure.model.models import Models, load_models
 from erasure.training.plan import Plan, make_plan
 from erasure.training.trainer import Trainer, latent_side
 from erasure.training.uce import UceSolver
-
-_FULL_ROWS, _FULL_PLACES = 8, 64 * 64  # SD 1.x at 512 pixels
 
 
 @dataclass
@@ -45,7 +42,7 @@ class Session:
     @property
     def latent_shape(self) -> tuple[int, int, int]:
         side = latent_side(self.models, self.trainer.config)
-        return 4, side, side
+        return self.models.info.family.latent_channels, side, side
 
     @property
     def pixels(self) -> int:
@@ -68,9 +65,10 @@ def rows_at_once(models: Models, config: EraseConfig) -> int:
     Those are 8 with SD 1.x at 512 pixels (``python -m benchmarks.memory``), and more where a U-Net is narrower or its
     latents are smaller. A GPU that pictures of that size fill gains nothing from longer batches.
     """
-    places = latent_side(models, config) ** 2
+    family, full = models.info.family, models.info.family.full
+    places, full_places = latent_side(models, config) ** 2, (full.pixels // family.pixels_per_latent) ** 2
     weights = sum(weight.numel() for weight in models.unet.parameters())
-    return max(1, int(_FULL_ROWS * _FULL_PLACES / places * math.sqrt(FULL_UNET / weights)))
+    return max(1, int(full.rows * full_places / places * math.sqrt(full.unet / weights)))
 
 
 def open_session(

@@ -15,11 +15,12 @@ from erasure.config.template import fill
 from erasure.config.values import config_from_dict
 from erasure.errors import ConfigError, EraseError, JobNotFound, RunError
 from erasure.host.base import Host, HostCheckpoint, TextToImage, same_title
-from erasure.jobs.estimate import estimate, readiness
+from erasure.jobs.estimate import estimate
 from erasure.jobs.job import ACTIVE, JobRequest, Snapshot
 from erasure.jobs.manager import JobManager
 from erasure.jobs.names import suggest_name, taken_names
 from erasure.jobs.problems import describe
+from erasure.jobs.readiness import readiness
 from erasure.jobs.vocabularies import kept_vocabulary, vocabulary_folder
 from erasure.ui.cards import estimate_html
 from erasure.ui.form import read_form
