@@ -16,6 +16,7 @@ from erasure.host.base import Host, bare_title, same_title
 from erasure.jobs.names import suggest_name, taken_names
 from erasure.jobs.readiness import readiness
 from erasure.jobs.vocabularies import kept_vocabulary, vocabulary_folder
+from erasure.model.family import supported
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def asked_concepts(host: Host, body: Mapping[str, Any]) -> tuple[Path, EraseConf
     checkpoint, missing = _checkpoint(host, body.get("checkpoint"))
     problems += wrong + missing
     if checkpoint is None and not missing:
-        problems.append("no checkpoint is loaded: choose an SD 1.x checkpoint")
+        problems.append(f"no checkpoint is loaded: choose {supported()} checkpoint")
     try:
         config = config_from_dict(values)
     except ConfigError as error:

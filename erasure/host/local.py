@@ -13,6 +13,7 @@ from erasure.errors import OutOfMemory, RunError
 from erasure.host.base import HostCheckpoint, TextToImage
 from erasure.host.lora_prompt import find_lora, split_prompt
 from erasure.lora.combine import merge_loras
+from erasure.model.family import supported
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -170,7 +171,7 @@ class LocalHost:
     def _load(self) -> _Loaded:
         checkpoint = self.current_checkpoint()
         if checkpoint is None:
-            raise RunError(f"there is no checkpoint in {self._source}; put an SD 1.x checkpoint there")
+            raise RunError(f"there is no checkpoint in {self._source}; put {supported()} checkpoint there")
         path, stamp = checkpoint.path, checkpoint.path.stat().st_mtime
         if self._loaded is not None and (self._loaded.checkpoint, self._loaded.stamp) == (path, stamp):
             return self._loaded

@@ -13,6 +13,7 @@ from modules import call_queue, devices, paths_internal, processing, progress, s
 
 from erasure.errors import CheckpointError, EraseError, OutOfMemory, RunError
 from erasure.host.base import HostCheckpoint, TextToImage
+from erasure.model.family import supported
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -102,7 +103,7 @@ class WebuiHost:
 
         checkpoint = self.current_checkpoint()
         if checkpoint is None:
-            raise RunError("the web UI has no checkpoint; put an SD 1.x checkpoint into models/Stable-diffusion")
+            raise RunError(f"the web UI has no checkpoint; put {supported()} checkpoint into models/Stable-diffusion")
         try:
             return inspect_checkpoint(checkpoint.path).size.pixels
         except CheckpointError:  # the web UI draws with more kinds of models than concepts are erased from
