@@ -83,16 +83,16 @@ DOES_NOT_NAME = [
 
 
 @pytest.mark.parametrize(("prompt", "target"), NAMES)
-def test_a_prompt_that_names_the_target_is_told(prompt, target):
+def test_a_prompt_that_names_the_target_is_told(prompt: str, target: str) -> None:
     assert names_target(prompt, target)
 
 
 @pytest.mark.parametrize(("prompt", "target"), DOES_NOT_NAME)
-def test_a_prompt_that_is_only_near_the_target_is_not_taken_for_it(prompt, target):
+def test_a_prompt_that_is_only_near_the_target_is_not_taken_for_it(prompt: str, target: str) -> None:
     assert not names_target(prompt, target)
 
 
-def test_every_text_names_itself():
+def test_every_text_names_itself() -> None:
     for text in (
         "church",
         "Van Gogh",
@@ -116,17 +116,17 @@ def test_every_text_names_itself():
         ("mongoose", "mongooses"), ("oasis", "oases"), ("cactus", "cacti"), ("maple leaf", "maple leaves"),
     ],
 )  # fmt: skip
-def test_plurals_are_known(singular, plural):
+def test_plurals_are_known(singular: str, plural: str) -> None:
     assert plural in plurals(singular)
     assert same_noun(plural, singular)
 
 
-def test_words_that_only_look_like_a_plural_are_their_own():
+def test_words_that_only_look_like_a_plural_are_their_own() -> None:
     assert not same_noun("news", "new")
     assert not same_noun("glasses", "glass")
     assert not same_noun("shorts", "short")
 
 
-def test_words_drop_case_accents_articles_and_punctuation():
+def test_words_drop_case_accents_articles_and_punctuation() -> None:
     assert words("The  Café-Bar's, (old)!") == ("cafe", "bar", "old")
     assert words("a an the") == ("a", "an", "the")

@@ -13,7 +13,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from playwright.sync_api import FloatRect
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
@@ -64,8 +67,7 @@ def photograph(url: str, arguments: argparse.Namespace) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=arguments.browser, args=FLAGS)
         for theme in ("light", "dark"):
-            size = {"width": arguments.width, "height": 900}
-            page = browser.new_page(viewport=size)
+            page = browser.new_page(viewport={"width": arguments.width, "height": 900})
             page.goto(f"{url.rstrip('/')}/?__theme={theme}", wait_until="domcontentloaded")
             _prepare(page, arguments.concept, arguments.look)
             path = arguments.out / f"tab-{theme}.png"
@@ -75,7 +77,7 @@ def photograph(url: str, arguments: argparse.Namespace) -> None:
         browser.close()
 
 
-def _frame(page: Any) -> dict[str, float]:
+def _frame(page: Any) -> FloatRect:
     """The tab from its top to the end of the form or of the run, whichever is longer."""
     tab = page.locator("#ae_tab").first.bounding_box()
     boxes = [page.locator(name).first.bounding_box() for name in ("#ae_picks_block", "#ae_advanced")]

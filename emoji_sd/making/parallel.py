@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from torch.multiprocessing.spawn import spawn
 
 
 def _start(rank: int, world: int, port: int, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
@@ -28,4 +28,4 @@ def launch(work: Callable[..., None], world: int, *arguments: Any) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    mp.spawn(_start, (world, port, work, arguments), nprocs=world)
+    spawn(_start, (world, port, work, arguments), nprocs=world)

@@ -61,7 +61,8 @@ class _Losses(torch.nn.Module):
         mean, logvar = posterior.mean.float(), posterior.logvar.float()
         z = mean + torch.exp(0.5 * logvar) * torch.randn_like(mean)
         kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
-        return reconstruction_loss(self.vae.decode(z).sample.float(), x) + 2e-4 * kl
+        loss: torch.Tensor = reconstruction_loss(self.vae.decode(z).sample.float(), x) + 2e-4 * kl
+        return loss
 
 
 def fold_statistics(vae: AutoencoderKL, pictures: torch.Tensor) -> None:

@@ -20,11 +20,11 @@ class Forge:
         self.unloaded = 0
         sd_models.model_data.sd_model = FakeInitialModel()
         del sd_models.model_data.lock
-        sd_models.model_data.get_sd_model = lambda: sd_models.model_data.sd_model  # type: ignore[method-assign]
-        sd_models.select_checkpoint = self.select_checkpoint  # type: ignore[assignment]
-        sd_models.reload_model_weights = self.reload_model_weights  # type: ignore[assignment]
-        sd_models.unload_model_weights = self.unload_model_weights  # type: ignore[assignment]
-        sd_models.send_model_to_device = lambda m: None  # type: ignore[assignment]
+        sd_models.model_data.get_sd_model = lambda: sd_models.model_data.sd_model
+        sd_models.select_checkpoint = self.select_checkpoint
+        sd_models.reload_model_weights = self.reload_model_weights
+        sd_models.unload_model_weights = self.unload_model_weights
+        sd_models.send_model_to_device = lambda m: None
 
     def select_checkpoint(self) -> Any:
         chosen = sd_models.checkpoint_aliases.get(shared.opts.sd_model_checkpoint)

@@ -57,7 +57,7 @@ class Client:
         """Begin; the job's id."""
         config = {**SHORT, "erase": [concept], **settings}
         body = {"name": name, "checkpoint": checkpoint, "preset": "object", "config": config}
-        job = self.post(f"{ERASE}/jobs", body)["id"]
+        job = str(self.post(f"{ERASE}/jobs", body)["id"])
         self._jobs.append(job)
         return job
 

@@ -18,7 +18,7 @@ from erasure.model.pictures import difference
 from tests.host.client import EMOJI, ERASE, LONG, SHORT, SIZE, SMALL, Client, new_name
 
 BROWSER = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-LONG_RUN = {"steps": 2000}
+LONG_RUN: dict[str, Any] = {"steps": 2000}
 
 
 @dataclass
@@ -46,7 +46,7 @@ class Drawing:
 
 
 def running(job: Any, updates: int = 1) -> bool:
-    return job["state"] == "running" and job["step"] >= updates
+    return bool(job["state"] == "running" and job["step"] >= updates)
 
 
 def test_the_checkpoint_in_use_is_offered(client: Client) -> None:

@@ -10,7 +10,7 @@ from modules import fifo_lock, progress, shared
 queue_lock = fifo_lock.FIFOLock()
 
 
-def wrap_queued_call(func: Callable) -> Callable:
+def wrap_queued_call(func: Callable[..., Any]) -> Callable[..., Any]:
     def held(*args: Any, **kwargs: Any) -> Any:
         with queue_lock:
             return func(*args, **kwargs)
@@ -18,7 +18,7 @@ def wrap_queued_call(func: Callable) -> Callable:
     return held
 
 
-def wrap_gradio_gpu_call(func: Callable, extra_outputs: Any = None) -> Callable:
+def wrap_gradio_gpu_call(func: Callable[..., Any], extra_outputs: Any = None) -> Callable[..., Any]:
     """For buttons of the page; the first argument is the task's id. The flags are cleared *after* the lock is given
     back, when the next one may have it already."""
 

@@ -5,23 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-callback_map: dict[str, list[Callable]] = {"app_started": [], "ui_tabs": [], "ui_settings": [], "on_reload": []}
+callback_map: dict[str, list[Callable[..., Any]]] = {
+    "app_started": [],
+    "ui_tabs": [],
+    "ui_settings": [],
+    "on_reload": [],
+}
 failures: list[Exception] = []
 
 
-def on_app_started(callback: Callable, *, name: str | None = None) -> None:
+def on_app_started(callback: Callable[..., Any], *, name: str | None = None) -> None:
     callback_map["app_started"].append(callback)
 
 
-def on_before_reload(callback: Callable, *, name: str | None = None) -> None:
+def on_before_reload(callback: Callable[..., Any], *, name: str | None = None) -> None:
     callback_map["on_reload"].append(callback)
 
 
-def on_ui_tabs(callback: Callable, *, name: str | None = None) -> None:
+def on_ui_tabs(callback: Callable[..., Any], *, name: str | None = None) -> None:
     callback_map["ui_tabs"].append(callback)
 
 
-def on_ui_settings(callback: Callable, *, name: str | None = None) -> None:
+def on_ui_settings(callback: Callable[..., Any], *, name: str | None = None) -> None:
     callback_map["ui_settings"].append(callback)
 
 
@@ -35,7 +40,7 @@ def app_reload_callback() -> None:
         _try(callback)
 
 
-def ui_tabs_callback() -> list:
+def ui_tabs_callback() -> list[Any]:
     return [tab for callback in callback_map["ui_tabs"] for tab in _try(callback) or []]
 
 
@@ -50,7 +55,7 @@ def clear_callbacks() -> None:
         callbacks.clear()
 
 
-def _try(callback: Callable, *args: Any) -> Any:
+def _try(callback: Callable[..., Any], *args: Any) -> Any:
     try:
         return callback(*args)
     except Exception as error:

@@ -103,7 +103,7 @@ def load_model(checkpoint_info: CheckpointInfo | None = None) -> Any:
 
 def reload_model_weights(sd_model: Any = None, info: Any = None) -> Any:
     """The selected checkpoint, if another is loaded."""
-    checkpoint = info or select_checkpoint()
+    checkpoint: Any = info or select_checkpoint()
     loaded = sd_model or model_data.sd_model
     if loaded is not None and loaded.sd_checkpoint_info.filename == checkpoint.filename:
         return loaded
