@@ -12,11 +12,11 @@ import pytest
 
 from erasure.config.settings import EraseConfig
 from erasure.config.values import config_from_dict
+from erasure.families.full_size import GIB
+from erasure.families.sd1 import SD1
 from erasure.jobs.estimate import estimate, memory_bytes, rows_apart, training_rows
 from erasure.jobs.readiness import readiness
 from erasure.model.checkpoint import inspect_checkpoint
-from erasure.model.family import SD1
-from erasure.model.full_size import GIB
 from erasure.model.size import ModelSize
 from tests.fake_host import FakeHost
 from tests.tiny import build_tiny_models

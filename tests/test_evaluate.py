@@ -242,9 +242,9 @@ def test_the_spectrum_command_lists_the_most_moved_words_first(
     tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from erasure.cli import main
+    from erasure.families.sd1 import SD1
     from erasure.lora.adapter import lora_state
     from erasure.lora.file import write_lora
-    from erasure.model.family import SD1
     from erasure.model.models import load_models
 
     unet = load_models(tiny_checkpoint).unet

@@ -14,13 +14,15 @@ from safetensors.torch import load_file, save_file
 
 from erasure.config.settings import EraseConfig
 from erasure.errors import LoraFileError, UnsupportedCheckpoint
+from erasure.families.family import Family, LoraNames, Marks
+from erasure.families.known import RELATIVES, relatives_besides
+from erasure.families.sd1 import SD1
 from erasure.jobs.estimate import memory_bytes
 from erasure.lora.adapter import inject_lora, lora_state, remove_lora
 from erasure.lora.explain import explain_lora
 from erasure.lora.file import apply_lora_file, read_lora, write_lora
 from erasure.lora.metadata import lora_metadata
 from erasure.model.checkpoint import inspect_checkpoint
-from erasure.model.family import RELATIVES, SD1, Family, LoraNames, Marks, PartNames, relatives_besides
 from erasure.model.models import Models, load_models
 from erasure.run.card import write_card
 from tests.test_lora import randomise
@@ -34,7 +36,7 @@ MADE_UP = dataclasses.replace(
     marks=Marks(
         text_names=("second_stage.",), context=(WIDTH,), text_classes=("OpenCLIP",), lora_metadata=(("ss_v2", "True"),)
     ),
-    parts=PartNames(text="second_stage.", clip="second_stage.clip."),
+    parts=dataclasses.replace(SD1.parts, text="second_stage.", clip="second_stage.clip."),
     lora=LoraNames("lora_second_", version="sd_v2", v2="True", architecture="stable-diffusion-v2/lora", card="SD2"),
     full=dataclasses.replace(SD1.full, unet=2 * SD1.full.unet, pixels=768),
 )

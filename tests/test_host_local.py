@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from erasure.errors import EraseError, LoraFileError, RunError
+from erasure.families.sd1 import SD1
 from erasure.host.base import TextToImage
 from erasure.host.local import LocalHost
 from erasure.host.lora_prompt import split_prompt
 from erasure.lora.adapter import inject_lora, lora_layers, lora_state
 from erasure.lora.file import write_lora
-from erasure.model.family import SD1
 from erasure.model.models import Models
 from erasure.model.pictures import difference
 

@@ -25,6 +25,7 @@ from safetensors.torch import load_file, save_file
 from erasure.config.settings import EraseConfig, LayerChoice
 from erasure.config.values import config_from_dict
 from erasure.errors import IneffectiveLora, LoraFileError, OutputExists
+from erasure.families.sd1 import SD1
 from erasure.lora import file as lora_file
 from erasure.lora.adapter import inject_lora, lora_state, lora_weight, remove_lora
 from erasure.lora.explain import explain_lora
@@ -37,7 +38,6 @@ from erasure.lora.file import (
     write_lora,
 )
 from erasure.lora.metadata import lora_metadata
-from erasure.model.family import SD1
 from erasure.model.models import Models
 from tests import tiny
 from tests.test_lora import predict, randomise

@@ -17,8 +17,8 @@ from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizerFast
 
 from emoji_sd.original_layout import original_state_dict
+from erasure.families.sd1 import SD1
 from erasure.model.checkpoint import CheckpointInfo, OriginalFile
-from erasure.model.family import SD1
 from erasure.model.ldm_config import LdmConfig
 from erasure.model.models import Models
 from erasure.model.weights_file import WeightsFile

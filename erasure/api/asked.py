@@ -12,11 +12,11 @@ from erasure.config.presets import preset, quality_settings
 from erasure.config.settings import EraseConfig
 from erasure.config.values import config_from_dict
 from erasure.errors import ConfigError
+from erasure.families.known import supported
 from erasure.host.base import Host, bare_title, same_title
 from erasure.jobs.names import suggest_name, taken_names
 from erasure.jobs.readiness import readiness
 from erasure.jobs.vocabularies import kept_vocabulary, vocabulary_folder
-from erasure.model.family import supported
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from erasure.errors import ConfigError, RunError
-from erasure.model.family import supported
+from erasure.families.known import supported
 
 DEFAULT_DATA = Path.home() / "adversarial-erase"
 

@@ -16,8 +16,8 @@ from erasure.cli.flags import add_config_flags, given_settings
 from erasure.config.presets import preset
 from erasure.config.values import config_from_file
 from erasure.errors import ConfigError
+from erasure.families.known import supported
 from erasure.model.device import default_device
-from erasure.model.family import supported
 
 if TYPE_CHECKING:
     from erasure.bench.cell import Bench, Cell

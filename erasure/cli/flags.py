@@ -9,7 +9,7 @@ from typing import Any
 from erasure.config.presets import preset
 from erasure.config.settings import GROUPS, EraseConfig, settings
 from erasure.config.values import config_from_dict, config_from_file
-from erasure.model.family import supported
+from erasure.families.known import supported
 
 
 def add_config_flags(parser: argparse.ArgumentParser) -> None:

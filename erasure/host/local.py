@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from erasure.errors import OutOfMemory, RunError
+from erasure.families.known import supported
 from erasure.host.base import HostCheckpoint, TextToImage
 from erasure.host.lora_prompt import find_lora, split_prompt
 from erasure.lora.combine import merge_loras
-from erasure.model.family import supported
 
 if TYPE_CHECKING:
     from PIL import Image

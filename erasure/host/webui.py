@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from modules import call_queue, devices, paths_internal, processing, progress, sd_models, shared
 
 from erasure.errors import CheckpointError, EraseError, OutOfMemory, RunError
+from erasure.families.known import supported
 from erasure.host.base import HostCheckpoint, TextToImage
-from erasure.model.family import supported
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -10,9 +10,9 @@ from pathlib import Path
 from erasure.config.settings import EraseConfig
 from erasure.config.values import config_from_dict
 from erasure.errors import ConfigError, EraseError
+from erasure.families.full_size import GIB, FullSize
 from erasure.jobs.speed import Speed, past_speeds
 from erasure.model.checkpoint import inspect_checkpoint
-from erasure.model.full_size import GIB, FullSize
 from erasure.model.size import ModelSize
 from erasure.training.row_count import rows_per_update
 

@@ -12,11 +12,11 @@ from typing import Any
 from erasure.config.settings import EraseConfig
 from erasure.config.values import config_from_dict
 from erasure.errors import ConfigError, EraseError, RunError
+from erasure.families.full_size import MIB
+from erasure.families.known import supported
 from erasure.host.base import Host
 from erasure.jobs.names import safe_name, taken_names
 from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint
-from erasure.model.family import supported
-from erasure.model.full_size import MIB
 
 _DISK_ALWAYS = 50 * MIB  # pictures and log
 

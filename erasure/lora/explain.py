@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from erasure.errors import LoraFileError
+from erasure.families.family import Family
+from erasure.families.known import FAMILIES
 from erasure.lora.file import LoraFile, read_lora_header, read_weights
 from erasure.lora.hashes import content_hash
 from erasure.lora.kind import tell_lora
 from erasure.lora.metadata import CONFIG_KEY
-from erasure.model.family import FAMILIES, Family
 
 UNKNOWN = "unknown"
 _LARGEST = 5

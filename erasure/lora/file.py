@@ -17,10 +17,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from erasure.errors import IneffectiveLora, LoraFileError, OutputExists
+from erasure.families.family import Family
+from erasure.families.known import FAMILIES, supported
 from erasure.lora.adapter import ADAPTER, base_layers, inject_lora_state, lora_layers
 from erasure.lora.hashes import lora_hashes
 from erasure.lora.kind import ALPHA, DOWN, PARTS, UP, tell_lora
-from erasure.model.family import FAMILIES, Family, supported
 from erasure.safetensors_file import DamagedFile, Header, read_header, read_tensors
 from erasure.whole_file import whole_file
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from erasure.model.family import FAMILIES, Family, Marks, relatives_besides
+from erasure.families.family import Family, Marks
+from erasure.families.known import FAMILIES, relatives_besides
 
 DOWN, UP, ALPHA = "lora_down.weight", "lora_up.weight", "alpha"
 PARTS = (DOWN, UP, ALPHA)
@@ -57,7 +58,9 @@ def tell_lora(shapes: Shapes, metadata: Mapping[str, str], families: Sequence[Fa
             return f"a LoRA for {relative.name}"
     if not any(name.endswith((DOWN, UP)) for name in shapes):
         return "no LoRA (it holds no lora_down or lora_up weights)"
-    family = next((family for family in families if _fits(family.marks, context, metadata)), families[0])
+    version = metadata.get("ss_base_model_version")
+    told = (each for each in families if each.lora.version == version or _fits(each.marks, context, metadata))
+    family = next(told, families[0])
     return family if all(name.startswith(family.lora.prefix) for name in shapes) else "a LoRA of an unknown layout"
 
 

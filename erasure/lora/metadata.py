@@ -16,7 +16,7 @@ from typing import Any
 from PIL import Image
 
 from erasure import __version__
-from erasure.model.family import Family
+from erasure.families.family import Family
 
 CONFIG_KEY = "adversarial_erase"
 COVER_SIDE = 512  # pixels

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Literal
 
 from erasure.errors import BrokenCheckpoint, UnsupportedCheckpoint
+from erasure.families.family import Family
+from erasure.families.known import FAMILIES, supported
 from erasure.file_hashes import sha256_of_files, short_hash_of_file
 from erasure.model.diffusers_folder import INDEX, DiffusersFolder, read_folder, weight_files
-from erasure.model.family import FAMILIES, Family, supported
 from erasure.model.kinds import Foreign, tell_family
 from erasure.model.ldm_config import LdmConfig, read_ldm_config, yaml_beside
 from erasure.model.size import ModelSize, size_of_file, size_of_folder

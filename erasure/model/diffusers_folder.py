@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from erasure.errors import BrokenCheckpoint, UnsupportedCheckpoint
-from erasure.model.family import TOKENIZER_FILES, Family, choose, relatives_besides
+from erasure.families.family import Family
+from erasure.families.known import choose, relatives_besides
 from erasure.model.kinds import predicting
 from erasure.model.weights_file import WeightsFile, open_weights
 
 INDEX = "model_index.json"
+TOKENIZER_FILES = ("vocab.json", "merges.txt")
 # Part -> the stems its weights are stored under.
 PARTS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
 # Words in a pipeline's class name -> what the model is; the first that is found counts.

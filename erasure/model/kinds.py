@@ -11,7 +11,8 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from erasure.model.family import Family, Marks, PartNames, choose, relatives_besides
+from erasure.families.family import Family, Marks, PartNames
+from erasure.families.known import choose, relatives_besides
 from erasure.model.weights_file import WeightsFile
 
 Names = Iterable[str]

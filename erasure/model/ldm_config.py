@@ -15,7 +15,9 @@ from typing import Any
 import yaml
 
 from erasure.errors import BrokenCheckpoint, UnsupportedCheckpoint
-from erasure.model.family import TOKENIZER_FILES, Family, choose, relatives_besides
+from erasure.families.family import Family
+from erasure.families.known import choose, relatives_besides
+from erasure.model.diffusers_folder import TOKENIZER_FILES
 from erasure.model.kinds import predicting
 
 _NUMBERS = ("image_size", "timesteps", "linear_start", "linear_end", "scale_factor")

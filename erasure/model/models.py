@@ -13,9 +13,9 @@ from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer, CLIPTokenizerFast
 
 from erasure.errors import BrokenCheckpoint
+from erasure.families.family import Family
 from erasure.model.checkpoint import CheckpointInfo, OriginalFile, ema_names, inspect_checkpoint
 from erasure.model.diffusers_folder import DiffusersFolder, read_json
-from erasure.model.family import Family
 from erasure.model.model_parts import (
     Weights,
     build_text_encoder,

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from erasure.errors import BrokenCheckpoint, UnsupportedCheckpoint
-from erasure.model.family import choose
+from erasure.families.known import choose
 
 if TYPE_CHECKING:
     import torch

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from erasure import safetensors_file
 from erasure.errors import BrokenCheckpoint, UnsupportedCheckpoint
+from erasure.families.known import choose
 from erasure.model import pickle_file
-from erasure.model.family import choose
 from erasure.safetensors_file import DamagedFile, read_header, refuse_impostor
 
 if TYPE_CHECKING:

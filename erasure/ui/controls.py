@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from erasure.config.presets import KINDS, QUALITIES, Preset, presets
-from erasure.model.family import supported
+from erasure.families.known import supported
 from erasure.ui.compat import html, leaf
 from erasure.ui.form import Control, advanced, controls
 

@@ -41,17 +41,3 @@ class FullSize:
     decoding: float
     cpu_seconds: float
     state_per_rank: int
-
-
-# README, "Memory": ``python -m benchmarks.memory``. Seconds: four rows in 42.
-SD1_FULL_SIZE = FullSize(
-    pixels=512,
-    unet=859_520_964,
-    vae=83_653_863,
-    rows=8,
-    cross_attention=UpdateMemory(fp32=(3.94 * GIB, 2.37 * GIB), half=(1.95 * GIB, 0.85 * GIB)),
-    all_layers=UpdateMemory(fp32=(5.43 * GIB, 3.03 * GIB), half=(2.66 * GIB, 1.38 * GIB)),
-    decoding=1.03 * GIB,
-    cpu_seconds=10.5,
-    state_per_rank=60 * MIB,
-)
