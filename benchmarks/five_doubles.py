@@ -25,7 +25,8 @@ from erasure.config.presets import preset
 from erasure.config.settings import EraseConfig
 from erasure.config.values import config_from_dict
 from erasure.model.checkpoint import inspect_checkpoint
-from erasure.model.pictures import Drawing, draw_pictures
+from erasure.model.drawing import Drawing
+from erasure.model.pictures import draw_pictures
 from erasure.run.picture_sheet import picture_grid
 from erasure.training.session import Session, open_session
 
@@ -44,7 +45,7 @@ def pictures(session: Session, names: tuple[str, ...]) -> list[Image.Image]:
     prompts = [measured_caption(name, style) for name in names for style in STYLES for _ in SEEDS]
     drawing = Drawing(steps=20, guidance=4.0, batch=32)
     seeds = SEEDS * (len(prompts) // len(SEEDS))
-    return draw_pictures(session.models, session.denoiser, session.embedder, prompts, seeds, drawing)
+    return draw_pictures(session.model, prompts, seeds, drawing)
 
 
 def recognised(judge: Judge, drawn: list[Image.Image], names: tuple[str, ...], k: int) -> float:
@@ -84,16 +85,15 @@ def run(config: EraseConfig, out: Path) -> dict[str, object]:
     began = time.perf_counter()
     session = open_session(inspect_checkpoint(MODEL), config, "cpu")
     prepared = time.perf_counter() - began
-    with session.denoiser.frozen():
+    with session.model.frozen():
         before, drawn_before = measure(session, judge)
-    rows = session.denoiser.rows.total
     for step in session.trainer:
         if step.step % 50 == 0:
             print(
                 f"{step.step}/{step.steps} erase {step.erase_loss:.4f} preserve {step.preserve_loss:.4f}",
                 flush=True,
             )
-    trained = session.denoiser.rows.total - rows
+    trained = session.model.rows["training"].total
     after, drawn_after = measure(session, judge)
     results = {
         "config": config.to_dict(),

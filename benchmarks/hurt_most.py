@@ -19,13 +19,12 @@ from erasure.bench.suite import SuiteOptions
 from erasure.bench.suites import suite
 from erasure.bench.variant import DEFAULT, variant
 from erasure.bench.work import RESULTS
-from erasure.config.settings import EraseConfig
 from erasure.evaluate.spectrum import Sensitivity, sensitivity_spectrum
 from erasure.evaluate.spread import spread
 from erasure.lora.file import apply_lora_file, read_lora
 from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint, sha256
 from erasure.model.device import default_device
-from erasure.training.session import open_models
+from erasure.model.model import open_model
 
 STATES = 2
 
@@ -43,9 +42,9 @@ def protected_words(bench: Bench, checkpoint: CheckpointInfo, target_set: str, p
 
 def spectrum(checkpoint: CheckpointInfo, lora: Path, words: list[str], device: str) -> list[Sensitivity]:
     """Hurt most first."""
-    models, denoiser, embedder = open_models(checkpoint, EraseConfig(erase=("-",)), device)
-    apply_lora_file(models.unet, read_lora(lora))
-    found = list(sensitivity_spectrum(models, denoiser, embedder, words, states=STATES, steps=4))
+    model = open_model(checkpoint, device=device)
+    apply_lora_file(model.unet, read_lora(lora))
+    found = list(sensitivity_spectrum(model, words, states=STATES, steps=4))
     return sorted(found, key=lambda one: one.share, reverse=True)
 
 

@@ -52,6 +52,7 @@ def one(layers: str, precision: str, checkpointing: bool, device: str) -> dict[s
     import torch
 
     from erasure.lora.adapter import inject_lora, lora_parameters
+    from erasure.model.conditioning import Conditioning
     from erasure.model.denoiser import Denoiser
 
     unet = random_unet(precision, device)
@@ -64,10 +65,10 @@ def one(layers: str, precision: str, checkpointing: bool, device: str) -> dict[s
     began = time.perf_counter()
     # One erased and one preserved row, as an update of batch 1 has.
     z = torch.zeros(2, 4, 64, 64, device=device)
-    t, embedding = torch.full((2,), 500, device=device), torch.zeros(2, 77, 768, device=device)
+    t, prompts = torch.full((2,), 500, device=device), Conditioning(torch.zeros(2, 77, 768, device=device))
     with torch.no_grad(), denoiser.frozen():
-        goal = denoiser(z, t, embedding)
-    (denoiser(z, t, embedding) - goal - 1).square().mean().backward()
+        goal = denoiser(z, t, prompts)
+    (denoiser(z, t, prompts) - goal - 1).square().mean().backward()
     optimizer.step()
     return {"weights": weights, "peak": peak_bytes(device), "seconds": time.perf_counter() - began}
 
@@ -76,6 +77,7 @@ def apart(work: str, precision: str, device: str) -> dict[str, float]:
     """What it needs beyond the weights: 8 rows of the U-Net without gradients, or the VAE's decoding of one picture."""
     import torch
 
+    from erasure.model.conditioning import Conditioning
     from erasure.model.denoiser import DTYPES, Denoiser
     from tests.tiny import build_vae, full_size_config
 
@@ -83,9 +85,10 @@ def apart(work: str, precision: str, device: str) -> dict[str, float]:
     with torch.no_grad():
         if work == "rows":
             denoiser = Denoiser(random_unet(precision, device))
-            z, embedding = torch.zeros(8, 4, 64, 64, device=device), torch.zeros(8, 77, 768, device=device)
+            z = torch.zeros(8, 4, 64, 64, device=device)
+            prompts = Conditioning(torch.zeros(8, 77, 768, device=device))
             loaded = peak_bytes(device)
-            denoiser(z, torch.full((8,), 500, device=device), embedding)
+            denoiser(z, torch.full((8,), 500, device=device), prompts)
         else:
             vae = build_vae(full_size_config["vae"]).to(device, dtype)
             loaded = peak_bytes(device)

@@ -10,10 +10,10 @@ from PIL import Image
 from emoji_sd import MODEL, load_classifier
 from emoji_sd.captions import measured_caption
 from emoji_sd.concepts import NAMES, STYLES
-from erasure.model.denoiser import Denoiser
-from erasure.model.embedding import Embedder
-from erasure.model.models import load_models
-from erasure.model.pictures import Drawing, draw_pictures
+from erasure.model.checkpoint import inspect_checkpoint
+from erasure.model.drawing import Drawing
+from erasure.model.model import open_model
+from erasure.model.pictures import draw_pictures
 
 STEPS = 20
 
@@ -35,10 +35,10 @@ class Figures:
 
 def draw(names: tuple[str, ...], *, guidance: float, checkpoint: Path = MODEL) -> list[Image.Image]:
     """Every concept in every style, 20 DDIM steps; the noise of a picture follows from its place in the list."""
-    models = load_models(checkpoint)
+    model = open_model(inspect_checkpoint(checkpoint))
     prompts = [measured_caption(name, style) for name in names for style in STYLES]
     drawing = Drawing(steps=STEPS, guidance=guidance, batch=32)
-    return draw_pictures(models, Denoiser(models.unet), Embedder(models), prompts, range(len(prompts)), drawing)
+    return draw_pictures(model, prompts, range(len(prompts)), drawing)
 
 
 def measure(names: tuple[str, ...] = NAMES, *, guidance: float = 4.0, checkpoint: Path = MODEL) -> Figures:

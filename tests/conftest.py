@@ -13,23 +13,36 @@ os.environ["TRANSFORMERS_OFFLINE"] = "1"
 import pytest
 import torch
 
-from erasure.model.models import Models
+from erasure.model.model import Model
+from erasure.model.parts import ModelParts
 from tests import tiny
+from tests.expected_skips import (  # noqa: F401  hooks of pytest
+    pytest_addoption,
+    pytest_make_collect_report,
+    pytest_runtest_makereport,
+    pytest_runtest_setup,
+)
 
 torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
-def _built_models() -> Models:
+def _built_models() -> ModelParts:
     return tiny.build_tiny_models()
 
 
 @pytest.fixture
-def tiny_models(_built_models: Models) -> Models:
+def tiny_models(_built_models: ModelParts) -> ModelParts:
     """Tiny random SD 1.x models, frozen; a fresh copy for every test, so that a test may change them."""
     parts = ("unet", "vae", "text_encoder")
     copies = {part: copy.deepcopy(getattr(_built_models, part)) for part in parts}
     return dataclasses.replace(_built_models, **copies)
+
+
+@pytest.fixture
+def tiny_model(tiny_models: ModelParts) -> Model:
+    """The object that works with ``tiny_models``."""
+    return Model(tiny_models)
 
 
 @pytest.fixture(scope="session")

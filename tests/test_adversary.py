@@ -4,7 +4,7 @@ import torch
 from torch import Generator, Tensor
 
 from erasure.config.settings import EraseConfig
-from erasure.model.embedding import Prompt
+from erasure.model.conditioning import Conditioning, Prompt
 from erasure.training.adversary.choose import adversary
 from erasure.training.adversary.gumbel import GumbelSearch, gumbel_softmax
 from erasure.training.adversary.pgd import PgdSearch
@@ -21,14 +21,14 @@ def _config(**changes: object) -> EraseConfig:
 def _candidates() -> Candidates:
     # One-hot embeddings, so that a direction in embedding space is a candidate.
     embeddings = torch.eye(K).view(K, 1, K)
-    return Candidates(Prompt("church", torch.ones(1, K)), tuple("abcde"), embeddings)
+    return Candidates(Prompt("church", Conditioning(torch.ones(1, 1, K))), tuple("abcde"), Conditioning(embeddings))
 
 
 def _towards(k: int):
     """Harm that grows along candidate k alone."""
 
-    def gradient(prompts: list[Prompt]) -> Tensor:
-        return torch.eye(K)[k].view(1, 1, K).expand(len(prompts), 1, K)
+    def gradient(prompts: list[Prompt]) -> Conditioning:
+        return Conditioning(torch.eye(K)[k].view(1, 1, K).expand(len(prompts), 1, K))
 
     return gradient
 
@@ -70,8 +70,8 @@ def test_soft_search_gives_a_mixture_that_says_so() -> None:
     search = GumbelSearch([K], _config(hard=False), CPU)
     (prompt,) = search.find(Question([0], [_candidates()], _towards(2)), torch.Generator().manual_seed(0))
     assert not prompt.exact
-    assert 0 < prompt.embedding.max() < 1
-    torch.testing.assert_close(prompt.embedding.sum(), torch.tensor(1.0))
+    assert 0 < prompt.conditioning.states.max() < 1
+    torch.testing.assert_close(prompt.conditioning.states.sum(), torch.tensor(1.0))
 
 
 def test_search_goes_on_from_its_saved_state() -> None:
@@ -97,7 +97,7 @@ def test_pgd_moves_from_the_target_up_the_harm_and_stays_near() -> None:
     g = torch.Generator().manual_seed(0)
     for _ in range(100):
         (prompt,) = search.find(Question([0], [_candidates()], _towards(4)), g)
-    moved = prompt.embedding - torch.ones(1, K)
+    moved = prompt.conditioning.states - torch.ones(1, 1, K)
     assert int(moved.argmax()) == 4
     assert moved.norm() <= torch.ones(K).norm() * PgdSearch.RADIUS * 1.0001
     assert prompt.text == "church"
@@ -110,7 +110,7 @@ class _KnownHarm:
     def __init__(self) -> None:
         self.measured = 0
 
-    def __call__(self, prompts: list[Prompt]) -> Tensor:
+    def __call__(self, prompts: list[Prompt]) -> Conditioning:
         raise AssertionError("the rerank search takes no gradient")
 
     def measure(self, prompts: list[Prompt]) -> Tensor:
@@ -119,7 +119,8 @@ class _KnownHarm:
 
 
 def _numbered(count: int) -> Candidates:
-    return Candidates(Prompt("t", torch.zeros(2, 3)), tuple(str(i) for i in range(count)), torch.zeros(count, 2, 3))
+    texts = tuple(str(i) for i in range(count))
+    return Candidates(Prompt("t", Conditioning(torch.zeros(1, 2, 3))), texts, Conditioning(torch.zeros(count, 2, 3)))
 
 
 def test_reranking_draws_what_is_measured_as_hurt_more_often() -> None:

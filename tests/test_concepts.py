@@ -1,6 +1,6 @@
 """The concept space: what is preserved, what goes along with a target, and how the two are told apart.
 
-A fake denoiser predicts constants that the test sets for each prompt, so that s(c) is known in advance.
+A fake model predicts constants that the test sets for each prompt, so that s(c) is known in advance.
 """
 
 from __future__ import annotations
@@ -17,30 +17,34 @@ from torch import Tensor
 
 from erasure.concepts.build import build_concept_space
 from erasure.concepts.space import ConceptSpace
-from erasure.concepts.synonymy import measure_difference
+from erasure.concepts.synonymy import compare, probe_target
 from erasure.config.settings import EraseConfig
 from erasure.errors import ConceptError
 from erasure.lora.adapter import inject_lora
-from erasure.model.denoiser import Denoiser
-from erasure.model.embedding import Embedder
+from erasure.model.conditioning import Conditioning
+from erasure.model.model import Model
+from erasure.model.parts import ModelParts
 
-ALPHAS = torch.linspace(0.999, 0.01, 1000)
 
+class FakeModel(Model):
+    """Predicts the first number of the embedding everywhere; counts rows and checks that the LoRA is off.
 
-class FakeDenoiser:
-    """Predicts the first number of the embedding everywhere; counts rows and checks that the LoRA is off."""
+    Prompts are points (x, y): x decides what the fake model draws, the angle what is near.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, parts: ModelParts, drawn: dict[str, float], near: dict[str, float]) -> None:
+        super().__init__(parts)
+        self.drawn, self.near = drawn, near
         self.total = 0
         self.calls: list[int] = []
         self.off = False
 
-    def __call__(self, z: Tensor, t: Tensor, embedding: Tensor) -> Tensor:
+    def eps(self, z: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
         assert self.off
         assert not torch.is_grad_enabled()
         self.total += len(z)
         self.calls.append(len(z))
-        return embedding[:, 0, 0].view(-1, 1, 1, 1).expand_as(z).contiguous()
+        return conditioning.states[:, 0, 0].view(-1, 1, 1, 1).expand_as(z).contiguous()
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
@@ -48,15 +52,8 @@ class FakeDenoiser:
         yield
         self.off = False
 
-
-class FakeEmbedder:
-    """Prompts are points (x, y): x decides what the fake model draws, the angle what is near."""
-
-    def __init__(self, drawn: dict[str, float], near: dict[str, float]):
-        self.drawn, self.near = drawn, near
-
-    def __call__(self, texts: Any) -> Tensor:
-        return torch.stack([torch.full((77, 2), self.drawn.get(text, 3.0)) for text in texts])
+    def embed(self, texts: Any) -> Conditioning:
+        return Conditioning(torch.stack([torch.full((77, 2), self.drawn.get(text, 3.0)) for text in texts]))
 
     def pooled(self, texts: Any) -> Tensor:
         angles = torch.tensor([self.near[text] for text in texts])
@@ -78,66 +75,67 @@ def _space(models: Any, folder: Path, words: list[str] = WORDS, **settings: Any)
     path.write_text("\n".join(words), encoding="utf-8")
     settings = {"erase": ("church",), "neighbours": 4, **settings}
     config = EraseConfig(vocabulary="file", vocabulary_file=str(path), **settings)
-    return build_concept_space(models, FakeDenoiser(), FakeEmbedder(DRAWN, NEAR), config)  # type: ignore[arg-type]
+    return build_concept_space(FakeModel(models, DRAWN, NEAR), config)
 
 
 def _texts(candidates: Any) -> list[str]:
     return [candidate.text for candidate in candidates]
 
 
-def _difference(drawn: list[float], target: float = 1.0, **settings: Any) -> tuple[Tensor, FakeDenoiser]:
-    def prompt(value: float) -> Tensor:
-        return torch.full((77, 2), value)
+def _difference(
+    models: ModelParts, drawn: list[float], target: float = 1.0, states: int = 6, **settings: Any
+) -> tuple[Tensor | None, FakeModel]:
+    """s(c) of candidates that the fake model draws so; None if it draws the target like an empty prompt."""
 
-    denoiser = FakeDenoiser()
-    candidates = torch.stack([prompt(value) for value in drawn])
-    settings = {"shape": (4, 2, 2), "states": 6, "seed": 0, "threshold": 0.3, **settings}
-    found = measure_difference(denoiser, ALPHAS, prompt(target), candidates, prompt(0.0), **settings)
-    return found, denoiser
+    def prompts(*values: float) -> Conditioning:
+        return Conditioning(torch.stack([torch.full((77, 2), value) for value in values]))
+
+    model = FakeModel(models, DRAWN, NEAR)
+    probe = probe_target(model, prompts(target), states=states, seed=0)
+    if probe is None:
+        return None, model
+    return compare(model, probe, prompts(*drawn), threshold=0.3, **settings), model
 
 
-def test_difference_is_the_ratio_of_squared_distances():
-    found, _ = _difference([1.0, 1.5, 0.0, 3.0, 2.0])
+def test_difference_is_the_ratio_of_squared_distances(tiny_models):
+    found, _ = _difference(tiny_models, [1.0, 1.5, 0.0, 3.0, 2.0])
     torch.testing.assert_close(found, torch.tensor([0.0, 0.25, 1.0, 4.0, 1.0]))
 
 
-def test_only_close_candidates_are_measured_on_all_states():
-    _, far = _difference([3.0, 3.0, 3.0])
-    _, close = _difference([3.0, 1.1, 3.0])
+def test_only_close_candidates_are_measured_on_all_states(tiny_models):
+    _, far = _difference(tiny_models, [3.0, 3.0, 3.0])
+    _, close = _difference(tiny_models, [3.0, 1.1, 3.0])
     assert close.total - far.total == 4, "the other four of six states, for one candidate"
 
 
-def test_measuring_never_exceeds_the_rows_of_a_call():
-    _, denoiser = _difference([3.0] * 40 + [1.0] * 40, rows=8)
-    assert max(denoiser.calls) <= 8
+def test_measuring_never_exceeds_the_rows_of_a_call(tiny_models):
+    _, model = _difference(tiny_models, [3.0] * 40 + [1.0] * 40, rows=8)
+    assert max(model.calls) <= 8
 
 
 @pytest.mark.parametrize("states", [1, 2, 3, 25])
-def test_any_number_of_states_gives_the_same_ratio_for_a_constant_model(states):
-    found, _ = _difference([1.5, 0.0], states=states)
+def test_any_number_of_states_gives_the_same_ratio_for_a_constant_model(tiny_models, states):
+    found, _ = _difference(tiny_models, [1.5, 0.0], states=states)
     torch.testing.assert_close(found, torch.tensor([0.25, 1.0]))
 
 
-def test_target_drawn_like_an_empty_prompt_gives_infinity():
-    found, _ = _difference([1.0, 2.0], target=0.0)
-    assert found.isinf().all()
+def test_nothing_is_measured_against_a_target_drawn_like_an_empty_prompt(tiny_models):
+    found, _ = _difference(tiny_models, [1.0, 2.0], target=0.0)
+    assert found is None
 
 
-def test_real_model_measures_itself_as_zero_and_nothing_as_one(tiny_models):
-    embedder, denoiser = Embedder(tiny_models), Denoiser(tiny_models.unet)
-    settings: dict[str, Any] = {"shape": (4, 8, 8), "states": 4, "seed": 1, "threshold": 0.3}
-
+def test_real_model_measures_itself_as_zero_and_nothing_as_one(tiny_model):
     def measure() -> Tensor:
-        target, null = embedder(["church"])[0], embedder([""])[0]
-        candidates = embedder(["church", "", "truck"])
-        return measure_difference(denoiser, tiny_models.alphas_cumprod, target, candidates, null, **settings)
+        probe = probe_target(tiny_model, tiny_model.embed(["church"]), states=4, seed=1)
+        assert probe is not None
+        return compare(tiny_model, probe, tiny_model.embed(["church", "", "truck"]), threshold=0.3)
 
     found = measure()
     assert found[0] < 1e-6
     assert found[1] == pytest.approx(1.0, rel=1e-3)
     assert found[2] > 0.01
-    inject_lora(tiny_models.unet, "xattn", 4, 4.0, 0)
-    for name, weight in tiny_models.unet.named_parameters():
+    inject_lora(tiny_model.unet, "xattn", 4, 4.0, 0)
+    for name, weight in tiny_model.unet.named_parameters():
         if "lora_" in name:
             torch.nn.init.normal_(weight.data)
     torch.testing.assert_close(measure(), found, rtol=1e-4, atol=1e-6)
@@ -220,8 +218,7 @@ def test_target_unknown_to_the_model_is_noted_and_its_neighbours_stay(tiny_model
     path = tmp_path / "words.txt"
     path.write_text("\n".join(WORDS), encoding="utf-8")
     config = EraseConfig(("florb",), neighbours=3, vocabulary="file", vocabulary_file=str(path))
-    embedder = FakeEmbedder({**DRAWN, "florb": 0.0}, near)
-    space = build_concept_space(tiny_models, FakeDenoiser(), embedder, config)  # type: ignore[arg-type]
+    space = build_concept_space(FakeModel(tiny_models, {**DRAWN, "florb": 0.0}, near), config)
     assert len(space.targets[0].preserved) == 3
     assert {candidate.difference for candidate in space.targets[0].preserved} == {None}
     assert any("'florb' like an empty prompt" in note for note in space.notes)
@@ -259,11 +256,9 @@ def test_space_survives_json(tiny_models, tmp_path):
     assert ConceptSpace.from_dict(json.loads(text)) == space
 
 
-def test_built_in_words_around_a_target_of_a_real_model_are_deterministic(tiny_models):
+def test_built_in_words_around_a_target_of_a_real_model_are_deterministic(tiny_model):
     config = EraseConfig(("church", "garbage truck"), neighbours=6, synonym_states=2)
-    spaces = [
-        build_concept_space(tiny_models, Denoiser(tiny_models.unet), Embedder(tiny_models), config) for _ in range(2)
-    ]
+    spaces = [build_concept_space(tiny_model, config) for _ in range(2)]
     assert spaces[0] == spaces[1]
     assert [len(target.preserved) for target in spaces[0].targets] == [6, 6]
     assert spaces[0].targets[0].named == ("church",)

@@ -23,7 +23,7 @@ from erasure.lora.explain import explain_lora
 from erasure.lora.file import apply_lora_file, read_lora, write_lora
 from erasure.lora.metadata import lora_metadata
 from erasure.model.checkpoint import inspect_checkpoint
-from erasure.model.models import Models, load_models
+from erasure.model.parts import ModelParts, load_parts
 from erasure.run.card import write_card
 from tests.test_lora import randomise
 from tests.test_models import assert_same
@@ -61,12 +61,12 @@ def second(tiny_checkpoint: Path, tmp_path: Path) -> Path:
 
 
 def test_a_file_of_another_family_is_recognised_loaded_and_sized(
-    second: Path, tiny_checkpoint: Path, tiny_models: Models
+    second: Path, tiny_checkpoint: Path, tiny_models: ModelParts
 ) -> None:
     info, first = inspect_checkpoint(second, BOTH), inspect_checkpoint(tiny_checkpoint, BOTH)
     assert (info.family, first.family) == (MADE_UP, SD1)
     assert info.size == first.size
-    assert_same(load_models(info), tiny_models)
+    assert_same(load_parts(info), tiny_models)
 
 
 def test_what_is_no_entry_is_refused_by_name(second: Path) -> None:
@@ -117,7 +117,7 @@ def test_a_yaml_of_another_family_is_refused(second: Path, tiny_checkpoint: Path
 # --- named
 
 
-def lora_of(models: Models, path: Path, family: Family) -> Path:
+def lora_of(models: ModelParts, path: Path, family: Family) -> Path:
     inject_lora(models.unet, "xattn_kv", 2, 2.0, seed=0)
     randomise(models.unet)
     metadata = lora_metadata(
@@ -136,7 +136,7 @@ def lora_of(models: Models, path: Path, family: Family) -> Path:
     return path
 
 
-def test_a_lora_has_the_names_of_its_family_and_comes_back(tiny_models: Models, tmp_path: Path) -> None:
+def test_a_lora_has_the_names_of_its_family_and_comes_back(tiny_models: ModelParts, tmp_path: Path) -> None:
     path = lora_of(tiny_models, tmp_path / "gone.safetensors", MADE_UP)
     file = read_lora(path, BOTH)
     assert file.family == MADE_UP

@@ -5,22 +5,18 @@ from torch import Tensor
 
 from erasure.config.settings import EraseConfig
 from erasure.lora.adapter import inject_lora, lora_parameters
-from erasure.model.denoiser import Denoiser
-from erasure.model.embedding import Embedder
-from erasure.model.models import Models
-from erasure.model.sampling import ddim_timesteps, sample_latents
+from erasure.model.model import Model
+from erasure.model.sampling import ddim_timesteps
 from erasure.training.latents.fresh import FreshLatents
 from erasure.training.latents.replay import ReplayLatents
-from erasure.training.latents.source import Sampler
 
 
-def _parts(models: Models) -> tuple[Denoiser, Embedder, Sampler]:
-    inject_lora(models.unet, "xattn", 4, 4.0, seed=0)
+def _tuned(model: Model) -> Model:
+    inject_lora(model.unet, "xattn", 4, 4.0, seed=0)
     with torch.no_grad():
-        for weight in lora_parameters(models.unet):
+        for weight in lora_parameters(model.unet):
             weight.fill_(0.05)
-    denoiser, embedder = Denoiser(models.unet), Embedder(models)
-    return denoiser, embedder, Sampler(denoiser, models.alphas_cumprod, embedder([""])[0], (4, 8, 8))
+    return model
 
 
 def _config(**changes: object) -> EraseConfig:
@@ -31,65 +27,65 @@ def _seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def test_replayed_states_carry_the_frozen_models_predictions(tiny_models: Models) -> None:
-    denoiser, embedder, sampler = _parts(tiny_models)
-    prompts = [embedder.prompt("dog"), embedder.prompt("cat")]
-    states = ReplayLatents(sampler, _config()).draw(prompts, _seeded(0), tuned=False)
+def test_replayed_states_carry_the_frozen_models_predictions(tiny_model: Model) -> None:
+    model = _tuned(tiny_model)
+    prompts = [model.prompt("dog"), model.prompt("cat")]
+    states = ReplayLatents(model, _config()).draw(prompts, _seeded(0), tuned=False)
     for prompt, state in zip(prompts, states, strict=True):
         t = torch.tensor([state.t])
-        with denoiser.frozen(), torch.no_grad():
-            eps = denoiser(state.z[None], t, prompt.embedding[None])[0]
-            null = denoiser(state.z[None], t, embedder([""]))[0]
+        with model.frozen(), torch.no_grad():
+            eps = model.eps(state.z[None], t, prompt.conditioning)[0]
+            null = model.eps(state.z[None], t, model.embed([""]))[0]
         # kept in fp16
         torch.testing.assert_close(state.eps, eps, atol=2e-3, rtol=2e-3)
         torch.testing.assert_close(state.eps_null, null, atol=2e-3, rtol=2e-3)
 
 
-def test_a_known_trajectory_costs_nothing_more(tiny_models: Models) -> None:
-    denoiser, embedder, sampler = _parts(tiny_models)
-    source = ReplayLatents(sampler, _config(reuse=1000))
+def test_a_known_trajectory_costs_nothing_more(tiny_model: Model) -> None:
+    model = _tuned(tiny_model)
+    source = ReplayLatents(model, _config(reuse=1000))
     g = _seeded(0)
     for _ in range(30):
-        source.draw([embedder.prompt("dog")], g, tuned=False)
-    whole = denoiser.rows.total
+        source.draw([model.prompt("dog")], g, tuned=False)
+    whole = model.rows.all.total
     assert whole <= 2 * 4
     for _ in range(30):
-        source.draw([embedder.prompt("dog")], g, tuned=False)
-    assert denoiser.rows.total == whole
+        source.draw([model.prompt("dog")], g, tuned=False)
+    assert model.rows.all.total == whole
 
 
-def test_a_trajectory_ends_after_its_uses(tiny_models: Models) -> None:
-    _, embedder, sampler = _parts(tiny_models)
-    source, g = ReplayLatents(sampler, _config(reuse=2)), _seeded(0)
+def test_a_trajectory_ends_after_its_uses(tiny_model: Model) -> None:
+    model = _tuned(tiny_model)
+    source, g = ReplayLatents(model, _config(reuse=2)), _seeded(0)
     noises = []
     for _ in range(4):
-        source.draw([embedder.prompt("dog")], g, tuned=False)
+        source.draw([model.prompt("dog")], g, tuned=False)
         noises.append(next(iter(source._known.values())).z[0])
     assert torch.equal(noises[0], noises[1])
     assert not torch.equal(noises[1], noises[2])
 
 
-def test_tuned_trajectories_follow_the_tuned_model(tiny_models: Models) -> None:
-    _, embedder, sampler = _parts(tiny_models)
+def test_tuned_trajectories_follow_the_tuned_model(tiny_model: Model) -> None:
+    model = _tuned(tiny_model)
 
     def last(tuned: bool) -> Tensor:
-        source, g = ReplayLatents(sampler, _config(reuse=1000)), _seeded(1)
-        states = [source.draw([embedder.prompt("dog")], g, tuned=tuned)[0] for _ in range(20)]
+        source, g = ReplayLatents(model, _config(reuse=1000)), _seeded(1)
+        states = [source.draw([model.prompt("dog")], g, tuned=tuned)[0] for _ in range(20)]
         return min(states, key=lambda state: state.t).z
 
     assert not torch.allclose(last(True), last(False), atol=1e-3)
 
 
-def test_two_draws_of_one_prompt_share_its_trajectory(tiny_models: Models) -> None:
-    denoiser, embedder, sampler = _parts(tiny_models)
-    ReplayLatents(sampler, _config(reuse=1000)).draw([embedder.prompt("dog")] * 8, _seeded(0), tuned=False)
-    assert denoiser.rows.total <= 2 * 4
+def test_two_draws_of_one_prompt_share_its_trajectory(tiny_model: Model) -> None:
+    model = _tuned(tiny_model)
+    ReplayLatents(model, _config(reuse=1000)).draw([model.prompt("dog")] * 8, _seeded(0), tuned=False)
+    assert model.rows.all.total <= 2 * 4
 
 
-def test_a_replay_restored_from_its_tensors_draws_the_same(tiny_models: Models) -> None:
-    _, embedder, sampler = _parts(tiny_models)
-    one, other, g = ReplayLatents(sampler, _config()), ReplayLatents(sampler, _config()), _seeded(0)
-    prompts = [embedder.prompt(text) for text in ("dog", "a dog. with dots", "house")]
+def test_a_replay_restored_from_its_tensors_draws_the_same(tiny_model: Model) -> None:
+    model = _tuned(tiny_model)
+    one, other, g = ReplayLatents(model, _config()), ReplayLatents(model, _config()), _seeded(0)
+    prompts = [model.prompt(text) for text in ("dog", "a dog. with dots", "house")]
     for i in range(5):
         one.draw(prompts[: i % 3 + 1], g, tuned=i % 2 == 0)
     other.load_tensors(one.tensors())
@@ -100,20 +96,12 @@ def test_a_replay_restored_from_its_tensors_draws_the_same(tiny_models: Models) 
         assert torch.equal(x.eps, y.eps)
 
 
-def test_fresh_draws_are_plain_ddim_of_the_tuned_model_to_a_random_step(tiny_models: Models) -> None:
-    denoiser, embedder, sampler = _parts(tiny_models)
-    (state,) = FreshLatents(sampler, _config()).draw([embedder.prompt("dog")], _seeded(5), tuned=True)
+def test_fresh_draws_are_plain_ddim_of_the_tuned_model_to_a_random_step(tiny_model: Model) -> None:
+    model = _tuned(tiny_model)
+    (state,) = FreshLatents(model, _config()).draw([model.prompt("dog")], _seeded(5), tuned=True)
     g = _seeded(5)
     reached = int(torch.randint(4, (), generator=g))
-    z = sample_latents(
-        denoiser,
-        tiny_models.alphas_cumprod,
-        embedder(["dog"]),
-        embedder([""])[0],
-        torch.randn((4, 8, 8), generator=g)[None],
-        steps=4,
-        guidance=3.0,
-        stop=4 - reached,
-    )
-    assert state.t == ddim_timesteps(4)[reached]
+    noise = torch.randn((4, 8, 8), generator=g)[None]
+    z = model.sample(model.embed(["dog"]), noise, steps=4, guidance=3.0, stop=4 - reached)
+    assert state.t == ddim_timesteps(4, 1000)[reached]
     assert torch.equal(state.z, z[0])

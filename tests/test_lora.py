@@ -23,7 +23,7 @@ from erasure.lora.adapter import (
     remove_lora,
     without_lora,
 )
-from erasure.model.models import Models
+from erasure.model.parts import ModelParts
 from tests import tiny
 
 CHOICES = get_args(LayerChoice)
@@ -70,7 +70,7 @@ def test_unknown_layer_choice_is_refused(full_size: UNet2DConditionModel) -> Non
 
 
 @pytest.mark.parametrize("layers", CHOICES)
-def test_adapter_is_on_the_chosen_layers_alone(tiny_models: Models, layers: LayerChoice) -> None:
+def test_adapter_is_on_the_chosen_layers_alone(tiny_models: ModelParts, layers: LayerChoice) -> None:
     names = layer_names(tiny_models.unet, layers)
     inject_lora(tiny_models.unet, layers, rank=2, alpha=1.0, seed=0)
     assert tuple(lora_layers(tiny_models.unet)) == names
@@ -78,14 +78,14 @@ def test_adapter_is_on_the_chosen_layers_alone(tiny_models: Models, layers: Laye
     assert {id(weight) for weight in tiny_models.unet.parameters() if weight.requires_grad} == trained
 
 
-def test_new_adapter_changes_nothing(tiny_models: Models) -> None:
+def test_new_adapter_changes_nothing(tiny_models: ModelParts) -> None:
     before = predict(tiny_models.unet)
     inject_lora(tiny_models.unet, "full", rank=2, alpha=1.0, seed=0)
     assert torch.equal(predict(tiny_models.unet), before)
 
 
 @pytest.mark.parametrize("layers", CHOICES)
-def test_without_lora_is_the_base_bit_for_bit(tiny_models: Models, layers: LayerChoice) -> None:
+def test_without_lora_is_the_base_bit_for_bit(tiny_models: ModelParts, layers: LayerChoice) -> None:
     unet = tiny_models.unet
     before = predict(unet)
     inject_lora(unet, layers, rank=2, alpha=1.0, seed=0)
@@ -97,7 +97,7 @@ def test_without_lora_is_the_base_bit_for_bit(tiny_models: Models, layers: Layer
     assert torch.equal(predict(unet), tuned)
 
 
-def test_without_lora_ends_when_its_block_fails(tiny_models: Models) -> None:
+def test_without_lora_ends_when_its_block_fails(tiny_models: ModelParts) -> None:
     unet = tiny_models.unet
     inject_lora(unet, "xattn", rank=2, alpha=1.0, seed=0)
     randomise(unet)
@@ -107,7 +107,7 @@ def test_without_lora_ends_when_its_block_fails(tiny_models: Models) -> None:
     assert torch.equal(predict(unet), tuned)
 
 
-def test_remove_lora_restores_the_very_same_modules(tiny_models: Models) -> None:
+def test_remove_lora_restores_the_very_same_modules(tiny_models: ModelParts) -> None:
     unet = tiny_models.unet
     before, modules, out = base_layers(unet), dict(unet.named_modules()), predict(unet)
     inject_lora(unet, "full", rank=2, alpha=1.0, seed=0)
@@ -118,7 +118,7 @@ def test_remove_lora_restores_the_very_same_modules(tiny_models: Models) -> None
     assert torch.equal(predict(unet), out)
 
 
-def test_weight_zero_is_the_base_and_one_is_as_trained(tiny_models: Models) -> None:
+def test_weight_zero_is_the_base_and_one_is_as_trained(tiny_models: ModelParts) -> None:
     unet = tiny_models.unet
     before = predict(unet)
     inject_lora(unet, "full", rank=2, alpha=1.0, seed=0)
@@ -131,7 +131,7 @@ def test_weight_zero_is_the_base_and_one_is_as_trained(tiny_models: Models) -> N
     assert torch.equal(predict(unet), tuned)
 
 
-def test_effective_weight_is_base_plus_scaled_up_times_down(tiny_models: Models) -> None:
+def test_effective_weight_is_base_plus_scaled_up_times_down(tiny_models: ModelParts) -> None:
     """Hu et al. 2021, section 4.1, for a Linear and for a 3x3 convolution."""
     unet = tiny_models.unet
     inject_lora(unet, "full", rank=2, alpha=5.0, seed=0)
@@ -151,7 +151,7 @@ def test_effective_weight_is_base_plus_scaled_up_times_down(tiny_models: Models)
             torch.testing.assert_close(layer(x), wanted, rtol=1e-4, atol=1e-5)
 
 
-def test_first_weights_come_from_the_seed_alone(tiny_models: Models) -> None:
+def test_first_weights_come_from_the_seed_alone(tiny_models: ModelParts) -> None:
     unet = tiny_models.unet
     states = []
     for noise, seed in ((1, 7), (2, 7), (3, 8)):
@@ -166,7 +166,7 @@ def test_first_weights_come_from_the_seed_alone(tiny_models: Models) -> None:
     assert not torch.equal(states[0][key], states[2][key])
 
 
-def test_each_module_may_have_its_own_rank_and_alpha(tiny_models: Models) -> None:
+def test_each_module_may_have_its_own_rank_and_alpha(tiny_models: ModelParts) -> None:
     unet = tiny_models.unet
     generator = torch.Generator().manual_seed(0)
     state, alphas = {}, {}
@@ -186,7 +186,7 @@ def test_each_module_may_have_its_own_rank_and_alpha(tiny_models: Models) -> Non
         assert layer.scaling["erase"] == pytest.approx(alphas.get(name, rank) / rank)
 
 
-def test_state_of_another_shape_is_refused_and_changes_nothing(tiny_models: Models) -> None:
+def test_state_of_another_shape_is_refused_and_changes_nothing(tiny_models: ModelParts) -> None:
     unet = tiny_models.unet
     inject_lora(unet, "xattn", rank=2, alpha=1.0, seed=0)
     state = randomise(unet)
@@ -198,7 +198,7 @@ def test_state_of_another_shape_is_refused_and_changes_nothing(tiny_models: Mode
     assert all(torch.equal(value, state[name]) for name, value in lora_state(unet).items())
 
 
-def test_second_adapter_is_refused(tiny_models: Models) -> None:
+def test_second_adapter_is_refused(tiny_models: ModelParts) -> None:
     inject_lora(tiny_models.unet, "xattn", rank=2, alpha=1.0, seed=0)
     with pytest.raises(ValueError, match="already has a LoRA"):
         inject_lora(tiny_models.unet, "xattn", rank=2, alpha=1.0, seed=0)

@@ -38,7 +38,7 @@ from erasure.lora.file import (
     write_lora,
 )
 from erasure.lora.metadata import lora_metadata
-from erasure.model.models import Models
+from erasure.model.parts import ModelParts
 from tests import tiny
 from tests.test_lora import predict, randomise
 
@@ -65,7 +65,7 @@ def metadata_of(name: str = "erased", **changes: object) -> dict[str, str]:
     return lora_metadata(**arguments)  # type: ignore[arg-type]
 
 
-def trained(models: Models, path: Path, layers: LayerChoice = "full", dtype: torch.dtype = torch.float32) -> Path:
+def trained(models: ModelParts, path: Path, layers: LayerChoice = "full", dtype: torch.dtype = torch.float32) -> Path:
     """A file of random LoRA weights, which are on the models' U-Net as well."""
     inject_lora(models.unet, layers, RANK, ALPHA, seed=0)
     write_lora(path, randomise(models.unet), family=SD1, alpha=ALPHA, metadata=metadata_of(path.stem), dtype=dtype)
@@ -108,7 +108,7 @@ def header(path: Path) -> dict:
 @pytest.mark.parametrize(("dtype", "share"), [(torch.float32, 1e-4), (torch.float16, 1e-1)])
 @pytest.mark.parametrize("layers", CHOICES)
 def test_diffusers_loads_the_same_model(
-    tiny_models: Models, tmp_path: Path, layers: LayerChoice, dtype: torch.dtype, share: float
+    tiny_models: ModelParts, tmp_path: Path, layers: LayerChoice, dtype: torch.dtype, share: float
 ) -> None:
     base = predict(tiny_models.unet)
     path = trained(tiny_models, tmp_path / "erased.safetensors", layers, dtype)
@@ -136,7 +136,7 @@ def test_diffusers_loads_the_same_model(
 
 
 @pytest.mark.parametrize("layers", CHOICES)
-def test_file_read_back_is_the_trained_model(tiny_models: Models, tmp_path: Path, layers: LayerChoice) -> None:
+def test_file_read_back_is_the_trained_model(tiny_models: ModelParts, tmp_path: Path, layers: LayerChoice) -> None:
     unet = tiny_models.unet
     base = predict(unet)
     path = trained(tiny_models, tmp_path / "erased.safetensors", layers)
@@ -154,7 +154,7 @@ def test_file_read_back_is_the_trained_model(tiny_models: Models, tmp_path: Path
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
-def test_tensors_are_kohyas_in_the_asked_precision(tiny_models: Models, tmp_path: Path, dtype: torch.dtype) -> None:
+def test_tensors_are_kohyas_in_the_asked_precision(tiny_models: ModelParts, tmp_path: Path, dtype: torch.dtype) -> None:
     path = trained(tiny_models, tmp_path / "erased.safetensors", dtype=dtype)
     tensors = load_file(path)
     assert {tensor.dtype for tensor in tensors.values()} == {dtype}
@@ -166,14 +166,14 @@ def test_tensors_are_kohyas_in_the_asked_precision(tiny_models: Models, tmp_path
     assert read_lora(path).dtype == dtype
 
 
-def test_alpha_is_not_rounded_by_the_files_precision(tiny_models: Models, tmp_path: Path) -> None:
+def test_alpha_is_not_rounded_by_the_files_precision(tiny_models: ModelParts, tmp_path: Path) -> None:
     inject_lora(tiny_models.unet, "xattn", 2, 0.1, seed=0)
     path = tmp_path / "erased.safetensors"
     write_lora(path, randomise(tiny_models.unet), family=SD1, alpha=0.1, metadata={}, dtype=torch.bfloat16)
     assert set(read_lora(path).alphas.values()) == {float(torch.tensor(0.1))}
 
 
-def test_missing_alpha_means_scale_one(tiny_models: Models, written: Path) -> None:
+def test_missing_alpha_means_scale_one(tiny_models: ModelParts, written: Path) -> None:
     path = changed(written, lambda tensors: tensors.pop(f"{CONV_IN}.alpha"))
     file = read_lora(path)
     assert file.weights(CONV_IN)[2] == 1.0
@@ -193,7 +193,7 @@ def test_every_module_key_of_stable_diffusion_1_leads_back_to_its_path() -> None
 # --- metadata
 
 
-def test_hashes_are_as_web_uis_compute_them(tiny_models: Models, tmp_path: Path) -> None:
+def test_hashes_are_as_web_uis_compute_them(tiny_models: ModelParts, tmp_path: Path) -> None:
     path = tmp_path / "erased.safetensors"
     inject_lora(tiny_models.unet, "full", 16, 16.0, seed=0)  # over 1 MiB, where the legacy hash looks
     write_lora(path, randomise(tiny_models.unet), family=SD1, alpha=16.0, metadata=metadata_of(), dtype=torch.float32)
@@ -252,7 +252,7 @@ def test_unknown_base_hashes_and_cover_are_left_out() -> None:
 
 
 @pytest.mark.parametrize("folder", ["/home/someone/models/", r"C:\Users\someone\models" + "\\", "~/someone/"])
-def test_no_path_of_the_user_is_in_the_file(tiny_models: Models, tmp_path: Path, folder: str) -> None:
+def test_no_path_of_the_user_is_in_the_file(tiny_models: ModelParts, tmp_path: Path, folder: str) -> None:
     config = EraseConfig(erase=("church",), vocabulary="file", vocabulary_file=folder + "words.txt").to_dict()
     cover = Image.new("RGB", (8, 8))
     cover.info["comment"] = folder.encode()
@@ -273,7 +273,7 @@ def test_no_path_of_the_user_is_in_the_file(tiny_models: Models, tmp_path: Path,
 # --- writing
 
 
-def test_existing_file_is_not_overwritten_unless_asked(tiny_models: Models, tmp_path: Path) -> None:
+def test_existing_file_is_not_overwritten_unless_asked(tiny_models: ModelParts, tmp_path: Path) -> None:
     path = trained(tiny_models, tmp_path / "erased.safetensors")
     old = path.read_bytes()
     state = lora_state(tiny_models.unet)
@@ -293,7 +293,7 @@ def test_file_has_the_mode_of_any_new_file(written: Path) -> None:
 
 @pytest.mark.parametrize("error", [OSError("no space left on device"), KeyboardInterrupt()])
 def test_failure_in_mid_write_leaves_the_old_file(
-    written: Path, tiny_models: Models, monkeypatch: pytest.MonkeyPatch, error: BaseException
+    written: Path, tiny_models: ModelParts, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     old = written.read_bytes()
     inject_lora(tiny_models.unet, "xattn", 1, 1.0, seed=0)
@@ -309,7 +309,7 @@ def test_failure_in_mid_write_leaves_the_old_file(
     assert [path.name for path in written.parent.iterdir()] == [written.name]
 
 
-def test_values_that_the_precision_cannot_hold_are_not_written(tiny_models: Models, tmp_path: Path) -> None:
+def test_values_that_the_precision_cannot_hold_are_not_written(tiny_models: ModelParts, tmp_path: Path) -> None:
     inject_lora(tiny_models.unet, "xattn", 1, 1.0, seed=0)
     state = randomise(tiny_models.unet)
     next(iter(state.values())).fill_(1e6)
@@ -416,7 +416,9 @@ MISFITS: dict[str, Callable[[Tensors], object]] = {
 
 
 @pytest.mark.parametrize("problem", MISFITS)
-def test_file_that_does_not_fit_the_model_is_refused_by_name(tiny_models: Models, written: Path, problem: str) -> None:
+def test_file_that_does_not_fit_the_model_is_refused_by_name(
+    tiny_models: ModelParts, written: Path, problem: str
+) -> None:
     file = read_lora(changed(written, MISFITS[problem]))
     with pytest.raises(LoraFileError, match=problem) as caught:
         match_lora(file, tiny_models.unet)
@@ -424,12 +426,12 @@ def test_file_that_does_not_fit_the_model_is_refused_by_name(tiny_models: Models
     assert not isinstance(caught.value, IneffectiveLora)
 
 
-def test_all_zero_file_is_ineffective(tiny_models: Models, written: Path) -> None:
+def test_all_zero_file_is_ineffective(tiny_models: ModelParts, written: Path) -> None:
     with pytest.raises(IneffectiveLora, match="all zero"):
         match_lora(read_lora(changed(written, _zeroed)), tiny_models.unet)
 
 
-def test_unmatched_key_is_not_injected(tiny_models: Models, written: Path) -> None:
+def test_unmatched_key_is_not_injected(tiny_models: ModelParts, written: Path) -> None:
     before = predict(tiny_models.unet)
     with pytest.raises(LoraFileError, match="lora_unet_nowhere"):
         inject_lora_file(tiny_models.unet, read_lora(changed(written, _renamed)), 1.0)

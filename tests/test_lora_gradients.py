@@ -8,7 +8,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from erasure.lora.adapter import inject_lora, lora_layers, lora_parameters, lora_weight, without_lora, without_lora_from
-from erasure.model.models import Models
+from erasure.model.parts import ModelParts
 from tests.test_lora import randomise
 
 
@@ -23,7 +23,7 @@ def context() -> Tensor:
     return torch.randn(1, 77, 32, generator=torch.Generator().manual_seed(8))
 
 
-def test_lora_is_fp32_on_a_bf16_base_and_every_weight_gets_a_gradient(tiny_models: Models, context: Tensor) -> None:
+def test_lora_is_fp32_on_a_bf16_base_and_every_weight_gets_a_gradient(tiny_models: ModelParts, context: Tensor) -> None:
     unet = tiny_models.unet.to(torch.bfloat16)
     inject_lora(unet, "full", 2, 2.0, seed=0)
     randomise(unet)
@@ -36,7 +36,9 @@ def test_lora_is_fp32_on_a_bf16_base_and_every_weight_gets_a_gradient(tiny_model
     assert all(bool(gradient.isfinite().all()) and bool(gradient.any()) for gradient in gradients)
 
 
-def test_backward_inside_the_frozen_block_still_reaches_an_earlier_graph(tiny_models: Models, context: Tensor) -> None:
+def test_backward_inside_the_frozen_block_still_reaches_an_earlier_graph(
+    tiny_models: ModelParts, context: Tensor
+) -> None:
     unet = tiny_models.unet
     inject_lora(unet, "xattn", 2, 2.0, seed=0)
     randomise(unet)
@@ -51,7 +53,7 @@ def test_backward_inside_the_frozen_block_still_reaches_an_earlier_graph(tiny_mo
         assert torch.equal(weight.grad, gradient)
 
 
-def test_checkpointed_frozen_pass_has_the_frozen_models_gradient(tiny_models: Models, context: Tensor) -> None:
+def test_checkpointed_frozen_pass_has_the_frozen_models_gradient(tiny_models: ModelParts, context: Tensor) -> None:
     unet = tiny_models.unet.train()
     context.requires_grad_()
     (wanted,) = torch.autograd.grad(predict(unet, context).square().mean(), context)
@@ -66,7 +68,7 @@ def test_checkpointed_frozen_pass_has_the_frozen_models_gradient(tiny_models: Mo
 
 
 @pytest.mark.parametrize("weight", [-1.0, 0.5, 2.0])
-def test_a_layer_changes_in_proportion_to_the_weight(tiny_models: Models, weight: float) -> None:
+def test_a_layer_changes_in_proportion_to_the_weight(tiny_models: ModelParts, weight: float) -> None:
     inject_lora(tiny_models.unet, "full", 2, 3.0, seed=0)
     randomise(tiny_models.unet)
     layer = lora_layers(tiny_models.unet)["conv_in"]
@@ -81,7 +83,7 @@ def test_a_layer_changes_in_proportion_to_the_weight(tiny_models: Models, weight
 
 
 @pytest.mark.parametrize("layers", ["xattn", "full"])
-def test_one_call_holds_the_tuned_and_the_frozen_model(tiny_models: Models, context: Tensor, layers: str) -> None:
+def test_one_call_holds_the_tuned_and_the_frozen_model(tiny_models: ModelParts, context: Tensor, layers: str) -> None:
     unet = tiny_models.unet
     inject_lora(unet, layers, 2, 2.0, seed=0)  # type: ignore[arg-type]
     randomise(unet)

@@ -4,14 +4,14 @@ import pytest
 import torch
 
 from erasure.lora.adapter import inject_lora, lora_parameters
-from erasure.model.denoiser import Denoiser
-from erasure.model.models import Models
+from erasure.model.conditioning import Conditioning
+from erasure.model.model import Model
 from erasure.training.losses import erase_goal, harm_gradient, prediction_loss
 
 
-def _rows(seed: int, models: Models) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _rows(seed: int, model: Model) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     g = torch.Generator().manual_seed(seed)
-    width = models.unet.config.cross_attention_dim
+    width = model.unet.config.cross_attention_dim
     return (
         torch.randn(2, 4, 16, 16, generator=g),
         torch.tensor([100, 700]),
@@ -19,13 +19,12 @@ def _rows(seed: int, models: Models) -> tuple[torch.Tensor, torch.Tensor, torch.
     )
 
 
-def _tuned(models: Models) -> Denoiser:
-    inject_lora(models.unet, "xattn", 4, 4.0, seed=0)
+def _tune(model: Model) -> None:
+    inject_lora(model.unet, "xattn", 4, 4.0, seed=0)
     g = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        for weight in lora_parameters(models.unet):
+        for weight in lora_parameters(model.unet):
             weight.copy_(0.2 * torch.randn(weight.shape, generator=g))
-    return Denoiser(models.unet)
 
 
 def test_without_guidance_the_goal_is_the_anchor() -> None:
@@ -49,20 +48,20 @@ def test_x0_loss_is_the_difference_of_predicted_clean_latents() -> None:
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("space", ["eps", "x0"])
-def test_harm_gradient_is_that_of_both_branches(tiny_models: Models, space: str, checkpointing: bool) -> None:
-    denoiser = _tuned(tiny_models)
-    z, t, embedding = _rows(2, tiny_models)
-    alpha_bar = tiny_models.alphas_cumprod[t]
-    c = embedding.clone().requires_grad_()
-    tuned = denoiser(z, t, c)
-    with denoiser.frozen():
-        frozen = denoiser(z, t, c)
+def test_harm_gradient_is_that_of_both_branches(tiny_model: Model, space: str, checkpointing: bool) -> None:
+    _tune(tiny_model)
+    z, t, states = _rows(2, tiny_model)
+    alpha_bar = tiny_model.alphas_cumprod[t]
+    c = states.clone().requires_grad_()
+    tuned = tiny_model.eps(z, t, Conditioning(c))
+    with tiny_model.frozen():
+        frozen = tiny_model.eps(z, t, Conditioning(c))
     plain = (tuned - frozen).square().mean(dim=(1, 2, 3))
     weight = (1 - alpha_bar) / alpha_bar if space == "x0" else 1.0
     (expected,) = torch.autograd.grad((plain * weight).mean(), c)
     if checkpointing:
-        tiny_models.unet.enable_gradient_checkpointing()
-        tiny_models.unet.train()
-    found = harm_gradient(denoiser, z, t, embedding, alpha_bar, space)  # type: ignore[arg-type]
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-7)
-    assert all(weight.grad is None for weight in lora_parameters(tiny_models.unet))
+        tiny_model.unet.enable_gradient_checkpointing()
+        tiny_model.unet.train()
+    found = harm_gradient(tiny_model, z, t, Conditioning(states), space)  # type: ignore[arg-type]
+    torch.testing.assert_close(found.states, expected, rtol=1e-4, atol=1e-7)
+    assert all(weight.grad is None for weight in lora_parameters(tiny_model.unet))

@@ -17,16 +17,14 @@ from erasure.errors import ConfigError
 from erasure.lora.adapter import base_layers, inject_lora, lora_layers, lora_parameters, lora_state
 from erasure.lora.file import match_lora, read_lora
 from erasure.model.checkpoint import inspect_checkpoint
-from erasure.model.denoiser import Denoiser
-from erasure.model.embedding import Embedder
-from erasure.model.models import Models, load_models
-from erasure.model.sampling import sample_latents
+from erasure.model.model import Model
+from erasure.model.parts import ModelParts, load_parts
 from erasure.run.events import Saved
 from erasure.run.folder import RunFolder
 from erasure.run.run import Task, erase, resume
 from erasure.training.events import Note, Step
 from erasure.training.latents.noised_latents import NoiseLatents, PictureLatents
-from erasure.training.latents.source import Sampler, State
+from erasure.training.latents.source import State
 from erasure.training.trainer import Trainer
 from erasure.training.uce import PULL, Edit, UceSolver, low_rank
 from tests.spaces import WORDS, space_of
@@ -40,13 +38,13 @@ def _config(method: str, *targets: str, **settings: object) -> EraseConfig:
     return config_from_dict({"erase": list(targets), "method": method, **FAST, **settings})
 
 
-def _trainer(models: Models, config: EraseConfig, anchor: str = "") -> Trainer:
+def _trainer(models: ModelParts, config: EraseConfig, anchor: str = "") -> Trainer:
     inject_lora(models.unet, config.layers, config.rank, config.alpha, config.seed)
     space = space_of(*config.erase, anchor=anchor)
-    return Trainer(models, Denoiser(models.unet), Embedder(models), space, config)
+    return Trainer(Model(models, resolution=config.resolution), space, config)
 
 
-def _shake(models: Models) -> None:
+def _shake(models: ModelParts) -> None:
     """LoRA weights as in the middle of a training."""
     g = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -74,15 +72,15 @@ class _GivenStates:
 class _Eps:
     """eps_theta'(z_t, t, c), and eps_theta, one row at a time."""
 
-    def __init__(self, models: Models, denoiser: Denoiser):
-        self._unet, self._denoiser, self._embedder = models.unet, denoiser, Embedder(models)
+    def __init__(self, model: Model):
+        self._model = model
 
     def tuned(self, state: State, text: str) -> Tensor:
-        c = self._embedder([text])
-        return self._unet(state.z[None], torch.tensor([state.t]), encoder_hidden_states=c).sample[0]
+        c = self._model.embed([text]).states
+        return self._model.unet(state.z[None], torch.tensor([state.t]), encoder_hidden_states=c).sample[0]
 
     def frozen(self, state: State, text: str) -> Tensor:
-        with torch.no_grad(), self._denoiser.frozen():
+        with torch.no_grad(), self._model.frozen():
             return self.tuned(state, text)
 
 
@@ -90,11 +88,11 @@ def _mse(a: Tensor, b: Tensor) -> Tensor:
     return (a - b).square().mean()
 
 
-def _update_is(models: Models, trainer: Trainer, losses: Callable[[_Eps], tuple[Tensor, Tensor]]) -> Step:
+def _update_is(models: ModelParts, trainer: Trainer, losses: Callable[[_Eps], tuple[Tensor, Tensor]]) -> Step:
     """The trainer's next update is one of Adam on L1 + L2, both of which it reports."""
     weights = lora_parameters(models.unet)
     before = [w.detach().clone() for w in weights]
-    l1, l2 = losses(_Eps(models, trainer.denoiser))
+    l1, l2 = losses(_Eps(trainer.model))
     gradients = torch.autograd.grad(l1 + trainer.config.preserve_weight * l2, weights)
     step = trainer.update()
     assert step.erase_loss == pytest.approx(l1.item(), abs=1e-5)
@@ -112,7 +110,7 @@ def _update_is(models: Models, trainer: Trainer, losses: Callable[[_Eps], tuple[
 
 
 @pytest.mark.parametrize("method", ["esd-x", "esd-u"])
-def test_an_esd_update_pushes_past_the_empty_prompt_and_preserves_nothing(tiny_models: Models, method: str) -> None:
+def test_an_esd_update_pushes_past_the_empty_prompt_and_preserves_nothing(tiny_models: ModelParts, method: str) -> None:
     trainer = _trainer(tiny_models, _config(method, "church", guidance=1.5))
     _shake(tiny_models)
     trainer.source = given = _GivenStates()  # type: ignore[assignment]
@@ -129,7 +127,9 @@ def test_an_esd_update_pushes_past_the_empty_prompt_and_preserves_nothing(tiny_m
 
 
 @pytest.mark.parametrize(("preserve", "kept"), [((), ""), (("castle",), "castle")])
-def test_a_fixed_update_preserves_always_the_same(tiny_models: Models, preserve: tuple[str, ...], kept: str) -> None:
+def test_a_fixed_update_preserves_always_the_same(
+    tiny_models: ModelParts, preserve: tuple[str, ...], kept: str
+) -> None:
     trainer = _trainer(tiny_models, _config("fixed", "church", preserve=list(preserve), preserve_weight=0.7))
     _shake(tiny_models)
     trainer.source = given = _GivenStates()  # type: ignore[assignment]
@@ -142,7 +142,7 @@ def test_a_fixed_update_preserves_always_the_same(tiny_models: Models, preserve:
     assert _update_is(tiny_models, trainer, losses).preserved == (kept,)
 
 
-def test_a_leco_update_takes_the_direction_from_the_empty_prompt(tiny_models: Models) -> None:
+def test_a_leco_update_takes_the_direction_from_the_empty_prompt(tiny_models: ModelParts) -> None:
     config = _config("leco", "church", anchor=["tower"], guidance=2.0)
     trainer = _trainer(tiny_models, config, anchor="tower")
     _shake(tiny_models)
@@ -156,7 +156,7 @@ def test_a_leco_update_takes_the_direction_from_the_empty_prompt(tiny_models: Mo
     _update_is(tiny_models, trainer, losses)
 
 
-def test_a_concept_ablation_update_is_on_the_anchors_pictures_and_their_noise(tiny_models: Models) -> None:
+def test_a_concept_ablation_update_is_on_the_anchors_pictures_and_their_noise(tiny_models: ModelParts) -> None:
     trainer = _trainer(tiny_models, _config("concept-ablation", "church", anchor=["tower"]), anchor="tower")
     _shake(tiny_models)
     trainer.source = given = _GivenStates(noised=True)  # type: ignore[assignment]
@@ -171,7 +171,7 @@ def test_a_concept_ablation_update_is_on_the_anchors_pictures_and_their_noise(ti
     assert step.preserved == ("tower",)
 
 
-def test_an_instant_leco_update_is_on_bare_noise_at_any_timestep(tiny_models: Models) -> None:
+def test_an_instant_leco_update_is_on_bare_noise_at_any_timestep(tiny_models: ModelParts) -> None:
     trainer = _trainer(tiny_models, _config("instant-leco", "church", loss_space="min_snr", batch=2, resolution=128))
     _shake(tiny_models)
     g = torch.Generator().manual_seed(trainer.config.seed * 1_000_003)
@@ -179,7 +179,7 @@ def test_an_instant_leco_update_is_on_bare_noise_at_any_timestep(tiny_models: Mo
         torch.randperm(1, generator=g)
     torch.randint(1, (), generator=g)  # which template
     at = [int(torch.randint(1000, (), generator=g)) for _ in range(2)]
-    noises = [state.z for state in trainer.source.draw([Embedder(tiny_models).prompt("x")] * 2, g, tuned=False)]
+    noises = [state.z for state in trainer.source.draw([trainer.model.prompt("x")] * 2, g, tuned=False)]
 
     def losses(eps: _Eps) -> tuple[Tensor, Tensor]:
         rows = []
@@ -196,13 +196,13 @@ def test_an_instant_leco_update_is_on_bare_noise_at_any_timestep(tiny_models: Mo
 # --- UCE
 
 
-def _solver(models: Models, **settings: object) -> UceSolver:
+def _solver(models: ModelParts, **settings: object) -> UceSolver:
     config = config_from_dict({"erase": ["church", "radio"], "method": "uce", "rank": 32, "alpha": 16.0, **settings})
     inject_lora(models.unet, config.layers, config.rank, config.alpha, config.seed)
-    return UceSolver(models, Denoiser(models.unet), Embedder(models), space_of(*config.erase), config)
+    return UceSolver(Model(models), space_of(*config.erase), config)
 
 
-def _edited(models: Models) -> dict[str, tuple[Tensor, Tensor]]:
+def _edited(models: ModelParts) -> dict[str, tuple[Tensor, Tensor]]:
     """Old and new weight of each layer that has a LoRA."""
     state, base = lora_state(models.unet), base_layers(models.unet)
     scale = 16.0 / 32
@@ -216,14 +216,14 @@ def _edited(models: Models) -> dict[str, tuple[Tensor, Tensor]]:
     }
 
 
-def test_uce_moves_a_prompt_to_what_is_left_of_it(tiny_models: Models) -> None:
+def test_uce_moves_a_prompt_to_what_is_left_of_it(tiny_models: ModelParts) -> None:
     solver = _solver(tiny_models, templates=["a {}", "a hill[ by {}]"])
     (step,) = [event for event in solver if isinstance(event, Step)]
     assert step.erased == ("a church", "a hill by church", "a radio", "a hill by radio")
     assert [anchor for _, anchor in solver._pairs()] == ["", "a hill"] * 2
 
 
-def test_uce_solves_its_normal_equations(tiny_models: Models) -> None:
+def test_uce_solves_its_normal_equations(tiny_models: ModelParts) -> None:
     solver = _solver(tiny_models, preserve=["castle"], preserve_weight=3.0)
     list(solver)
     edit = solver.edit([("church", ""), ("radio", "")], ["", "castle"])
@@ -237,7 +237,7 @@ def test_uce_solves_its_normal_equations(tiny_models: Models) -> None:
         assert float(gradient.norm() / size) < 1e-5
 
 
-def test_uce_gives_an_erased_concept_its_anchors_keys_and_values(tiny_models: Models) -> None:
+def test_uce_gives_an_erased_concept_its_anchors_keys_and_values(tiny_models: ModelParts) -> None:
     g = torch.Generator().manual_seed(0)
     erased, anchors = (torch.randn(32, 3, generator=g, dtype=torch.float64) for _ in range(2))
     edit = Edit(100 * erased, 100 * anchors, torch.zeros(32, 1, dtype=torch.float64), 0.0)
@@ -250,9 +250,9 @@ def test_uce_gives_an_erased_concept_its_anchors_keys_and_values(tiny_models: Mo
     torch.testing.assert_close(new @ outside, weight @ outside)
 
 
-def test_uce_preserves_what_it_is_told_to(tiny_models: Models) -> None:
+def test_uce_preserves_what_it_is_told_to(tiny_models: ModelParts) -> None:
     other = copy.deepcopy(tiny_models)
-    kept = Embedder(tiny_models)(["castle"])[0].double().T
+    kept = Model(tiny_models).embed(["castle"]).states[0].double().T
     moved = []
     for models, preserve in ((tiny_models, []), (other, ["castle"])):
         list(_solver(models, preserve=preserve, preserve_weight=100.0))
@@ -260,7 +260,7 @@ def test_uce_preserves_what_it_is_told_to(tiny_models: Models) -> None:
     assert moved[1] < 0.5 * moved[0]
 
 
-def test_a_uce_lora_has_the_error_that_is_told(tiny_models: Models) -> None:
+def test_a_uce_lora_has_the_error_that_is_told(tiny_models: ModelParts) -> None:
     solver = _solver(tiny_models, rank=2, alpha=1.0)
     note, step = list(solver)
     assert isinstance(note, Note)
@@ -298,7 +298,7 @@ def test_a_matrix_of_low_rank_is_held_exactly() -> None:
     assert left < (((u[:, :2] * s[:2]) @ vh[:2] - matrix) @ points).norm()
 
 
-def test_uce_may_preserve_the_whole_concept_space(tiny_models: Models) -> None:
+def test_uce_may_preserve_the_whole_concept_space(tiny_models: ModelParts) -> None:
     (_, step) = list(_solver(tiny_models, adversary="whole"))
     assert isinstance(step, Step)
     assert step.preserved == ("", *WORDS)
@@ -308,41 +308,33 @@ def test_uce_may_preserve_the_whole_concept_space(tiny_models: Models) -> None:
 # --- latents
 
 
-def _sampler(models: Models) -> Sampler:
+def _tuned(models: ModelParts) -> Model:
     inject_lora(models.unet, "xattn", 2, 2.0, seed=0)
     _shake(models)
-    denoiser, embedder = Denoiser(models.unet), Embedder(models)
-    return Sampler(denoiser, models.alphas_cumprod, embedder([""])[0], (4, 8, 8))
+    return Model(models)
 
 
-def test_bare_noise_is_always_the_same_and_costs_nothing(tiny_models: Models) -> None:
-    sampler, config = _sampler(tiny_models), _config("instant-leco", "church")
-    prompts = [Embedder(tiny_models).prompt(text) for text in ("church", "dog")]
+def test_bare_noise_is_always_the_same_and_costs_nothing(tiny_models: ModelParts) -> None:
+    model, config = _tuned(tiny_models), _config("instant-leco", "church")
+    prompts = [model.prompt(text) for text in ("church", "dog")]
     g = torch.Generator().manual_seed(0)
-    draws = [NoiseLatents(sampler, config).draw(prompts, g, tuned=True) for _ in range(20)]
+    draws = [NoiseLatents(model, config).draw(prompts, g, tuned=True) for _ in range(20)]
     assert all(torch.equal(a.z, b.z) for draw in draws for a, b in zip(draw, draws[0], strict=True))
     assert not torch.equal(draws[0][0].z, draws[0][1].z)
     assert len({state.t for draw in draws for state in draw}) > 30
-    assert sampler.denoiser.rows.total == 0
+    assert model.rows.all.total == 0
 
 
-def test_pictures_are_the_frozen_models_with_noise_on_them(tiny_models: Models) -> None:
-    sampler = _sampler(tiny_models)
-    source = PictureLatents(sampler, _config("concept-ablation", "church", reuse=2))
-    prompt = Embedder(tiny_models).prompt("tower")
+def test_pictures_are_the_frozen_models_with_noise_on_them(tiny_models: ModelParts) -> None:
+    model = _tuned(tiny_models)
+    source = PictureLatents(model, _config("concept-ablation", "church", reuse=2))
+    prompt = model.prompt("tower")
     draws = [source.draw([prompt], torch.Generator().manual_seed(i), tuned=True)[0] for i in (5, 6, 7)]
-    assert sampler.denoiser.rows.total == 2 * (2 * 3)  # the third draw needs a second picture
+    assert model.rows.all.total == 2 * (2 * 3)  # the third draw needs a second picture
     g = torch.Generator().manual_seed(5)
-    with sampler.denoiser.frozen():
-        x0 = sample_latents(
-            sampler.denoiser,
-            tiny_models.alphas_cumprod,
-            prompt.embedding[None],
-            sampler.null,
-            torch.randn((4, 8, 8), generator=g)[None],
-            steps=3,
-            guidance=3.0,
-        )[0]
+    with model.frozen():
+        noise = torch.randn((4, 8, 8), generator=g)[None]
+        x0 = model.sample(prompt.conditioning, noise, steps=3, guidance=3.0)[0]
     for state in draws[:2]:
         assert state.eps is not None
         alpha_bar = tiny_models.alphas_cumprod[state.t]
@@ -351,7 +343,7 @@ def test_pictures_are_the_frozen_models_with_noise_on_them(tiny_models: Models) 
 
 
 @pytest.mark.parametrize("method", TRAINED)
-def test_stop_then_resume_gives_the_same_weights(tiny_models: Models, method: str) -> None:
+def test_stop_then_resume_gives_the_same_weights(tiny_models: ModelParts, method: str) -> None:
     other, config = copy.deepcopy(tiny_models), _config(method, "church", "radio", steps=4)
     whole = _trainer(tiny_models, config)
     whole.update(), whole.update()
@@ -390,7 +382,7 @@ def test_every_method_ends_in_a_lora_file_that_works(
     assert isinstance(events[-1], Saved)
     assert events[-1].final
     file = read_lora(out)
-    match_lora(file, load_models(inspect_checkpoint(tiny_checkpoint), device="cpu", dtype=torch.float32).unet)
+    match_lora(file, load_parts(inspect_checkpoint(tiny_checkpoint), device="cpu", dtype=torch.float32).unet)
     assert f'"method": "{method}"' in file.metadata["adversarial_erase"]
     if method == "uce":  # resumed when all is done, it writes the same file again
         again = tmp_path / "again.safetensors"

@@ -1,4 +1,4 @@
-"""load_models: the same weights from every layout, frozen and offline; what does not fit is named."""
+"""load_parts: the same weights from every layout, frozen and offline; what does not fit is named."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from emoji_sd.original_layout import unet_key, vae_key
 from erasure.errors import BrokenCheckpoint
 from erasure.model.checkpoint import inspect_checkpoint
-from erasure.model.models import Models, load_models
+from erasure.model.parts import ModelParts, load_parts
 from tests import tiny
 
 PARTS = ("unet", "vae", "text_encoder")
@@ -39,12 +39,12 @@ def folder(tiny_checkpoint: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def load(state: State, folder: Path) -> Models:
+def load(state: State, folder: Path) -> ModelParts:
     save_file(state, folder / "tiny.safetensors")
-    return load_models(folder / "tiny.safetensors")
+    return load_parts(folder / "tiny.safetensors")
 
 
-def assert_same(models: Models, reference: Models) -> None:
+def assert_same(models: ModelParts, reference: ModelParts) -> None:
     for part in PARTS:
         given, expected = getattr(models, part).state_dict(), getattr(reference, part).state_dict()
         assert given.keys() == expected.keys()
@@ -53,15 +53,17 @@ def assert_same(models: Models, reference: Models) -> None:
     torch.testing.assert_close(models.alphas_cumprod, reference.alphas_cumprod)
 
 
-def text_states(models: Models) -> torch.Tensor:
+def text_states(models: ModelParts) -> torch.Tensor:
     ids = models.tokenizer(["a church"], padding="max_length", max_length=77, return_tensors="pt").input_ids
     with torch.no_grad():
         return models.text_encoder(ids).last_hidden_state
 
 
 @pytest.mark.parametrize("layout", ["tiny_checkpoint", "tiny_diffusers_folder"])
-def test_every_layout_gives_the_same_models(layout: str, tiny_models: Models, request: pytest.FixtureRequest) -> None:
-    models = load_models(request.getfixturevalue(layout))
+def test_every_layout_gives_the_same_models(
+    layout: str, tiny_models: ModelParts, request: pytest.FixtureRequest
+) -> None:
+    models = load_parts(request.getfixturevalue(layout))
     assert_same(models, tiny_models)
     torch.testing.assert_close(text_states(models), text_states(tiny_models))
     assert (models.sample_size, models.vae_scale_factor) == (8, 8)
@@ -72,10 +74,10 @@ def test_every_layout_gives_the_same_models(layout: str, tiny_models: Models, re
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-def test_a_ckpt_with_foreign_objects_loads(legacy: bool, state: State, folder: Path, tiny_models: Models) -> None:
+def test_a_ckpt_with_foreign_objects_loads(legacy: bool, state: State, folder: Path, tiny_models: ModelParts) -> None:
     content = {"state_dict": state, "callbacks": {Foreign: Foreign()}, "epoch": 3}
     torch.save(content, folder / "tiny.ckpt", _use_new_zipfile_serialization=not legacy)
-    assert_same(load_models(folder / "tiny.ckpt"), tiny_models)
+    assert_same(load_parts(folder / "tiny.ckpt"), tiny_models)
 
 
 class Foreign:
@@ -98,12 +100,12 @@ def test_loading_needs_neither_network_nor_patched_loaders(
     monkeypatch.setattr(socket.socket, "connect", forbidden)
     monkeypatch.setattr(torch, "load", forbidden)
     monkeypatch.setattr("safetensors.torch.load_file", forbidden)
-    load_models(path)
+    load_parts(path)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_parts_have_the_dtype_asked_for(dtype: torch.dtype, tiny_checkpoint: Path) -> None:
-    models = load_models(inspect_checkpoint(tiny_checkpoint), dtype=dtype)
+    models = load_parts(inspect_checkpoint(tiny_checkpoint), dtype=dtype)
     assert models.dtype == dtype
     assert {p.dtype for part in PARTS for p in getattr(models, part).parameters()} == {dtype}
     assert models.alphas_cumprod.dtype == torch.float32
@@ -136,14 +138,14 @@ def test_incomplete_averaged_weights_are_left_alone(state: State, folder: Path) 
     torch.testing.assert_close(models.unet.conv_out.weight, state[OUT])
 
 
-def test_old_text_encoder_names_and_position_ids_load(state: State, folder: Path, tiny_models: Models) -> None:
+def test_old_text_encoder_names_and_position_ids_load(state: State, folder: Path, tiny_models: ModelParts) -> None:
     old = {name.replace(TEXT + "text_model.", TEXT): tensor for name, tensor in state.items()}
     old[TEXT + "embeddings.position_ids"] = torch.zeros(1, 77, dtype=torch.int64)
     models = load(old, folder)
     torch.testing.assert_close(text_states(models), text_states(tiny_models))
 
 
-def test_old_diffusers_vae_names_load(tiny_diffusers_folder: Path, tmp_path: Path, tiny_models: Models) -> None:
+def test_old_diffusers_vae_names_load(tiny_diffusers_folder: Path, tmp_path: Path, tiny_models: ModelParts) -> None:
     shutil.copytree(tiny_diffusers_folder, tmp_path / "old")
     file = tmp_path / "old" / "vae" / "diffusion_pytorch_model.safetensors"
     names = {".to_q.": ".query.", ".to_k.": ".key.", ".to_v.": ".value.", ".to_out.0.": ".proj_attn."}
@@ -154,7 +156,7 @@ def test_old_diffusers_vae_names_load(tiny_diffusers_folder: Path, tmp_path: Pat
         renamed[name] = tensor
     assert any(".query." in name for name in renamed)
     save_file(renamed, file)
-    assert_same(load_models(tmp_path / "old"), tiny_models)
+    assert_same(load_parts(tmp_path / "old"), tiny_models)
 
 
 @pytest.mark.parametrize("name", [OUT, VAE + "decoder.conv_out.bias", TEXT + "text_model.final_layer_norm.bias"])
@@ -185,7 +187,7 @@ def test_weights_that_do_not_fit_the_configuration_are_named(tiny_checkpoint: Pa
     """Without its yaml the tiny checkpoint is read as a full-size SD 1.x model."""
     shutil.copy(tiny_checkpoint, tmp_path / "alone.safetensors")
     with pytest.raises(BrokenCheckpoint, match=r"does not fit its configuration.*own \.yaml"):
-        load_models(tmp_path / "alone.safetensors")
+        load_parts(tmp_path / "alone.safetensors")
 
 
 @pytest.mark.parametrize("change", [{"channel_mult": "x"}, {"model_channels": None}, {"num_heads": -1}])
@@ -206,7 +208,7 @@ def test_a_tokenizer_larger_than_the_text_encoder_is_refused(state: State, folde
 
 
 def test_prompts_are_padded_and_cut_as_in_sd1(tiny_checkpoint: Path) -> None:
-    tokenizer = load_models(tiny_checkpoint).tokenizer
+    tokenizer = load_parts(tiny_checkpoint).tokenizer
     ids = tokenizer(["a photo of a cat", "a " * 100], padding="max_length", truncation=True).input_ids
     assert ids[0] == [49406, 320, 1125, 539, 320, 2368] + [49407] * 71
     assert ids[1] == [49406] + [320] * 75 + [49407]

@@ -20,7 +20,7 @@ from erasure.jobs.estimate import estimate
 from erasure.jobs.readiness import readiness
 from erasure.model import pickle_file
 from erasure.model.checkpoint import inspect_checkpoint
-from erasure.model.models import load_models
+from erasure.model.parts import load_parts
 from tests.fake_host import FakeHost
 
 
@@ -53,7 +53,7 @@ def use_everywhere(checkpoint: Path, folder: Path) -> None:
         assert estimate(EraseConfig(erase=("church",)), checkpoint, "cpu", folder).bytes
     info = inspect_checkpoint(checkpoint)
     assert info.size.pixels == 64
-    assert load_models(info).info is info
+    assert load_parts(info).info is info
 
 
 def test_header_and_yaml_of_a_file_are_read_once(checkpoint: Path, tmp_path: Path, opened: Counter[str]) -> None:

@@ -3,10 +3,11 @@ from typing import Any
 
 import pytest
 
-from erasure import run_pictures
 from erasure.config.settings import EraseConfig
 from erasure.config.values import config_from_dict
 from erasure.model.checkpoint import inspect_checkpoint
+from erasure.model.rows import Rows
+from erasure.run import pictures as run_pictures
 from erasure.run.folder import RunFolder
 from erasure.training.session import Session, open_session
 
@@ -44,9 +45,9 @@ def test_pictures_from_before_are_drawn_once_and_again_only_if_damaged(
     drawn: list[str] = []
     drawing_steps = run_pictures.drawing_steps
 
-    def draw(models, denoiser, embedder, prompts, *given):  # type: ignore[no-untyped-def]
+    def draw(model, prompts, *given):  # type: ignore[no-untyped-def]
         drawn.extend(prompts)
-        return drawing_steps(models, denoiser, embedder, prompts, *given)
+        return drawing_steps(model, prompts, *given)
 
     monkeypatch.setattr(run_pictures, "drawing_steps", draw)
     first = _opened(session, folder, config)
@@ -75,7 +76,7 @@ def test_pictures_of_other_prompts_are_drawn_anew(session: Session, config: Eras
 def test_pictures_are_as_large_as_those_that_are_trained_on(
     tiny_checkpoint: Path, config: EraseConfig, tmp_path: Path
 ) -> None:
-    own = open_session(inspect_checkpoint(tiny_checkpoint), config, "cpu").pixels
+    own = open_session(inspect_checkpoint(tiny_checkpoint), config, "cpu").model.pixels
     larger = config.with_changes(resolution=2 * own)
     session = open_session(inspect_checkpoint(tiny_checkpoint), larger, "cpu")
     folder = RunFolder(tmp_path / "run")
@@ -88,7 +89,7 @@ def test_drawing_tells_how_far_it_is_and_leaves_the_training_alone_in_between(
 ) -> None:
     folder = RunFolder(tmp_path / "run")
     folder.create({}, config)
-    session.denoiser.rows.total = 5
+    session.model.rows["training"] = Rows(5)
     steps, shares = run_pictures.open_run_pictures(session, folder, config), []
     for event in steps:
         shares.append(event.share)

@@ -1,4 +1,4 @@
-"""open_models: how much of the U-Net's work goes into one call."""
+"""open_model: how much of the U-Net's work goes into one call."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ import dataclasses
 
 import torch
 
-from erasure.config.settings import EraseConfig
-from erasure.model.denoiser import Denoiser
-from erasure.model.models import Models
-from erasure.training.session import rows_at_once
+from erasure.model.conditioning import Conditioning
+from erasure.model.model import Model, rows_at_once
+from erasure.model.parts import ModelParts
+from erasure.model.rows import Rows
 from tests import tiny
 
-CONFIG = EraseConfig(erase=("church",))
 
-
-def full_size(models: Models) -> Models:
+def full_size(models: ModelParts) -> ModelParts:
     """SD 1.x in full, without memory for its weights."""
     with torch.device("meta"):
         unet = tiny.build_unet(tiny.full_size_config["unet"])
@@ -23,25 +21,25 @@ def full_size(models: Models) -> Models:
     return dataclasses.replace(models, unet=unet, vae=vae)
 
 
-def test_a_full_size_model_has_few_rows_in_a_call_and_larger_pictures_fewer(tiny_models: Models) -> None:
+def test_a_full_size_model_has_few_rows_in_a_call_and_larger_pictures_fewer(tiny_models: ModelParts) -> None:
     models = full_size(tiny_models)
-    assert rows_at_once(models, CONFIG) == 8
-    assert rows_at_once(models, dataclasses.replace(CONFIG, resolution=1024)) == 2
-    assert rows_at_once(models, dataclasses.replace(CONFIG, resolution=2048)) == 1
+    assert rows_at_once(models) == 8
+    assert rows_at_once(models, 1024) == 2
+    assert rows_at_once(models, 2048) == 1
 
 
-def test_a_small_model_takes_long_batches_in_one_call(tiny_models: Models) -> None:
-    assert rows_at_once(tiny_models, CONFIG) >= 64
+def test_a_small_model_takes_long_batches_in_one_call(tiny_models: ModelParts) -> None:
+    assert rows_at_once(tiny_models) >= 64
 
 
-def test_a_batch_that_is_split_gives_what_the_whole_one_gives(tiny_models: Models) -> None:
+def test_a_batch_that_is_split_gives_what_the_whole_one_gives(tiny_models: ModelParts) -> None:
     calls: list[int] = []
     tiny_models.unet.register_forward_pre_hook(lambda _, given: calls.append(len(given[0])))
     generator = torch.Generator().manual_seed(0)
-    z, embedding = torch.randn(5, 4, 16, 16, generator=generator), torch.randn(5, 77, 32, generator=generator)
-    t = torch.tensor([1, 200, 400, 600, 999])
-    whole, split = Denoiser(tiny_models.unet), Denoiser(tiny_models.unet, max_rows=2)
+    z, states = torch.randn(5, 4, 16, 16, generator=generator), torch.randn(5, 77, 32, generator=generator)
+    given = z, torch.tensor([1, 200, 400, 600, 999]), Conditioning(states)
+    whole, split = Model(tiny_models), Model(tiny_models, max_rows=2)
     with torch.no_grad():
-        torch.testing.assert_close(split(z, t, embedding), whole(z, t, embedding), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(split.eps(*given), whole.eps(*given), rtol=1e-4, atol=1e-5)
     assert calls == [2, 2, 1, 5]
-    assert split.rows.total == whole.rows.total == 5
+    assert split.rows.all == whole.rows.all == Rows(5, calls=1)

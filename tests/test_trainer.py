@@ -9,9 +9,8 @@ from erasure.config.settings import EraseConfig
 from erasure.config.values import config_from_dict
 from erasure.errors import NonFiniteLoss
 from erasure.lora.adapter import inject_lora, lora_parameters, lora_state
-from erasure.model.denoiser import Denoiser
-from erasure.model.embedding import Embedder
-from erasure.model.models import Models
+from erasure.model.model import Model
+from erasure.model.parts import ModelParts
 from erasure.training.adversary.gumbel import GumbelSearch, gumbel_softmax
 from erasure.training.latents.source import State
 from erasure.training.row_count import rows_per_update
@@ -21,16 +20,16 @@ from tests.spaces import WORDS, space_of
 FAST = {"steps": 6, "sampling_steps": 3, "warmup": 0, "rank": 2}
 
 
-def _trainer(models: Models, *targets: str, **settings: object) -> Trainer:
+def _trainer(models: ModelParts, *targets: str, **settings: object) -> Trainer:
     config = config_from_dict({"erase": list(targets), **FAST, **settings})
     inject_lora(models.unet, config.layers, config.rank, config.alpha, config.seed)
     if config.gradient_checkpointing:
         models.unet.enable_gradient_checkpointing()
         models.unet.train()
-    return Trainer(models, Denoiser(models.unet), Embedder(models), space_of(*targets), config)
+    return Trainer(Model(models, resolution=config.resolution), space_of(*targets), config)
 
 
-def _shake(models: Models) -> None:
+def _shake(models: ModelParts) -> None:
     """LoRA weights as in the middle of a training."""
     g = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -49,14 +48,14 @@ class _GivenStates:
         self.asked: list[list[Tensor]] = []
 
     def draw(self, prompts, generator, *, tuned):  # type: ignore[no-untyped-def]
-        self.asked.append([prompt.embedding.detach() for prompt in prompts])
+        self.asked.append([prompt.conditioning.states.detach() for prompt in prompts])
         g = torch.Generator().manual_seed(len(self.asked))
         return [
             State(torch.randn((4, 16, 16), generator=g), int(torch.randint(1000, (), generator=g))) for _ in prompts
         ]
 
 
-def test_one_step_of_the_paper_preset_is_equation_5(tiny_models: Models) -> None:
+def test_one_step_of_the_paper_preset_is_equation_5(tiny_models: ModelParts) -> None:
     paper = preset("paper").settings
     changes = {"learning_rate": 1e-3, "preserve_weight": 0.7, "rank": 2, "steps": 5}
     trainer = _trainer(tiny_models, "church", **{**paper, **changes})
@@ -67,7 +66,7 @@ def test_one_step_of_the_paper_preset_is_equation_5(tiny_models: Models) -> None
     before = [w.detach().clone() for w in weights]
 
     # --- Eq. 5 and the two algorithms, written out
-    unet, embedder, denoiser = tiny_models.unet, Embedder(tiny_models), trainer.denoiser
+    unet, model = tiny_models.unet, trainer.model
 
     def eps(z: Tensor, t: int, c: Tensor) -> Tensor:
         return unet(z[None], torch.tensor([t]), encoder_hidden_states=c[None]).sample[0]
@@ -79,14 +78,14 @@ def test_one_step_of_the_paper_preset_is_equation_5(tiny_models: Models) -> None
     g = torch.Generator().manual_seed(0)
     torch.randperm(1, generator=g)  # which target: there is one
     torch.randint(1, (), generator=g)  # which template: there is one
-    members = embedder(WORDS)
+    members = model.embed(WORDS).states
     pi = torch.zeros(len(WORDS), requires_grad=True)
     ascent = torch.optim.Adam([pi], lr=paper["search_rate"], maximize=True)
     for i in range(paper["search_steps"]):  # Algorithm 1
         c_a = (gumbel_softmax(pi, paper["temperature"], True, g)[:, None, None] * members).sum(0)
         z, t = states(i + 2)
         tuned = eps(z, t, c_a)
-        with denoiser.frozen():
+        with model.frozen():
             frozen = eps(z, t, c_a)
             through_frozen = torch.autograd.grad(
                 frozen, pi, -2 * (tuned - frozen).detach() / frozen.numel(), retain_graph=True
@@ -94,9 +93,9 @@ def test_one_step_of_the_paper_preset_is_equation_5(tiny_models: Models) -> None
         pi.grad = through_frozen + torch.autograd.grad(tuned, pi, 2 * (tuned - frozen).detach() / tuned.numel())[0]
         ascent.step()
     c_a = (gumbel_softmax(pi.detach(), paper["temperature"], True, g)[:, None, None] * members).sum(0)
-    c_e, c_n = embedder(["church", ""])
+    c_e, c_n = model.embed(["church", ""]).states
     (z_e, t_e), (z_a, t_a) = states(1), states(paper["search_steps"] + 2)
-    with torch.no_grad(), denoiser.frozen():
+    with torch.no_grad(), model.frozen():
         goal, kept = eps(z_e, t_e, c_n), eps(z_a, t_a, c_a)
     l1 = (eps(z_e, t_e, c_e) - goal).square().mean()
     l2 = (eps(z_a, t_a, c_a) - kept).square().mean()
@@ -120,7 +119,7 @@ def test_one_step_of_the_paper_preset_is_equation_5(tiny_models: Models) -> None
 
 @pytest.mark.parametrize("adversary", ["gumbel", "pgd", "uniform"])
 @pytest.mark.parametrize("latents", ["replay", "fresh"])
-def test_stop_then_resume_gives_the_same_weights(tiny_models: Models, adversary: str, latents: str) -> None:
+def test_stop_then_resume_gives_the_same_weights(tiny_models: ModelParts, adversary: str, latents: str) -> None:
     import copy
 
     other = copy.deepcopy(tiny_models)
@@ -134,12 +133,12 @@ def test_stop_then_resume_gives_the_same_weights(tiny_models: Models, adversary:
     resumed.load(tensors, meta)
     steps = list(resumed)
     assert [step.step for step in steps] == [4, 5, 6]
-    assert resumed.denoiser.rows.total == whole.denoiser.rows.total
+    assert resumed.model.rows["training"].total == whole.model.rows["training"].total
     for name, weight in lora_state(tiny_models.unet).items():
         assert torch.equal(weight, lora_state(other.unet)[name]), name
 
 
-def test_erasing_moves_the_target_towards_the_anchor_and_keeps_the_preserved(tiny_models: Models) -> None:
+def test_erasing_moves_the_target_towards_the_anchor_and_keeps_the_preserved(tiny_models: ModelParts) -> None:
     settings = {
         "steps": 60,
         "learning_rate": 5e-3,
@@ -168,24 +167,24 @@ def test_erasing_moves_the_target_towards_the_anchor_and_keeps_the_preserved(tin
     ],
 )
 def test_goals_are_the_anchor_in_its_template_and_what_is_preserved(
-    tiny_models: Models, anchor: str, template: str, prompt: str
+    tiny_models: ModelParts, anchor: str, template: str, prompt: str
 ) -> None:
     config = EraseConfig(erase=("church",), anchor=(anchor,), guidance=0.0, **FAST)  # type: ignore[arg-type]
     inject_lora(tiny_models.unet, config.layers, config.rank, config.alpha, config.seed)
-    denoiser, embedder = Denoiser(tiny_models.unet), Embedder(tiny_models)
-    trainer = Trainer(tiny_models, denoiser, embedder, space_of("church", anchor=anchor), config)
+    model = Model(tiny_models)
+    trainer = Trainer(model, space_of("church", anchor=anchor), config)
     state = State(torch.randn((4, 16, 16), generator=torch.Generator().manual_seed(0)), 500)
     goal = trainer._goal(
-        [embedder.prompt("church")], [trainer._anchor(0, template)], [state], [embedder.prompt("dog")], [state]
+        [model.prompt("church")], [trainer._anchor(0, template)], [state], [model.prompt("dog")], [state]
     )
-    with denoiser.frozen(), torch.no_grad():
-        expected = denoiser(state.z.expand(2, -1, -1, -1), torch.tensor([500, 500]), embedder([prompt, "dog"]))
+    with model.frozen(), torch.no_grad():
+        expected = model.eps(state.z.expand(2, -1, -1, -1), torch.tensor([500, 500]), model.embed([prompt, "dog"]))
     torch.testing.assert_close(goal, expected)
 
 
 @pytest.mark.parametrize("there", [True, False])
 def test_preserved_concepts_are_met_where_the_tuned_model_goes_unless_told_otherwise(
-    tiny_models: Models, there: bool
+    tiny_models: ModelParts, there: bool
 ) -> None:
     trainer = _trainer(tiny_models, "church", **({} if there else {"preserve_on_policy": False}))
     draw, asked = trainer.source.draw, {}
@@ -199,16 +198,16 @@ def test_preserved_concepts_are_met_where_the_tuned_model_goes_unless_told_other
     assert asked == {**dict.fromkeys(step.erased, True), **dict.fromkeys(step.preserved, there)}
 
 
-def test_targets_are_all_erased(tiny_models: Models) -> None:
+def test_targets_are_all_erased(tiny_models: ModelParts) -> None:
     steps = list(_trainer(tiny_models, "church", "radio", "dog", adversary="uniform"))
     assert {text for step in steps for text in step.erased} == {"church", "radio", "dog"}
 
 
-def test_nonfinite_loss_stops_with_advice_and_keeps_the_last_weights(tiny_models: Models) -> None:
+def test_nonfinite_loss_stops_with_advice_and_keeps_the_last_weights(tiny_models: ModelParts) -> None:
     trainer = _trainer(tiny_models, "church", adversary="uniform")
     trainer.update()
     kept = lora_state(tiny_models.unet)
-    trainer._alphas_cumprod = torch.full((1000,), float("nan"))
+    trainer.model.parts.alphas_cumprod = torch.full((1000,), float("nan"))
     trainer.config = trainer.config.with_changes(loss_space="x0")
     with pytest.raises(NonFiniteLoss, match="learning_rate"):
         trainer.update()
@@ -218,7 +217,7 @@ def test_nonfinite_loss_stops_with_advice_and_keeps_the_last_weights(tiny_models
 
 
 @pytest.mark.parametrize("layers", ["xattn", "noxattn"])
-def test_gradient_checkpointing_changes_memory_not_weights(tiny_models: Models, layers: str) -> None:
+def test_gradient_checkpointing_changes_memory_not_weights(tiny_models: ModelParts, layers: str) -> None:
     import copy
 
     other = copy.deepcopy(tiny_models)
@@ -232,7 +231,7 @@ def test_gradient_checkpointing_changes_memory_not_weights(tiny_models: Models, 
         torch.testing.assert_close(weight, lora_state(other.unet)[name], atol=2e-4, rtol=1e-2)
 
 
-def test_bf16_trains_fp32_lora_weights(tiny_models: Models) -> None:
+def test_bf16_trains_fp32_lora_weights(tiny_models: ModelParts) -> None:
     tiny_models.unet.to(torch.bfloat16)
     trainer = _trainer(tiny_models, "church", precision="bf16")
     step = trainer.update()
@@ -249,11 +248,11 @@ def test_learning_rate_warms_up_and_ends_at_zero() -> None:
     assert rates[10:] == sorted(rates[10:], reverse=True)
 
 
-def test_reranking_costs_the_rows_that_the_plan_says(tiny_models: Models) -> None:
+def test_reranking_costs_the_rows_that_the_plan_says(tiny_models: ModelParts) -> None:
     trainer = _trainer(tiny_models, "church", "truck", adversary="rerank", search_steps=1)
     config = trainer.config
     last = list(trainer)[-1]
     assert last.preserve_loss > 0
     # Two candidates are measured per update, each by both views of the model.
-    assert rows_per_update(config) == rows_per_update(config.with_changes(adversary="uniform")) + 4
-    assert last.rows / config.updates == pytest.approx(rows_per_update(config, (len(WORDS),) * 2), abs=2)
+    assert rows_per_update(config).total == rows_per_update(config.with_changes(adversary="uniform")).total + 4
+    assert last.rows / config.updates == pytest.approx(rows_per_update(config, (len(WORDS),) * 2).total, abs=2)

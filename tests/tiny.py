@@ -20,7 +20,7 @@ from emoji_sd.original_layout import original_state_dict
 from erasure.families.sd1 import SD1
 from erasure.model.checkpoint import CheckpointInfo, OriginalFile
 from erasure.model.ldm_config import LdmConfig
-from erasure.model.models import Models
+from erasure.model.parts import ModelParts
 from erasure.model.weights_file import WeightsFile
 
 DATA = Path(__file__).parents[1] / "erasure" / "data"
@@ -81,7 +81,7 @@ def build_text_encoder(config: dict[str, Any]) -> CLIPTextModel:
     return CLIPTextModel(CLIPTextConfig(**shared, **config))
 
 
-def build_tiny_models(seed: int = 0) -> Models:
+def build_tiny_models(seed: int = 0) -> ModelParts:
     """The three tiny parts with random weights, frozen; its ``info`` names a file that does not exist."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -93,7 +93,7 @@ def build_tiny_models(seed: int = 0) -> Models:
     contents = OriginalFile(WeightsFile(Path("tiny.safetensors"), {}, {}), config)
     info = CheckpointInfo(Path("tiny.safetensors"), "tiny", SD1, contents)
     tokenizer = CLIPTokenizerFast.from_pretrained(CLIP)
-    return Models(unet, vae, text_encoder, tokenizer, info, DDIMScheduler(**SCHEDULE).alphas_cumprod)
+    return ModelParts(unet, vae, text_encoder, tokenizer, info, DDIMScheduler(**SCHEDULE).alphas_cumprod)
 
 
 def ldm_config(config: dict[str, dict[str, Any]], text_folder: str | None = None) -> dict[str, Any]:

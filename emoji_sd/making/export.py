@@ -21,7 +21,7 @@ from transformers import CLIPTextModel
 
 from emoji_sd.making.unet import CONFIG, alphas_cumprod
 from emoji_sd.original_layout import original_state_dict
-from erasure.model.models import load_models
+from erasure.model.parts import load_parts
 
 NAME = "emoji-sd"
 TOKENIZER_FILES = ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
@@ -100,7 +100,7 @@ def export(work: Path, out: Path) -> Path:
 @torch.no_grad()
 def _compare(checkpoint: Path, unet: UNet2DConditionModel, vae: AutoencoderKL) -> None:
     """The file, loaded as a user's would be, computes what was trained."""
-    loaded = load_models(checkpoint)
+    loaded = load_parts(checkpoint)
     generator = torch.Generator().manual_seed(0)
     z, context = (torch.randn(shape, generator=generator) for shape in ((2, 4, 16, 16), (2, 77, 96)))
     t = torch.tensor([100, 900])

@@ -9,10 +9,9 @@ from pathlib import Path
 from PIL import Image
 
 from erasure.bench.suite import Drawn, Shot
-from erasure.model.denoiser import Denoiser
-from erasure.model.embedding import Embedder
-from erasure.model.models import Models
-from erasure.model.pictures import Drawing, draw_pictures
+from erasure.model.drawing import Drawing
+from erasure.model.model import Model
+from erasure.model.pictures import draw_pictures
 from erasure.whole_file import whole_file
 
 
@@ -24,17 +23,15 @@ def missing_shots(folder: Path, shots: Sequence[Shot]) -> list[Shot]:
     return [shot for shot in shots if not picture_path(folder, shot).exists()]
 
 
-def draw_missing(
-    models: Models, denoiser: Denoiser, embedder: Embedder, shots: Sequence[Shot], folder: Path, drawn: Drawn
-) -> Iterator[tuple[int, int]]:
+def draw_missing(model: Model, shots: Sequence[Shot], folder: Path, drawn: Drawn) -> Iterator[tuple[int, int]]:
     """Draw what is not there yet with the U-Net as it is now; yields (pictures there, pictures wanted)."""
     todo = missing_shots(folder, shots)
     drawing = Drawing(drawn.steps, drawn.guidance, drawn.pixels, drawn.batch)
     for start in range(0, len(todo), drawn.batch):
         chunk = todo[start : start + drawn.batch]
         prompts, seeds = [shot.prompt for shot in chunk], [shot.seed for shot in chunk]
-        with denoiser.uncounted():
-            pictures = draw_pictures(models, denoiser, embedder, prompts, seeds, drawing)
+        with model.rows.purpose("pictures"):
+            pictures = draw_pictures(model, prompts, seeds, drawing)
         for shot, picture in zip(chunk, pictures, strict=True):
             _save(picture, picture_path(folder, shot))
         yield len(shots) - len(todo) + start + len(chunk), len(shots)

@@ -13,7 +13,7 @@ from erasure.concepts.build import build_concept_space
 from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.model.checkpoint import CheckpointInfo
-from erasure.training.session import open_models
+from erasure.model.model import open_model
 from erasure.whole_file import write_json
 
 SETTINGS = ("erase", "anchor", "synonym", "preserve", "templates", "vocabulary", "neighbours", "similarity",
@@ -53,6 +53,6 @@ def _key(config: EraseConfig, sha256: str) -> str:
 def _measure(checkpoint: CheckpointInfo, config: EraseConfig, device: str) -> dict[str, Any]:
     began = time.perf_counter()
     config = config.with_changes(seed=0)
-    models, denoiser, embedder = open_models(checkpoint, config, device)
-    space = build_concept_space(models, denoiser, embedder, config)
-    return {"space": space.to_dict(), "rows": denoiser.rows.total, "seconds": time.perf_counter() - began}
+    model = open_model(checkpoint, precision=config.precision, resolution=config.resolution, device=device)
+    space = build_concept_space(model, config)
+    return {"space": space.to_dict(), "rows": model.rows["synonyms"].total, "seconds": time.perf_counter() - began}

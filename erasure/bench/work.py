@@ -22,11 +22,12 @@ from erasure.config.settings import EraseConfig
 from erasure.evaluate.recognition import Ranks, erasing_success, preserving_success, rank_pictures
 from erasure.lora.file import apply_lora_file, read_lora
 from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint, sha256, short_hash
+from erasure.model.model import open_model
 from erasure.run.events import Opened
 from erasure.run.folder import RunFolder
 from erasure.run.run import resume
 from erasure.training.events import Step
-from erasure.training.session import Session, open_models
+from erasure.training.session import Session
 from erasure.whole_file import write_json
 
 RESULTS = "results.jsonl"
@@ -148,7 +149,7 @@ def _train(
             yield Progress("training", event.step, event.steps)
     assert session is not None
     cost = {
-        "rows_training": session.denoiser.rows.total,
+        "rows_training": session.model.rows["training"].total,
         "rows_space": measured_space.rows,
         "seconds_space": round(measured_space.seconds, 1),
         "seconds_training": round(last.seconds if last else time.perf_counter() - began, 1),
@@ -176,9 +177,9 @@ def _draw(
     shots = target_set.shots()
     if not missing_shots(folder, shots):
         return
-    models, denoiser, embedder = open_models(checkpoint, EraseConfig(erase=("-",)), bench.devices[1])
+    model = open_model(checkpoint, resolution=chosen.drawn.pixels, device=bench.devices[1])
     if lora is not None:
-        apply_lora_file(models.unet, read_lora(lora))
+        apply_lora_file(model.unet, read_lora(lora))
     stage = "pictures" if lora else "base pictures"
-    for done, total in draw_missing(models, denoiser, embedder, shots, folder, chosen.drawn):
+    for done, total in draw_missing(model, shots, folder, chosen.drawn):
         yield Progress(stage, done, total)

@@ -26,11 +26,12 @@ def run(arguments: argparse.Namespace) -> int:
     config = config_from_flags(arguments)
     from erasure.concepts.build import build_concept_space
     from erasure.model.checkpoint import inspect_checkpoint
-    from erasure.training.session import open_models
+    from erasure.model.model import open_model
 
     checkpoint = inspect_checkpoint(arguments.checkpoint)
-    models, denoiser, embedder = open_models(checkpoint, config, arguments.device or default_device())
-    space = build_concept_space(models, denoiser, embedder, config)
+    device = arguments.device or default_device()
+    model = open_model(checkpoint, precision=config.precision, resolution=config.resolution, device=device)
+    space = build_concept_space(model, config)
     if arguments.json:
         print(json.dumps(space.to_dict(), ensure_ascii=False, indent=1))
     else:

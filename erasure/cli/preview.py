@@ -30,25 +30,23 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     if arguments.out.exists() and not arguments.overwrite:
         raise OutputExists(f"{arguments.out} exists; choose another name, or add --overwrite")
-    from erasure.config.settings import EraseConfig
     from erasure.lora.file import inject_lora_file, match_lora, read_lora
     from erasure.model.checkpoint import inspect_checkpoint
-    from erasure.model.pictures import Drawing, draw_pictures
+    from erasure.model.drawing import Drawing
+    from erasure.model.model import open_model
+    from erasure.model.pictures import draw_pictures
     from erasure.run.picture_sheet import picture_grid
-    from erasure.training.session import open_models
 
     checkpoint, file = inspect_checkpoint(arguments.checkpoint), read_lora(arguments.lora)
-    models, denoiser, embedder = open_models(
-        checkpoint, EraseConfig(erase=("-",)), arguments.device or default_device()
-    )
-    match_lora(file, models.unet)
+    model = open_model(checkpoint, resolution=arguments.pixels, device=arguments.device or default_device())
+    match_lora(file, model.unet)
     seeds = arguments.seed or [1, 2]
     prompts = [prompt for prompt in arguments.prompt for _ in seeds]
-    drawing = Drawing(arguments.steps, arguments.guidance, arguments.pixels)
+    drawing = Drawing(arguments.steps, arguments.guidance)
     every = seeds * len(arguments.prompt)
-    before = draw_pictures(models, denoiser, embedder, prompts, every, drawing)
-    inject_lora_file(models.unet, file, arguments.weight)
-    after = draw_pictures(models, denoiser, embedder, prompts, every, drawing)
+    before = draw_pictures(model, prompts, every, drawing)
+    inject_lora_file(model.unet, file, arguments.weight)
+    after = draw_pictures(model, prompts, every, drawing)
     n = len(seeds)
     columns = [f"{when}, seed {seed}" for when in ("before", "after") for seed in seeds]
     rows = [

@@ -27,21 +27,19 @@ def run(arguments: argparse.Namespace) -> int:
     problems = [f"--{n}: should be at least 1" for n in ("words", "states", "show") if getattr(arguments, n) < 1]
     if problems:
         raise ConfigError(problems)
-    from erasure.concepts.vocabulary import load_vocabulary
-    from erasure.config.settings import EraseConfig
+    from erasure.concepts.vocabulary import WORDS, read_words
     from erasure.evaluate.spectrum import Sensitivity, sensitivity_spectrum
     from erasure.evaluate.spread import spread
     from erasure.lora.file import apply_lora_file, read_lora
     from erasure.model.checkpoint import inspect_checkpoint
-    from erasure.training.session import open_models
+    from erasure.model.model import open_model
 
-    config = EraseConfig(erase=("-",))
     checkpoint, file = inspect_checkpoint(arguments.checkpoint), read_lora(arguments.lora)
-    models, denoiser, embedder = open_models(checkpoint, config, arguments.device or default_device())
-    apply_lora_file(models.unet, file)
-    words = arguments.word or spread(load_vocabulary(config, models.tokenizer), arguments.words)
+    model = open_model(checkpoint, device=arguments.device or default_device())
+    apply_lora_file(model.unet, file)
+    words = arguments.word or spread(read_words(WORDS), arguments.words)
     found: list[Sensitivity] = []
-    for one in sensitivity_spectrum(models, denoiser, embedder, words, states=arguments.states):
+    for one in sensitivity_spectrum(model, words, states=arguments.states):
         found.append(one)
         if len(found) % 50 == 0:
             print(f"{len(found)}/{len(words)}", file=sys.stderr)

@@ -132,8 +132,7 @@ def _dry_run(arguments: argparse.Namespace, config: EraseConfig) -> int:
     checkpoint = inspect_checkpoint(arguments.checkpoint)
     session = open_session(checkpoint, config, arguments.device or default_device())
     plan = session.plan
-    width = int(session.models.unet.config.cross_attention_dim)
-    cost = measure_cost(session.denoiser, session.latent_shape, width, plan, config)
+    cost = measure_cost(session.model, plan, config)
     print_space(plan.space, 20, erase_synonyms=config.erase_synonyms)
     print(f"layers:  {plan.layers} ({config.layers}), rank {plan.rank}, {plan.parameters:,} parameters")
     total = plan.rows_per_update * plan.updates + plan.rows_setup

@@ -16,28 +16,27 @@ from erasure.concepts.vocabulary import load_vocabulary
 from erasure.config.settings import EraseConfig
 from erasure.config.template import fill
 from erasure.errors import ConceptError
-from erasure.model.denoiser import Denoiser
-from erasure.model.embedding import Embedder
-from erasure.model.models import Models
+from erasure.model.model import Model
 
 
-def build_concept_space(models: Models, denoiser: Denoiser, embedder: Embedder, config: EraseConfig) -> ConceptSpace:
-    """Find R for every target of the config with the frozen model. Deterministic.
+def build_concept_space(model: Model, config: EraseConfig) -> ConceptSpace:
+    """Find R for every target of the config with the frozen model. Deterministic; its rows are for ``synonyms``.
 
     Raises: ConceptError if the vocabulary leaves nothing to preserve, a prompt is too long, or a concept is
     to be preserved and erased at once.
     """
-    _check_prompts(models, config)
+    _check_prompts(model, config)
     notes: list[str] = []
-    vocabulary = load_vocabulary(config, models.tokenizer)
-    named, free = _candidates(models, vocabulary, config, notes)
+    vocabulary = load_vocabulary(config, model.tokenizer)
+    named, free = _candidates(model, vocabulary, config, notes)
     words = [*free, *dict.fromkeys(config.preserve)]
-    similarity = _similarity(embedder, words, config)
+    similarity = _similarity(model, words, config)
     orders = [[words[k] for k in row.argsort(descending=True, stable=True).tolist()] for row in similarity]
-    measured = _measure(models, denoiser, embedder, config, orders, notes)
+    with model.rows.purpose("synonyms"):
+        measured = _measure(model, config, orders, notes)
     synonyms = [{word for word, s in found.items() if s < config.synonym_threshold} for found in measured]
     everywhere = set().union(*synonyms)
-    told = _nearest_target(embedder, config)
+    told = _nearest_target(model, config)
     spaces = []
     for i, target in enumerate(config.erase):
         near = dict(zip(words, similarity[i].tolist(), strict=True))
@@ -63,15 +62,15 @@ def build_concept_space(models: Models, denoiser: Denoiser, embedder: Embedder, 
     return ConceptSpace(tuple(spaces), len(vocabulary), tuple(notes))
 
 
-def _check_prompts(models: Models, config: EraseConfig) -> None:
+def _check_prompts(model: Model, config: EraseConfig) -> None:
     for text in (*config.erase, *config.synonym, *config.anchor, *config.preserve):
         for template in config.templates:
             prompt = fill(template, text)
-            extra = _tokens_too_many(models, prompt)
+            extra = _tokens_too_many(model, prompt)
             if extra > 0:
                 raise ConceptError(
                     f"{prompt!r} is {extra} tokens too long for the text encoder, which reads "
-                    f"{models.tokenizer.model_max_length - 2}; make it shorter"
+                    f"{model.tokenizer.model_max_length - 2}; make it shorter"
                 )
     for text in config.preserve:
         clash = next((t for t in (*config.erase, *config.synonym) if names_target(text, t)), None)
@@ -82,10 +81,10 @@ def _check_prompts(models: Models, config: EraseConfig) -> None:
 
 
 def _candidates(
-    models: Models, vocabulary: tuple[str, ...], config: EraseConfig, notes: list[str]
+    model: Model, vocabulary: tuple[str, ...], config: EraseConfig, notes: list[str]
 ) -> tuple[list[str], list[str]]:
     """Words that name what is to be erased, and words that may be preserved, in the vocabulary's order."""
-    usable = _short_enough(models, vocabulary, notes)
+    usable = _short_enough(model, vocabulary, notes)
     gone = (*config.erase, *config.synonym)
     named = [word for word in usable if any(names_target(word, text) for text in gone)]
     left_out = {*named, *config.preserve}
@@ -100,23 +99,23 @@ def _candidates(
     return named, free
 
 
-def _tokens_too_many(models: Models, text: str) -> int:
-    return len(models.tokenizer(text).input_ids) - models.tokenizer.model_max_length
+def _tokens_too_many(model: Model, text: str) -> int:
+    return len(model.tokenizer(text).input_ids) - model.tokenizer.model_max_length
 
 
-def _short_enough(models: Models, vocabulary: tuple[str, ...], notes: list[str]) -> list[str]:
+def _short_enough(model: Model, vocabulary: tuple[str, ...], notes: list[str]) -> list[str]:
     # A token is a byte or more, so that only long prompts need to be looked at.
-    most = models.tokenizer.model_max_length - 2
-    short = [text for text in vocabulary if len(text.encode()) <= most or _tokens_too_many(models, text) <= 0]
+    most = model.tokenizer.model_max_length - 2
+    short = [text for text in vocabulary if len(text.encode()) <= most or _tokens_too_many(model, text) <= 0]
     if len(short) < len(vocabulary):
         count = len(vocabulary) - len(short)
         notes.append(f"{count} prompts of the vocabulary are left out: longer than {most} tokens")
     return short
 
 
-def _similarity(embedder: Embedder, words: list[str], config: EraseConfig) -> Tensor:
+def _similarity(model: Model, words: list[str], config: EraseConfig) -> Tensor:
     """(targets, words) on the CPU, larger is nearer: cosine, or minus the L2 distance."""
-    targets, others = embedder.pooled(config.erase), embedder.pooled(words)
+    targets, others = model.pooled(config.erase), model.pooled(words)
     if config.similarity == "l2":
         return -torch.cdist(targets, others).cpu()
     return (normalize(targets, dim=1) @ normalize(others, dim=1).T).cpu()
@@ -127,9 +126,7 @@ def _nearest(order: list[str], left_out: Collection[str], count: int) -> list[st
 
 
 def _measure(
-    models: Models,
-    denoiser: Denoiser,
-    embedder: Embedder,
+    model: Model,
     config: EraseConfig,
     orders: list[list[str]],
     notes: list[str],
@@ -138,7 +135,7 @@ def _measure(
     measured: list[dict[str, float]] = [{} for _ in config.erase]
     if config.synonym_threshold == 0:
         return measured
-    probes = _probes(models, denoiser, embedder, config, notes)
+    probes = _probes(model, config, notes)
     synonyms: set[str] = set()
     complete = False
     while not complete:
@@ -149,25 +146,19 @@ def _measure(
             if new:
                 # A synonym found now may be one that another target had counted on: look again.
                 complete = False
-                found = compare(denoiser, probe, embedder(new), threshold=config.synonym_threshold).tolist()
+                found = compare(model, probe, model.embed(new), threshold=config.synonym_threshold).tolist()
                 measured[i].update(zip(new, found, strict=True))
                 synonyms |= {word for word in new if measured[i][word] < config.synonym_threshold}
     return measured
 
 
-def _probes(
-    models: Models, denoiser: Denoiser, embedder: Embedder, config: EraseConfig, notes: list[str]
-) -> dict[int, Probe]:
+def _probes(model: Model, config: EraseConfig, notes: list[str]) -> dict[int, Probe]:
     """By target; those that the model does not know are missing."""
-    side = config.resolution // models.vae_scale_factor if config.resolution else models.sample_size
     probes = {}
     for i, target in enumerate(config.erase):
         probe = probe_target(
-            denoiser,
-            models.alphas_cumprod,
-            embedder([target])[0],
-            embedder([""])[0],
-            shape=(4, side, side),
+            model,
+            model.embed([target]),
             states=config.synonym_states,
             seed=config.seed,
             guidance=config.sampling_guidance,
@@ -194,13 +185,13 @@ def _to_erase(synonyms: list[str], target: str, config: EraseConfig, notes: list
     return [word for word in synonyms if not any(names_target(word, text) for text in spared)]
 
 
-def _nearest_target(embedder: Embedder, config: EraseConfig) -> list[list[str]]:
+def _nearest_target(model: Model, config: EraseConfig) -> list[list[str]]:
     """The user's synonyms, each with the target that its embedding is nearest to."""
     told: list[list[str]] = [[] for _ in config.erase]
     texts = list(dict.fromkeys(config.synonym))
     if texts:
-        targets = normalize(embedder.pooled(config.erase), dim=1)
-        nearest = (normalize(embedder.pooled(texts), dim=1) @ targets.T).argmax(1).tolist()
+        targets = normalize(model.pooled(config.erase), dim=1)
+        nearest = (normalize(model.pooled(texts), dim=1) @ targets.T).argmax(1).tolist()
         for text, i in zip(texts, nearest, strict=True):
             told[i].append(text)
     return told

@@ -7,17 +7,18 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from erasure.model.denoiser import Denoiser
-from erasure.model.sampling import alpha_bar_after, ddim_step, ddim_timesteps, guided_eps
+from erasure.concepts.row_count import FIRST_LOOK, NOISES, ROWS_OF_A_CALL, STEPS
+from erasure.model.conditioning import Conditioning
+from erasure.model.model import Model
+from erasure.model.sampling import ddim_timesteps
 
 # A model that moves its prediction by less than this share for the target knows nothing of it.
 UNKNOWN = 1e-6
-FIRST_LOOK = 2
 
 
 @dataclass(frozen=True)
 class Probe:
-    """Where a target is compared with candidates: z (n, 4, h, w), t (n,), its own predicted noise there, and the
+    """Where a target is compared with candidates: z (n, c, h, w), t (n,), its own predicted noise there, and the
     mean squared distance (n,) of the empty prompt's from it.
     """
 
@@ -29,107 +30,60 @@ class Probe:
 
 @torch.no_grad()
 def probe_target(
-    denoiser: Denoiser,
-    alphas_cumprod: Tensor,
-    target: Tensor,
-    null: Tensor,
-    *,
-    shape: tuple[int, int, int],
-    states: int,
-    seed: int,
-    guidance: float = 3.0,
-    steps: int = 10,
+    model: Model, target: Conditioning, *, states: int, seed: int, guidance: float = 3.0, steps: int = STEPS
 ) -> Probe | None:
-    """``states`` points of the target's own DDIM sampling by the frozen model; target and null (77, d).
+    """``states`` points of the target's own DDIM sampling by the frozen model; ``target``: a batch of one.
 
     None if the model draws the target like an empty prompt: nothing can be said then.
     """
-    with denoiser.frozen():
-        z, t = _trajectory_states(
-            denoiser, alphas_cumprod, target, null, shape, states, seed, guidance=guidance, steps=steps
-        )
-        own = denoiser(z, t, target.expand(len(z), -1, -1))
-        distance = (denoiser(z, t, null.expand(len(z), -1, -1)) - own).square().mean(dim=(1, 2, 3))
+    null = model.embed([""])
+    with model.frozen():
+        z, t = _trajectory_states(model, target, null, states, seed, guidance=guidance, steps=steps)
+        own = model.eps(z, t, target.expand(len(z)))
+        distance = (model.eps(z, t, null.expand(len(z))) - own).square().mean(dim=(1, 2, 3))
     if distance.mean() <= UNKNOWN * own.square().mean():
         return None
     return Probe(z, t, own, distance.cpu())
 
 
 @torch.no_grad()
-def compare(denoiser: Denoiser, probe: Probe, candidates: Tensor, *, threshold: float, rows: int = 32) -> Tensor:
-    """s(c) of candidates (k, 77, d) by the frozen model, (k,) on the CPU.
+def compare(
+    model: Model, probe: Probe, candidates: Conditioning, *, threshold: float, rows: int = ROWS_OF_A_CALL
+) -> Tensor:
+    """s(c) = E || eps(z_t, c) - eps(z_t, c_e) ||^2 / E || eps(z_t, "") - eps(z_t, c_e) ||^2 of k candidates, frozen.
 
-    All are tried on two states; only those that come out below four times ``threshold`` are worth the others.
+    (k,) on the CPU. Near 0: drawn just like the target; 1: as different as an empty prompt. All are tried on two
+    states; only those that come out below four times ``threshold`` are worth the others.
     """
     states = len(probe.z)
     first = torch.tensor(_spread(min(FIRST_LOOK, states), states))
     rest = torch.tensor([i for i in range(states) if i not in first.tolist()], dtype=torch.long)
     moved = torch.zeros(len(candidates), states)
-    with denoiser.frozen():
-        moved[:, first] = _moved(denoiser, probe, first, candidates, rows)
+    with model.frozen():
+        moved[:, first] = _moved(model, probe, first, candidates, rows)
         difference = moved[:, first].mean(1) / probe.distance[first].mean()
         close = (difference < 4 * threshold).nonzero().flatten()
         if len(close) and len(rest):
-            found = _moved(denoiser, probe, rest, candidates[close.to(candidates.device)], rows)
+            found = _moved(model, probe, rest, candidates[close.to(probe.z.device)], rows)
             moved[close.unsqueeze(1), rest.unsqueeze(0)] = found
             difference[close] = moved[close].mean(1) / probe.distance.mean()
     return difference
 
 
-def measure_difference(
-    denoiser: Denoiser,
-    alphas_cumprod: Tensor,
-    target: Tensor,
-    candidates: Tensor,
-    null: Tensor,
-    *,
-    shape: tuple[int, int, int],
-    states: int,
-    seed: int,
-    threshold: float,
-    guidance: float = 3.0,
-    steps: int = 10,
-    rows: int = 32,
-) -> Tensor:
-    """s(c) = E || eps(z_t, c) - eps(z_t, c_e) ||^2 / E || eps(z_t, "") - eps(z_t, c_e) ||^2, (k,), frozen.
-
-    Near 0: drawn just like the target; 1: as different as an empty prompt. All are infinite if the model draws
-    the target itself like an empty prompt.
-    """
-    probe = probe_target(
-        denoiser, alphas_cumprod, target, null, shape=shape, states=states, seed=seed, guidance=guidance, steps=steps
-    )
-    if probe is None:
-        return torch.full((len(candidates),), float("inf"))
-    return compare(denoiser, probe, candidates, threshold=threshold, rows=rows)
-
-
 def _trajectory_states(
-    denoiser: Denoiser,
-    alphas_cumprod: Tensor,
-    target: Tensor,
-    null: Tensor,
-    shape: tuple[int, int, int],
-    states: int,
-    seed: int,
-    *,
-    guidance: float,
-    steps: int,
+    model: Model, target: Conditioning, null: Conditioning, states: int, seed: int, *, guidance: float, steps: int
 ) -> tuple[Tensor, Tensor]:
-    """z (states, 4, h, w) and t (states,), evenly spread over a run from two noises, noisiest first."""
+    """z (states, c, h, w) and t (states,), evenly spread over a run from two noises, noisiest first."""
     generator = Generator().manual_seed(seed)
-    z = torch.randn((2, *shape), generator=generator).to(target.device)
-    timesteps = ddim_timesteps(steps)
-    embedding = target.expand(2, -1, -1)
+    z = torch.randn((NOISES, *model.latent_shape), generator=generator).to(model.device)
+    timesteps = ddim_timesteps(steps, model.train_steps)
     wanted = _spread(states, steps)
     found: list[tuple[Tensor, int]] = []
     for i in range(max(wanted) + 1):
-        # The two noises take turns.
-        found += [(z[len(found) % 2], timesteps[i])] * wanted.count(i)
-        t = torch.full((2,), timesteps[i], device=z.device)
-        guided, _, _ = guided_eps(denoiser, z, t, embedding, null, guidance)
-        z = ddim_step(z, guided, alphas_cumprod[t], alpha_bar_after(alphas_cumprod, timesteps, i, 2))
-    return torch.stack([z for z, _ in found]), torch.tensor([t for _, t in found], device=target.device)
+        # The noises take turns.
+        found += [(z[len(found) % NOISES], timesteps[i])] * wanted.count(i)
+        z = model.sample_step(z, i, target.expand(NOISES), null, steps=steps, guidance=guidance)
+    return torch.stack([z for z, _ in found]), torch.tensor([t for _, t in found], device=model.device)
 
 
 def _spread(count: int, total: int) -> list[int]:
@@ -137,12 +91,12 @@ def _spread(count: int, total: int) -> list[int]:
     return [int((i + 0.5) * total / count) for i in range(count)]
 
 
-def _moved(denoiser: Denoiser, probe: Probe, states: Tensor, candidates: Tensor, rows: int) -> Tensor:
+def _moved(model: Model, probe: Probe, states: Tensor, candidates: Conditioning, rows: int) -> Tensor:
     """Mean squared difference to the target's noise per candidate and state, (k, states), ``rows`` at a time."""
     k, n = len(candidates), len(states)
     parts = []
     for chunk in torch.arange(k * n).split(rows):
         c, s = (chunk // n).to(probe.z.device), states[chunk % n].to(probe.z.device)
-        eps = denoiser(probe.z[s], probe.t[s], candidates[c])
+        eps = model.eps(probe.z[s], probe.t[s], candidates[c])
         parts.append((eps - probe.own[s]).square().mean(dim=(1, 2, 3)).cpu())
     return torch.cat(parts).view(k, n)

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from erasure.model.denoiser import Denoiser
-from erasure.model.embedding import Embedder
-from erasure.model.models import Models
+from erasure.model.conditioning import Conditioning
+from erasure.model.model import Model
 from erasure.model.sampling import alpha_bar_after, ddim_step, ddim_timesteps, guided_eps
 
 
@@ -32,9 +31,7 @@ class Sensitivity:
 
 @torch.no_grad()
 def sensitivity_spectrum(
-    models: Models,
-    denoiser: Denoiser,
-    embedder: Embedder,
+    model: Model,
     texts: Sequence[str],
     *,
     states: int = 4,
@@ -48,40 +45,38 @@ def sensitivity_spectrum(
     z_t are ``states`` points, evenly spread, of each text's own DDIM sampling by the frozen model, all from the same
     noise. Costs 2 ``steps`` + ``states`` rows per text.
     """
-    null = embedder([""])[0]
-    side = models.sample_size
-    noise = torch.randn((1, 4, side, side), generator=Generator().manual_seed(seed)).to(denoiser.device)
+    null = model.embed([""])
+    noise = model.noise(Generator().manual_seed(seed))[None]
     for start in range(0, len(texts), batch):
         chunk = texts[start : start + batch]
-        change, own = _moved(denoiser, models.alphas_cumprod, embedder(chunk), null, noise, states, steps, guidance)
+        change, own = _moved(model, model.embed(chunk), null, noise, states, steps, guidance)
         for text, moved, word in zip(chunk, change.tolist(), own.tolist(), strict=True):
             yield Sensitivity(text, moved, moved / word if word > 0 else float("inf"))
 
 
 def _moved(
-    denoiser: Denoiser,
-    alphas_cumprod: Tensor,
-    embedding: Tensor,
-    null: Tensor,
+    model: Model,
+    prompts: Conditioning,
+    null: Conditioning,
     noise: Tensor,
     states: int,
     steps: int,
     guidance: float,
 ) -> tuple[Tensor, Tensor]:
     """Mean squared change by tuning, and by the prompt itself, (b,) each."""
-    timesteps = ddim_timesteps(steps)
+    timesteps, alphas_cumprod = ddim_timesteps(steps, model.train_steps), model.alphas_cumprod
     looked_at = {int((i + 0.5) * steps / states) for i in range(states)}
-    z = noise.expand(len(embedding), -1, -1, -1)
-    change, own = torch.zeros(len(embedding), device=z.device), torch.zeros(len(embedding), device=z.device)
+    z = noise.expand(len(prompts), -1, -1, -1)
+    change, own = torch.zeros(len(prompts), device=z.device), torch.zeros(len(prompts), device=z.device)
     for i in range(max(looked_at) + 1):
         t = torch.full((len(z),), timesteps[i], device=z.device)
-        with denoiser.frozen():
+        with model.frozen():
             # Without guidance the unconditional noise is still needed, to say how much the prompt does.
-            guided, conditional, unconditional = guided_eps(denoiser, z, t, embedding, null, guidance)
+            guided, conditional, unconditional = guided_eps(model.eps, z, t, prompts, null, guidance)
             if unconditional is None and i in looked_at:
-                unconditional = denoiser(z, t, null.expand_as(embedding))
+                unconditional = model.eps(z, t, null.expand(len(prompts)))
         if i in looked_at:
-            change += (denoiser(z, t, embedding) - conditional).square().mean(dim=(1, 2, 3))
+            change += (model.eps(z, t, prompts) - conditional).square().mean(dim=(1, 2, 3))
             assert unconditional is not None
             own += (conditional - unconditional).square().mean(dim=(1, 2, 3))
         z = ddim_step(z, guided, alphas_cumprod[t], alpha_bar_after(alphas_cumprod, timesteps, i, len(z)))

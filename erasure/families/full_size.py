@@ -25,16 +25,18 @@ class UpdateMemory:
 class FullSize:
     """Measured at ``pixels``, the side of the pictures it was made for.
 
-    ``unet`` and ``vae``: weights. ``rows``: U-Net rows without gradients that take about the memory of an update with
-    gradient checkpointing. ``cross_attention`` and ``all_layers``: an update with a LoRA there. ``decoding``: bytes
-    that the VAE takes for one picture in fp32, beyond its weights. ``cpu_seconds``: of a U-Net row on two CPU cores.
-    ``state_per_rank``: bytes on disk for each rank of a LoRA on all layers with its two moments, twice while a state
-    is written.
+    ``unet``, ``vae`` and ``text_encoder``: weights. ``prompt_bytes``: of a prompt's states in fp32.
+    ``rows``: U-Net rows without gradients that take about the memory of an update with gradient checkpointing.
+    ``cross_attention`` and ``all_layers``: an update with a LoRA there. ``decoding``: bytes that the VAE takes for one
+    picture in fp32, beyond its weights. ``cpu_seconds``: of a U-Net row on two CPU cores. ``state_per_rank``: bytes on
+    disk for each rank of a LoRA on all layers with its two moments, twice while a state is written.
     """
 
     pixels: int
     unet: int
     vae: int
+    text_encoder: int
+    prompt_bytes: int
     rows: int
     cross_attention: UpdateMemory
     all_layers: UpdateMemory

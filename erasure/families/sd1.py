@@ -14,6 +14,8 @@ _FULL_SIZE = FullSize(
     pixels=512,
     unet=859_520_964,
     vae=83_653_863,
+    text_encoder=123_060_480,
+    prompt_bytes=77 * 768 * 4,
     rows=8,
     cross_attention=UpdateMemory(fp32=(3.94 * GIB, 2.37 * GIB), half=(1.95 * GIB, 0.85 * GIB)),
     all_layers=UpdateMemory(fp32=(5.43 * GIB, 3.03 * GIB), half=(2.66 * GIB, 1.38 * GIB)),

@@ -10,37 +10,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from erasure.errors import OutOfMemory, RunError
+from erasure.families.family import Family
 from erasure.families.known import supported
 from erasure.host.base import HostCheckpoint, TextToImage
 from erasure.host.lora_prompt import find_lora, split_prompt
 from erasure.lora.combine import merge_loras
+from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from erasure.lora.file import LoraFile
-    from erasure.model.denoiser import Denoiser
-    from erasure.model.models import Models
+    from erasure.model.model import Model
 
 _SUFFIXES = (".safetensors", ".ckpt")
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What :meth:`LocalHost.report` was told last."""
-
-    step: int
-    steps: int
-    text: str
-    picture: Image.Image | None = None
 
 
 @dataclass(frozen=True)
 class _Loaded:
     checkpoint: Path
     stamp: float
-    models: Models
-    denoiser: Denoiser
+    model: Model
 
 
 class LocalHost:
@@ -62,9 +52,7 @@ class LocalHost:
         self._device = device
         self._selected: str | None = None
         self._lock = threading.Lock()
-        self._interrupted = threading.Event()
         self._loaded: _Loaded | None = None
-        self.progress: Progress | None = None
 
     def checkpoints(self) -> list[HostCheckpoint]:
         """Single files below the folder, and folders of the diffusers layout, by their path within it."""
@@ -106,29 +94,21 @@ class LocalHost:
     def exclusive(self, title: str) -> Iterator[None]:
         """See :class:`erasure.host.base.Host`. A model on a GPU is dropped; the next picture loads it again."""
         with self._lock:
-            self._interrupted.clear()
-            self.progress = Progress(0, 0, title)
-            try:
-                if self.device() != "cpu":
-                    self._drop_model()
-                yield
-            finally:
-                self.progress = None
+            if self.device() != "cpu":
+                self._drop_model()
+            yield
 
     def report(self, step: int, steps: int, text: str, picture: Image.Image | None = None) -> None:
-        self.progress = Progress(step, steps, text, picture)
-
-    def interrupt(self) -> None:
-        """Ask whoever holds the device to stop; forgotten when the next one takes it."""
-        self._interrupted.set()
+        """Shown nowhere: this program has no progress bar but the tab's, which follows the job."""
 
     def interrupted(self) -> bool:
-        return self._interrupted.is_set()
+        """Never: this program has no button for that but the tab's, which stops the job."""
+        return False
 
     def draw(self, request: TextToImage) -> Image.Image:
         """Deterministic DDIM with classifier-free guidance; waits while the device is held."""
         prompt, tags = split_prompt(request.prompt)
-        _check(request)
+        _check(request, self._checkpoint().family)
         with self._lock:
             import torch
 
@@ -144,47 +124,36 @@ class LocalHost:
         import torch
 
         from erasure.lora.file import match_lora, read_lora
-        from erasure.model.embedding import Embedder
-        from erasure.model.pictures import decode
-        from erasure.model.sampling import sample_latents
 
-        loaded = self._load()
-        models, denoiser = loaded.models, loaded.denoiser
+        model = self._load().model
         files = [(read_lora(find_lora(self.lora_folder(), name)), weight) for name, weight in tags]
         for file, _ in files:
-            match_lora(file, models.unet)
-        side = request.size // models.vae_scale_factor or models.sample_size
-        noise = torch.randn((1, 4, side, side), generator=torch.Generator().manual_seed(request.seed))
-        embedding, null = Embedder(models)([prompt, request.negative])
-        with _worn(models, files) if files else nullcontext(), torch.no_grad():
-            latents = sample_latents(
-                denoiser,
-                models.alphas_cumprod,
-                embedding[None],
-                null,
-                noise.to(denoiser.device),
-                steps=request.steps,
-                guidance=request.guidance,
-            )
-            return decode(models, latents[0])
+            match_lora(file, model.unet)
+        noise = model.noise(torch.Generator().manual_seed(request.seed), request.size)[None]
+        given, null = model.embed([prompt, request.negative])
+        with _worn(model, files) if files else nullcontext(), torch.no_grad():
+            latents = model.sample(given, noise, steps=request.steps, guidance=request.guidance, null=null)
+            return model.decode(latents[0])
 
-    def _load(self) -> _Loaded:
+    def _checkpoint(self) -> CheckpointInfo:
         checkpoint = self.current_checkpoint()
         if checkpoint is None:
             raise RunError(f"there is no checkpoint in {self._source}; put {supported()} checkpoint there")
-        path, stamp = checkpoint.path, checkpoint.path.stat().st_mtime
+        return inspect_checkpoint(checkpoint.path)
+
+    def _load(self) -> _Loaded:
+        info = self._checkpoint()
+        path, stamp = info.path, info.path.stat().st_mtime
         if self._loaded is not None and (self._loaded.checkpoint, self._loaded.stamp) == (path, stamp):
             return self._loaded
         self._drop_model()  # never two models at once
 
-        from erasure.config.settings import EraseConfig, Precision
-        from erasure.model.checkpoint import inspect_checkpoint
-        from erasure.training.session import open_models
+        from erasure.config.settings import Precision
+        from erasure.model.model import open_model
 
         precision: Precision = "fp16" if self.device().startswith("cuda") else "fp32"
-        config = EraseConfig(erase=("-",), precision=precision)  # only its precision is looked at
-        models, denoiser, _ = open_models(inspect_checkpoint(path), config, self.device())
-        self._loaded = _Loaded(path, stamp, models, denoiser)
+        model = open_model(info, precision=precision, device=self.device())
+        self._loaded = _Loaded(path, stamp, model)
         return self._loaded
 
     def _drop_model(self) -> None:
@@ -198,23 +167,24 @@ class LocalHost:
 
 
 @contextmanager
-def _worn(models: Models, files: list[tuple[LoraFile, float]]) -> Iterator[None]:
+def _worn(model: Model, files: list[tuple[LoraFile, float]]) -> Iterator[None]:
     """The U-Net with the LoRA files on it, and as it was afterwards."""
     from erasure.lora.adapter import remove_lora
     from erasure.lora.file import inject_lora_file
 
-    inject_lora_file(models.unet, merge_loras(files), 1.0)
+    inject_lora_file(model.unet, merge_loras(files), 1.0)
     try:
         yield
     finally:
-        remove_lora(models.unet)
+        remove_lora(model.unet)
 
 
-def _check(request: TextToImage) -> None:
-    if not 1 <= request.steps <= 1000:
-        raise RunError(f"a picture takes 1 to 1000 steps, not {request.steps}")
-    if request.size < 0 or request.size % 8:
-        raise RunError(f"a picture's size is a multiple of 8 pixels (0: the checkpoint's own), not {request.size}")
+def _check(request: TextToImage, family: Family) -> None:
+    most, step = family.schedule.steps, family.pixels_per_latent
+    if not 1 <= request.steps <= most:
+        raise RunError(f"a picture takes 1 to {most} steps, not {request.steps}")
+    if request.size < 0 or request.size % step:
+        raise RunError(f"a picture's size is a multiple of {step} pixels (0: the checkpoint's own), not {request.size}")
 
 
 def _is_diffusers(path: Path) -> bool:

@@ -52,10 +52,11 @@ def measure_concepts(checkpoint: Path, config: EraseConfig, device: str) -> dict
     try:
         from erasure.concepts.build import build_concept_space
         from erasure.model.checkpoint import inspect_checkpoint
-        from erasure.training.session import open_models
+        from erasure.model.model import open_model
 
-        models, denoiser, embedder = open_models(inspect_checkpoint(checkpoint), config, device)
-        return build_concept_space(models, denoiser, embedder, config).to_dict()
+        info = inspect_checkpoint(checkpoint)
+        model = open_model(info, precision=config.precision, resolution=config.resolution, device=device)
+        return build_concept_space(model, config).to_dict()
     except EraseError:
         raise
     except Exception as error:
@@ -63,7 +64,7 @@ def measure_concepts(checkpoint: Path, config: EraseConfig, device: str) -> dict
         traceback_of(error)  # frees the models that its frames hold
         raise RunError(problem) from None
     finally:
-        models = denoiser = embedder = None  # type: ignore[assignment]
+        model = None  # type: ignore[assignment]
         free_memory()
 
 

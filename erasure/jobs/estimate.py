@@ -13,15 +13,15 @@ from erasure.errors import ConfigError, EraseError
 from erasure.families.full_size import GIB, FullSize
 from erasure.jobs.speed import Speed, past_speeds
 from erasure.model.checkpoint import inspect_checkpoint
+from erasure.model.memory import embedding_cache_bytes
 from erasure.model.size import ModelSize
-from erasure.training.row_count import rows_per_update
+from erasure.run.forecast import forecast_rows, remembered_prompts
 
 _LIBRARIES = 0.4 * GIB
 # What a U-Net row costs on CPUs however small the model is (seen on emoji-SD), and how many cores tables are for.
 _CPU_LEAST, _CPU_CORES = 0.05, 2
 # Speeds of models this much alike need no word of caution.
 _ALIKE = 1.2
-_PICTURE_ROWS = 2 * 20  # DDIM steps with guidance, as pictures are drawn
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,10 @@ def estimate(config: EraseConfig, checkpoint: Path, device: str, runs_folder: Pa
     size, full = info.size, info.family.full
     seconds, basis = _seconds(config, size, full, device, runs_folder)
     memory = f"memory from a table measured on a full-size {info.family.short}, scaled by this U-Net's size"
-    return Estimate(seconds, memory_bytes(config, size, full), f"{basis}; {memory}")
+    taken = memory_bytes(config, size, full)
+    if device == "cpu":  # where embeddings are remembered, wherever the model is
+        taken += round(embedding_cache_bytes(remembered_prompts(config), size.text_encoder, full))
+    return Estimate(seconds, taken, f"{basis}; {memory}")
 
 
 def memory_bytes(config: EraseConfig, size: ModelSize, full: FullSize) -> int:
@@ -110,17 +113,10 @@ def _pixels(config: EraseConfig, size: ModelSize) -> int:
 
 def training_rows(config: EraseConfig) -> float:
     """Rows of all updates."""
-    return config.updates * rows_per_update(config)
+    return forecast_rows(config)["training"].total
 
 
 def rows_apart(config: EraseConfig) -> float:
     """Rows besides training: measuring synonyms, pictures before and after, previews and the self-check."""
-    prompts = min(5, len(config.erase)) + min(2, len(config.preserve)) + 3
-    drawings = 2 + (config.updates // config.preview_every if config.preview_every else 0)
-    pictures = (drawings * prompts * 2 + 1) * _PICTURE_ROWS
-    if not config.synonym_threshold:
-        return pictures
-    # Two states for each candidate, the others for those that come near; and the target's own trajectory.
-    states = config.synonym_states
-    measured = config.neighbours * (min(2, states) + 0.25 * max(0, states - 2)) + 40 + 2 * states
-    return pictures + measured * len(config.erase)
+    rows = forecast_rows(config)
+    return rows.all.total - rows["training"].total

@@ -39,10 +39,10 @@ class Speed:
 
 def model_facts(session: Session, device: str) -> dict[str, Any]:
     """The fields of :class:`Speed` that are known once a model is loaded."""
-    unet = session.models.unet
+    unet = session.model.unet
     parameters = sum(weight.numel() for name, weight in unet.named_parameters() if "lora_" not in name)
     precision = session.trainer.config.precision
-    return {"device": device, "parameters": parameters, "pixels": session.pixels, "precision": precision}
+    return {"device": device, "parameters": parameters, "pixels": session.model.pixels, "precision": precision}
 
 
 def past_speeds(runs_folder: Path) -> Iterator[tuple[Speed, dict[str, Any]]]:

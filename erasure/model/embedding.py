@@ -2,74 +2,82 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from erasure.model.models import Models
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """A prompt and what the U-Net sees of it, (77, d).
-
-    ``exact`` is False for a mixture or a perturbation: then the text only says what is nearest.
-    """
-
-    text: str
-    embedding: Tensor
-    exact: bool = True
+from erasure.model.conditioning import Conditioning
+from erasure.model.memory import EMBEDDING_CACHE
+from erasure.model.parts import ModelParts
 
 
 class Embedder:
     """Embeds prompts with the checkpoint's text encoder and remembers them.
 
-    Embeddings are fp32 on the model's device: (77, d), the last layer after the final layer norm, as SD 1.x reads it.
+    Embeddings are fp32 on the model's device: (tokens, d) each, the last layer after the final layer norm, as SD 1.x
+    reads it. What is remembered lies on the CPU, in fp32 as well, and takes ``most`` bytes at most: the least recently
+    used are forgotten.
     """
 
-    def __init__(self, models: Models, *, batch: int = 64):
-        self._models = models
+    def __init__(self, parts: ModelParts, *, batch: int = 64, most: int = EMBEDDING_CACHE):
+        self._parts = parts
         self._batch = batch
-        self._known: dict[str, Tensor] = {}
+        self._most = most
+        self._known: OrderedDict[str, Tensor] = OrderedDict()
+        self._bytes = 0
 
-    def __call__(self, texts: Sequence[str]) -> Tensor:
-        """(n, 77, d) for n texts."""
-        missing = [text for text in dict.fromkeys(texts) if text not in self._known]
+    @property
+    def remembered_bytes(self) -> int:
+        return self._bytes
+
+    def __call__(self, texts: Sequence[str]) -> Conditioning:
+        """Of n texts, a batch of n."""
+        # Held here as well: more texts than the memory has room for are still embedded once.
+        found = {text: self._known[text] for text in texts if text in self._known}
+        for text in found:
+            self._known.move_to_end(text)
+        missing = [text for text in dict.fromkeys(texts) if text not in found]
         for start in range(0, len(missing), self._batch):
             chunk = missing[start : start + self._batch]
-            for text, embedding in zip(chunk, self._states(chunk), strict=True):
-                self._known[text] = embedding
-        return torch.stack([self._known[text] for text in texts])
+            for text, states in zip(chunk, self._states(chunk).cpu(), strict=True):
+                # A copy, since a view would keep its whole batch.
+                found[text] = states.clone()
+                self._remember(text, found[text])
+        return Conditioning(torch.stack([found[text] for text in texts]).to(self._parts.device))
 
-    def prompt(self, text: str) -> Prompt:
-        return Prompt(text, self([text])[0])
+    def _remember(self, text: str, states: Tensor) -> None:
+        self._known[text] = states
+        self._bytes += states.nbytes
+        while self._bytes > self._most:
+            _, forgotten = self._known.popitem(last=False)
+            self._bytes -= forgotten.nbytes
 
     def pooled(self, texts: Sequence[str]) -> Tensor:
-        """(n, d): the state at each text's end token, the usual summary of a prompt; not remembered in full."""
+        """(n, d): the state at each text's end token, the usual summary of a prompt; not remembered."""
         pooled = [self._end_states(texts[start : start + self._batch]) for start in range(0, len(texts), self._batch)]
         return torch.cat(pooled)
 
     def _ids(self, texts: Sequence[str], padding: str = "max_length") -> Tensor:
-        tokens = self._models.tokenizer(
+        tokens = self._parts.tokenizer(
             list(texts),
             padding=padding,
-            max_length=self._models.tokenizer.model_max_length,
+            max_length=self._parts.tokenizer.model_max_length,
             truncation=True,
             return_tensors="pt",
         )
-        return tokens.input_ids.to(self._models.device)
+        return tokens.input_ids.to(self._parts.device)
 
     @torch.no_grad()
     def _states(self, texts: Sequence[str]) -> Tensor:
-        return self._models.text_encoder(self._ids(texts)).last_hidden_state.float()
+        return self._parts.text_encoder(self._ids(texts)).last_hidden_state.float()
 
     @torch.no_grad()
     def _end_states(self, texts: Sequence[str]) -> Tensor:
         # The text encoder is causal: what follows the end token cannot change its state.
         ids = self._ids(texts, padding="longest")
-        states = self._models.text_encoder(ids).last_hidden_state.float()
+        states = self._parts.text_encoder(ids).last_hidden_state.float()
         # SD 1.x pads with the end token itself, so the first one ends the text.
-        end = (ids == self._models.tokenizer.eos_token_id).int().argmax(dim=1)
+        end = (ids == self._parts.tokenizer.eos_token_id).int().argmax(dim=1)
         return states[torch.arange(len(ids), device=ids.device), end]

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import sys
+
+from erasure.families.full_size import FullSize
+
+EMBEDDING_CACHE = 2**30
+"""Most bytes of embeddings that are remembered. One target of the style preset has 14 templates of 100 candidates,
+331 MB at full size, and each update draws a template anew: three such targets should stay, since forgetting them
+would mean embedding a hundred prompts in every update."""
 
 
 def peak_process_bytes() -> int:
@@ -15,3 +23,8 @@ def peak_process_bytes() -> int:
 
     # macOS counts in bytes, Linux in KiB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def embedding_cache_bytes(prompts: int, text_encoder: int, full: FullSize) -> float:
+    """What so many different prompts take in a process that remembers them; ``text_encoder``: number of its weights."""
+    return min(prompts * full.prompt_bytes * math.sqrt(text_encoder / full.text_encoder), EMBEDDING_CACHE)

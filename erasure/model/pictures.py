@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -11,37 +10,23 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from erasure.model.denoiser import Denoiser
-from erasure.model.embedding import Embedder
-from erasure.model.models import Models
-from erasure.model.sampling import sampling_steps
+from erasure.model.drawing import DRAWING, Drawing
+from erasure.model.model import Model
 
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True)
-class Drawing:
-    """How pictures are drawn: DDIM ``steps``, classifier-free ``guidance``, side in ``pixels``, rows per batch."""
-
-    steps: int = 20
-    guidance: float = 5.0
-    pixels: int = 0
-    batch: int = 8
-
-
 def draw_pictures(
-    models: Models,
-    denoiser: Denoiser,
-    embedder: Embedder,
+    model: Model,
     prompts: Sequence[str],
     seeds: Sequence[int],
-    drawing: Drawing = Drawing(),
+    drawing: Drawing = DRAWING,
 ) -> list[Image.Image]:
-    """One picture per (prompt, seed) pair, as the U-Net is now: with its LoRA, or inside ``denoiser.frozen()`` without.
+    """One picture per (prompt, seed) pair, as the U-Net is now: with its LoRA, or inside ``model.frozen()`` without.
 
     The same seed starts from the same noise on every device.
     """
-    return run_to_end(drawing_steps(models, denoiser, embedder, prompts, seeds, drawing))
+    return run_to_end(drawing_steps(model, prompts, seeds, drawing))
 
 
 def run_to_end(steps: Generator[Any, None, _T]) -> _T:
@@ -56,47 +41,31 @@ def run_to_end(steps: Generator[Any, None, _T]) -> _T:
 
 @torch.no_grad()
 def drawing_steps(
-    models: Models,
-    denoiser: Denoiser,
-    embedder: Embedder,
+    model: Model,
     prompts: Sequence[str],
     seeds: Sequence[int],
-    drawing: Drawing = Drawing(),
+    drawing: Drawing = DRAWING,
 ) -> Generator[float, None, list[Image.Image]]:
     """:func:`draw_pictures`, giving the share that is done after every sampling step, so that it can be ended early."""
-    side = drawing.pixels // models.vae_scale_factor if drawing.pixels else models.sample_size
     pictures = []
-    null = embedder([""])[0]
+    model.embed([""])  # alone, so that its rounding does not depend on what it is embedded with
     batches = range(0, len(prompts), drawing.batch)
     for number, start in enumerate(batches):
         chunk = slice(start, start + drawing.batch)
-        noise = torch.stack([
-            torch.randn((4, side, side), generator=torch.Generator().manual_seed(seed)) for seed in seeds[chunk]
-        ])  # fmt: skip
-        latents = noise.to(denoiser.device)
-        steps = sampling_steps(
-            denoiser,
-            models.alphas_cumprod,
-            embedder(prompts[chunk]),
-            null,
-            latents,
-            steps=drawing.steps,
-            guidance=drawing.guidance,
-        )
-        for done, z in enumerate(steps, start=1):
-            latents = z
-            yield (number + done / drawing.steps) / len(batches)
-        pictures += [decode(models, latent) for latent in latents]
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds[chunk]]
+        # On the CPU between steps: whoever asks for the next one may have moved the model meanwhile.
+        z = torch.stack([model.noise(generator, drawing.pixels).cpu() for generator in generators])
+        for i in range(drawing.steps):
+            z = _next(model, z, i, prompts[chunk], drawing)
+            yield (number + (i + 1) / drawing.steps) / len(batches)
+        pictures += [model.decode(latent) for latent in z]
     return pictures
 
 
-@torch.no_grad()
-def decode(models: Models, latent: Tensor) -> Image.Image:
-    """The picture of clean latents (4, h, w). One at a time: decoding needs more memory than the U-Net."""
-    scaled = (latent[None] / models.vae.config.scaling_factor).to(models.vae.dtype)
-    pixels = models.vae.decode(scaled).sample[0].float()
-    levels = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
-    return Image.fromarray(levels.permute(1, 2, 0).cpu().numpy())
+def _next(model: Model, z: Tensor, i: int, prompts: Sequence[str], drawing: Drawing) -> Tensor:
+    """The latents after step i, on the CPU like those before it."""
+    z, conditioning, null = z.to(model.device), model.embed(prompts), model.embed([""])
+    return model.sample_step(z, i, conditioning, null, steps=drawing.steps, guidance=drawing.guidance).cpu()
 
 
 def difference(one: Image.Image, other: Image.Image) -> float:

@@ -2,83 +2,62 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from erasure.model.denoiser import Denoiser
+from erasure.model.conditioning import Conditioning
+
+Eps = Callable[[Tensor, Tensor, Conditioning], Tensor]
+"""eps(z_t, t, c), such as :meth:`erasure.model.model.Model.eps`."""
 
 
-def ddim_timesteps(steps: int, *, offset: int = 1, train_steps: int = 1000) -> list[int]:
+def ddim_timesteps(steps: int, train_steps: int, *, offset: int = 1) -> list[int]:
     """The timesteps of a run, noisiest first, evenly spaced as SD 1.x samples them ("leading" spacing, offset 1)."""
     stride = train_steps // steps
     return [min(i * stride + offset, train_steps - 1) for i in reversed(range(steps))]
 
 
 def ddim_step(z: Tensor, eps: Tensor, alpha_bar: Tensor, alpha_bar_next: Tensor) -> Tensor:
-    """z at the next, less noisy timestep (DDIM, Eq. 12 with sigma = 0). alpha_bar: (b,), z and eps: (b, 4, h, w)."""
+    """z at the next, less noisy timestep (DDIM, Eq. 12 with sigma = 0). alpha_bar: (b,), z and eps: (b, c, h, w)."""
     a, a_next = alpha_bar.view(-1, 1, 1, 1), alpha_bar_next.view(-1, 1, 1, 1)
     x0 = (z - (1 - a).sqrt() * eps) / a.sqrt()
     return a_next.sqrt() * x0 + (1 - a_next).sqrt() * eps
 
 
 def guided_eps(
-    denoiser: Denoiser, z: Tensor, t: Tensor, embedding: Tensor, null: Tensor, guidance: float
+    eps: Eps, z: Tensor, t: Tensor, conditioning: Conditioning, null: Conditioning, guidance: float
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """(guided, conditional, unconditional) noise; with guidance 1 the unconditional row is not evaluated: None.
 
-    z (b, 4, h, w), t (b,), embedding (b, 77, d), null (77, d) the embedding of the empty prompt.
+    z (b, c, h, w), t (b,), b prompts; ``null``: the empty prompt, a batch of one.
     """
     if guidance == 1:
-        conditional = denoiser(z, t, embedding)
+        conditional = eps(z, t, conditioning)
         return conditional, conditional, None
-    both = denoiser(torch.cat([z, z]), torch.cat([t, t]), torch.cat([embedding, null.expand_as(embedding)]))
-    conditional, unconditional = both.chunk(2)
+    prompts = Conditioning.cat([conditioning, null.expand(len(z))])
+    conditional, unconditional = eps(torch.cat([z, z]), torch.cat([t, t]), prompts).chunk(2)
     return unconditional + guidance * (conditional - unconditional), conditional, unconditional
 
 
 @torch.no_grad()
-def sample_latents(
-    denoiser: Denoiser,
+def ddim_next(
+    eps: Eps,
     alphas_cumprod: Tensor,
-    embedding: Tensor,
-    null: Tensor,
-    noise: Tensor,
+    z: Tensor,
+    i: int,
+    conditioning: Conditioning,
+    null: Conditioning,
     *,
     steps: int,
     guidance: float,
-    stop: int = 0,
 ) -> Tensor:
-    """DDIM from ``noise`` (b, 4, h, w), batched over prompts (b, 77, d); the last ``stop`` steps are left out.
-
-    With stop = 0 the clean latents come back; otherwise z_t at timestep ``ddim_timesteps(steps)[steps - stop]``.
-    """
-    taken = sampling_steps(denoiser, alphas_cumprod, embedding, null, noise, steps=steps, guidance=guidance, stop=stop)
-    return deque(taken, maxlen=1).pop() if stop < steps else noise
-
-
-@torch.no_grad()
-def sampling_steps(
-    denoiser: Denoiser,
-    alphas_cumprod: Tensor,
-    embedding: Tensor,
-    null: Tensor,
-    noise: Tensor,
-    *,
-    steps: int,
-    guidance: float,
-    stop: int = 0,
-) -> Iterator[Tensor]:
-    """The latents (b, 4, h, w) after every step of :func:`sample_latents`."""
-    timesteps = ddim_timesteps(steps)
-    z = noise
-    for i in range(steps - stop):
-        t = torch.full((len(z),), timesteps[i], device=z.device)
-        eps, _, _ = guided_eps(denoiser, z, t, embedding, null, guidance)
-        z = ddim_step(z, eps, alphas_cumprod[t], alpha_bar_after(alphas_cumprod, timesteps, i, len(z)))
-        yield z
+    """The latents (b, c, h, w) after step i (from 0) of ``steps``; z: those before it, noise before the first."""
+    timesteps = ddim_timesteps(steps, len(alphas_cumprod))
+    t = torch.full((len(z),), timesteps[i], device=z.device)
+    guided, _, _ = guided_eps(eps, z, t, conditioning, null, guidance)
+    return ddim_step(z, guided, alphas_cumprod[t], alpha_bar_after(alphas_cumprod, timesteps, i, len(z)))
 
 
 def alpha_bar_after(alphas_cumprod: Tensor, timesteps: Sequence[int], i: int, rows: int) -> Tensor:

@@ -54,12 +54,12 @@ def check_lora(session: Session, path: Path, before: Image.Image) -> float:
 
     Takes the trained LoRA off the U-Net. Returns the picture's mean change in levels of 255. Raises: LoraFileError.
     """
-    unet, config = session.models.unet, session.trainer.config
+    unet, config = session.model.unet, session.trainer.config
     file = read_lora(path)
     remove_lora(unet)
     apply_lora_file(unet, file)
     prompt = fill(config.templates[0], config.erase[0])
-    after = draw(session, [prompt], SEEDS[:1])
+    after = draw(session, [prompt], SEEDS[:1], purpose="check")
     change = difference(before, after[0])
     if change < SMALLEST_CHANGE:
         raise IneffectiveLora(

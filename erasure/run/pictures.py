@@ -12,10 +12,13 @@ from PIL import Image, PngImagePlugin
 
 from erasure.config.settings import EraseConfig
 from erasure.config.template import fill
-from erasure.model.pictures import Drawing, drawing_steps, run_to_end
+from erasure.model.drawing import DRAWING
+from erasure.model.pictures import drawing_steps, run_to_end
+from erasure.model.rows import Purpose
 from erasure.run import events
 from erasure.run.events import Preview
 from erasure.run.folder import RunFolder
+from erasure.run.forecast import ERASED_SHOWN, NEAR_SHOWN, PRESERVED_SHOWN
 from erasure.run.picture_sheet import SEEDS, picture_grid
 from erasure.training.session import Session
 from erasure.whole_file import whole_file
@@ -60,7 +63,7 @@ def open_run_pictures(
     ``count``: how many of the prompts, at least one; None: all. Raises: OSError if they cannot be written.
     """
     prompts = preview_prompts(session, config)[:count]
-    drawn_as = json.dumps({"prompts": prompts, "seeds": SEEDS, "pixels": session.pixels})
+    drawn_as = json.dumps({"prompts": prompts, "seeds": SEEDS, "pixels": session.model.pixels})
     before = _read_strip(folder.before, drawn_as, len(prompts) * len(SEEDS))
     if before is None:
         before = yield from _drawn(session, prompts, SEEDS, frozen=True)
@@ -72,27 +75,31 @@ def preview_prompts(session: Session, config: EraseConfig) -> list[str]:
     """The erased concepts, two protected neighbours of the first, and one prompt that has nothing to do with them."""
     template = config.templates[0]
     first = session.space.targets[0]
-    near = [candidate.text for candidate in first.preserved[:2]]
-    far = [first.preserved[-1].text] if len(first.preserved) > 2 else []
-    names = list(dict.fromkeys([*config.erase[:5], *config.preserve[:2], *near, *far]))
+    near = [candidate.text for candidate in first.preserved[:NEAR_SHOWN]]
+    far = [first.preserved[-1].text] if len(first.preserved) > NEAR_SHOWN else []
+    names = list(dict.fromkeys([*config.erase[:ERASED_SHOWN], *config.preserve[:PRESERVED_SHOWN], *near, *far]))
     return [fill(template, name) for name in names]
 
 
-def draw(session: Session, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
-    """Every prompt with every seed, prompts outermost; not counted as rows of the training."""
-    return run_to_end(_drawn(session, prompts, seeds))
+def draw(session: Session, prompts: Sequence[str], seeds: Sequence[int], *, purpose: Purpose) -> list[Image.Image]:
+    """Every prompt with every seed, prompts outermost; its rows are counted for ``purpose``."""
+    return run_to_end(_drawn(session, prompts, seeds, purpose=purpose))
 
 
 def _drawn(
-    session: Session, prompts: Sequence[str], seeds: Sequence[int], *, frozen: bool = False
+    session: Session,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    *,
+    frozen: bool = False,
+    purpose: Purpose = "pictures",
 ) -> Generator[events.Drawing, None, list[Image.Image]]:
     every = [prompt for prompt in prompts for _ in seeds]
-    how = Drawing(pixels=session.pixels)
-    steps = drawing_steps(session.models, session.denoiser, session.embedder, every, [*seeds] * len(prompts), how)
-    denoiser = session.denoiser
+    model = session.model
+    steps = drawing_steps(model, every, [*seeds] * len(prompts), DRAWING)
     while True:
         # Not around the loop: at a step's end the run may pause, and its state is saved as that of the training.
-        with denoiser.uncounted(), denoiser.frozen() if frozen else nullcontext():
+        with model.rows.purpose(purpose), model.frozen() if frozen else nullcontext():
             try:
                 share = next(steps)
             except StopIteration as end:

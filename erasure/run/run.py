@@ -202,7 +202,7 @@ def _finish(
         name=out.stem,
         family=checkpoint.family,
         config=config.to_dict(),
-        resolution=session.pixels,
+        resolution=session.model.pixels,
         base_name=checkpoint.path.name,
         base_sha256=about["sha256"],
         base_short_hash=about.get("short_hash") or short_hash(checkpoint.path),
@@ -214,7 +214,7 @@ def _finish(
     )
     write_lora(
         task.folder.lora,
-        lora_state(session.models.unet),
+        lora_state(session.model.unet),
         family=checkpoint.family,
         alpha=config.alpha,
         metadata=metadata,

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from erasure.config.settings import LossSpace
-from erasure.model.denoiser import Denoiser
+from erasure.model.conditioning import Conditioning
+from erasure.model.model import Model
 
 MIN_SNR_GAMMA = 5.0
 
@@ -23,7 +24,7 @@ def erase_goal(eps_anchor: Tensor, eps_target: Tensor, guidance: float, eps_from
 def prediction_loss(eps: Tensor, goal: Tensor, alpha_bar: Tensor, space: LossSpace) -> Tensor:
     """Mean squared difference per row, (b,), of predicted noise or of the clean latents it implies.
 
-    eps, goal: (b, 4, h, w); alpha_bar: (b,). x0 = (z - sqrt(1 - alpha_bar) eps) / sqrt(alpha_bar), so for one z_t
+    eps, goal: (b, c, h, w); alpha_bar: (b,). x0 = (z - sqrt(1 - alpha_bar) eps) / sqrt(alpha_bar), so for one z_t
     the x0 difference is the eps difference weighted by (1 - alpha_bar) / alpha_bar. min_snr: that of eps weighted by
     min(5 / SNR, 1) with SNR = alpha_bar / (1 - alpha_bar) (Hang et al. 2023, Eq. 8 in eps).
     """
@@ -33,18 +34,14 @@ def prediction_loss(eps: Tensor, goal: Tensor, alpha_bar: Tensor, space: LossSpa
     return loss * (1 - alpha_bar) / alpha_bar if space == "x0" else loss
 
 
-def harm_gradient(
-    denoiser: Denoiser, z: Tensor, t: Tensor, embedding: Tensor, alpha_bar: Tensor, space: LossSpace
-) -> Tensor:
-    """The gradient of mean L2 = || eps_theta'(c) - eps_theta(c) ||^2 in c, (b, 77, d), through both branches.
+def harm_gradient(model: Model, z: Tensor, t: Tensor, conditioning: Conditioning, space: LossSpace) -> Conditioning:
+    """The gradient of mean L2 = || eps_theta'(c) - eps_theta(c) ||^2 in c, for b prompts, through both branches.
 
     Both branches share one call of the U-Net, and go backward while the LoRA is off for one of them, as gradient
-    checkpointing needs. Only the gradient towards the embedding is asked for: none of a weight is computed.
+    checkpointing needs. Only the gradient towards the conditioning is asked for: none of a weight is computed.
     """
-    embedding = embedding.detach().requires_grad_()
-    with denoiser.frozen_from(len(z)):
-        eps = denoiser(torch.cat([z, z]), torch.cat([t, t]), torch.cat([embedding, embedding]))
+    leaf = conditioning.leaf()
+    with model.frozen_from(len(z)):
+        eps = model.eps(torch.cat([z, z]), torch.cat([t, t]), Conditioning.cat([leaf, leaf]))
         tuned, frozen = eps.chunk(2)
-        loss = prediction_loss(tuned, frozen, alpha_bar, space).mean()
-        (gradient,) = torch.autograd.grad(loss, embedding)
-    return gradient
+        return leaf.gradient(prediction_loss(tuned, frozen, model.alphas_cumprod[t], space).mean())

@@ -12,8 +12,9 @@ from torch import Tensor
 from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.lora.adapter import lora_layers, lora_parameters
-from erasure.model.denoiser import Denoiser
+from erasure.model.conditioning import Conditioning
 from erasure.model.memory import peak_process_bytes
+from erasure.model.model import Model
 from erasure.training.row_count import rows_per_update
 
 
@@ -41,44 +42,44 @@ class Plan:
         return {**asdict(self), "space": self.space.to_dict()}
 
 
-def make_plan(denoiser: Denoiser, space: ConceptSpace, config: EraseConfig, *, rows_setup: int) -> Plan:
-    """The plan for the LoRA that is on the denoiser's U-Net; what one update costs is counted, not timed."""
+def make_plan(model: Model, space: ConceptSpace, config: EraseConfig) -> Plan:
+    """The plan for the LoRA that is on the model's U-Net; what one update costs is counted, not timed."""
     return Plan(
-        layers=len(lora_layers(denoiser.unet)),
-        parameters=sum(weight.numel() for weight in lora_parameters(denoiser.unet)),
+        layers=len(lora_layers(model.unet)),
+        parameters=sum(weight.numel() for weight in lora_parameters(model.unet)),
         rank=config.rank,
         updates=config.updates,
-        rows_per_update=rows_per_update(config, tuple(len(target.preserved) for target in space.targets)),
-        rows_setup=rows_setup,
+        rows_per_update=rows_per_update(config, tuple(len(target.preserved) for target in space.targets)).total,
+        rows_setup=int(model.rows["synonyms"].total),
         space=space,
     )
 
 
-def measure_cost(denoiser: Denoiser, shape: tuple[int, int, int], width: int, plan: Plan, config: EraseConfig) -> Cost:
+def measure_cost(model: Model, plan: Plan, config: EraseConfig) -> Cost:
     """Times one row without and one update's rows with gradient, and scales them by the plan's rows.
 
-    ``shape`` (4, h, w) of the latents; ``width`` d of the embeddings. No weight changes.
+    No weight changes.
     """
     searched = 0 if config.adversary in ("fixed", "whole", "none") else config.batch
     rows = config.batch + searched + bool(config.preserve or config.adversary == "fixed")
-    device = denoiser.device
-    z, t = torch.zeros((rows, *shape), device=device), torch.full((rows,), 500, device=device)
-    embedding = torch.zeros((rows, 77, width), device=device)
+    device = model.device
+    z = torch.zeros((rows, *model.latent_shape), device=device)
+    t, conditioning = torch.full((rows,), model.train_steps // 2, device=device), model.embed([""]).expand(rows)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    with denoiser.uncounted():
-        with_gradient = _seconds(device, lambda: _backward(denoiser, z, t, embedding))
+    with model.rows.purpose("cost"):
+        with_gradient = _seconds(device, lambda: _backward(model, z, t, conditioning))
         with torch.no_grad():
-            without = _seconds(device, lambda: denoiser(z, t, embedding)) / rows
+            without = _seconds(device, lambda: model.eps(z, t, conditioning)) / rows
     seconds = with_gradient + without * max(0.0, plan.rows_per_update - rows)
     if device.type == "cuda":
         return Cost(seconds, torch.cuda.max_memory_allocated(device), "device")
     return Cost(seconds, peak_process_bytes(), "process")
 
 
-def _backward(denoiser: Denoiser, z: Tensor, t: Tensor, embedding: Tensor) -> None:
-    loss = denoiser(z, t, embedding).square().mean()
-    torch.autograd.grad(loss, lora_parameters(denoiser.unet))
+def _backward(model: Model, z: Tensor, t: Tensor, conditioning: Conditioning) -> None:
+    loss = model.eps(z, t, conditioning).square().mean()
+    torch.autograd.grad(loss, lora_parameters(model.unet))
 
 
 def _seconds(device: torch.device, work: Any) -> float:

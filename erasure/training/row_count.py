@@ -9,6 +9,7 @@ from random import Random
 
 from erasure.config.settings import EraseConfig
 from erasure.config.template import fill
+from erasure.model.rows import Rows
 
 _UPDATES = 200  # played
 
@@ -27,7 +28,7 @@ class _Source:
 
     config: EraseConfig
     random: Random
-    rows: int = 0
+    rows: Rows = field(default_factory=Rows)
     known: dict[tuple[str, bool], _Run] = field(default_factory=dict)
 
     def draw(self, texts: Sequence[str], tuned: bool) -> tuple[bool, bool]:
@@ -36,15 +37,20 @@ class _Source:
         if config.latents == "noise":
             return False, False
         if config.latents == "fresh":
-            self.rows += row * sum(self.random.randrange(config.sampling_steps) for _ in texts)
+            steps = sum(self.random.randrange(config.sampling_steps) for _ in texts)
+            self.rows += Rows(row * steps, calls=steps)
             return False, False
         pictures = config.latents == "pictures"
+        moved: dict[int, int] = {}
         for text in texts:
             run = self._run(text, tuned and not pictures)
             goal = self.random.randrange(config.sampling_steps) + (not tuned)
             missing = max(0, (config.sampling_steps if pictures else goal) - run.steps)
             run.steps += missing
-            self.rows += row * missing
+            moved[id(run)] = moved.get(id(run), 0) + missing
+        # Pictures are drawn one by one; trajectories that need to move are moved together.
+        calls = sum(moved.values()) if pictures else max(moved.values(), default=0)
+        self.rows += Rows(row * sum(moved.values()), calls=calls)
         return pictures or not tuned, not pictures and not tuned and row == 2
 
     def _run(self, text: str, tuned: bool) -> _Run:
@@ -56,44 +62,50 @@ class _Source:
 
 
 @lru_cache(maxsize=64)
-def rows_per_update(config: EraseConfig, sizes: tuple[int, ...] = ()) -> float:
+def rows_per_update(config: EraseConfig, sizes: tuple[int, ...] = ()) -> Rows:
     """On average. ``sizes``: K per target, where they are known; every neighbour is picked as often as any other."""
     if config.method == "uce":
-        return 0.0
+        return Rows()
     updates = min(config.updates, _UPDATES)
     plays = -(-_UPDATES // updates)
-    rows = 0
+    rows = Rows()
     for play in range(plays):
         source = _Source(config, Random(config.seed + play))
-        rows += sum(_update(config, sizes, source, update) for update in range(updates)) + source.rows
-    return rows / (updates * plays)
+        rows = sum((_update(config, sizes, source, update) for update in range(updates)), rows) + source.rows
+    return rows * (1 / (updates * plays))
 
 
-def _update(config: EraseConfig, sizes: Sequence[int], source: _Source, update: int) -> int:
+def _update(config: EraseConfig, sizes: Sequence[int], source: _Source, update: int) -> Rows:
     """Rows of one update, besides those that the source counts itself."""
     targets = [(update * config.batch + i) % len(config.erase) for i in range(config.batch)]
     template = source.random.choice(config.templates)
     anchors = [fill(template, config.anchors[i]) for i in targets]
-    fresh, rows = config.latents == "fresh", 0
-    # A step of the rerank search measures two candidates per target.
-    for _ in range(config.search_steps * {"gumbel": 1, "pgd": 1, "rerank": 2}.get(config.adversary, 0)):
-        if fresh:
-            source.draw(_picks(config, sizes, targets, template, source.random), True)
-        rows += 2 * config.batch
+    rows = _search(config, sizes, source, targets, template)
     preserved = _picks(config, sizes, targets, template, source.random)
     if config.preserve or config.adversary == "fixed":
         preserved.append(fill(template, source.random.choice(config.preserve)) if config.preserve else "")
     of = anchors if config.latents == "pictures" else [fill(template, config.erase[i]) for i in targets]
     eps, null = source.draw(of, config.on_policy)
-    kept, _ = source.draw(preserved, config.preserve_on_policy or fresh)
-    rows += sum(not null or anchor != "" for anchor in anchors)
+    kept, _ = source.draw(preserved, config.preserve_on_policy or config.latents == "fresh")
+    goals = sum(not null or anchor != "" for anchor in anchors)
     if config.guidance and config.guidance_from == "null" and any(anchors) and not null:
-        rows += len(targets)
+        goals += len(targets)
     if config.guidance and not eps:
-        rows += len(targets)
+        goals += len(targets)
     if not kept or config.adversary == "pgd":
-        rows += len(preserved)
-    return rows + len(targets) + len(preserved)
+        goals += len(preserved)
+    trained = len(targets) + len(preserved)
+    return rows + Rows(goals, calls=min(goals, 1)) + Rows(trained, trained, 1)
+
+
+def _search(config: EraseConfig, sizes: Sequence[int], source: _Source, targets: Sequence[int], template: str) -> Rows:
+    """What the adversary asks for; in the rerank search a step measures two candidates per target, all at once."""
+    searches = {"gumbel": 1, "pgd": 1, "rerank": 2}.get(config.adversary, 0) * config.search_steps
+    if config.latents == "fresh":
+        for _ in range(searches):
+            source.draw(_picks(config, sizes, targets, template, source.random), True)
+    rows = 2 * config.batch * searches
+    return Rows(rows, calls=2) if config.adversary == "rerank" else Rows(rows, rows, searches)
 
 
 def _picks(

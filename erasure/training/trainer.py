@@ -15,47 +15,42 @@ from erasure.config.settings import EraseConfig
 from erasure.config.template import fill
 from erasure.errors import NonFiniteLoss, OutOfMemory
 from erasure.lora.adapter import load_lora_state, lora_parameters, lora_state
-from erasure.model.denoiser import Denoiser, gradient_scaler
-from erasure.model.embedding import Embedder, Prompt
-from erasure.model.models import Models
+from erasure.model.conditioning import Conditioning, Prompt
+from erasure.model.model import Model
+from erasure.model.rows import Rows
+from erasure.training.adam_state import adam_tensors, load_adam_tensors, move_adam
 from erasure.training.adversary.choose import adversary
 from erasure.training.adversary.harm import Harm
 from erasure.training.adversary.search import Candidates, NoSearch, Question
 from erasure.training.events import Step
+from erasure.training.gradient_scale import gradient_scaler, moved_scaler
 from erasure.training.latents.choose import latent_source
-from erasure.training.latents.source import Sampler, State, stack
+from erasure.training.latents.source import State, stack
 from erasure.training.losses import erase_goal, prediction_loss
 
 OWN_NAME_SHARE = 0.75
 
 
 class Trainer:
-    """Trains the LoRA that is on ``denoiser``'s U-Net. Iterate over it; each item is one update.
+    """Trains the LoRA that is on the model's U-Net. Iterate over it; each item is one update.
 
     Stop by not asking for the next item; :meth:`tensors` and :meth:`meta` then hold all that a resumed run needs to
     end with the same weights, bit for bit on the same machine. All that is random in an update follows from the seed
     and the update's number, so no random state has to be kept.
     """
 
-    def __init__(
-        self, models: Models, denoiser: Denoiser, embedder: Embedder, space: ConceptSpace, config: EraseConfig
-    ):
+    def __init__(self, model: Model, space: ConceptSpace, config: EraseConfig):
         self.config = config
-        self.denoiser = denoiser
+        self.model = model
         self.step = 0
         self._seconds = 0.0
-        self._embedder = embedder
         self._space = space
-        self._alphas_cumprod = models.alphas_cumprod.to(denoiser.device)
         self._erased = space.erased_by_target(config)
-        side = latent_side(models, config)
-        sampler = Sampler(denoiser, self._alphas_cumprod, embedder([""])[0], (4, side, side))
-        self.source = latent_source(sampler, config)
-        sizes = [len(target.preserved) for target in space.targets]
-        self.adversary = adversary(sizes, config, denoiser.device)
-        self._parameters = lora_parameters(denoiser.unet)
+        self.source = latent_source(model, config)
+        self.adversary = adversary([len(target.preserved) for target in space.targets], config, model.device)
+        self._parameters = lora_parameters(model.unet)
         self._optimizer = torch.optim.Adam(self._parameters, lr=config.learning_rate)
-        self._scaler = gradient_scaler(denoiser)
+        self._scaler = gradient_scaler(model.dtype, model.device)
 
     def __iter__(self) -> Iterator[Step]:
         while self.step < self.config.updates:
@@ -68,11 +63,12 @@ class Trainer:
         """
         began = time.perf_counter()
         try:
-            losses, erased, preserved = self._update()
+            with self.model.rows.purpose("training"):
+                losses, erased, preserved = self._update()
         except torch.cuda.OutOfMemoryError as error:
             raise OutOfMemory(
                 f"the device ran out of memory in update {self.step + 1} (batch {self.config.batch}, "
-                f"{self.denoiser.unet.dtype}); use precision bf16 or fp16, gradient_checkpointing, batch 1, "
+                f"{self.model.dtype}); use precision bf16 or fp16, gradient_checkpointing, batch 1, "
                 "or a smaller resolution"
             ) from error
         self.step += 1
@@ -85,7 +81,7 @@ class Trainer:
             erased=tuple(prompt.text for prompt in erased),
             preserved=tuple(prompt.text for prompt in preserved),
             learning_rate=learning_rate(self.step - 1, self.config),
-            rows=self.denoiser.rows.total,
+            rows=int(self.model.rows["training"].total),
             seconds=self._seconds,
         )
 
@@ -115,9 +111,9 @@ class Trainer:
 
         # L1 + lambda L2, both in one call of the U-Net
         z, t = stack(erase_states + preserve_states)
-        embedding = torch.stack([prompt.embedding for prompt in erased + preserved])
-        eps = self.denoiser(z, t, embedding)
-        loss = prediction_loss(eps, goal, self._alphas_cumprod[t], config.loss_space)
+        conditioning = Conditioning.cat([prompt.conditioning for prompt in erased + preserved])
+        eps = self.model.eps(z, t, conditioning)
+        loss = prediction_loss(eps, goal, self.model.alphas_cumprod[t], config.loss_space)
         erase_loss = loss[: len(erased)].mean()
         preserve_loss = loss[len(erased) :].mean() if preserved else loss.new_zeros(())
         self._descend(erase_loss + config.preserve_weight * preserve_loss)
@@ -138,23 +134,23 @@ class Trainer:
         name, *synonyms = self._erased[target]
         if synonyms and torch.rand((), generator=generator) >= OWN_NAME_SHARE:
             name = _choice(synonyms, generator)
-        return self._embedder.prompt(fill(template, name))
+        return self.model.prompt(fill(template, name))
 
     def _candidates(self, target: int, template: str) -> Candidates:
         space = self._space.targets[target]
         texts = tuple(fill(template, candidate.text) for candidate in space.preserved)
-        return Candidates(self._embedder.prompt(fill(template, space.target)), texts, self._embedder(texts))
+        return Candidates(self.model.prompt(fill(template, space.target)), texts, self.model.embed(texts))
 
     def _anchor(self, target: int, template: str) -> Prompt:
-        return self._embedder.prompt(fill(template, self._space.targets[target].anchor))
+        return self.model.prompt(fill(template, self._space.targets[target].anchor))
 
     def _given(self, anchors: Sequence[Prompt], template: str, generator: Generator) -> list[Prompt]:
         """What is preserved without a search."""
         given = list(anchors) if self.config.adversary == "anchor" else []
         if self.config.preserve:
-            given.append(self._embedder.prompt(fill(template, _choice(self.config.preserve, generator))))
+            given.append(self.model.prompt(fill(template, _choice(self.config.preserve, generator))))
         elif self.config.adversary == "fixed":
-            given.append(self._embedder.prompt(""))
+            given.append(self.model.prompt(""))
         return given
 
     # --- predictions
@@ -170,7 +166,7 @@ class Trainer:
                 return self.source.draw(prompts, generator, tuned=True)
             return [*erase_states] * (len(prompts) // len(erase_states))
 
-        return Harm(self.denoiser, self._alphas_cumprod, self.config.loss_space, states)
+        return Harm(self.model, self.config.loss_space, states)
 
     def _goal(
         self,
@@ -180,7 +176,7 @@ class Trainer:
         preserved: list[Prompt],
         preserve_states: list[State],
     ) -> Tensor:
-        """(b, 4, h, w): Eq. 3 with negative guidance for the erased ones, then what is to stay for the preserved.
+        """(b, c, h, w): Eq. 3 with negative guidance for the erased ones, then what is to stay for the preserved.
 
         All that the frozen model is asked for comes from one call, and what is known already is not asked for.
         """
@@ -191,7 +187,7 @@ class Trainer:
         if guidance:
             prompts, at = prompts + erased, at + erase_states
         if guidance and self.config.guidance_from == "null" and any(anchor.text for anchor in anchors):
-            prompts = prompts + [self._embedder.prompt("")] * count
+            prompts = prompts + [self.model.prompt("")] * count
             at = at + [State(s.z, s.t, s.eps_null) for s in erase_states]
         eps = self._frozen_eps(prompts + preserved, at + preserve_states)
         goal, *others = eps[: len(prompts)].split(count)
@@ -202,13 +198,13 @@ class Trainer:
 
     @torch.no_grad()
     def _frozen_eps(self, prompts: Sequence[Prompt], states: Sequence[State]) -> Tensor:
-        """eps_theta(z_t, c) (b, 4, h, w): those that a state carries, and one batched call for the others."""
+        """eps_theta(z_t, c) (b, c, h, w): those that a state carries, and one batched call for the others."""
         known = [s.eps if prompt.exact else None for prompt, s in zip(prompts, states, strict=True)]
         missing = [i for i, eps in enumerate(known) if eps is None]
         if missing:
             z, t = stack([states[i] for i in missing])
-            with self.denoiser.frozen():
-                found = self.denoiser(z, t, torch.stack([prompts[i].embedding for i in missing]))
+            with self.model.frozen():
+                found = self.model.eps(z, t, Conditioning.cat([prompts[i].conditioning for i in missing]))
             for i, eps in zip(missing, found, strict=True):
                 known[i] = eps
         return torch.stack([eps for eps in known if eps is not None])
@@ -238,19 +234,18 @@ class Trainer:
 
     def tensors(self) -> dict[str, Tensor]:
         """LoRA weights, Adam moments, the adversary's and the latent source's memory."""
-        tensors = {f"lora/{name}": weight for name, weight in lora_state(self.denoiser.unet).items()}
-        for i, moments in self._optimizer.state_dict()["state"].items():
-            tensors.update({f"adam/{i}.{name}": torch.as_tensor(value).clone() for name, value in moments.items()})
+        tensors = {f"lora/{name}": weight for name, weight in lora_state(self.model.unet).items()}
+        tensors.update({f"adam/{name}": value for name, value in adam_tensors(self._optimizer).items()})
         tensors.update({f"adversary/{name}": value for name, value in self.adversary.tensors().items()})
         tensors.update({f"latents/{name}": value for name, value in self.source.tensors().items()})
         return tensors
 
     def meta(self) -> dict[str, Any]:
-        rows = self.denoiser.rows
+        rows = self.model.rows["training"]
         return {
             "step": self.step,
-            "rows": rows.total,
-            "gradient_rows": rows.gradient,
+            "rows": int(rows.total),
+            "gradient_rows": int(rows.gradient),
             "seconds": self._seconds,
             "scaler": self._scaler.state_dict(),
         }
@@ -261,19 +256,23 @@ class Trainer:
         def part(name: str) -> dict[str, Tensor]:
             return {key.split("/", 1)[1]: value for key, value in tensors.items() if key.startswith(name + "/")}
 
-        load_lora_state(self.denoiser.unet, part("lora"))
-        moments: dict[int, dict[str, Tensor]] = {}
-        for key, value in part("adam").items():
-            i, name = key.split(".", 1)
-            moments.setdefault(int(i), {})[name] = value
-        self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": moments})
+        load_lora_state(self.model.unet, part("lora"))
+        load_adam_tensors(self._optimizer, part("adam"))
         self.adversary.load_tensors(part("adversary"))
         self.source.load_tensors(part("latents"))
+        self.adversary.move(self.model.device)
+        self.source.move(self.model.device)
         self._scaler.load_state_dict(meta["scaler"])
         self.step = meta["step"]
         self._seconds = meta["seconds"]
-        self.denoiser.rows.total = meta["rows"]
-        self.denoiser.rows.gradient = meta["gradient_rows"]
+        self.model.rows["training"] = Rows(meta["rows"], meta["gradient_rows"])
+
+    def move(self, device: torch.device | str) -> None:
+        """What it holds besides the model, which was moved before."""
+        move_adam(self._optimizer, device)
+        self._scaler = moved_scaler(self._scaler, torch.device(device))
+        self.adversary.move(device)
+        self.source.move(device)
 
 
 def learning_rate(step: int, config: EraseConfig) -> float:
@@ -284,11 +283,6 @@ def learning_rate(step: int, config: EraseConfig) -> float:
     passed = (step - warmup) / max(1, config.updates - warmup)
     factor = {"constant": 1.0, "linear": 1 - passed, "cosine": (1 + math.cos(math.pi * passed)) / 2}
     return config.learning_rate * factor[config.schedule]
-
-
-def latent_side(models: Models, config: EraseConfig) -> int:
-    """Height and width of the latents."""
-    return config.resolution // models.vae_scale_factor if config.resolution else models.sample_size
 
 
 def _choice(items: Sequence[str], generator: Generator) -> str:

@@ -28,9 +28,7 @@ from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.config.template import fill
 from erasure.lora.adapter import DOWN, UP, base_layers, load_lora_state, lora_layers, lora_state
-from erasure.model.denoiser import Denoiser
-from erasure.model.embedding import Embedder
-from erasure.model.models import Models
+from erasure.model.model import Model
 from erasure.training.events import Note, Step
 
 # l, the pull towards the old weights, as in the code that was published with the paper.
@@ -79,17 +77,13 @@ def low_rank(change: Tensor, rank: int, metric: Tensor) -> tuple[Tensor, Tensor,
 
 
 class UceSolver:
-    """Sets the LoRA that is on ``denoiser``'s U-Net in one step, and is iterated over like a trainer."""
+    """Sets the LoRA that is on the model's U-Net in one step, and is iterated over like a trainer."""
 
-    def __init__(
-        self, models: Models, denoiser: Denoiser, embedder: Embedder, space: ConceptSpace, config: EraseConfig
-    ):
+    def __init__(self, model: Model, space: ConceptSpace, config: EraseConfig):
         self.config = config
-        self.denoiser = denoiser
         self.step = 0
         self._seconds = 0.0
-        self._models = models
-        self._embedder = embedder
+        self._model = model
         self._space = space
 
     def __iter__(self) -> Iterator[Step | Note]:
@@ -114,7 +108,7 @@ class UceSolver:
             erased=tuple(dict.fromkeys(text for text, _ in pairs)),
             preserved=tuple(preserved),
             learning_rate=0.0,
-            rows=self.denoiser.rows.total,
+            rows=int(self._model.rows["training"].total),
             seconds=self._seconds,
         )
 
@@ -148,20 +142,20 @@ class UceSolver:
             count = min(len(own), len(goal))
             erased.append(own[:count])
             anchors.append(goal[:count])
-        kept = self._embedder(list(preserved)).double().flatten(0, 1)
+        kept = self._model.embed(preserved).states.double().flatten(0, 1)
         weight = self.config.preserve_weight * max(LEAST_WEIGHT, 1 / len(preserved))
         return Edit(torch.cat(erased).T, torch.cat(anchors).T, kept.T, weight)
 
     def _from_last_word(self, text: str) -> Tensor:
         """(n, d): the states from the last token before the end token to the last one of the sequence."""
-        ids = self._models.tokenizer(text, truncation=True).input_ids  # with a start and an end token
-        return self._embedder([text])[0, len(ids) - 2 :].double()
+        ids = self._model.tokenizer(text, truncation=True).input_ids  # with a start and an end token
+        return self._model.embed([text]).states[0, len(ids) - 2 :].double()
 
     # --- the weights
 
     def _apply(self, edit: Edit) -> float:
         """Put W D into the LoRA of every layer; returns the relative error of all together."""
-        unet, change, metric = self.denoiser.unet, edit.change(), edit.normal_matrix()
+        unet, change, metric = self._model.unet, edit.change(), edit.normal_matrix()
         root = torch.linalg.cholesky(metric)
         scale = self.config.alpha / self.config.rank
         base, state = base_layers(unet), lora_state(unet)
@@ -177,7 +171,7 @@ class UceSolver:
 
     def _residuals(self, edit: Edit) -> tuple[float, float]:
         """Mean of || W' c - v ||^2 over layers and columns: for erased and preserved states, with the LoRA's W'."""
-        unet = self.denoiser.unet
+        unet = self._model.unet
         base, state, scale = base_layers(unet), lora_state(unet), self.config.alpha / self.config.rank
         erase = preserve = 0.0
         for name in lora_layers(unet):
@@ -191,11 +185,14 @@ class UceSolver:
     # --- the state
 
     def tensors(self) -> dict[str, Tensor]:
-        return {f"lora/{name}": weight for name, weight in lora_state(self.denoiser.unet).items()}
+        return {f"lora/{name}": weight for name, weight in lora_state(self._model.unet).items()}
 
     def meta(self) -> dict[str, Any]:
         return {"step": self.step, "seconds": self._seconds}
 
     def load(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
-        load_lora_state(self.denoiser.unet, {name.partition("/")[2]: weight for name, weight in tensors.items()})
+        load_lora_state(self._model.unet, {name.partition("/")[2]: weight for name, weight in tensors.items()})
         self.step, self._seconds = meta["step"], meta["seconds"]
+
+    def move(self, device: torch.device | str) -> None:
+        """Nothing lies on a device besides the model."""

@@ -94,7 +94,7 @@ class ScriptedRun:
         trainer = SimpleNamespace(config=task.config, step=step, tensors=lambda: {"w": torch.zeros(1)})
         trainer.meta = lambda: {"step": trainer.step}
         session = SimpleNamespace(
-            models=SimpleNamespace(unet=torch.nn.Linear(2, 2)), pixels=64, trainer=trainer, move=self.moves.append
+            model=SimpleNamespace(unet=torch.nn.Linear(2, 2), pixels=64), trainer=trainer, move=self.moves.append
         )
         yield Opened(session)  # type: ignore[arg-type]
         yield Planned({"updates": task.config.updates})

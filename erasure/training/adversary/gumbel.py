@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from erasure.config.settings import EraseConfig
-from erasure.model.embedding import Prompt
+from erasure.model.conditioning import Conditioning, Prompt
+from erasure.training.adam_state import adam_tensors, load_adam_tensors, move_adam
 from erasure.training.adversary.search import Adversary, Question
 
 
@@ -23,16 +24,16 @@ class GumbelSearch(Adversary):
         self._steps = config.search_steps
         self._temperature = config.temperature
         self._hard = config.hard
-        self.logits = [torch.zeros(size, device=device, requires_grad=True) for size in sizes]
-        self._optimizer = torch.optim.Adam(self.logits, lr=config.search_rate, maximize=True)
+        self.logits = nn.ParameterList([nn.Parameter(torch.zeros(size, device=device)) for size in sizes])
+        self._optimizer = torch.optim.Adam(self.logits.parameters(), lr=config.search_rate, maximize=True)
 
     def find(self, question: Question, generator: Generator) -> list[Prompt]:
         used = [self.logits[i] for i in dict.fromkeys(question.targets)]
         for _ in range(self._steps):
             prompts = self._sample(question, generator)
-            embeddings = torch.stack([prompt.embedding for prompt in prompts])
+            mixed = Conditioning.cat([prompt.conditioning for prompt in prompts])
             self._optimizer.zero_grad()
-            gradients = torch.autograd.grad(embeddings, used, question.harm(prompts))
+            gradients = torch.autograd.grad(mixed.tensors, used, question.harm(prompts).tensors)
             for logits, gradient in zip(used, gradients, strict=True):
                 logits.grad = gradient
             self._optimizer.step()
@@ -43,8 +44,8 @@ class GumbelSearch(Adversary):
         prompts = []
         for i, among in zip(question.targets, question.candidates, strict=True):
             weights = gumbel_softmax(self.logits[i], self._temperature, self._hard, generator)
-            embedding = torch.einsum("k,knd->nd", weights, among.embeddings)
-            prompts.append(Prompt(among.texts[int(weights.argmax())], embedding, exact=self._hard))
+            mixture = among.conditioning.mix(weights)
+            prompts.append(Prompt(among.texts[int(weights.argmax())], mixture, exact=self._hard))
         return prompts
 
     def probabilities(self, target: int) -> Tensor:
@@ -53,20 +54,19 @@ class GumbelSearch(Adversary):
 
     def tensors(self) -> dict[str, Tensor]:
         tensors = {f"logits.{i}": logits.detach().clone() for i, logits in enumerate(self.logits)}
-        for number, moments in self._optimizer.state_dict()["state"].items():
-            tensors.update({f"adam.{number}.{name}": torch.as_tensor(value).clone() for name, value in moments.items()})
+        tensors.update({f"adam.{name}": value for name, value in adam_tensors(self._optimizer).items()})
         return tensors
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
         with torch.no_grad():
             for i, logits in enumerate(self.logits):
                 logits.copy_(tensors[f"logits.{i}"])
-        moments: dict[int, dict[str, Tensor]] = {}
-        for key, value in tensors.items():
-            if key.startswith("adam."):
-                _, number, name = key.split(".", 2)
-                moments.setdefault(int(number), {})[name] = value
-        self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": moments})
+        moments = {name.removeprefix("adam."): value for name, value in tensors.items() if name.startswith("adam.")}
+        load_adam_tensors(self._optimizer, moments)
+
+    def move(self, device: torch.device | str) -> None:
+        self.logits.to(device)
+        move_adam(self._optimizer, device)
 
 
 def gumbel_softmax(logits: Tensor, temperature: float, hard: bool, generator: Generator) -> Tensor:

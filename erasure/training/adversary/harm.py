@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from erasure.config.settings import LossSpace
-from erasure.model.denoiser import Denoiser
-from erasure.model.embedding import Prompt
+from erasure.model.conditioning import Conditioning, Prompt
+from erasure.model.model import Model
 from erasure.training.latents.source import State, stack
 from erasure.training.losses import harm_gradient, prediction_loss
 
@@ -19,25 +19,23 @@ from erasure.training.losses import harm_gradient, prediction_loss
 class Harm:
     """``states`` says at which z_t each of some prompts is looked at."""
 
-    denoiser: Denoiser
-    alphas_cumprod: Tensor
+    model: Model
     space: LossSpace
     states: Callable[[Sequence[Prompt]], Sequence[State]]
 
-    def __call__(self, prompts: list[Prompt]) -> Tensor:
-        """d mean(L2) / d embedding, (b, 77, d). Two rows per prompt, forward and backward."""
-        z, t, embedding = self._at(prompts)
-        return harm_gradient(self.denoiser, z, t, embedding, self.alphas_cumprod[t], self.space)
+    def __call__(self, prompts: list[Prompt]) -> Conditioning:
+        """d mean(L2) / d conditioning, a batch like that of the prompts. Two rows per prompt, forward and backward."""
+        return harm_gradient(self.model, *self._at(prompts), self.space)
 
     @torch.no_grad()
     def measure(self, prompts: list[Prompt]) -> Tensor:
         """L2 per prompt, (b,). Two rows per prompt, forward only."""
-        z, t, embedding = self._at(prompts)
-        tuned = self.denoiser(z, t, embedding)
-        with self.denoiser.frozen():
-            frozen = self.denoiser(z, t, embedding)
-        return prediction_loss(tuned, frozen, self.alphas_cumprod[t], self.space)
+        z, t, conditioning = self._at(prompts)
+        tuned = self.model.eps(z, t, conditioning)
+        with self.model.frozen():
+            frozen = self.model.eps(z, t, conditioning)
+        return prediction_loss(tuned, frozen, self.model.alphas_cumprod[t], self.space)
 
-    def _at(self, prompts: list[Prompt]) -> tuple[Tensor, Tensor, Tensor]:
+    def _at(self, prompts: list[Prompt]) -> tuple[Tensor, Tensor, Conditioning]:
         z, t = stack(self.states(prompts))
-        return z, t, torch.stack([prompt.embedding for prompt in prompts])
+        return z, t, Conditioning.cat([prompt.conditioning for prompt in prompts])

@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from erasure.config.settings import EraseConfig
-from erasure.model.embedding import Prompt
+from erasure.model.conditioning import Prompt
 from erasure.training.adversary.search import Adversary, Question
 
 MEASURED_PER_STEP = 2  # two candidates measured cost as much as one gradient step of the other searches

@@ -1,6 +1,6 @@
 """What an adversary is asked, and what it answers: the concept that erasing hurts most (Bui et al. 2024, Algorithm 1).
 
-A search asks ``harm(prompts)`` for the gradient of the mean L2 of Eq. 5 in the prompts' embeddings, or measures L2
+A search asks ``harm(prompts)`` for the gradient of the mean L2 of Eq. 5 in the prompts' conditionings, or measures L2
 itself. What it has learnt is kept across updates, so that its steps add up.
 """
 
@@ -13,14 +13,14 @@ from typing import Protocol
 import torch
 from torch import Generator, Tensor
 
-from erasure.model.embedding import Prompt
+from erasure.model.conditioning import Conditioning, Prompt
 
 
 class HarmSource(Protocol):
     """What a search may ask about prompts; see :class:`erasure.training.adversary.harm.Harm`."""
 
-    def __call__(self, prompts: list[Prompt], /) -> Tensor:
-        """(b, 77, d): d mean(L2) / d embedding, for b prompts."""
+    def __call__(self, prompts: list[Prompt], /) -> Conditioning:
+        """d mean(L2) / d conditioning, a batch like that of the prompts."""
 
     def measure(self, prompts: list[Prompt], /) -> Tensor:
         """(b,): L2 of each, without a gradient."""
@@ -28,14 +28,14 @@ class HarmSource(Protocol):
 
 @dataclass(frozen=True)
 class Candidates:
-    """The members of R for one target: K texts and their embeddings (K, 77, d); and the target itself."""
+    """The members of R for one target: K texts, a batch of K; and the target itself."""
 
     target: Prompt
     texts: tuple[str, ...]
-    embeddings: Tensor
+    conditioning: Conditioning
 
     def __getitem__(self, k: int) -> Prompt:
-        return Prompt(self.texts[k], self.embeddings[k])
+        return Prompt(self.texts[k], self.conditioning[k])
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,10 @@ class Adversary(Protocol):
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Undoes :meth:`tensors`."""
+        return
+
+    def move(self, device: torch.device | str) -> None:
+        """What is remembered, to where the model is now; by default, nothing lies on a device."""
         return
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from erasure.config.settings import EraseConfig
+from erasure.model.model import Model
 from erasure.training.latents.fresh import FreshLatents
 from erasure.training.latents.noised_latents import NoiseLatents, PictureLatents
 from erasure.training.latents.replay import ReplayLatents
-from erasure.training.latents.source import LatentSource, Sampler
+from erasure.training.latents.source import LatentSource
 
 
-def latent_source(sampler: Sampler, config: EraseConfig) -> LatentSource:
+def latent_source(model: Model, config: EraseConfig) -> LatentSource:
     if config.latents == "noise":
-        return NoiseLatents(sampler, config)
+        return NoiseLatents(model, config)
     if config.latents == "pictures":
-        return PictureLatents(sampler, config)
-    return FreshLatents(sampler, config) if config.latents == "fresh" else ReplayLatents(sampler, config)
+        return PictureLatents(model, config)
+    return FreshLatents(model, config) if config.latents == "fresh" else ReplayLatents(model, config)

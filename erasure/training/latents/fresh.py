@@ -8,27 +8,27 @@ import torch
 from torch import Generator
 
 from erasure.config.settings import EraseConfig
-from erasure.model.embedding import Prompt
+from erasure.model.conditioning import Prompt
+from erasure.model.model import Model
 from erasure.model.sampling import ddim_timesteps
-from erasure.training.latents.source import LatentSource, Sampler, State
+from erasure.training.latents.source import LatentSource, State, sampled
 
 
 class FreshLatents(LatentSource):
     """The published way: DDIM with the tuned model and guidance from new noise down to a random step, at every draw."""
 
-    def __init__(self, sampler: Sampler, config: EraseConfig):
-        self._sampler = sampler
+    def __init__(self, model: Model, config: EraseConfig):
+        self._model = model
         self._steps = config.sampling_steps
         self._guidance = config.sampling_guidance
 
     @torch.no_grad()
     def draw(self, prompts: Sequence[Prompt], generator: Generator, *, tuned: bool) -> list[State]:
-        timesteps = ddim_timesteps(self._steps)
+        timesteps = ddim_timesteps(self._steps, self._model.train_steps)
         states = []
         for prompt in prompts:
             reached = int(torch.randint(self._steps, (), generator=generator))
-            z = self._sampler.latents(
-                prompt, generator, steps=self._steps, guidance=self._guidance, stop=self._steps - reached
-            )
+            left = self._steps - reached
+            z = sampled(self._model, prompt, generator, steps=self._steps, guidance=self._guidance, stop=left)
             states.append(State(z, timesteps[reached]))
         return states

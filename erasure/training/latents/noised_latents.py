@@ -9,21 +9,20 @@ import torch
 from torch import Generator, Tensor
 
 from erasure.config.settings import EraseConfig
-from erasure.model.embedding import Prompt
-from erasure.training.latents.source import LatentSource, Sampler, State
-
-TRAIN_STEPS = 1000
+from erasure.model.conditioning import Prompt
+from erasure.model.model import Model
+from erasure.training.latents.source import LatentSource, State, sampled
 
 
 class NoiseLatents(LatentSource):
     """Always the same bare noise, told to the U-Net as any timestep: costs no row, and no picture ever looks so.
 
     As "instant" LECO trains (TrainTrain by hako-mikan): noise is drawn once, one for each prompt of an update, and t
-    is uniform in 0..999.
+    is uniform over all that the model was trained on.
     """
 
-    def __init__(self, sampler: Sampler, config: EraseConfig):
-        self._sampler = sampler
+    def __init__(self, model: Model, config: EraseConfig):
+        self._model = model
         self._seed = config.seed
         self._noise: list[Tensor] = []
 
@@ -31,13 +30,16 @@ class NoiseLatents(LatentSource):
         while len(self._noise) < len(prompts):
             # From the seed and its place alone, so that a resumed run has the same noise without keeping it.
             own = Generator().manual_seed(self._seed * 1_000_003 + 500_000 + len(self._noise))
-            self._noise.append(self._sampler.noise(own).to(self._sampler.null.device))
-        return [State(z, _any_timestep(generator)) for z in self._noise[: len(prompts)]]
+            self._noise.append(self._model.noise(own))
+        return [State(z, _any_timestep(self._model, generator)) for z in self._noise[: len(prompts)]]
+
+    def move(self, device: torch.device | str) -> None:
+        self._noise = [noise.to(device) for noise in self._noise]
 
 
 @dataclass
 class Picture:
-    """Clean latents (4, h, w) of one picture of a prompt, in fp16 on the CPU."""
+    """Clean latents (c, h, w) of one picture of a prompt, in fp16 on the CPU."""
 
     x0: Tensor
     uses: int = 0
@@ -50,8 +52,8 @@ class PictureLatents(LatentSource):
     training asks for there. A picture is used ``reuse`` times (0: as often as it took steps) before the next is drawn.
     """
 
-    def __init__(self, sampler: Sampler, config: EraseConfig):
-        self._sampler = sampler
+    def __init__(self, model: Model, config: EraseConfig):
+        self._model = model
         self._steps = config.sampling_steps
         self._guidance = config.sampling_guidance
         self._reuse = config.reuse or config.sampling_steps
@@ -64,16 +66,16 @@ class PictureLatents(LatentSource):
     def _picture(self, prompt: Prompt, generator: Generator) -> Tensor:
         known = self._known.get(prompt.text)
         if known is None or known.uses >= self._reuse:
-            with self._sampler.denoiser.frozen():
-                x0 = self._sampler.latents(prompt, generator, steps=self._steps, guidance=self._guidance)
+            with self._model.frozen():
+                x0 = sampled(self._model, prompt, generator, steps=self._steps, guidance=self._guidance)
             known = self._known[prompt.text] = Picture(x0.to("cpu", torch.float16))
         known.uses += 1
-        return known.x0.to(self._sampler.null.device, torch.float32)
+        return known.x0.to(self._model.device, torch.float32)
 
     def _noised(self, x0: Tensor, generator: Generator) -> State:
-        t = _any_timestep(generator)
-        noise = self._sampler.noise(generator).to(x0.device)
-        alpha_bar = self._sampler.alphas_cumprod[t]
+        t = _any_timestep(self._model, generator)
+        noise = self._model.noise(generator)
+        alpha_bar = self._model.alphas_cumprod[t]
         return State(alpha_bar.sqrt() * x0 + (1 - alpha_bar).sqrt() * noise, t, eps=noise)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -87,5 +89,5 @@ class PictureLatents(LatentSource):
             self._known[text] = Picture(x0.clone(), int(uses))
 
 
-def _any_timestep(generator: Generator) -> int:
-    return int(torch.randint(TRAIN_STEPS, (), generator=generator))
+def _any_timestep(model: Model, generator: Generator) -> int:
+    return int(torch.randint(model.train_steps, (), generator=generator))

@@ -14,9 +14,10 @@ import torch
 from torch import Generator, Tensor
 
 from erasure.config.settings import EraseConfig
-from erasure.model.embedding import Prompt
+from erasure.model.conditioning import Conditioning, Prompt
+from erasure.model.model import Model
 from erasure.model.sampling import alpha_bar_after, ddim_step, ddim_timesteps, guided_eps
-from erasure.training.latents.source import LatentSource, Sampler, State
+from erasure.training.latents.source import LatentSource, State
 
 
 @dataclass
@@ -45,15 +46,15 @@ class ReplayLatents(LatentSource):
 
     The step is drawn first and the run goes no further than that. A later draw of the same prompt finds earlier
     states at no cost, or goes on from where the run stopped. Timesteps are shifted by a random offset per trajectory,
-    so that all 1000 are trained. Prompts that need to move are moved in one batch. The frozen model's predictions on
+    so that all of them are trained. Prompts that need to move are moved in one batch. The frozen model's predictions on
     its own trajectories are the training goals there, so these cost nothing either.
     """
 
     # Bounds the memory: at 512 px a trajectory of 10 steps takes up to 1 MB.
     CAPACITY = 512
 
-    def __init__(self, sampler: Sampler, config: EraseConfig):
-        self._sampler = sampler
+    def __init__(self, model: Model, config: EraseConfig):
+        self._model = model
         self._steps = config.sampling_steps
         self._guidance = config.sampling_guidance
         self._reuse = config.reuse or config.sampling_steps
@@ -69,16 +70,19 @@ class ReplayLatents(LatentSource):
             if tuned:
                 self._advance(prompts, runs, needed)
             else:
-                with self._sampler.denoiser.frozen():
+                with self._model.frozen():
                     self._advance(prompts, runs, needed)
         return [self._state(run, step, tuned) for run, step in zip(runs, reached, strict=True)]
+
+    def _timesteps(self, run: Trajectory) -> list[int]:
+        return ddim_timesteps(self._steps, self._model.train_steps, offset=run.offset)
 
     def _trajectory(self, prompt: Prompt, generator: Generator, tuned: bool) -> Trajectory:
         run = self._known.pop((prompt.text, tuned), None)
         if run is None or run.uses >= self._reuse:
-            stride = 1000 // self._steps
+            stride = self._model.train_steps // self._steps
             offset = int(torch.randint(1, stride + 1, (), generator=generator))
-            run = Trajectory(offset, [_stored(self._sampler.noise(generator))])
+            run = Trajectory(offset, [_stored(self._model.noise(generator))])
         run.uses += 1
         self._known[prompt.text, tuned] = run  # last in, so that the first is the least recently used
         while len(self._known) > self.CAPACITY:
@@ -86,28 +90,27 @@ class ReplayLatents(LatentSource):
         return run
 
     def _advance(self, prompts: Sequence[Prompt], runs: Sequence[Trajectory], needed: Sequence[int]) -> None:
-        s = self._sampler
-        device = s.null.device
+        model, null = self._model, self._model.embed([""])
         while True:
             # Two draws of one prompt share a run, which must move once.
             moving = {id(run): (prompt, run) for prompt, run, goal in zip(prompts, runs, needed, strict=True)
                       if len(run.eps) < goal}  # fmt: skip
             if not moving:
                 return
-            z = torch.stack([run.z[-1] for _, run in moving.values()]).to(device, torch.float32)
-            plans = [ddim_timesteps(self._steps, offset=run.offset) for _, run in moving.values()]
+            z = torch.stack([run.z[-1] for _, run in moving.values()]).to(model.device, torch.float32)
+            plans = [self._timesteps(run) for _, run in moving.values()]
             at = [len(run.eps) for _, run in moving.values()]
-            t = torch.tensor([plan[i] for plan, i in zip(plans, at, strict=True)], device=device)
-            embedding = torch.stack([prompt.embedding.detach() for prompt, _ in moving.values()])
-            guided, eps, eps_null = guided_eps(s.denoiser, z, t, embedding, s.null, self._guidance)
-            after = [alpha_bar_after(s.alphas_cumprod, plan, i, 1) for plan, i in zip(plans, at, strict=True)]
-            z = ddim_step(z, guided, s.alphas_cumprod[t], torch.cat(after))
+            t = torch.tensor([plan[i] for plan, i in zip(plans, at, strict=True)], device=model.device)
+            conditioning = Conditioning.cat([prompt.conditioning.detach() for prompt, _ in moving.values()])
+            guided, eps, eps_null = guided_eps(model.eps, z, t, conditioning, null, self._guidance)
+            after = [alpha_bar_after(model.alphas_cumprod, plan, i, 1) for plan, i in zip(plans, at, strict=True)]
+            z = ddim_step(z, guided, model.alphas_cumprod[t], torch.cat(after))
             for row, (_, run) in enumerate(moving.values()):
                 run.advance(z[row], eps[row], None if eps_null is None else eps_null[row])
 
     def _state(self, run: Trajectory, step: int, tuned: bool) -> State:
-        device = self._sampler.null.device
-        t = ddim_timesteps(self._steps, offset=run.offset)[step]
+        device = self._model.device
+        t = self._timesteps(run)[step]
         z = run.z[step].to(device, torch.float32)
         if tuned:
             return State(z, t)

@@ -9,14 +9,13 @@ from typing import Protocol
 import torch
 from torch import Generator, Tensor
 
-from erasure.model.denoiser import Denoiser
-from erasure.model.embedding import Prompt
-from erasure.model.sampling import sample_latents
+from erasure.model.conditioning import Prompt
+from erasure.model.model import Model
 
 
 @dataclass(frozen=True)
 class State:
-    """One point of a trajectory: z (4, h, w) and t, with the frozen model's predictions there where they are known."""
+    """One point of a trajectory: z (c, h, w) and t, with the frozen model's predictions there where they are known."""
 
     z: Tensor
     t: int
@@ -25,7 +24,7 @@ class State:
 
 
 def stack(states: Sequence[State]) -> tuple[Tensor, Tensor]:
-    """z (b, 4, h, w) and t (b,) of several states."""
+    """z (b, c, h, w) and t (b,) of several states."""
     z = torch.stack([state.z for state in states])
     return z, torch.tensor([state.t for state in states], device=z.device)
 
@@ -42,31 +41,14 @@ class LatentSource(Protocol):
         """Undoes :meth:`tensors`."""
         return
 
+    def move(self, device: torch.device | str) -> None:
+        """What is remembered, to where the model is now; by default, nothing lies on a device."""
+        return
 
-@dataclass(frozen=True)
-class Sampler:
-    """What both sources need to sample: shape (4, h, w) of the latents, the embedding of "" and the noise schedule."""
 
-    denoiser: Denoiser
-    alphas_cumprod: Tensor
-    null: Tensor
-    shape: tuple[int, int, int]
-
-    def noise(self, generator: Generator) -> Tensor:
-        # Drawn on the CPU, so that a seed means the same picture on every device.
-        return torch.randn(self.shape, generator=generator)
-
-    def latents(self, prompt: Prompt, generator: Generator, *, steps: int, guidance: float, stop: int = 0) -> Tensor:
-        """Of one prompt, (4, h, w), from new noise: see :func:`erasure.model.sampling.sample_latents`."""
-        noise = self.noise(generator)[None].to(self.null.device)
-        embedding = prompt.embedding.detach()[None]
-        return sample_latents(
-            self.denoiser,
-            self.alphas_cumprod,
-            embedding,
-            self.null,
-            noise,
-            steps=steps,
-            guidance=guidance,
-            stop=stop,
-        )[0]
+def sampled(
+    model: Model, prompt: Prompt, generator: Generator, *, steps: int, guidance: float, stop: int = 0
+) -> Tensor:
+    """Latents of one prompt, (c, h, w), from new noise: see :meth:`erasure.model.model.Model.sample`."""
+    noise = model.noise(generator)[None]
+    return model.sample(prompt.conditioning.detach(), noise, steps=steps, guidance=guidance, stop=stop)[0]

@@ -31,10 +31,10 @@ _Parts = tuple[UNet2DConditionModel, AutoencoderKL, CLIPTextModel, CLIPTokenizer
 
 
 @dataclass
-class Models:
+class ModelParts:
     """One SD 1.x model: all parts in evaluation mode, no parameter asks for a gradient.
 
-    ``alphas_cumprod`` is alpha_bar_t of the training schedule, (1000,) fp32 on the models' device.
+    ``alphas_cumprod`` is alpha_bar_t of the training schedule, (1000,) fp32 on the parts' device.
     """
 
     unet: UNet2DConditionModel
@@ -57,15 +57,28 @@ class Models:
     @property
     def sample_size(self) -> int:
         """Native height and width of the latents (64 for SD 1.x)."""
-        return int(self.unet.config.sample_size or 64)
+        family = self.info.family
+        return int(self.unet.config.sample_size or family.full.pixels // family.pixels_per_latent)
 
     @property
     def vae_scale_factor(self) -> int:
         """Pixels per latent along one side (8 for SD 1.x)."""
         return int(2 ** (len(self.vae.config.block_out_channels) - 1))
 
+    def latents_of(self, pixels: int = 0) -> tuple[int, int, int]:
+        """(channels, height, width) of the latents of a square picture (0: of the size that the model was made for)."""
+        side = pixels // self.vae_scale_factor if pixels else self.sample_size
+        return int(self.vae.config.latent_channels), side, side
 
-def load_models(path: Path | CheckpointInfo, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Models:
+    def move(self, device: str | torch.device) -> None:
+        for part in (self.unet, self.vae, self.text_encoder):
+            part.to(device)
+        self.alphas_cumprod = self.alphas_cumprod.to(device)
+
+
+def load_parts(
+    path: Path | CheckpointInfo, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+) -> ModelParts:
     """Load U-Net, VAE, text encoder and tokenizer, frozen, in ``dtype`` on ``device``; nothing is downloaded.
 
     Raises BrokenCheckpoint naming the first weight that is missing, of another shape, or not finite, and what
@@ -77,7 +90,7 @@ def load_models(path: Path | CheckpointInfo, *, device: str = "cpu", dtype: torc
     unet, vae, text_encoder, tokenizer, alphas_cumprod = parts
     for part in (unet, vae, text_encoder):
         part.eval().requires_grad_(False).to(device)
-    return Models(unet, vae, text_encoder, tokenizer, info, alphas_cumprod.float().to(device))
+    return ModelParts(unet, vae, text_encoder, tokenizer, info, alphas_cumprod.float().to(device))
 
 
 def _load_original(contents: OriginalFile, dtype: torch.dtype) -> _Parts:

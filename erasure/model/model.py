@@ -1,0 +1,182 @@
+"""The model that all work goes through: a checkpoint's parts as functions, and its two views."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from PIL import Image
+from torch import Generator, Tensor
+from transformers import CLIPTokenizer
+
+from erasure.config.settings import Precision
+from erasure.model.checkpoint import CheckpointInfo
+from erasure.model.conditioning import Conditioning, Prompt
+from erasure.model.denoiser import DTYPES, Denoiser
+from erasure.model.embedding import Embedder
+from erasure.model.parts import ModelParts, load_parts
+from erasure.model.rows import RowBook
+from erasure.model.sampling import ddim_next
+
+
+class Model:
+    """A latent diffusion model: eps_theta'(z_t, t, c), what goes into it and what comes out.
+
+    Shapes: latents z (b, c, h, w) with (c, h, w) = :attr:`latent_shape`, timesteps t (b,) below :attr:`train_steps`.
+    """
+
+    def __init__(self, parts: ModelParts, *, resolution: int = 0, max_rows: int = 0):
+        """``resolution``: side in pixels (0: what the checkpoint was made for); ``max_rows``: see :class:`Denoiser`."""
+        self.parts = parts
+        self.latent_shape = parts.latents_of(resolution)
+        self._denoiser = Denoiser(parts.unet, max_rows=max_rows)
+        self._embedder = Embedder(parts)
+
+    @property
+    def unet(self) -> UNet2DConditionModel:
+        return self.parts.unet
+
+    @property
+    def vae(self) -> AutoencoderKL:
+        return self.parts.vae
+
+    @property
+    def tokenizer(self) -> CLIPTokenizer:
+        return self.parts.tokenizer
+
+    @property
+    def alphas_cumprod(self) -> Tensor:
+        """alpha_bar_t of the training schedule, (train_steps,) fp32."""
+        return self.parts.alphas_cumprod
+
+    @property
+    def train_steps(self) -> int:
+        """Timesteps that the model was trained on (1000 for SD 1.x)."""
+        return len(self.parts.alphas_cumprod)
+
+    @property
+    def pixels(self) -> int:
+        """Side of the pictures that its latents stand for."""
+        return self.latent_shape[1] * self.parts.vae_scale_factor
+
+    @property
+    def rows(self) -> RowBook:
+        """What was evaluated so far."""
+        return self._denoiser.rows
+
+    @property
+    def device(self) -> torch.device:
+        return self.parts.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The U-Net's number type."""
+        return self.parts.dtype
+
+    def move(self, device: str | torch.device) -> None:
+        """All parts; their parameters stay the same objects, so that an optimizer keeps what it has."""
+        self.parts.move(device)
+
+    # --- the U-Net
+
+    def eps(self, z: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
+        """Predicted noise, fp32, of the tuned model, or of the frozen one inside :meth:`frozen`."""
+        return self._denoiser(z, t, conditioning)
+
+    def frozen(self) -> AbstractContextManager[None]:
+        """The frozen model theta: the LoRA is off inside the block."""
+        return self._denoiser.frozen()
+
+    def frozen_from(self, row: int) -> AbstractContextManager[None]:
+        """Both models in one call: see :meth:`Denoiser.frozen_from`."""
+        return self._denoiser.frozen_from(row)
+
+    # --- prompts
+
+    def embed(self, texts: Sequence[str]) -> Conditioning:
+        """A batch of one row per text, on the model's device; known texts are not encoded again."""
+        return self._embedder(texts)
+
+    def prompt(self, text: str) -> Prompt:
+        return Prompt(text, self.embed([text]))
+
+    def pooled(self, texts: Sequence[str]) -> Tensor:
+        """(n, d): one vector per text, the state at its end token."""
+        return self._embedder.pooled(texts)
+
+    # --- latents and pictures
+
+    def noise(self, generator: Generator, pixels: int = 0) -> Tensor:
+        """(c, h, w) of standard normal noise, on the model's device; ``pixels``: of another side than the model's."""
+        shape = self.parts.latents_of(pixels) if pixels else self.latent_shape
+        # Drawn on the CPU, so that a seed means the same picture on every device.
+        return torch.randn(shape, generator=generator).to(self.device)
+
+    def sample(
+        self,
+        conditioning: Conditioning,
+        noise: Tensor,
+        *,
+        steps: int,
+        guidance: float,
+        stop: int = 0,
+        null: Conditioning | None = None,
+    ) -> Tensor:
+        """DDIM from ``noise`` (b, c, h, w), batched over b prompts; the last ``stop`` steps are left out.
+
+        With stop = 0 the clean latents come back; otherwise z_t at timestep ``ddim_timesteps(steps)[steps - stop]``.
+        ``null``: what guidance leads away from, a batch of one; the empty prompt unless given.
+        """
+        null = self.embed([""]) if null is None else null
+        z = noise
+        for i in range(steps - stop):
+            z = self.sample_step(z, i, conditioning, null, steps=steps, guidance=guidance)
+        return z
+
+    def sample_step(
+        self, z: Tensor, i: int, conditioning: Conditioning, null: Conditioning, *, steps: int, guidance: float
+    ) -> Tensor:
+        """The latents after step i (from 0) of :meth:`sample`, from those before it."""
+        return ddim_next(self.eps, self.alphas_cumprod, z, i, conditioning, null, steps=steps, guidance=guidance)
+
+    @torch.no_grad()
+    def decode(self, latent: Tensor) -> Image.Image:
+        """The picture of clean latents (c, h, w). One at a time: decoding needs more memory than the U-Net."""
+        scaled = (latent[None].to(self.device) / self.vae.config.scaling_factor).to(self.vae.dtype)
+        pixels = self.vae.decode(scaled).sample[0].float()
+        levels = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
+        return Image.fromarray(levels.permute(1, 2, 0).cpu().numpy())
+
+
+def open_model(
+    checkpoint: CheckpointInfo,
+    *,
+    precision: Precision = "fp32",
+    resolution: int = 0,
+    device: str | torch.device = "cpu",
+) -> Model:
+    """Load a checkpoint. ``resolution``: side in pixels of what will be drawn or trained (0: the checkpoint's own).
+
+    Raises: CheckpointError.
+    """
+    parts = load_parts(checkpoint, device=device, dtype=DTYPES[precision])
+    if precision == "fp16":
+        # SD 1.x's VAE overflows in fp16 on some pictures, which then come out black.
+        parts.vae.float()
+    return Model(parts, resolution=resolution, max_rows=rows_at_once(parts, resolution))
+
+
+def rows_at_once(parts: ModelParts, resolution: int = 0) -> int:
+    """Rows of a call without gradients: as many as take about the memory of an update with gradient checkpointing.
+
+    Those are 8 with SD 1.x at 512 pixels (``python -m benchmarks.memory``), and more where a U-Net is narrower or its
+    latents are smaller. A GPU that pictures of that size fill gains nothing from longer batches.
+    """
+    family, full = parts.info.family, parts.info.family.full
+    _, height, width = parts.latents_of(resolution)
+    full_places = (full.pixels // family.pixels_per_latent) ** 2
+    weights = sum(weight.numel() for weight in parts.unet.parameters())
+    return max(1, int(full.rows * full_places / (height * width) * math.sqrt(full.unet / weights)))

@@ -1,0 +1,39 @@
+"""What a run will ask of the model, before it starts: U-Net rows by purpose, and prompts; without torch."""
+
+from __future__ import annotations
+
+from erasure.concepts.row_count import synonym_rows
+from erasure.config.settings import EraseConfig
+from erasure.model.drawing import DRAWING
+from erasure.model.rows import RowBook
+from erasure.run.picture_sheet import SEEDS
+from erasure.training.row_count import rows_per_update
+
+# Prompts of a run's pictures, at most: erased and preserved concepts, and the nearest neighbours of the first; one more
+# is far from it.
+ERASED_SHOWN, PRESERVED_SHOWN, NEAR_SHOWN = 5, 2, 2
+
+
+def forecast_rows(config: EraseConfig, sizes: tuple[int, ...] = ()) -> RowBook:
+    """Expected rows of a run from start to end. ``sizes``: K per target, where they are known."""
+    neighbours = sizes[0] if sizes else config.neighbours
+    prompts = min(ERASED_SHOWN, len(config.erase)) + min(PRESERVED_SHOWN, len(config.preserve))
+    prompts += min(NEAR_SHOWN, neighbours) + (neighbours > NEAR_SHOWN)
+    # Before and after, and in between; never at the last update, which is after.
+    drawings = 2 + ((config.updates - 1) // config.preview_every if config.preview_every else 0)
+    return RowBook(
+        {
+            "synonyms": synonym_rows(config),
+            "training": rows_per_update(config, sizes) * config.updates,
+            "pictures": DRAWING.rows(prompts * len(SEEDS)) * drawings,
+            "check": DRAWING.rows(1),
+        }
+    )
+
+
+def remembered_prompts(config: EraseConfig) -> int:
+    """Different prompts that a run embeds, about: every target's candidates in every template, if it looks at them."""
+    looked_at = config.neighbours if config.adversary not in ("anchor", "fixed", "none") else 0
+    measured = config.neighbours if config.synonym_threshold else 0
+    own = 2  # the target and its anchor
+    return len(config.erase) * (len(config.templates) * (looked_at + own) + measured)

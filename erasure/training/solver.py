@@ -1,0 +1,42 @@
+"""What finds the LoRA's weights, as a run sees it, and the choice between the two that there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from erasure.concepts.space import ConceptSpace
+from erasure.config.settings import EraseConfig
+from erasure.model.model import Model
+from erasure.training.events import Note, Step
+from erasure.training.trainer import Trainer
+from erasure.training.uce import UceSolver
+
+
+class Solver(Protocol):
+    """Iterate over it to train; stop by not asking for the next item."""
+
+    config: EraseConfig
+    step: int  # updates done
+
+    def __iter__(self) -> Iterator[Step | Note]: ...
+
+    def tensors(self) -> dict[str, Tensor]:
+        """With :meth:`meta`, all that a resumed run needs to end with the same weights."""
+
+    def meta(self) -> dict[str, Any]:
+        """The plain values of the state."""
+
+    def load(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+        """Go on where :meth:`tensors` and :meth:`meta` were taken."""
+
+    def move(self, device: torch.device | str) -> None:
+        """What it holds besides the model, which was moved before."""
+
+
+def solver(model: Model, space: ConceptSpace, config: EraseConfig) -> Solver:
+    """The one that the config's method asks for, for the LoRA that is on the model's U-Net."""
+    return UceSolver(model, space, config) if config.method == "uce" else Trainer(model, space, config)
