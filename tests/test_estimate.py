@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from erasure.config.presets import preset
 from erasure.config.settings import EraseConfig
 from erasure.config.values import config_from_dict
 from erasure.families.full_size import GIB
@@ -17,7 +18,9 @@ from erasure.families.sd1 import SD1
 from erasure.jobs.estimate import estimate, memory_bytes, rows_apart, training_rows
 from erasure.jobs.readiness import readiness
 from erasure.model.checkpoint import inspect_checkpoint
+from erasure.model.memory import EMBEDDING_CACHE, embedding_cache_bytes
 from erasure.model.size import ModelSize
+from erasure.run.forecast import remembered_prompts
 from tests.fake_host import FakeHost
 from tests.tiny import build_tiny_models
 
@@ -99,7 +102,23 @@ def test_a_first_run_is_told_roughly_on_a_cpu_and_not_at_all_on_a_gpu(tiny_check
     assert "rough" in rough.basis
     assert "scaled by this U-Net's size" in rough.basis
     unknown = estimate(_config(), tiny_checkpoint, "cuda", tmp_path)
-    assert (unknown.seconds, unknown.bytes) == (None, rough.bytes)
+    assert unknown.seconds is None
+    assert rough.bytes is not None
+    assert unknown.bytes is not None
+    # A process on the CPU remembers embeddings beside the model.
+    size = inspect_checkpoint(tiny_checkpoint).size
+    remembered = embedding_cache_bytes(remembered_prompts(_config()), MEASURED, size.text_encoder)
+    assert rough.bytes - unknown.bytes == pytest.approx(remembered, abs=1)
+    assert remembered > 0
+
+
+def test_what_is_remembered_of_prompts_is_told_and_bounded() -> None:
+    style = config_from_dict({"erase": ["pixel style"], **preset("style").settings})
+    told = embedding_cache_bytes(remembered_prompts(style), MEASURED)
+    assert told == pytest.approx(14 * 100 * 77 * 768 * 4, rel=0.1)
+    assert embedding_cache_bytes(100_000, MEASURED) == EMBEDDING_CACHE > 3 * 14 * 100 * 77 * 768 * 4
+    fixed = config_from_dict({"erase": ["church"], "method": "esd-x"})
+    assert embedding_cache_bytes(remembered_prompts(fixed), MEASURED) < 2**20
 
 
 def test_the_same_run_again_is_expected_to_take_as_long(tiny_checkpoint: Path, tmp_path: Path) -> None:

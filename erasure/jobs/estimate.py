@@ -44,7 +44,7 @@ def estimate(config: EraseConfig, checkpoint: Path, device: str, runs_folder: Pa
     memory = f"memory from a table measured on a full-size {info.family.short}, scaled by this U-Net's size"
     taken = memory_bytes(config, size, full)
     if device == "cpu":  # where embeddings are remembered, wherever the model is
-        taken += round(embedding_cache_bytes(remembered_prompts(config), size.text_encoder, full))
+        taken += round(embedding_cache_bytes(remembered_prompts(config), full, size.text_encoder))
     return Estimate(seconds, taken, f"{basis}; {memory}")
 
 

@@ -25,6 +25,10 @@ def peak_process_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def embedding_cache_bytes(prompts: int, text_encoder: int, full: FullSize) -> float:
-    """What so many different prompts take in a process that remembers them; ``text_encoder``: number of its weights."""
-    return min(prompts * full.prompt_bytes * math.sqrt(text_encoder / full.text_encoder), EMBEDDING_CACHE)
+def embedding_cache_bytes(prompts: int, full: FullSize, text_encoder: int = 0) -> float:
+    """What so many different prompts take in a process that remembers them.
+
+    ``text_encoder``: number of its weights (0: as many as at full size).
+    """
+    width = math.sqrt((text_encoder or full.text_encoder) / full.text_encoder)
+    return min(prompts * full.prompt_bytes * width, EMBEDDING_CACHE)

@@ -43,7 +43,7 @@ def _few_drawing_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     original = pictures.drawing_steps
 
     def draw(*arguments: Any) -> Any:
-        return original(*arguments[:5], pictures.Drawing(steps=2))
+        return original(*arguments[:3], pictures.Drawing(steps=2))
 
     monkeypatch.setattr("erasure.run.pictures.drawing_steps", draw)
 
