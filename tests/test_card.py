@@ -24,7 +24,7 @@ def test_a_card_has_what_web_uis_read(tmp_path: Path) -> None:
         with Image.open(path) as picture:
             picture.load()
         picture.save(path, pnginfo=facts)
-    written = write_card(lora, 'Erases "church"', "made by hand", preview)
+    written = write_card(lora, 'Erases "church"', "made by hand", preview, version="SD1")
     assert [path.name for path in written] == ["gone v1.5.json", "gone v1.5.png"]
     assert json.loads(written[0].read_text(encoding="utf-8")) == {
         "description": 'Erases "church"',
@@ -44,7 +44,7 @@ def test_a_card_that_is_there_is_left_alone(tmp_path: Path) -> None:
     lora = tmp_path / "gone.safetensors"
     (tmp_path / "gone.json").write_text("mine")
     (tmp_path / "gone.png").write_bytes(b"mine too")
-    assert write_card(lora, "Erases church", preview=_preview(tmp_path)) == []
+    assert write_card(lora, "Erases church", preview=_preview(tmp_path), version="SD1") == []
     assert (tmp_path / "gone.json").read_text() == "mine"
     assert (tmp_path / "gone.png").read_bytes() == b"mine too"
 
@@ -53,7 +53,7 @@ def test_a_cover_that_is_no_picture_leaves_no_half_card(tmp_path: Path) -> None:
     preview = _preview(tmp_path / "run")
     next(preview.place.parent.glob("00-*.png")).write_bytes(b"no picture")
     with pytest.raises(OSError, match="00-prompt-0"):
-        write_card(tmp_path / "gone.safetensors", "Erases church", preview=preview)
+        write_card(tmp_path / "gone.safetensors", "Erases church", preview=preview, version="SD1")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["gone.json", "run"]
 
 
@@ -72,7 +72,7 @@ def _colours(path: Path) -> set[tuple[int, ...]]:
 
 
 def test_the_cover_has_pictures_before_and_after_and_nothing_between_them(tmp_path: Path) -> None:
-    write_card(tmp_path / "gone.safetensors", "Erases church", "", _preview(tmp_path))
+    write_card(tmp_path / "gone.safetensors", "Erases church", "", _preview(tmp_path), version="SD1")
     with Image.open(tmp_path / "gone.png") as picture:
         assert picture.size == (206, 312)
         assert picture.getpixel((50, 50)) == (0, 0, 255, 255)
@@ -82,20 +82,20 @@ def test_the_cover_has_pictures_before_and_after_and_nothing_between_them(tmp_pa
 
 
 def test_a_large_cover_is_made_small(tmp_path: Path) -> None:
-    write_card(tmp_path / "gone.safetensors", "Erases church", "", _preview(tmp_path, 3, side=512))
+    write_card(tmp_path / "gone.safetensors", "Erases church", "", _preview(tmp_path, 3, side=512), version="SD1")
     with Image.open(tmp_path / "gone.png") as picture:
         assert max(picture.size) == 768
 
 
 def test_unsafe_content_is_not_shown_as_it_was_before(tmp_path: Path) -> None:
-    write_card(tmp_path / "gone.safetensors", "Erases it", "", _preview(tmp_path), after_only=True)
+    write_card(tmp_path / "gone.safetensors", "Erases it", "", _preview(tmp_path), version="SD1", after_only=True)
     assert _colours(tmp_path / "gone.png") == {(255, 0, 0, 255), (0, 0, 0, 0)}
     # Of this one nobody knows which part shows what.
     sheet = RunFolder(tmp_path / "old").sheet(7)
     sheet.parent.mkdir(parents=True)
     Image.new("RGB", (1600, 400), "red").save(sheet)
     old = RunPreview(RunFolder(tmp_path / "old"), 7)
-    other = write_card(tmp_path / "other.safetensors", "Erases it", "", old, after_only=True)
+    other = write_card(tmp_path / "other.safetensors", "Erases it", "", old, version="SD1", after_only=True)
     assert [path.name for path in other] == ["other.json"]
 
 

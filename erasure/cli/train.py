@@ -127,7 +127,6 @@ def _dry_run(arguments: argparse.Namespace, config: EraseConfig) -> int:
     from erasure.config.settle import decided, notes_of
     from erasure.jobs.estimate import memory_bytes
     from erasure.model.checkpoint import inspect_checkpoint
-    from erasure.model.size import model_size
     from erasure.training.plan import measure_cost
     from erasure.training.session import open_session
 
@@ -149,6 +148,7 @@ def _dry_run(arguments: argparse.Namespace, config: EraseConfig) -> int:
     print(f"memory:  {cost.peak_bytes / 2**30:.1f} GiB, peak of the {cost.peak_of}, measured here")
     if cost.peak_of == "process":
         # Which says little of a GPU, where people run short of it.
-        expected = memory_bytes(config, model_size(arguments.checkpoint)) / 2**30
-        print(f"         on a GPU expect about {expected:.1f} GiB, scaled from what a full-size SD 1.x took on a CPU")
+        expected = memory_bytes(config, checkpoint.size, checkpoint.family.full) / 2**30
+        measured = f"a full-size {checkpoint.family.short} took on a CPU"
+        print(f"         on a GPU expect about {expected:.1f} GiB, scaled from what {measured}")
     return 0

@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from erasure.errors import EraseError
 from erasure.jobs.job import Result
 from erasure.jobs.live import LiveJob, logger
 from erasure.jobs.problems import describe
 from erasure.jobs.record import config_of
-from erasure.run.card import write_card
+from erasure.model.checkpoint import inspect_checkpoint
+from erasure.run.card import UNKNOWN_VERSION, write_card
 from erasure.run.cover import is_unsafe
 from erasure.run.events import Saved
 from erasure.run.folder import RunFolder
@@ -33,10 +35,17 @@ def write_job_card(job: LiveJob, result: Result) -> list[Path]:
     preview = drawn if drawn.place.is_file() else None
     unsafe = is_unsafe([*config.erase, *config.synonym])
     try:
-        return write_card(Path(result.path), description, made, preview, after_only=unsafe)
+        return write_card(Path(result.path), description, made, preview, version=_version(job), after_only=unsafe)
     except (OSError, ValueError) as error:
         job.note(f"the card beside the LoRA could not be written: {describe(error)}")
         return []
+
+
+def _version(job: LiveJob) -> str:
+    try:
+        return inspect_checkpoint(Path(job.record.checkpoint)).family.lora.card
+    except EraseError:  # moved away since it was loaded
+        return UNKNOWN_VERSION
 
 
 def remove_files(paths: list[Path]) -> None:

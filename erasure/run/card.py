@@ -17,19 +17,27 @@ from erasure.run.preview import RunPreview
 from erasure.whole_file import whole_file
 
 COVER_SIDE = 768
+UNKNOWN_VERSION = "Unknown"
 
 
 def write_card(
-    lora: Path, description: str, notes: str = "", preview: RunPreview | None = None, *, after_only: bool = False
+    lora: Path,
+    description: str,
+    notes: str = "",
+    preview: RunPreview | None = None,
+    *,
+    version: str,
+    after_only: bool = False,
 ) -> list[Path]:
     """Write ``X.json`` and, from a run's preview, ``X.png`` beside the LoRA file ``X.safetensors``.
 
+    ``version``: the family of its base model, as web UIs call it.
     ``after_only``: the pictures that the base model drew stay out of it, see :func:`cover_picture`. A file that is
     there already is left as it is. Returns what was written. Raises: OSError, ValueError.
     """
     values: dict[str, Any] = {
         "description": description,
-        "sd version": "SD1",
+        "sd version": version,
         "activation text": "",
         "preferred weight": 1,
         "negative text": "",

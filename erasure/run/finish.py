@@ -49,19 +49,20 @@ def check_lora(pictures: RunPictures, path: Path) -> float:
 
 
 def _metadata(task: Task, pictures: RunPictures, rows: Sequence[Row], out: Path) -> dict[str, str]:
-    config = task.config
+    config, tuned = task.config, pictures.tuned
     # The checkpoint's hashes from then: its file may have been moved or replaced since it was loaded.
     origin = task.folder.read()[0]
     return lora_metadata(
         name=out.stem,
+        family=tuned.family,
         config=config.to_dict(),
         asked=asked_of(config),
-        resolution=pictures.tuned.pixels,
+        resolution=tuned.pixels,
         base_name=task.checkpoint.name,
         base_sha256=origin.sha256,
         base_short_hash=origin.short_hash,
         cover=cover_picture(rows, after_only=is_unsafe([*config.erase, *config.synonym])),
-        steps=pictures.tuned.training.step,
+        steps=tuned.training.step,
         planned_steps=config.updates,
         started=None if origin.started is None else datetime.fromtimestamp(origin.started, timezone.utc),
         finished=datetime.now(timezone.utc),

@@ -13,6 +13,7 @@ from PIL import Image
 from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.errors import OutOfMemory
+from erasure.families.family import Family
 from erasure.lora.adapter import lora_state, remove_lora
 from erasure.lora.file import apply_lora_file, read_lora, write_lora
 from erasure.model.checkpoint import CheckpointInfo
@@ -33,6 +34,7 @@ class TunedModel:
         self.plan: dict[str, Any] = session.plan.to_dict()
         self.training: Solver = session.trainer
         self.pixels = session.model.pixels
+        self.family: Family = session.model.parts.info.family
         self._session = session
         self._config = session.trainer.config
         self._device = device
@@ -71,6 +73,7 @@ class TunedModel:
         write_lora(
             path,
             lora_state(self._session.model.unet),
+            family=self.family,
             alpha=config.alpha,
             metadata=metadata,
             dtype=DTYPES[config.save_precision],
