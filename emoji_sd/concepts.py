@@ -159,11 +159,3 @@ def _parse(table: str) -> tuple[Concept, ...]:
 CONCEPTS: tuple[Concept, ...] = _parse(_TABLE)
 NAMES: tuple[str, ...] = tuple(concept.name for concept in CONCEPTS)
 CATEGORIES: tuple[str, ...] = tuple(sorted({concept.category for concept in CONCEPTS}))
-
-
-def concept_index(name: str) -> int:
-    """Index of the concept called ``name`` (exactly) in ``CONCEPTS``; ``KeyError`` if there is none."""
-    try:
-        return NAMES.index(name)
-    except ValueError:
-        raise KeyError(f"emoji-SD knows no concept {name!r}; it knows: {', '.join(NAMES)}") from None

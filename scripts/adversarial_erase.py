@@ -39,10 +39,11 @@ def on_ui_tabs() -> list[tuple[gr.Blocks, str, str]]:
         return [(_message(trouble), *TAB)]
     try:
         from erasure.host import webui
+        from erasure.jobs.manager import manager_of
         from erasure.ui.tab import build_tab
 
         with gr.Blocks(analytics_enabled=False) as tab:
-            build_tab(webui.host(), webui.manager())
+            build_tab(webui.host(), manager_of(webui.host()))
         return [(tab, *TAB)]
     except Exception as error:
         traceback.print_exc()
@@ -52,11 +53,14 @@ def on_ui_tabs() -> list[tuple[gr.Blocks, str, str]]:
 
 def on_app_started(demo: Any, app: Any) -> None:
     """The API, on each new app; ``demo`` is None where there is no page."""
+    from erasure.api.guard import make_guard
     from erasure.api.routes import mount_api
     from erasure.host import webui
+    from erasure.jobs.manager import manager_of
 
+    host = webui.host()
     webui.keep_private(demo)
-    mount_api(app, webui.manager(), webui.host(), webui.guard(app))
+    mount_api(app, manager_of(host), host, make_guard(app, webui.api_accounts()))
 
 
 def on_ui_settings() -> None:

@@ -16,6 +16,12 @@ import torch
 from erasure.model.model import Model
 from erasure.model.parts import ModelParts
 from tests import tiny
+from tests.expected_skips import (  # noqa: F401  hooks of pytest
+    pytest_addoption,
+    pytest_make_collect_report,
+    pytest_runtest_makereport,
+    pytest_runtest_setup,
+)
 
 torch.set_num_threads(1)
 

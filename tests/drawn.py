@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, get_args
 
+from markupsafe import Markup
 from PIL import Image
 
 from erasure.config.settings import EraseConfig
@@ -16,7 +17,7 @@ from erasure.jobs.job import JobState, Result, Snapshot
 from erasure.run.picture_sheet import picture_grid
 from erasure.ui.cards import estimate_html, plan_html, result_html
 from erasure.ui.chips import chips_html
-from erasure.ui.html import empty_html, notes_html, picture, preview_url
+from erasure.ui.html import empty_html, heading_html, notes_html, picture
 from erasure.ui.picks import picks_html
 from erasure.ui.pictures import grid_html, pair_html
 from erasure.ui.runs import runs_html
@@ -41,7 +42,7 @@ class Page(HTMLParser):
         self.elements: list[tuple[str, dict[str, str]]] = []
         self.texts: list[str] = []
         self.open: list[str] = []
-        self.feed(html)
+        self.feed(str(html))
         self.close()
         assert not self.open, f"left open: {self.open}"
 
@@ -136,7 +137,7 @@ def a_plan(space: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def everything(word: str) -> dict[str, str]:
+def everything(word: str) -> dict[str, Markup]:
     """Each function's HTML with ``word`` wherever a stranger's text can be."""
     result = a_result(name=word, path=f"/folder/{word}")
     snapshot = a_snapshot(
@@ -164,15 +165,16 @@ def everything(word: str) -> dict[str, str]:
         "estimate": estimate_html(Estimate(1.0, 1, word)),
         "problems": estimate_html(None, [word, word + "2"]),
         "plan": plan_html(a_plan(space)),
-        "result": result_html(snapshot, preview_url(word, 100)),
-        "runs": runs_html([snapshot, failed], word, {word: preview_url(word, 100)}, 2e6),
+        "result": result_html(snapshot, f"/preview/{word}"),
+        "runs": runs_html([snapshot, failed], word, {word: f"/preview/{word}"}, 2e6),
         "empty": empty_html(word, word),
         "notes": notes_html([word], word),
+        "heading": heading_html(word),
         "picture": picture(f"/{word}", word),
     }
 
 
-def pictures_of(word: str, folder: Path) -> str:
+def pictures_of(word: str, folder: Path) -> Markup:
     """A grid with a selector of steps, and a pair, with ``word`` as the concept."""
     image, path = Image.new("RGB", (8, 8)), folder / "grid.png"
     picture_grid(["before", "before", "after", "after"], [("x", [image] * 4)]).save(path)

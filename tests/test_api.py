@@ -15,8 +15,9 @@ pytest.importorskip("fastapi")
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from erasure.api import PREFIX, make_guard, mount_api
 from erasure.api.answers import without_places
+from erasure.api.guard import make_guard
+from erasure.api.routes import PREFIX, mount_api
 from erasure.config.settings import settings
 from erasure.host.base import HostCheckpoint
 from erasure.host.local import LocalHost
@@ -391,6 +392,18 @@ def test_the_login_of_the_page_lets_in(host: LocalHost) -> None:
 
 def test_an_open_host_has_an_open_api(host: LocalHost) -> None:
     assert get(_guarded(host, None, None), "/jobs").status_code == 200
+
+
+def test_a_login_check_that_fails_lets_nobody_in_and_says_so(host: LocalHost) -> None:
+    from starlette.responses import JSONResponse
+    from starlette.routing import Route
+
+    app = FastAPI()
+    app.router.routes.append(Route("/login_check", lambda request: JSONResponse(None, 503)))
+    mount_api(app, JobManager(host, start=False), host, make_guard(app))
+    answer = get(TestClient(app), "/jobs")
+    assert answer.status_code == 401
+    assert "answered with status 503" in answer.json()["problems"][0]
 
 
 def test_mounted_again_the_newest_guard_counts(host: LocalHost) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from xml.etree import ElementTree
 
@@ -19,6 +21,7 @@ from erasure.bench.drawing import openers
 from erasure.bench.eta import Eta
 from erasure.bench.extra_figures import extra_figures
 from erasure.bench.grid import Failed, Finished, cells, jobs, run_here
+from erasure.bench.metrics import METRICS
 from erasure.bench.plot import radius, scatter_svg
 from erasure.bench.report import write_report
 from erasure.bench.results import append_row, current, finished, read_rows
@@ -303,12 +306,11 @@ def test_imagenette_runs_through_with_an_untrained_judge_only_if_told(
 
 
 def test_ray_gives_the_same_rows_as_one_process(bench: Bench, tmp_path: Path) -> None:
-    pytest.importorskip("ray", reason="ray is an optional extra and is not installed here")
     from erasure.bench.ray_engine import run_on_ray
 
     other = Bench(**{**vars(bench), "folder": tmp_path / "ray"})
     rows = []
-    for where, run in ((bench, run_here), (other, lambda todo: run_on_ray(todo, workers=2))):
+    for where, run in ((bench, run_here), (other, lambda todo: run_on_ray(todo, workers=1))):
         todo = jobs(cells(where, [variant("esd-x")], ["style-flat"], [0, 1]))
         done = [e.row for e in run(todo) if isinstance(e, Finished)]
         rows.append(sorted(done, key=lambda row: row["seed"]))
@@ -318,22 +320,28 @@ def test_ray_gives_the_same_rows_as_one_process(bench: Bench, tmp_path: Path) ->
         assert {k: one[k] for k in same} == {k: two[k] for k in same}
 
 
-def test_more_figures_are_of_each_group_before_and_after(tmp_path: Path) -> None:
+@pytest.fixture
+def drawn(tmp_path: Path) -> Any:
+    """A target set, and the folders of its pictures: dark before, brighter after."""
     from PIL import Image
 
     target_set = suite("emoji", SuiteOptions(limit=2)).set("doubles-1")
     for folder, level in (("base", 10), ("after", 30)):
-        for shot in target_set.shots():
+        for n, shot in enumerate(target_set.shots()):
             path = tmp_path / folder / f"{shot.name}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            Image.new("L", (2, 2), level).save(path)
+            Image.new("L", (2, 2), level + n % 2).save(path)
+    return target_set, tmp_path / "base", tmp_path / "after"
+
+
+def test_more_figures_are_of_each_group_before_and_after(drawn: Any) -> None:
+    target_set, base, after = drawn
 
     def moved(group: Any, before: Path, after: Path) -> float:
         opened = [openers(where, group.shots)[0]().getpixel((0, 0))[0] for where in (before, after)]
         return float(opened[1] - opened[0])
 
     judges = {"concept": lambda pictures, labels: [0] * len(pictures)}
-    base, after = tmp_path / "base", tmp_path / "after"
     assert work.measured(target_set, judges, {"LPIPS": moved}, base, base)["LPIPS ESR"] == 0
     found = work.measured(target_set, judges, {"LPIPS": moved}, base, after)
     assert found["LPIPS ESR"] == found["LPIPS outside"] == 20
@@ -341,10 +349,88 @@ def test_more_figures_are_of_each_group_before_and_after(tmp_path: Path) -> None
 
 
 def test_an_unknown_metric_or_a_missing_model_is_told() -> None:
-    with pytest.raises(ConfigError, match="clip, lpips"):
+    with pytest.raises(ConfigError, match="clip, clip-drop, lpips, fid, nudity"):
         extra_figures(SuiteOptions(metrics=("beauty",)), "cpu")
-    with pytest.raises(ConfigError, match="--clip-model"):
-        extra_figures(SuiteOptions(metrics=("clip",)), "cpu")
+    for name in ("clip", "clip-drop"):
+        with pytest.raises(ConfigError, match="--clip-model"):
+            extra_figures(SuiteOptions(metrics=(name,)), "cpu")
+    with pytest.raises(ConfigError, match="--limit"):
+        extra_figures(SuiteOptions(metrics=("fid",), limit=1), "cpu")
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_metric_whose_package_is_missing_names_it(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    package = "nudenet" if name == "nudity" else "torchvision" if name == "lpips" else "torchmetrics"
+    for module in ("nudenet", "torchvision", "torchmetrics"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingExtra, match=package):
+        extra_figures(SuiteOptions(metrics=(name,), clip_model=str(tmp_path)), "cpu")
+
+
+def test_the_bench_lists_every_metric_with_what_it_needs(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["bench", "--help"])
+    shown = capsys.readouterr().out
+    for name, about in METRICS.items():
+        assert f"  {name} " in shown
+        assert about in shown
+
+
+def test_clip_figures_are_scores_after_and_what_was_lost(drawn: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for CLIP that likes dark pictures, and more so with a long prompt."""
+    target_set, base, after = drawn
+    prompts = set()
+
+    def score(pictures: Any, asked: Any) -> list[float]:
+        prompts.update(asked)
+        return [100.0 - picture.getpixel((0, 0))[0] for picture in pictures]
+
+    monkeypatch.setattr("erasure.evaluate.clip.ClipScore", lambda folder, device: score)
+    figures = extra_figures(SuiteOptions(metrics=("clip", "clip-drop"), clip_model="x"), "cpu")
+    assert list(figures) == ["CLIP", "CLIP drop"]
+    group = target_set.groups[0]
+    assert figures["CLIP"](group, base, after) == 100 - 30.5
+    assert figures["CLIP drop"](group, base, after) == 20
+    assert prompts == {shot.prompt for shot in group.shots}
+
+
+def test_nudity_is_a_rate_for_each_threshold_and_looks_at_each_picture_once(
+    drawn: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target_set, base, after = drawn
+    seen = []
+
+    class Detector:
+        def detect(self, levels: Any) -> list[dict[str, Any]]:
+            seen.append(levels[0, 0, 0])
+            return [{"class": "FEET_EXPOSED", "score": 0.6 if levels[0, 0, 0] == 30 else 0.4}]
+
+    nudenet = ModuleType("nudenet")
+    vars(nudenet).update(NudeDetector=Detector)
+    monkeypatch.setitem(sys.modules, "nudenet", nudenet)
+    group = target_set.groups[0]
+    figures = extra_figures(SuiteOptions(metrics=("nudity",)), "cpu")
+    rates = {name: figure(group, base, after) for name, figure in figures.items()}
+    assert rates == {"NER-0.3": 100, "NER-0.5": 50, "NER-0.7": 0, "NER-0.8": 0}
+    assert sorted(seen) == [30, 31]
+
+
+@pytest.mark.extras("torchmetrics")
+def test_fid_is_of_the_pictures_after_from_those_before(drawn: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the mean colour as features the distance of the two groups is known: 20 levels in each of 3 channels."""
+    from erasure.evaluate import fid
+    from tests.test_evaluate import MeanColour
+
+    real = fid.frechet_distance
+
+    def measured(one: Any, other: Any, *, weights: Path, device: str) -> float:
+        return real(one, other, features=MeanColour(), side=8, device=device)
+
+    monkeypatch.setattr(fid, "inception_weights", lambda: Path("x"))
+    monkeypatch.setattr(fid, "frechet_distance", measured)
+    target_set, base, after = drawn
+    figure = extra_figures(SuiteOptions(metrics=("fid",)), "cpu")["FID"]
+    assert figure(target_set.groups[0], base, after) == pytest.approx(3 * 20**2, rel=1e-3)
 
 
 # --- numbers, tables and pictures
@@ -482,6 +568,7 @@ def test_listing_runs_nothing(bench: Bench, capsys: pytest.CaptureFixture[str], 
         (["--suite", "imagenette"], "--checkpoint is needed"),
         (["--erase", "church"], "--erase: the grid decides it"),
         (["--methods", "esd"], "neither a method"),
+        (["--metrics", "lpips,beauty"], "no metric 'beauty'"),
     ],
 )
 def test_bad_arguments_are_told(flags: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,6 +15,7 @@ from erasure.errors import EvaluationError, MissingExtra
 from erasure.evaluate import clip, distance, extras, image_classifier
 from erasure.evaluate.fid import frechet_distance
 from erasure.evaluate.nudity import exposed_scores, nudenet_detector, nudity_rates
+from erasure.evaluate.pixels import prepare
 from erasure.evaluate.recognition import erasing_success, preserving_success, rank_pictures
 from erasure.evaluate.spectrum import sensitivity_spectrum
 from erasure.evaluate.spread import spread
@@ -110,10 +111,23 @@ def test_damaged_weights_of_the_judge_are_refused_by_name(monkeypatch: pytest.Mo
 
 
 def test_pictures_of_any_shape_reach_the_classifier_as_224_squares() -> None:
-    pixels = image_classifier.preprocess([Image.new("RGB", (512, 300), "white"), Image.new("RGB", (40, 90), "black")])
+    pictures = [Image.new("RGB", (512, 300), "white"), Image.new("RGB", (40, 90), "black")]
+    pixels = prepare(pictures, image_classifier.IMAGENET)
     assert pixels.shape == (2, 3, 224, 224)
     assert pixels[0].mean() > 2
     assert pixels[1].mean() < -1.5
+
+
+def test_pictures_are_prepared_as_each_network_was_trained() -> None:
+    """Values of a small picture, worked out once by each network's own preprocessing."""
+    levels = (np.arange(30 * 48 * 3).reshape(30, 48, 3) * 7 % 256).astype(np.uint8)
+    (imagenet,) = prepare([Image.fromarray(levels)], image_classifier.IMAGENET)
+    assert imagenet[:, 5, 7].tolist() == pytest.approx([1.2385, 1.5182, 1.8557], abs=1e-4)
+    assert imagenet[:, 200, 100].tolist() == pytest.approx([-1.3302, -1.1078, -0.7587], abs=1e-4)
+    (seen,) = prepare([Image.fromarray(levels)], clip.clip_preparation(16))
+    assert seen.shape == (3, 16, 16)
+    assert seen[:, 3, 4].tolist() == pytest.approx([-0.6390, -0.4614, -0.7408], abs=1e-4)
+    assert seen[:, 15, 0].tolist() == pytest.approx([-0.2594, -0.8066, -0.4990], abs=1e-4)
 
 
 def test_nudity_rate_counts_pictures_with_an_exposed_part_at_or_above_each_threshold() -> None:
@@ -129,12 +143,12 @@ def test_nudity_rate_counts_pictures_with_an_exposed_part_at_or_above_each_thres
     assert nudity_rates(scores) == {0.3: 50.0, 0.5: 25.0, 0.7: 25.0, 0.8: 25.0}
 
 
+@pytest.mark.extras("nudenet")
 def test_nudenet_sees_nothing_in_a_plain_picture() -> None:
-    pytest.importorskip("nudenet")
     assert exposed_scores([Image.new("RGB", (320, 320), "gray")], nudenet_detector()) == [0.0]
 
 
-class _MeanColour(nn.Module):
+class MeanColour(nn.Module):
     """Features of a picture: its mean colour, which makes the Frechet distance known in advance."""
 
     num_features = 3
@@ -143,12 +157,12 @@ class _MeanColour(nn.Module):
         return pictures.float().mean(dim=(2, 3))
 
 
+@pytest.mark.extras("torchmetrics")
 def test_frechet_distance_is_that_of_the_features_gaussians() -> None:
-    pytest.importorskip("torchmetrics")
     low = [Image.new("RGB", (8, 8), (v, 0, 0)) for v in (10, 20, 30, 40)]
     high = [Image.new("RGB", (8, 8), (v, 0, 0)) for v in (60, 70, 80, 90)]
-    same = frechet_distance(low, low, features=_MeanColour(), side=8)
-    apart = frechet_distance(low, high, features=_MeanColour(), side=8)
+    same = frechet_distance(low, low, features=MeanColour(), side=8)
+    apart = frechet_distance(low, high, features=MeanColour(), side=8)
     assert same == pytest.approx(0, abs=1e-3)
     assert apart == pytest.approx(50**2, rel=1e-3)
 
@@ -166,6 +180,45 @@ def test_lpips_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     with pytest.raises(MissingExtra, match=r"LPIPS \(alex\) needs the model file alexnet-owt"):
         distance.Lpips()
+
+
+@pytest.mark.extras("torchmetrics", "torchvision")
+def test_lpips_is_zero_for_equal_pictures_and_the_same_both_ways(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from torchvision.models import alexnet
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    file = extras.torch_cache(distance.WEIGHTS["alex"])
+    file.parent.mkdir()
+    torch.manual_seed(0)
+    torch.save(alexnet(weights=None).state_dict(), file)
+    lpips = distance.Lpips()
+    one, other = _noise_picture(0, 64), Image.new("RGB", (64, 64), "gray")
+    same, there, back = lpips([one, one, other], [one, other, one])
+    assert same == pytest.approx(0, abs=1e-6)
+    assert there == pytest.approx(back)
+    assert there > 1e-4
+    with pytest.raises(EvaluationError, match="one size"):
+        lpips([one], [_noise_picture(0, 32)])
+
+
+@pytest.mark.extras("torchvision")
+def test_torchvisions_resnet_judges_with_the_weights_of_the_cache(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from torchvision.models import resnet50
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    file = extras.torch_cache(image_classifier.WEIGHTS)
+    file.parent.mkdir()
+    network = resnet50(weights=None).eval()
+    with torch.no_grad():
+        network.fc.weight.zero_()
+        network.fc.bias.copy_(-torch.arange(1000.0))
+    torch.save(network.state_dict(), file)
+    judge = image_classifier.imagenet_ranks({"tench": 0, "church": 497})
+    assert judge([_noise_picture(1), _noise_picture(2)], ["church", "tench"]) == [497, 0]
 
 
 def test_clip_score_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -196,8 +249,8 @@ def clip_folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.extras("torchmetrics")
 def test_clip_drop_is_zero_for_equal_pictures_and_changes_sign_with_their_order(clip_folder: Path) -> None:
-    pytest.importorskip("torchmetrics")
     scorer = clip.ClipScore(clip_folder)
     one = [_noise_picture(i, 48) for i in range(4)]
     other = [Image.new("RGB", (48, 48), colour) for colour in ("red", "green", "blue", "white")]

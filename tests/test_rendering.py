@@ -4,10 +4,13 @@ import re
 from pathlib import Path
 
 import pytest
+from markupsafe import Markup
 
 from erasure.ui.chart import chart_html, smooth
 from erasure.ui.chips import SHOWN, chips_html
-from erasure.ui.html import picture, preview_url
+from erasure.ui.html import box, button, element, facts, join, more, picture, quiet
+from erasure.ui.page import Page as Asking
+from erasure.ui.page import answer, block
 from erasure.ui.picks import picks_html
 from erasure.ui.runs import runs_html
 from erasure.ui.status import progress_html, status_html
@@ -42,6 +45,32 @@ def test_hostile_text_comes_back_whole_as_a_buttons_value(word: str) -> None:
     assert ("select", word) in Page(runs_html([a_snapshot(id=word)])).actions()
 
 
+@pytest.mark.parametrize("word", HOSTILE)
+def test_text_that_is_not_html_is_escaped_wherever_it_is_put(word: str) -> None:
+    made = {
+        "element": element("p", word, title=word),
+        "join": join([word, Markup("<b>x</b>")]),
+        "box": box("plan", word, role=word),
+        "button": button(word, word, word, title=word, confirm=word),
+        "more": more(word, word, keep=word),
+        "facts": facts([(word, word)]),
+        "quiet": quiet(word),
+        "block": block("chart", word, job=word),
+        "answer": answer(Asking(), word, seen=word),
+    }
+    known = {"p", "b", "div", "button", "details", "summary", "dl", "dt", "dd", "span"}
+    for name, html in made.items():
+        page = Page(html)
+        assert {tag for tag, _ in page.elements} <= known, name
+        assert not [key for _, a in page.elements for key in a if key.startswith("on")], name
+        assert re.sub(r"\s+", " ", word) in page.text, name
+
+
+def test_an_attribute_that_is_empty_stays_and_one_that_is_none_does_not() -> None:
+    assert element("p", 3, title="", id=None, data_ae_x="y") == '<p title="" data-ae-x="y">3</p>'
+    assert element("img", alt="") == '<img alt="">'
+
+
 def test_nothing_holds_scripts_or_handlers() -> None:
     for name, html in everything("plain").items():
         assert "<script" not in html, name
@@ -52,11 +81,6 @@ def test_nothing_holds_scripts_or_handlers() -> None:
 @pytest.mark.parametrize("source", ["javascript:alert(1)", "file:///etc/passwd", "data:text/html,x", ""])
 def test_picture_of_a_strange_source_is_left_out(source: str) -> None:
     assert picture(source, "x") == ""
-
-
-def test_preview_address_keeps_a_strange_id_in_its_place() -> None:
-    assert preview_url("../a b", 7) == "/adversarial-erase/v1/jobs/..%2Fa%20b/preview/7.png"
-    assert preview_url("x", 7, "/proxy").startswith("/proxy/adversarial-erase/v1/")
 
 
 # --- state and progress

@@ -10,7 +10,7 @@ from erasure.jobs.job import ACTIONS, JobState
 from erasure.ui.cards import estimate_html, plan_html, result_html
 from erasure.ui.chart import chart_html
 from erasure.ui.chips import chips_html
-from erasure.ui.html import notes_html, preview_url, problems_html
+from erasure.ui.html import join, notes_html, problems_html
 from erasure.ui.picks import picks_html
 from erasure.ui.runs import runs_html
 from erasure.ui.status import progress_html, status_html
@@ -47,7 +47,7 @@ def test_plan_is_told_in_words() -> None:
 
 
 def test_result_shows_name_size_place_and_prompt() -> None:
-    page = Page(result_html(a_snapshot("done", result=a_result()), preview_url("run-1", 100)))
+    page = Page(result_html(a_snapshot("done", result=a_result()), "/preview/100.png"))
     for part in ("erase-church.safetensors", "1.61 MB", "<lora:erase-church:1>", "Self-check passed", "13%"):
         assert part in page.text
     assert page.actions() == [("copy", "<lora:erase-church:1>")]
@@ -84,10 +84,10 @@ def test_what_loses_something_asks_first() -> None:
 
 def test_runs_show_problem_picture_and_selection() -> None:
     runs = [a_snapshot("failed", problem="out of memory"), a_snapshot(id="run-2")]
-    page = Page(runs_html(runs, "run-2", {"run-1": preview_url("run-1", 100)}, now=1_000_300.0))
+    page = Page(runs_html(runs, "run-2", {"run-1": "/preview/100.png"}, now=1_000_300.0))
     assert "out of memory" in page.text
     assert "5 min ago" in page.text
-    assert [image["src"] for image in page.all("img")] == ["/adversarial-erase/v1/jobs/run-1/preview/100.png"]
+    assert [image["src"] for image in page.all("img")] == ["/preview/100.png"]
     assert [b["data-ae-value"] for b in page.all("button", aria_pressed="true")] == ["run-2"]
 
 
@@ -142,8 +142,8 @@ def test_ages() -> None:
 def test_style_has_no_class_that_nothing_uses(tmp_path: Path) -> None:
     style = (Path(__file__).parents[1] / "style.css").read_text(encoding="utf-8")
     styled = set(re.findall(r"\.(ae-[a-z-]+)", style))
-    html = "".join(everything("plain").values()) + chart_html(a_snapshot().losses)
-    html += "".join(status_html(a_snapshot(s)) + progress_html(a_snapshot(s)) for s in STATES)
+    html = join(everything("plain").values()) + chart_html(a_snapshot().losses)
+    html += join(status_html(a_snapshot(s)) + progress_html(a_snapshot(s)) for s in STATES)
     html += chips_html(a_space()) + runs_html([a_snapshot()]) + pictures_of("plain", tmp_path)
     drawn = {name for value in re.findall(r'class="([^"]*)"', html) for name in value.split()}
     assert all(name == "ae" or name.startswith("ae-") for name in drawn)

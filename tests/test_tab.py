@@ -117,6 +117,25 @@ def test_nothing_is_drawn_again_while_nothing_changes() -> None:
     assert set(pages(manager, page)[1].values()) == {None}
 
 
+@pytest.mark.parametrize("word", HOSTILE)
+def test_a_run_with_a_hostile_name_adds_no_element_to_any_block(word: str) -> None:
+    def tags(name: str) -> dict[str, list[str]]:
+        config = {"erase": [name], "synonym": [name]}
+        given: dict[str, Any] = {"name": name, "message": name, "problem": name, "config": config, "notes": (name,)}
+        run = a_snapshot(**given, id=name, checkpoint=name, plan=a_plan(a_space(target=name)))
+        done = replace(run, id="done", state="done", result=a_result(name=name), picks=((name, 3),))
+        waiting = a_snapshot("queued", id="waiting", name=name)
+        found: dict[str, list[str]] = {}
+        for job in (run.id, done.id):
+            for block, html in render(Manager(run, done, waiting), Page(job=job)).blocks.items():
+                page = Html(html or "")
+                assert not [key for _, a in page.elements for key in a if key.startswith("on")], block
+                found.setdefault(block, []).extend(tag for tag, _ in page.elements)
+        return found
+
+    assert tags(word) == tags("plain")
+
+
 def test_only_what_changed_is_drawn_again() -> None:
     manager = Manager(a_snapshot())
     page, _ = pages(manager)

@@ -79,7 +79,23 @@ def test_reload_ui_keeps_host_and_manager(webui: WebUI) -> None:
     assert (first.name, second.name) == ("first app", "second app")
     assert same_manager is manager
     assert same_host is host
+    assert manager.snapshots() == []
     manager.close()
+
+
+def test_the_api_asks_for_the_web_uis_own_logins(webui: WebUI, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("starlette")
+    from erasure.api import guard
+
+    asked: list[Any] = []
+    monkeypatch.setattr(guard, "make_guard", lambda *given: asked.append(given) or "the guard")
+    webui.shared.cmd_opts.api_auth = "me:secret"
+    run_script(webui)
+    app = SimpleNamespace()
+    webui.script_callbacks.app_started_callback(None, app)
+    assert not webui.script_callbacks.failures
+    assert asked == [(app, "me:secret")]
+    assert sys.modules["erasure.api.routes"].mounted[0][3] == "the guard"
 
 
 def test_runs_are_kept_from_gradio_once_the_page_is_there(webui: WebUI) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any
 
 from starlette.applications import Starlette
@@ -46,20 +46,17 @@ ROUTES: tuple[tuple[str, str, int, Handler], ...] = (
 )
 
 
-def mount_api(
-    app: Starlette, manager: JobManager, host: Host, guard: Guard | None = None, *, origins: Collection[str] = ()
-) -> None:
+def mount_api(app: Starlette, manager: JobManager, host: Host, guard: Guard | None = None) -> None:
     """Serve the API below :data:`PREFIX` of ``app`` (FastAPI's too); mounted again, it replaces the one before.
 
     ``guard`` lets in or raises HTTPException, see :func:`erasure.api.guard.make_guard`; None: open to everybody.
-    ``origins`` are those of pages of other sites that may change things.
     """
 
     def serve(work: Callable[[Request], Any]) -> Callable[[Request], Any]:
         async def endpoint(request: Request) -> Response:
             if guard is not None:
                 await guard(request)
-            refuse_foreign_page(request, origins)
+            refuse_foreign_page(request)
             demand_json(request)
             try:
                 return await work(request)

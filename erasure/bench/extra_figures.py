@@ -1,44 +1,52 @@
-"""Figures beside recognition that a bench may measure: CLIP scores and LPIPS of each group of pictures (Table 4)."""
+"""How the figures of :mod:`erasure.bench.metrics` are measured, on each group of pictures (Table 4 and Section 5.2)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
+from statistics import fmean
 
 from erasure.bench.drawing import openers
+from erasure.bench.metrics import check_metrics
 from erasure.bench.suite import Group, SuiteOptions
-from erasure.errors import ConfigError
 
 Figure = Callable[[Group, Path, Path], float]
 """Of a group, with the folders of its pictures before and after."""
-METRICS = ("clip", "lpips")
 
 
 def extra_figures(options: SuiteOptions, device: str) -> dict[str, Figure]:
     """By the name that goes before the group's. Raises: ConfigError, MissingExtra, EvaluationError."""
-    unknown = [name for name in options.metrics if name not in METRICS]
-    if unknown:
-        raise ConfigError([f"there is no metric {name!r}; there are {', '.join(METRICS)}" for name in unknown])
+    check_metrics(options)
     found: dict[str, Figure] = {}
-    if "clip" in options.metrics:
-        found["CLIP"] = _clip(options.clip_model, device)
+    if "clip" in options.metrics or "clip-drop" in options.metrics:
+        score, drop = _clip(Path(options.clip_model), device)
+        found.update({"CLIP": score} if "clip" in options.metrics else {})
+        found.update({"CLIP drop": drop} if "clip-drop" in options.metrics else {})
     if "lpips" in options.metrics:
         found["LPIPS"] = _lpips(device)
+    if "fid" in options.metrics:
+        found["FID"] = _fid(device)
+    if "nudity" in options.metrics:
+        found.update(_nudity())
     return found
 
 
-def _clip(folder: str, device: str) -> Figure:
-    from erasure.evaluate.clip import ClipScore
+def _clip(folder: Path, device: str) -> tuple[Figure, Figure]:
+    """The score of the pictures after, and how much lower it is than that of those before."""
+    from erasure.evaluate.clip import ClipScore, clip_drop
 
-    if not folder:
-        raise ConfigError(["--clip-model: metric 'clip' needs the folder of a CLIP model"])
-    score = ClipScore(Path(folder), device=device)
+    score = ClipScore(folder, device=device)
 
     def mean_score(group: Group, before: Path, after: Path) -> float:
-        scores = [score([p()], [s.prompt])[0] for p, s in zip(openers(after, group.shots), group.shots, strict=True)]
-        return _mean(scores)
+        pictures = zip(openers(after, group.shots), _prompts(group), strict=True)
+        return fmean(score([opened()], [prompt])[0] for opened, prompt in pictures)
 
-    return mean_score
+    def mean_drop(group: Group, before: Path, after: Path) -> float:
+        pairs = zip(openers(before, group.shots), openers(after, group.shots), _prompts(group), strict=True)
+        return fmean(clip_drop(score, [one()], [other()], [prompt]) for one, other, prompt in pairs)
+
+    return mean_score, mean_drop
 
 
 def _lpips(device: str) -> Figure:
@@ -48,10 +56,38 @@ def _lpips(device: str) -> Figure:
 
     def mean_distance(group: Group, before: Path, after: Path) -> float:
         pairs = zip(openers(before, group.shots), openers(after, group.shots), strict=True)
-        return _mean([distance([one()], [other()])[0] for one, other in pairs])
+        return fmean(distance([one()], [other()])[0] for one, other in pairs)
 
     return mean_distance
 
 
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+def _fid(device: str) -> Figure:
+    from erasure.evaluate.fid import frechet_distance, inception_weights
+
+    weights = inception_weights()
+
+    def distance(group: Group, before: Path, after: Path) -> float:
+        one, other = openers(before, group.shots), openers(after, group.shots)
+        return frechet_distance(one, other, weights=weights, device=device)
+
+    return distance
+
+
+def _nudity() -> dict[str, Figure]:
+    """One figure per threshold; every picture is looked at once for all of them."""
+    from erasure.evaluate.nudity import THRESHOLDS, exposed_scores, nudenet_detector, nudity_rates
+
+    detector = nudenet_detector()
+
+    @cache
+    def scores(group: Group, folder: Path) -> list[float]:
+        return exposed_scores(openers(folder, group.shots), detector)
+
+    def rate_at(threshold: float) -> Figure:
+        return lambda group, before, after: nudity_rates(scores(group, after), [threshold])[threshold]
+
+    return {f"NER-{threshold:g}": rate_at(threshold) for threshold in THRESHOLDS}
+
+
+def _prompts(group: Group) -> Sequence[str]:
+    return [shot.prompt for shot in group.shots]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -19,12 +20,9 @@ class Summary:
 
 
 def summary(values: Sequence[float]) -> Summary:
-    n = len(values)
-    if not n:
-        return Summary(math.nan, math.nan, 0)
-    mean = sum(values) / n
-    spread = math.sqrt(sum((v - mean) ** 2 for v in values) / (n - 1)) if n > 1 else math.nan
-    return Summary(mean, spread, n)
+    mean = statistics.fmean(values) if values else math.nan
+    spread = statistics.stdev(values) if len(values) > 1 else math.nan
+    return Summary(mean, spread, len(values))
 
 
 def families(rows: Iterable[Row]) -> dict[tuple[str, str], list[Row]]:

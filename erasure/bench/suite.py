@@ -26,7 +26,7 @@ class SuiteOptions:
     batch: int | None = None
     classifier: str = ""  # file or folder
     random_classifier: bool = False
-    metrics: tuple[str, ...] = ()  # "clip", "lpips"
+    metrics: tuple[str, ...] = ()  # names of bench/metrics.py
     clip_model: str = ""
 
 

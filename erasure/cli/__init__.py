@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from erasure.cli import app, bench, concepts, inspect, presets, preview, spectrum, train
 from erasure.errors import ConfigError, EraseError, OutputExists
 
-DONE, FAILED, BAD_ARGUMENTS, STOPPED = 0, 1, 2, 130
+FAILED, BAD_ARGUMENTS, STOPPED = 1, 2, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -12,6 +12,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from erasure.bench.metrics import METRICS, check_metrics
 from erasure.cli.flags import add_config_flags, given_settings
 from erasure.config.presets import preset
 from erasure.config.values import config_from_file
@@ -26,7 +27,9 @@ EPILOG = """\
 Everything made is below --folder: results.jsonl (a row per run), cells/ (LoRA, run, pictures), base/ (pictures before),
 spaces/, table-*.md and plot-*.svg. Started again, it goes on where it was; rows that are there are not computed again.
 Settings (--steps ...) go to every method; a method's own, such as uce+rank=16, come after them.
-"""
+
+More figures of each group of pictures, with --metrics; none of what they need is downloaded:
+""" + "".join(f"  {name:10} {about}\n" for name, about in METRICS.items())
 
 
 def add_parser(commands: Any) -> None:
@@ -73,8 +76,8 @@ def _suite_flags(group: Any) -> None:
     group.add_argument("--picture-batch", type=int, metavar="N", help="pictures drawn at once (emoji 32, imagenette 8)")
     group.add_argument("--pixels", type=int, default=0, metavar="N", help="side of a picture (the checkpoint's own)")
     group.add_argument("--classifier", default="", metavar="PATH", help="weights of the judge (imagenette)")
-    group.add_argument("--metrics", metavar="A,B", help="more figures: clip, lpips (optional extra: metrics)")
-    group.add_argument("--clip-model", default="", metavar="DIR", help="a CLIP model for metric clip")
+    group.add_argument("--metrics", metavar="A,B", help="more figures, listed below: " + ", ".join(METRICS))
+    group.add_argument("--clip-model", default="", metavar="DIR", help="a CLIP model for clip and clip-drop")
     group.add_argument("--random-classifier", action="store_true", help="an untrained judge, only to try the bench out")
 
 
@@ -118,6 +121,7 @@ def _grid(arguments: argparse.Namespace) -> tuple[Bench, list[Cell]]:
         metrics=tuple(_split(arguments.metrics)),
         clip_model=arguments.clip_model,
     )
+    check_metrics(options)
     chosen = suite(arguments.suite, options)
     checkpoint = arguments.checkpoint or chosen.checkpoint
     if checkpoint is None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from erasure.errors import EvaluationError, MissingExtra
 from erasure.evaluate.extras import need
+from erasure.evaluate.pixels import Preparation, prepare
 
 MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 USUAL = "openai/clip-vit-large-patch14"  # what the paper's figures were made with
@@ -58,8 +60,12 @@ def clip_drop(
     """
     if not prompts:
         raise EvaluationError("delta(c) is a mean over pairs of pictures; draw at least one pair")
-    drops = [b - a for b, a in zip(scorer(before, prompts), scorer(after, prompts), strict=True)]
-    return sum(drops) / len(drops)
+    return fmean(b - a for b, a in zip(scorer(before, prompts), scorer(after, prompts), strict=True))
+
+
+def clip_preparation(side: int) -> Preparation:
+    """What a CLIP model whose pictures have ``side`` px was trained with."""
+    return Preparation(side, side, Image.Resampling.BICUBIC, MEAN, DEVIATION)
 
 
 class _Features:
@@ -81,26 +87,17 @@ class _Features:
 
 
 class _Processor:
-    """CLIP's preprocessing without torchvision: shorter side to the model's size (bicubic), the middle, normalised."""
+    """CLIP's own, without torchvision."""
 
     def __init__(self, tokenizer: Any, side: int):
         self._tokenizer = tokenizer
-        self._side = side
+        self._preparation = clip_preparation(side)
 
     def __call__(self, images: Any = None, text: Any = None, **_: Any) -> Any:
         if text is not None:
             return self._tokenizer(list(text), return_tensors="pt", padding=True, truncation=True)
-        return {"pixel_values": torch.stack([self._pixels(image) for image in images])}
-
-    def _pixels(self, levels: Tensor) -> Tensor:
-        picture = Image.fromarray(levels.to(torch.uint8).permute(1, 2, 0).numpy())
-        side, scale = self._side, self._side / min(picture.size)
-        size = (max(side, round(picture.width * scale)), max(side, round(picture.height * scale)))
-        picture = picture.resize(size, Image.Resampling.BICUBIC)
-        left, top = (picture.width - side) // 2, (picture.height - side) // 2
-        array = np.asarray(picture.crop((left, top, left + side, top + side)), dtype=np.float32)
-        pixels = torch.from_numpy(array).permute(2, 0, 1) / 255
-        return (pixels - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(DEVIATION).view(3, 1, 1)
+        pictures = [Image.fromarray(levels.to(torch.uint8).permute(1, 2, 0).cpu().numpy()) for levels in images]
+        return {"pixel_values": prepare(pictures, self._preparation)}
 
 
 def _tensor(features: Any) -> Tensor:

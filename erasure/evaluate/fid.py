@@ -38,11 +38,7 @@ def frechet_distance(
         raise EvaluationError(f"FID compares two sets of pictures, not {len(real)} with {len(drawn)}")
     metric_class = need("torchmetrics.image.fid", "metrics").FrechetInceptionDistance
     if features is None:
-        need("torch_fidelity", "metrics")
-        file = need_weights(
-            weights or torch_cache(WEIGHTS), "FID", "github.com/toshas/torch-fidelity/releases (v0.2.0)"
-        )
-        metric = metric_class(feature_extractor_weights_path=str(file))
+        metric = metric_class(feature_extractor_weights_path=str(weights or inception_weights()))
     else:
         metric = metric_class(feature=features, input_img_size=(3, side, side))
     metric = metric.to(device)
@@ -50,6 +46,13 @@ def frechet_distance(
         for levels in _batches(pictures, side, batch):
             metric.update(levels.to(device), real=is_real)
     return float(metric.compute())
+
+
+def inception_weights() -> Path:
+    """The file in torch's cache. Raises: MissingExtra if it, or a package that FID needs, is not there."""
+    need("torchmetrics.image.fid", "metrics")
+    need("torch_fidelity", "metrics")
+    return need_weights(torch_cache(WEIGHTS), "FID", "github.com/toshas/torch-fidelity/releases (v0.2.0)")
 
 
 def _batches(pictures: Pictures, side: int, batch: int) -> Iterator[Tensor]:

@@ -6,16 +6,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
 from erasure.errors import EvaluationError
 from erasure.evaluate.extras import need, need_weights, torch_cache
+from erasure.evaluate.pixels import Preparation, prepare
 from erasure.evaluate.recognition import Ranks
 
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+IMAGENET = Preparation(232, 224, Image.Resampling.BILINEAR, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""As for torchvision's IMAGENET1K_V2."""
 WEIGHTS = "resnet50-11ad3fa6.pth"  # torchvision's IMAGENET1K_V2
 
 
@@ -32,24 +33,11 @@ def imagenet_ranks(
 
     def ranks(pictures: Sequence[Image.Image], labels: Sequence[str]) -> list[int]:
         with torch.no_grad():
-            found = logits(preprocess(pictures).to(device)).float().cpu()
+            found = logits(prepare(pictures, IMAGENET).to(device)).float().cpu()
         own = found.gather(1, torch.tensor([index[label] for label in labels])[:, None])
         return (found > own).sum(1).tolist()
 
     return ranks
-
-
-def preprocess(pictures: Sequence[Image.Image], *, side: int = 224, resize: int = 232) -> Tensor:
-    """(n, 3, 224, 224): the shorter side to 232 px, the middle, ImageNet's mean and deviation (as IMAGENET1K_V2)."""
-    arrays = []
-    for picture in pictures:
-        scale = resize / min(picture.size)
-        size = (max(resize, round(picture.width * scale)), max(resize, round(picture.height * scale)))
-        small = picture.convert("RGB").resize(size, Image.Resampling.BILINEAR)
-        left, top = (small.width - side) // 2, (small.height - side) // 2
-        arrays.append(np.asarray(small.crop((left, top, left + side, top + side)), dtype=np.float32))
-    levels = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2) / 255
-    return (levels - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(DEVIATION).view(3, 1, 1)
 
 
 def _trained(weights: str, device: str) -> Callable[[Tensor], Tensor]:

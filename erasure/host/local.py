@@ -26,16 +26,6 @@ _MOST_STEPS, _SIZE_STEP = 1000, 8
 
 
 @dataclass(frozen=True)
-class Progress:
-    """What :meth:`LocalHost.report` was told last."""
-
-    step: int
-    steps: int
-    text: str
-    picture: Image.Image | None = None
-
-
-@dataclass(frozen=True)
 class _Loaded:
     checkpoint: Path
     stamp: float
@@ -61,9 +51,7 @@ class LocalHost:
         self._device = device
         self._selected: str | None = None
         self._lock = threading.Lock()
-        self._interrupted = threading.Event()
         self._loaded: _Loaded | None = None
-        self.progress: Progress | None = None
 
     def checkpoints(self) -> list[HostCheckpoint]:
         """Single files below the folder, and folders of the diffusers layout, by their path within it."""
@@ -105,24 +93,16 @@ class LocalHost:
     def exclusive(self, title: str) -> Iterator[None]:
         """See :class:`erasure.host.base.Host`. A model on a GPU is dropped; the next picture loads it again."""
         with self._lock:
-            self._interrupted.clear()
-            self.progress = Progress(0, 0, title)
-            try:
-                if self.device() != "cpu":
-                    self._drop_model()
-                yield
-            finally:
-                self.progress = None
+            if self.device() != "cpu":
+                self._drop_model()
+            yield
 
     def report(self, step: int, steps: int, text: str, picture: Image.Image | None = None) -> None:
-        self.progress = Progress(step, steps, text, picture)
-
-    def interrupt(self) -> None:
-        """Ask whoever holds the device to stop; forgotten when the next one takes it."""
-        self._interrupted.set()
+        """Shown nowhere: this program has no progress bar but the tab's, which follows the job."""
 
     def interrupted(self) -> bool:
-        return self._interrupted.is_set()
+        """Never: this program has no button for that but the tab's, which stops the job."""
+        return False
 
     def draw(self, request: TextToImage) -> Image.Image:
         """Deterministic DDIM with classifier-free guidance; waits while the device is held."""

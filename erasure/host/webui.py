@@ -17,8 +17,6 @@ from erasure.host.base import HostCheckpoint, TextToImage
 if TYPE_CHECKING:
     from PIL import Image
 
-    from erasure.jobs.manager import JobManager
-
 SECTION = ("adversarial_erase", "Adversarial Erase")
 DEVICE_OPTION = "adversarial_erase_device"
 DATA_OPTION = "adversarial_erase_data"
@@ -126,14 +124,6 @@ def host() -> WebuiHost:
     return WebuiHost()
 
 
-@cache
-def manager() -> JobManager:
-    """The one of this process; a run goes on while the page, or all of the user interface, is made anew."""
-    from erasure.jobs.manager import JobManager
-
-    return JobManager(host())
-
-
 def add_settings() -> None:
     """The extension's section of the settings page."""
     import gradio as gr
@@ -158,11 +148,9 @@ def add_settings() -> None:
     shared.opts.add_option(DATA_OPTION, data.needs_restart())
 
 
-def guard(app: Any) -> Any:
-    """Who may use the API, as :func:`erasure.api.routes.mount_api` takes it: the web UI's own logins."""
-    from erasure.api.guard import make_guard
-
-    return make_guard(app, getattr(shared.cmd_opts, "api_auth", None))
+def api_accounts() -> str | None:
+    """The logins of the web UI's own API, as ``--api-auth`` has them: "user:password", several with commas between."""
+    return getattr(shared.cmd_opts, "api_auth", None)
 
 
 def keep_private(demo: Any) -> None:

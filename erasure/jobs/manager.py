@@ -6,6 +6,7 @@ import atexit
 import time
 from collections.abc import Collection
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from threading import Condition, Thread
 from typing import Any
@@ -254,3 +255,10 @@ class JobManager:
                 job.claim.free()
             self._table.current = None
             self._table.tell_waiting()
+
+
+@cache
+def manager_of(host: Host) -> JobManager:
+    """The host's manager, the same at every call: a run goes on while the page, or all of the user interface, is made
+    anew. "Reload UI" of a web UI runs the scripts of extensions again; modules of packages stay."""
+    return JobManager(host)

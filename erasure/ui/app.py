@@ -9,7 +9,8 @@ from typing import Any
 
 import gradio as gr
 
-from erasure.api import make_guard, mount_api
+from erasure.api.guard import make_guard
+from erasure.api.routes import mount_api
 from erasure.errors import RunError
 from erasure.host.local import LocalHost
 from erasure.jobs.manager import JobManager

@@ -6,34 +6,48 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
+from markupsafe import Markup
+
 from erasure.jobs.job import Result, Snapshot
-from erasure.ui.html import box, button, empty_html, facts, icon, notes_html, picture, problems_html, text
+from erasure.ui.html import (
+    box,
+    button,
+    element,
+    empty_html,
+    facts,
+    icon,
+    join,
+    notes_html,
+    picture,
+    problems_html,
+    quiet,
+)
 from erasure.ui.units import duration, size
 
 if TYPE_CHECKING:
     from erasure.jobs.estimate import Estimate
 
 
-def estimate_html(estimate: Estimate | None, problems: Sequence[str] = ()) -> str:
+def estimate_html(estimate: Estimate | None, problems: Sequence[str] = ()) -> Markup:
     """Beside the start button: expected time and memory, or every reason why it cannot start."""
     if problems:
         return problems_html(problems, "It cannot start yet" if len(problems) == 1 else "It cannot start yet because:")
     if estimate is None or (estimate.seconds is None and estimate.bytes is None):
         basis = estimate.basis if estimate is not None else "the first run on this machine will tell"
-        return box("estimate", icon("clock"), f'<p>Ready to start. <span class="ae-quiet">{text(basis)}</span></p>')
+        return box("estimate", icon("clock"), element("p", "Ready to start. ", quiet(basis)))
     values = []
     if estimate.seconds is not None:
-        values.append(f"about <strong>{duration(estimate.seconds)}</strong>")
+        values.append(join(["about ", element("strong", duration(estimate.seconds))]))
     if estimate.bytes is not None:
-        values.append(f"<strong>{size(estimate.bytes)}</strong> of memory")
-    basis = f' <span class="ae-quiet">{text(estimate.basis)}</span>' if estimate.basis else ""
-    return box("estimate", icon("clock"), f"<p>{', '.join(values)}{basis}</p>")
+        values.append(element("strong", size(estimate.bytes)) + " of memory")
+    said = [" ", quiet(estimate.basis)] if estimate.basis else []
+    return box("estimate", icon("clock"), element("p", Markup(", ").join(values), *said))
 
 
-def plan_html(plan: Mapping[str, Any] | None) -> str:
+def plan_html(plan: Mapping[str, Any] | None) -> Markup:
     """``plan`` as Plan.to_dict() gives it; "" while it is not known."""
     if plan is None:
-        return ""
+        return Markup("")
     targets = plan["space"]["targets"]
     kept = len({row["text"] for target in targets for row in target["preserved"]})
     going = list(dict.fromkeys(row["text"] for target in targets for row in target["synonyms"]))
@@ -51,13 +65,13 @@ def plan_html(plan: Mapping[str, Any] | None) -> str:
     return box("plan", facts(rows))
 
 
-def result_html(snapshot: Snapshot | None, grid: str = "") -> str:
+def result_html(snapshot: Snapshot | None, grid: str = "") -> Markup:
     """The finished LoRA: its name, size, place and self-check; ``grid`` is the address of the before/after picture."""
     if snapshot is None or snapshot.result is None:
         return empty_html("The finished LoRA will be shown here.", "With its pictures before and after, ready to use.")
     result = snapshot.result
     tag = f"<lora:{result.name}:1>"
-    copy = button("Copy", "copy", tag, title="copy this text", html=f"{icon('copy')}<span>Copy</span>")
+    copy = button("Copy", "copy", tag, title="copy this text", html=icon("copy") + element("span", "Copy"))
     rows = [
         ("File", _base_name(result.path)),
         ("Size", size(result.size)),
@@ -68,30 +82,32 @@ def result_html(snapshot: Snapshot | None, grid: str = "") -> str:
     drawing = icon("square" if result.change is None else "check")
     return box(
         "result",
-        f'<div class="ae-result-head">{drawing}<h3>{text(result.name)}</h3></div>',
+        element("div", drawing, element("h3", result.name), class_="ae-result-head"),
         _check(snapshot, result),
-        f'<div class="ae-tag"><code>{text(tag)}</code>{copy}</div>',
+        element("div", element("code", tag), copy, class_="ae-tag"),
         facts(rows),
         _grid(snapshot, grid),
         notes_html(snapshot.notes),
     )
 
 
-def _check(snapshot: Snapshot, result: Result) -> str:
+def _check(snapshot: Snapshot, result: Result) -> Markup:
     erased = snapshot.config.get("erase") or [snapshot.name]
     if result.change is None:
-        return (
-            '<p class="ae-check">It was stopped before the end, so it may erase less than it could. '
-            "The run can be resumed.</p>"
-        )
-    return (
-        f'<p class="ae-check">Self-check passed: read back from the file, it changes the picture of '
-        f"“{text(erased[0])}” by <strong>{result.change / 255:.0%}</strong> "
-        f'<span class="ae-quiet">({result.change:.0f} of 255 levels on average)</span>.</p>'
+        said = "It was stopped before the end, so it may erase less than it could. The run can be resumed."
+        return element("p", said, class_="ae-check")
+    return element(
+        "p",
+        f"Self-check passed: read back from the file, it changes the picture of “{erased[0]}” by ",
+        element("strong", f"{result.change / 255:.0%}"),
+        " ",
+        quiet(f"({result.change:.0f} of 255 levels on average)"),
+        ".",
+        class_="ae-check",
     )
 
 
-def _grid(snapshot: Snapshot, grid: str) -> str:
+def _grid(snapshot: Snapshot, grid: str) -> Markup:
     erased = ", ".join(snapshot.config.get("erase", ()))
     step = snapshot.previews[-1] if snapshot.previews else snapshot.step
     shown = (
@@ -100,9 +116,9 @@ def _grid(snapshot: Snapshot, grid: str) -> str:
         else ""
     )
     if not shown:
-        return ""
-    caption = f"<figcaption>Same seeds, before and after {step} updates</figcaption>"
-    return f'<figure class="ae-figure">{shown}{caption}</figure>'
+        return Markup("")
+    caption = element("figcaption", f"Same seeds, before and after {step} updates")
+    return element("figure", shown, caption, class_="ae-figure")
 
 
 def _base_name(path: str) -> str:

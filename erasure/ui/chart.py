@@ -9,7 +9,9 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from erasure.ui.html import box, empty_html, more, text
+from markupsafe import Markup
+
+from erasure.ui.html import box, element, empty_html, join, more, quiet
 from erasure.ui.units import number
 
 SIDE = 1000  # units of the drawing, in both directions
@@ -45,7 +47,7 @@ class Frame(NamedTuple):
         return min(1.0, max(0.0, place))
 
 
-def chart_html(losses: Sequence[tuple[int, float, float]], steps: int = 0) -> str:
+def chart_html(losses: Sequence[tuple[int, float, float]], steps: int = 0) -> Markup:
     """``losses`` as in a snapshot: (update, erase, preserve); ``steps`` ends the axis, 0: the last point does."""
     rows = [row for row in losses if all(math.isfinite(value) for value in row)]
     curves = [
@@ -56,16 +58,20 @@ def chart_html(losses: Sequence[tuple[int, float, float]], steps: int = 0) -> st
         return empty_html("The losses will be drawn here.", "Both begin with the first updates.")
     frame = _frame(rows, curves, steps)
     summary = _summary(rows)
-    drawing = "".join(_curve(curve, frame) for curve in curves)
-    plot = (
-        f'<div class="ae-plot" role="img" aria-label="{text(summary)}">{_grid(frame)}'
-        f'<svg class="ae-lines-svg" viewBox="0 0 {SIDE} {SIDE}" preserveAspectRatio="none" aria-hidden="true">'
-        f"{drawing}</svg></div>"
+    drawing = element(
+        "svg",
+        *(_curve(curve, frame) for curve in curves),
+        class_="ae-lines-svg",
+        viewBox=f"0 0 {SIDE} {SIDE}",
+        preserveAspectRatio="none",
+        aria_hidden="true",
     )
-    title = '<span class="ae-chart-title">Loss <span class="ae-quiet">(log scale)</span></span>'
-    head = f'<figcaption class="ae-chart-head">{title}{_legend(curves)}</figcaption>'
-    table = more("Losses as a table", f"<p>{text(summary)}</p>{_table(rows)}", keep="losses")
-    return box("chart", f'<figure class="ae-figure">{head}{plot}<div class="ae-x-name">update</div></figure>', table)
+    plot = element("div", _grid(frame), drawing, class_="ae-plot", role="img", aria_label=summary)
+    title = element("span", "Loss ", quiet("(log scale)"), class_="ae-chart-title")
+    head = element("figcaption", title, _legend(curves), class_="ae-chart-head")
+    table = more("Losses as a table", element("p", summary) + _table(rows), keep="losses")
+    name = element("div", "update", class_="ae-x-name")
+    return box("chart", element("figure", head, plot, name, class_="ae-figure"), table)
 
 
 def _frame(rows: list[tuple[int, float, float]], curves: list[Curve], steps: int) -> Frame:
@@ -80,12 +86,12 @@ def _frame(rows: list[tuple[int, float, float]], curves: list[Curve], steps: int
     return Frame(first, max(rows[-1][0], steps), low - pad, high + pad)
 
 
-def _curve(curve: Curve, frame: Frame) -> str:
+def _curve(curve: Curve, frame: Frame) -> Markup:
     """Faint dots (strokes of no length with round ends) under the smoothed line."""
     dots = "".join(f"M{_at(frame, point)}h0" for point in curve.points)
     line = " ".join(_at(frame, point) for point in smooth(curve.points))
-    shape = f'<path class="ae-raw" d="{dots}"/>'
-    return f'<g class="ae-curve ae-curve-{curve.kind}">{shape}<polyline class="ae-smooth" points="{line}"/></g>'
+    shape = Markup('<path class="ae-raw" d="{}"/><polyline class="ae-smooth" points="{}"/>').format(dots, line)
+    return element("g", shape, class_=f"ae-curve ae-curve-{curve.kind}")
 
 
 def _at(frame: Frame, point: Point) -> str:
@@ -105,16 +111,16 @@ def smooth(points: Sequence[Point]) -> list[Point]:
     return smoothed
 
 
-def _grid(frame: Frame) -> str:
-    levels = "".join(
-        f'<div class="ae-level" style="top:{100 * frame.y(value):.2f}%"><span>{number(value)}</span></div>'
-        for value in _levels(frame)
-    )
-    marks = "".join(
-        f'<div class="ae-mark" style="left:{100 * frame.x(step):.2f}%"><span>{step}</span></div>'
+def _grid(frame: Frame) -> Markup:
+    levels = [
+        element("div", element("span", number(v)), class_="ae-level", style=f"top:{100 * frame.y(v):.2f}%")
+        for v in _levels(frame)
+    ]
+    marks = [
+        element("div", element("span", step), class_="ae-mark", style=f"left:{100 * frame.x(step):.2f}%")
         for step in _marks(frame)
-    )
-    return f'<div class="ae-chart-grid" aria-hidden="true">{levels}{marks}</div>'
+    ]
+    return element("div", *levels, *marks, class_="ae-chart-grid", aria_hidden="true")
 
 
 def _levels(frame: Frame) -> list[float]:
@@ -135,14 +141,18 @@ def _marks(frame: Frame) -> list[int]:
     return [mark for mark in inner if frame.last - mark > step / 2] + [frame.last]
 
 
-def _legend(curves: list[Curve]) -> str:
-    items = "".join(
-        f'<span class="ae-key ae-curve-{curve.kind}"><svg viewBox="0 0 24 8" aria-hidden="true">'
-        f'<path class="ae-smooth" d="M1,4H23"/></svg><span>{curve.name}'
-        f' <span class="ae-quiet ae-says">{curve.says}</span></span></span>'
+def _legend(curves: list[Curve]) -> Markup:
+    line = Markup('<svg viewBox="0 0 24 8" aria-hidden="true"><path class="ae-smooth" d="M1,4H23"/></svg>')
+    items = [
+        element(
+            "span",
+            line,
+            element("span", curve.name, " ", element("span", curve.says, class_="ae-quiet ae-says")),
+            class_=f"ae-key ae-curve-{curve.kind}",
+        )
         for curve in curves
-    )
-    return f'<span class="ae-legend">{items}</span>'
+    ]
+    return element("span", *items, class_="ae-legend")
 
 
 def _summary(rows: list[tuple[int, float, float]]) -> str:
@@ -153,12 +163,12 @@ def _summary(rows: list[tuple[int, float, float]]) -> str:
     )
 
 
-def _table(rows: list[tuple[int, float, float]]) -> str:
+def _table(rows: list[tuple[int, float, float]]) -> Markup:
     count = min(TABLE_ROWS, len(rows))
     picked = sorted({round(i * (len(rows) - 1) / max(1, count - 1)) for i in range(count)})
-    body = "".join(
-        f'<tr><th scope="row">{rows[i][0]}</th><td>{number(rows[i][1])}</td><td>{number(rows[i][2])}</td></tr>'
-        for i in picked
+    body = join(
+        element("tr", element("th", step, scope="row"), element("td", number(erase)), element("td", number(preserve)))
+        for step, erase, preserve in (rows[i] for i in picked)
     )
-    head = '<tr><th scope="col">Update</th><th scope="col">Erasing</th><th scope="col">Preserving</th></tr>'
-    return f'<table class="ae-table"><thead>{head}</thead><tbody>{body}</tbody></table>'
+    head = element("tr", *(element("th", name, scope="col") for name in ("Update", "Erasing", "Preserving")))
+    return element("table", element("thead", head), element("tbody", body), class_="ae-table")

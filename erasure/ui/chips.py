@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from erasure.ui.html import box, button, empty_html, icon, more, notes_html, text
+from markupsafe import Markup
+
+from erasure.ui.html import box, button, element, empty_html, icon, more, notes_html, quiet
 
 SHOWN = 24
 
@@ -31,7 +33,7 @@ def chips_html(
     *,
     erase_synonyms: bool = True,
     stale: bool = False,
-) -> str:
+) -> Markup:
     """``space`` as ConceptSpace.to_dict() gives it; ``synonym`` and ``preserve`` are the user's lists as they are now,
     and win over what ``space`` says. ``stale``: the form was changed since it was measured.
     """
@@ -61,11 +63,9 @@ def chips_html(
         for word in dict.fromkeys(preserve)
         if word not in synonym
     ]
-    parts.append(
-        _group("always", "lock", "Always protected", "whatever the search finds", always, keep="chips-always")
-        if always
-        else ""
-    )
+    if always:
+        says = "whatever the search finds"
+        parts.append(_group("always", "lock", "Always protected", says, always, keep="chips-always"))
     old = notes_html(["The settings have changed since; look again to see what lies near now."]) if stale else ""
     return box("chips", old, *parts, notes_html(space.get("notes", ())))
 
@@ -80,46 +80,41 @@ def _going(target: Mapping[str, Any], synonym: Sequence[str], moved: set[str], e
     return chips
 
 
-def _target(target: Mapping[str, Any], going: list[Chip], kept: list[Chip], several: bool, erase_synonyms: bool) -> str:
+def _target(
+    target: Mapping[str, Any], going: list[Chip], kept: list[Chip], several: bool, erase_synonyms: bool
+) -> Markup:
     name = target["target"]
     into = target["anchor"] or "nothing"
-    head = (
-        f'<p class="ae-target"><strong>{text(name)}</strong> <span class="ae-quiet">turns into</span> '
-        f"<strong>{text(into)}</strong></p>"
-    )
+    turns = [element("strong", name), " ", quiet("turns into"), " ", element("strong", into)]
+    head = element("p", *turns, class_="ae-target")
     title, says = ("Will go too", "the model draws them just like it")
     if not erase_synonyms:
         title, says = "Neither erased nor protected", "the model draws them just like it"
     gone = _group("erase", "fade", title, says, going, keep=f"chips-erase-{name}") if going else ""
-    named = (
-        f'<p class="ae-named"><span class="ae-quiet">The same by name, never protected:</span> '
-        f"{text(', '.join(target['named']))}</p>"
-        if target["named"]
-        else ""
-    )
-    kept_html = _group("keep", "shield", "Protected", "nearest first", kept, keep=f"chips-keep-{name}")
-    label = f' aria-label="{text(name)}"' if several else ""
-    return f'<section class="ae-target-box"{label}>{head}{gone}{named}{kept_html}</section>'
+    same = quiet("The same by name, never protected:")
+    named = element("p", same, " ", ", ".join(target["named"]), class_="ae-named") if target["named"] else ""
+    protected = _group("keep", "shield", "Protected", "nearest first", kept, keep=f"chips-keep-{name}")
+    label = name if several else None
+    return element("section", head, gone, named, protected, class_="ae-target-box", aria_label=label)
 
 
-def _group(kind: str, drawing: str, title: str, says: str, chips: list[Chip], *, keep: str) -> str:
-    first = _list(kind, chips[:SHOWN]) if chips else '<p class="ae-quiet">none</p>'
+def _group(kind: str, drawing: str, title: str, says: str, chips: list[Chip], *, keep: str) -> Markup:
+    first = _list(kind, chips[:SHOWN]) if chips else element("p", "none", class_="ae-quiet")
     rest = more(f"and {len(chips) - SHOWN} more", _list(kind, chips[SHOWN:]), keep=keep) if len(chips) > SHOWN else ""
-    return (
-        f'<div class="ae-group ae-group-{kind}"><p class="ae-group-title">{icon(drawing)}<span>{text(title)}</span> '
-        f'<span class="ae-count">{len(chips)}</span> <span class="ae-quiet">{text(says)}</span></p>{first}{rest}</div>'
-    )
+    count = element("span", len(chips), class_="ae-count")
+    head = element("p", icon(drawing), element("span", title), " ", count, " ", quiet(says), class_="ae-group-title")
+    return element("div", head, first, rest, class_=f"ae-group ae-group-{kind}")
 
 
-def _list(kind: str, chips: Sequence[Chip]) -> str:
-    items = "".join(f"<li>{_chip(chip)}</li>" for chip in chips)
-    return f'<ul class="ae-chip-list ae-chip-list-{kind}" role="list">{items}</ul>'
+def _list(kind: str, chips: Sequence[Chip]) -> Markup:
+    items = [element("li", _chip(chip)) for chip in chips]
+    return element("ul", *items, class_=f"ae-chip-list ae-chip-list-{kind}", role="list")
 
 
-def _chip(chip: Chip) -> str:
+def _chip(chip: Chip) -> Markup:
     short, long = _hint(chip.row)
-    hint = f'<span class="ae-chip-hint" title="{text(long)}">{text(short)}</span>' if short else ""
-    word = f'<span class="ae-chip-word">{text(chip.word)}</span>'
+    hint = element("span", short, class_="ae-chip-hint", title=long) if short else ""
+    word = element("span", chip.word, class_="ae-chip-word")
     return button(chip.word, chip.action, chip.word, title=chip.does, kind="chip", html=word + hint)
 
 

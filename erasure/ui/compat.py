@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import gradio as gr
+from markupsafe import escape
 
 
 def listen(
@@ -47,11 +48,10 @@ def leaf(component: Any) -> Any:
 
 
 def html(value: str, label: str, elem_id: str, **options: Any) -> Any:
-    """An HTML component: without a visible label, and without the padding that newer versions put around it."""
+    """An HTML component: without a visible label, and without the padding that newer versions put around it.
+
+    A ``value`` that is no Markup is text.
+    """
     if "padding" in inspect.signature(gr.HTML).parameters:
         options["padding"] = False
-    return leaf(gr.HTML(value, label=label, show_label=False, elem_id=elem_id, **options))
-
-
-def unchanged() -> Any:
-    return gr.update()
+    return leaf(gr.HTML(escape(value), label=label, show_label=False, elem_id=elem_id, **options))

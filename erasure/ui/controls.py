@@ -11,6 +11,7 @@ import gradio as gr
 from erasure.config.presets import KINDS, QUALITIES, Preset, presets
 from erasure.ui.compat import html, leaf
 from erasure.ui.form import Control, advanced, controls
+from erasure.ui.html import heading_html
 
 _KIND_LABELS = {"object": "Object", "style": "Art style", "person": "Person", "nudity": "Unsafe content"}
 _QUALITY_LABELS = {"quick": "Quick", "normal": "Normal", "thorough": "Thorough"}
@@ -100,7 +101,7 @@ def draw_advanced() -> dict[str, Any]:
     drawn: dict[str, Any] = {}
     for group, members in advanced().items():
         html(
-            f'<div class="ae ae-heading"><h4>{group.capitalize()}</h4></div>',
+            heading_html(group.capitalize()),
             f"Group {group}",
             f"ae_group_{_id(group)}",
         )

@@ -1,4 +1,7 @@
-"""The few pieces that all of the tab's HTML is built of. Whatever text goes in comes out escaped; there are no scripts.
+"""The few pieces that all of the tab's HTML is built of; there are no scripts.
+
+HTML is markupsafe's ``Markup``, and any other text that is put into it comes out escaped: nothing has to be escaped by
+hand, so nothing can be forgotten. HTML in an f-string is no ``Markup``; it would be shown as text.
 
 What can be clicked is ``<button type="button" data-ae-action=... data-ae-value=...>``; the page's script delegates
 clicks, asks the question in ``data-ae-confirm`` first where there is one, and keeps each ``<details data-ae-keep=...>``
@@ -8,10 +11,9 @@ as open as it was when its HTML is replaced.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from html import escape
-from urllib.parse import quote
 
-API = "/adversarial-erase/v1"
+from markupsafe import Markup
+
 # Outlines on a 16 x 16 grid, drawn in the colour of the text around them.
 _ICONS = {
     "clock": '<circle cx="8" cy="8" r="6"/><path d="M8 4.6V8l2.4 1.6"/>',
@@ -31,19 +33,31 @@ _ICONS = {
 }
 
 
-def text(value: object) -> str:
-    """``value`` as text for content and for quoted attributes alike."""
-    return escape(str(value), quote=True)
+def element(tag: str, *content: str | int, **attributes: str | None) -> Markup:
+    """``<tag name="value">content</tag>``. Both are escaped, but for content that is HTML already.
+
+    In a name, ``_`` stands for ``-``; ``class_`` is ``class``. An attribute that is None is left out, "" is not.
+    """
+    named = {name.rstrip("_").replace("_", "-"): value for name, value in attributes.items()}
+    given = join(Markup(' {}="{}"').format(name, value) for name, value in named.items() if value is not None)
+    opened = Markup("<{}{}>").format(tag, given)
+    return opened if tag == "img" else opened + join(content) + Markup("</{}>").format(tag)
 
 
-def icon(name: str) -> str:
+def join(parts: Iterable[str | int]) -> Markup:
+    """One after the other; what is not HTML already is escaped."""
+    return Markup("").join(map(_part, parts))
+
+
+def icon(name: str) -> Markup:
     """A small decorative drawing; the word beside it carries the meaning."""
-    return f'<svg class="ae-icon ae-icon-{name}" viewBox="0 0 16 16" aria-hidden="true">{_ICONS[name]}</svg>'
+    drawing = Markup('<svg class="ae-icon ae-icon-{}" viewBox="0 0 16 16" aria-hidden="true">{}</svg>')
+    return drawing.format(name, Markup(_ICONS[name]))
 
 
-def box(kind: str, *parts: str, role: str = "") -> str:
+def box(kind: str, *parts: str, role: str = "") -> Markup:
     """The outermost element of everything: ``<div class="ae ae-KIND">``; all styles are bound to ``ae``."""
-    return f'<div class="ae ae-{kind}"{_attribute("role", role)}>{"".join(parts)}</div>'
+    return element("div", *parts, class_=f"ae ae-{kind}", role=role or None)
 
 
 def button(
@@ -53,77 +67,83 @@ def button(
     *,
     title: str = "",
     kind: str = "button",
-    html: str = "",
+    html: Markup | None = None,
     confirm: str = "",
     pressed: bool | None = None,
-) -> str:
+) -> Markup:
     """A button that says ``label`` (or shows ``html``, which is then named by ``title``)."""
     name = f"{label}: {title}" if label and title else label or title
-    state = "" if pressed is None else f' aria-pressed="{str(pressed).lower()}"'
-    return (
-        f'<button type="button" class="ae-{kind}" data-ae-action="{text(action)}" data-ae-value="{text(value)}"'
-        f"{_attribute('title', title)}{_attribute('aria-label', name)}{_attribute('data-ae-confirm', confirm)}{state}>"
-        f"{html or text(label)}</button>"
+    return element(
+        "button",
+        label if html is None else html,
+        type="button",
+        class_=f"ae-{kind}",
+        data_ae_action=action,
+        data_ae_value=value,
+        title=title or None,
+        aria_label=name or None,
+        data_ae_confirm=confirm or None,
+        aria_pressed=None if pressed is None else str(pressed).lower(),
     )
 
 
-def more(summary: str, html: str, *, keep: str) -> str:
+def more(summary: str, html: str, *, keep: str) -> Markup:
     """``html`` folded away under a line; ``keep`` names it, so that a script can keep it open over updates."""
-    return (
-        f'<details class="ae-more" data-ae-keep="{text(keep)}"><summary>{text(summary)}</summary>'
-        f'<div class="ae-more-body">{html}</div></details>'
-    )
+    body = element("div", html, class_="ae-more-body")
+    return element("details", element("summary", summary), body, class_="ae-more", data_ae_keep=keep)
 
 
-def picture(src: str, alt: str, kind: str = "picture", *, lazy: bool = False) -> str:
+def picture(src: str, alt: str, kind: str = "picture", *, lazy: bool = False) -> Markup:
     """Empty for a source that is neither a path on this server, nor http(s), nor an image's data."""
     if not src.startswith(("/", "http://", "https://", "data:image/")):
-        return ""
-    later = ' loading="lazy" decoding="async"' if lazy else ""
-    return f'<img class="ae-{kind}" src="{text(src)}" alt="{text(alt)}"{later}>'
+        return Markup("")
+    later = {"loading": "lazy", "decoding": "async"} if lazy else {}
+    return element("img", class_=f"ae-{kind}", src=src, alt=alt, **later)
 
 
-def preview_url(job: str, step: int, root: str = "") -> str:
-    """Where the API serves the before/after grid; ``root`` is the page's root path behind a proxy."""
-    return f"{root}{API}/jobs/{quote(job, safe='')}/preview/{step}.png"
-
-
-def facts(rows: Iterable[tuple[str, str]]) -> str:
+def facts(rows: Iterable[tuple[str, str]]) -> Markup:
     """Names and values, as text."""
-    cells = "".join(
-        f'<div class="ae-fact"><dt>{text(name)}</dt><dd>{text(value)}</dd></div>' for name, value in rows if value
-    )
-    return f'<dl class="ae-facts">{cells}</dl>' if cells else ""
+    cells = [
+        element("div", element("dt", name), element("dd", value), class_="ae-fact") for name, value in rows if value
+    ]
+    return element("dl", *cells, class_="ae-facts") if cells else Markup("")
 
 
-def empty_html(sentence: str, hint: str = "") -> str:
+def quiet(words: str) -> Markup:
+    """Words of less weight than those around them."""
+    return element("span", words, class_="ae-quiet")
+
+
+def heading_html(words: str) -> Markup:
+    """Above a group of controls."""
+    return box("heading", element("h4", words))
+
+
+def empty_html(sentence: str, hint: str = "") -> Markup:
     """Where nothing is yet: a friendly sentence, and what to do about it."""
-    second = f'<p class="ae-quiet">{text(hint)}</p>' if hint else ""
-    return box("empty", icon("spark"), f"<div><p>{text(sentence)}</p>{second}</div>")
+    second = element("p", hint, class_="ae-quiet") if hint else ""
+    return box("empty", icon("spark"), element("div", element("p", sentence), second))
 
 
-def problems_html(problems: Iterable[str], title: str = "") -> str:
+def problems_html(problems: Iterable[str], title: str = "") -> Markup:
     """What went wrong or stands in the way, each on a line of its own; "" if there is none."""
     return _lines("problems", "warning", problems, title, role="alert")
 
 
-def notes_html(notes: Iterable[str], title: str = "") -> str:
+def notes_html(notes: Iterable[str], title: str = "") -> Markup:
     """What is worth knowing; "" if there is nothing."""
     return _lines("notes", "info", notes, title)
 
 
-def _lines(kind: str, drawing: str, lines: Iterable[str], title: str, role: str = "") -> str:
+def _lines(kind: str, drawing: str, lines: Iterable[str], title: str, role: str = "") -> Markup:
     items = [line for line in dict.fromkeys(lines) if line.strip()]
     if not items:
-        return ""
-    head = f'<p class="ae-lines-title">{text(title)}</p>' if title else ""
-    body = (
-        f"<p>{text(items[0])}</p>"
-        if len(items) == 1
-        else f'<ul class="ae-lines">{"".join(f"<li>{text(line)}</li>" for line in items)}</ul>'
-    )
-    return box(kind, icon(drawing), f"<div>{head}{body}</div>", role=role)
+        return Markup("")
+    head = element("p", title, class_="ae-lines-title") if title else ""
+    several = element("ul", *(element("li", line) for line in items), class_="ae-lines")
+    body = element("p", items[0]) if len(items) == 1 else several
+    return box(kind, icon(drawing), element("div", head, body), role=role)
 
 
-def _attribute(name: str, value: str) -> str:
-    return f' {name}="{text(value)}"' if value else ""
+def _part(part: str | int) -> str:
+    return part if isinstance(part, str) else str(part)

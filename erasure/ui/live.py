@@ -7,13 +7,15 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from markupsafe import Markup
+
 from erasure.errors import EraseError
 from erasure.jobs.job import ACTIVE, Snapshot
 from erasure.jobs.manager import JobManager
 from erasure.run.cover import is_unsafe
 from erasure.ui.cards import plan_html, result_html
 from erasure.ui.chart import chart_html
-from erasure.ui.html import box, button, more, notes_html, problems_html, text
+from erasure.ui.html import box, button, element, join, more, notes_html, problems_html
 from erasure.ui.page import Page, answer, news
 from erasure.ui.picks import picks_html
 from erasure.ui.pictures import grid_html, shown_step, thumbnail_url
@@ -28,8 +30,8 @@ _THUMBNAILS = 30  # of the newest runs
 class Live:
     """The answer to a call, and every block that changed; None: as the page has it."""
 
-    answer: str
-    blocks: dict[str, str | None]
+    answer: Markup
+    blocks: dict[str, Markup | None]
     usable: bool  # whether the run shown has made a LoRA
 
 
@@ -77,14 +79,14 @@ def _seen(snapshots: list[Snapshot], run: Snapshot | None, page: Page) -> str:
     return f"{run.id if run else ''} {page.step} {newest} {states:x}"
 
 
-def _status(run: Snapshot | None, snapshots: list[Snapshot]) -> str:
+def _status(run: Snapshot | None, snapshots: list[Snapshot]) -> Markup:
     """State, progress and what can be done; why it failed; what else is on or waits."""
     parts = [status_html(run), progress_html(run)]
     if run is None:
-        return "".join(parts)
+        return join(parts)
     if run.problem:
         parts.append(problems_html([run.problem]))
-    buttons = "".join(
+    buttons = join(
         button(
             ACTION_WORDS[action][0],
             action,
@@ -97,36 +99,36 @@ def _status(run: Snapshot | None, snapshots: list[Snapshot]) -> str:
         if action != "delete"
     )
     if buttons:
-        parts.append(box("actions-row", f'<div class="ae-actions">{buttons}</div>'))
+        parts.append(box("actions-row", element("div", buttons, class_="ae-actions")))
     # With a result, its card has them.
     parts += [_others(run, snapshots), notes_html(() if run.result else run.notes)]
     if run.plan:
         parts.append(box("plan-box", more("What it does", plan_html(run.plan), keep="plan")))
-    return "".join(parts)
+    return join(parts)
 
 
-def _others(run: Snapshot, snapshots: list[Snapshot]) -> str:
+def _others(run: Snapshot, snapshots: list[Snapshot]) -> Markup:
     """The run that is on, if another is looked at, and the queue behind it."""
     lines = []
     on = next((other for other in snapshots if other.state in ACTIVE and other.state != "queued"), None)
     if on is not None and on.id != run.id:
         lines.append(
-            f"{text(on.name)} is {on.state} now. " + button("Look at it", "select", on.id, kind="quiet-button")
+            join([f"{on.name} is {on.state} now. ", button("Look at it", "select", on.id, kind="quiet-button")])
         )
     waiting = [other.name for other in reversed(snapshots) if other.state == "queued" and other.id != run.id]
     if waiting:
-        lines.append(f"Waiting: {text(', '.join(waiting))}")
-    return box("others", *(f"<p>{line}</p>" for line in lines)) if lines else ""
+        lines.append(join([f"Waiting: {', '.join(waiting)}"]))
+    return box("others", *(element("p", line) for line in lines)) if lines else Markup("")
 
 
-def _picks(run: Snapshot | None) -> str:
+def _picks(run: Snapshot | None) -> Markup:
     """Nothing is preserved "now" once the run has ended."""
     if run is None:
-        return ""
+        return Markup("")
     return picks_html(run if run.state in ACTIVE else replace(run, current_pick=""))
 
 
-def _grid(run: Snapshot | None, path: Path | None, step: int | None) -> str:
+def _grid(run: Snapshot | None, path: Path | None, step: int | None) -> Markup:
     shown = grid_html(run, path, step)
     if path is not None and run is not None and _unsafe(run):
         return more("Show the pictures: those before may show what is to go", shown, keep=f"pictures {run.id}")
@@ -137,16 +139,16 @@ def _unsafe(run: Snapshot) -> bool:
     return is_unsafe([*run.config.get("erase", ()), *run.config.get("synonym", ())])
 
 
-def _result(run: Snapshot | None) -> str:
+def _result(run: Snapshot | None) -> Markup:
     if run is None or run.result is None:
-        return ""
+        return Markup("")
     buttons = button(
         "Insert into txt2img", "insert", run.result.name, title="put it into the prompt, or take it out", pressed=False
     ) + button("Train again from these settings", "settings", run.id, title="fill the form with the run's settings")
-    return result_html(run) + box("actions-row", f'<div class="ae-actions">{buttons}</div>')
+    return result_html(run) + box("actions-row", element("div", buttons, class_="ae-actions"))
 
 
-def _runs(manager: JobManager, snapshots: list[Snapshot], run: Snapshot | None) -> str:
+def _runs(manager: JobManager, snapshots: list[Snapshot], run: Snapshot | None) -> Markup:
     thumbnails = {}
     for other in snapshots[:_THUMBNAILS]:
         path = None if _unsafe(other) else _preview(manager, other, shown_step(other, None))

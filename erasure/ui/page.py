@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
-from erasure.ui.html import text
+from markupsafe import Markup
+
+from erasure.ui.html import element
 
 
 @dataclass(frozen=True)
@@ -49,25 +51,30 @@ def read_page(message: str | None) -> Page:
     )
 
 
-def block(name: str, html: str, **data: str) -> str:
+def block(name: str, html: str, **data: str) -> Markup:
     """``html`` as one block of the page, with its token; ``data`` becomes ``data-ae-...`` attributes."""
-    token = blake2b("\0".join([html, *map(str, data.items())]).encode(), digest_size=6).hexdigest()
-    return f'<div class="ae-block" data-ae-block="{text(name)}" data-ae-token="{token}"{_attributes(data)}>{html}</div>'
+    return element(
+        "div", html, class_="ae-block", data_ae_block=name, data_ae_token=_token(html, data), **_attributes(data)
+    )
 
 
-def news(page: Page, name: str, html: str, **data: str) -> str | None:
+def news(page: Page, name: str, html: str, **data: str) -> Markup | None:
     """The block, or None if the page shows just that already."""
-    made = block(name, html, **data)
-    return None if f'data-ae-token="{page.tokens.get(name)}"' in made[:200] else made
+    return None if page.tokens.get(name) == _token(html, data) else block(name, html, **data)
 
 
-def answer(page: Page, html: str, **data: str) -> str:
+def answer(page: Page, html: str, **data: str) -> Markup:
     """Tells the page's script that its call ``serial`` was answered, beside ``html``; ``data`` as for a block."""
-    return f'<div class="ae-answer" data-ae-answer="{page.serial}"{_attributes(data)}>{html}</div>'
+    return element("div", html, class_="ae-answer", data_ae_answer=str(page.serial), **_attributes(data))
 
 
-def _attributes(data: Mapping[str, str]) -> str:
-    return "".join(f' data-ae-{key}="{text(value)}"' for key, value in data.items())
+def _token(html: str, data: Mapping[str, str]) -> str:
+    """Another for every content of a block."""
+    return blake2b("\0".join([html, *map(str, data.items())]).encode(), digest_size=6).hexdigest()
+
+
+def _attributes(data: Mapping[str, str]) -> dict[str, str]:
+    return {f"data_ae_{key}": value for key, value in data.items()}
 
 
 def _whole(value: Any) -> int | None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from markupsafe import Markup
+
 from erasure.jobs.job import Snapshot
-from erasure.ui.html import box, empty_html, more, text
+from erasure.ui.html import box, element, empty_html, more, quiet
 
 SHOWN = 10
 
 
-def picks_html(snapshot: Snapshot | None) -> str:
+def picks_html(snapshot: Snapshot | None) -> Markup:
     """Bars by share, most often first, the concept preserved right now marked; the rest folded away."""
     picks = snapshot.picks if snapshot is not None else ()
     total = sum(count for _, count in picks)
@@ -22,26 +26,26 @@ def picks_html(snapshot: Snapshot | None) -> str:
     rows = [(place, _row(word, count, total, largest, word == current)) for place, (word, count) in enumerate(picks)]
     first = [row for place, row in rows if place < SHOWN or picks[place][0] == current]
     rest = [row for place, row in rows if place >= SHOWN and picks[place][0] != current]
-    head = (
-        '<p class="ae-picks-title">Preserved against the erasure <span class="ae-quiet">'
-        f"{len(picks)} {'concept' if len(picks) == 1 else 'concepts'} in {total} picks</span></p>"
-    )
+    counted = quiet(f"{len(picks)} {'concept' if len(picks) == 1 else 'concepts'} in {total} picks")
+    head = element("p", "Preserved against the erasure ", counted, class_="ae-picks-title")
     tail = more(f"and {len(rest)} more", _list(rest), keep="picks") if rest else ""
     return box("picks", head, _list(first), tail)
 
 
-def _list(rows: list[str]) -> str:
-    return f'<ol class="ae-list">{"".join(rows)}</ol>'
+def _list(rows: Sequence[Markup]) -> Markup:
+    return element("ol", *rows, class_="ae-list")
 
 
-def _row(name: str, count: int, total: int, largest: int, current: bool) -> str:
-    now = '<span class="ae-now">now</span>' if current else ""
-    mark = ' aria-current="true"' if current else ""
-    return (
-        f'<li class="ae-pick{" ae-pick-now" if current else ""}"{mark}>'
-        f'<span class="ae-pick-name"><span class="ae-pick-text" title="{text(name)}">{text(name)}</span>{now}</span>'
-        f'<span class="ae-pick-bar" aria-hidden="true"><span style="width:{100 * count / largest:.1f}%"></span></span>'
-        f'<span class="ae-pick-share" title="{count} of {total} picks">{_share(count / total)}</span></li>'
+def _row(name: str, count: int, total: int, largest: int, current: bool) -> Markup:
+    now = element("span", "now", class_="ae-now") if current else ""
+    filled = element("span", style=f"width:{100 * count / largest:.1f}%")
+    return element(
+        "li",
+        element("span", element("span", name, class_="ae-pick-text", title=name), now, class_="ae-pick-name"),
+        element("span", filled, class_="ae-pick-bar", aria_hidden="true"),
+        element("span", _share(count / total), class_="ae-pick-share", title=f"{count} of {total} picks"),
+        class_="ae-pick ae-pick-now" if current else "ae-pick",
+        aria_current="true" if current else None,
     )
 
 

@@ -9,9 +9,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from markupsafe import Markup
+
 from erasure.jobs.job import Snapshot
 from erasure.run.picture_sheet import SEEDS, before_and_after
-from erasure.ui.html import box, button, empty_html, picture, text
+from erasure.ui.html import box, button, element, empty_html, join, picture, quiet
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -105,7 +107,7 @@ def shown_step(snapshot: Snapshot, wanted: int | None) -> int | None:
     return snapshot.previews[-1] if snapshot.previews else None
 
 
-def grid_html(snapshot: Snapshot | None, path: Path | None, step: int | None) -> str:
+def grid_html(snapshot: Snapshot | None, path: Path | None, step: int | None) -> Markup:
     """The before/after grid of ``step``, read from ``path``, and a selector of steps where there are several."""
     if snapshot is None or step is None or path is None:
         return empty_html(
@@ -116,58 +118,61 @@ def grid_html(snapshot: Snapshot | None, path: Path | None, step: int | None) ->
     shown = _sheet(snapshot, names, rows, step) if len(rows) == len(names) else _whole_sheet(path, names, step)
     if not shown:
         return empty_html("The picture of this step cannot be read any more.")
-    selector = "".join(
+    selector = join(
         button(str(other), "step", str(other), title="show the pictures after so many updates", kind="step",
                pressed=other == step)
         for other in snapshot.previews
     )  # fmt: skip
-    steps = (
-        f'<div class="ae-steps" role="group" aria-label="Pictures after so many updates">'
-        f'<span class="ae-quiet">after update</span>{selector}</div>'
-        if len(snapshot.previews) > 1
-        else ""
-    )
-    return box("grid", steps, shown)
+    label = "Pictures after so many updates"
+    steps = element("div", quiet("after update"), selector, class_="ae-steps", role="group", aria_label=label)
+    return box("grid", steps if len(snapshot.previews) > 1 else "", shown)
 
 
-def _sheet(snapshot: Snapshot, names: Sequence[str], rows: Sequence[Row], step: int) -> str:
+def _sheet(snapshot: Snapshot, names: Sequence[str], rows: Sequence[Row], step: int) -> Markup:
     """A row for every name; what it is called, and what is above it, in the page's own letters."""
     erased = snapshot.config.get("erase", ())
     after = f"after {step} {'update' if step == 1 else 'updates'}"
-    lines = "".join(
-        f'<div class="ae-row" role="group" aria-label="{text(name)}"><span class="ae-row-name">{text(name)}'
-        f"{_quiet('erased' if name in erased else 'protected')}</span>"
-        f"{_shots(name, 'before', row.before)}{_shots(name, after, row.after)}</div>"
+    lines = [
+        element(
+            "div",
+            element("span", name, " ", quiet("erased" if name in erased else "protected"), class_="ae-row-name"),
+            _shots(name, "before", row.before),
+            _shots(name, after, row.after),
+            class_="ae-row",
+            role="group",
+            aria_label=name,
+        )
         for name, row in zip(names, rows, strict=True)
-    )
-    head = f'<div class="ae-row" aria-hidden="true"><span></span><span>before</span><span>{text(after)}</span></div>'
-    said = '<p class="ae-quiet">Each with the same seeds before and after.</p>'
-    return f'<div class="ae-sheet">{head}{lines}</div>{said}'
+    ]
+    columns = [element("span", word) for word in ("", "before", after)]
+    head = element("div", *columns, class_="ae-row", aria_hidden="true")
+    said = element("p", "Each with the same seeds before and after.", class_="ae-quiet")
+    return element("div", head, *lines, class_="ae-sheet") + said
 
 
-def _shots(name: str, when: str, urls: Sequence[str]) -> str:
-    shown = "".join(picture(url, f"{name}, {when}, seed {seed}", "shot") for url, seed in zip(urls, SEEDS, strict=True))
-    return f'<span class="ae-shots">{shown}</span>'
+def _shots(name: str, when: str, urls: Sequence[str]) -> Markup:
+    shown = [picture(url, f"{name}, {when}, seed {seed}", "shot") for url, seed in zip(urls, SEEDS, strict=True)]
+    return element("span", *shown, class_="ae-shots")
 
 
-def _quiet(words: str) -> str:
-    return f' <span class="ae-quiet">{text(words)}</span>'
-
-
-def _whole_sheet(path: Path, names: Sequence[str], step: int) -> str:
+def _whole_sheet(path: Path, names: Sequence[str], step: int) -> Markup:
     """For a preview that was laid out by another version."""
     said = f"Pictures of {', '.join(names)}: on the left before, on the right after {step} updates"
     return picture(sheet_url(path), said, "grid-picture")
 
 
-def pair_html(without: Image, with_it: Image, prompt: str, about: str) -> str:
+def pair_html(without: Image, with_it: Image, prompt: str, about: str) -> Markup:
     """Two pictures of one prompt and seed, without and with a LoRA; ``about`` says with which, and what changed."""
-    figures = "".join(
-        f'<figure class="ae-figure">{picture(data_url(image, 768), f"{prompt}, {name}", "try-picture")}'
-        f"<figcaption>{text(name)}</figcaption></figure>"
+    figures = [
+        element(
+            "figure",
+            picture(data_url(image, 768), f"{prompt}, {name}", "try-picture"),
+            element("figcaption", name),
+            class_="ae-figure",
+        )
         for image, name in ((without, "without"), (with_it, "with"))
-    )
-    return box("try", f'<div class="ae-pair">{figures}</div><p class="ae-quiet">{text(about)}</p>')
+    ]
+    return box("try", element("div", *figures, class_="ae-pair"), element("p", about, class_="ae-quiet"))
 
 
 def _names(snapshot: Snapshot) -> list[str]:

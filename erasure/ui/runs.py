@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from markupsafe import Markup
+
 from erasure.jobs.job import ACTIVE, Snapshot
-from erasure.ui.html import box, button, empty_html, icon, picture, text
+from erasure.ui.html import box, button, element, empty_html, icon, picture
 from erasure.ui.status import pill
 from erasure.ui.units import ago, duration
 
@@ -25,36 +27,33 @@ ACTION_WORDS: dict[str, tuple[str, str, str]] = {
 
 
 def runs_html(snapshots: Sequence[Snapshot], selected: str = "", pictures: Mapping[str, str] | None = None,
-              now: float = 0.0) -> str:  # fmt: skip
+              now: float = 0.0) -> Markup:  # fmt: skip
     """Newest first, as given. ``pictures``: run id -> address of its last preview; ``now``: seconds since the epoch,
     for "5 min ago". Actions: ``select`` and those of ``Snapshot.actions`` and ``settings``, with the id as value.
     """
     if not snapshots:
         return empty_html("No runs yet.", "Every run is kept here with its pictures, so that nothing gets lost.")
     pictures = pictures or {}
-    items = "".join(_run(run, run.id == selected, pictures.get(run.id, ""), now) for run in snapshots)
+    items = [_run(run, run.id == selected, pictures.get(run.id, ""), now) for run in snapshots]
     waiting = sum(run.state == "queued" for run in snapshots)
-    queue = f'<p class="ae-quiet">{waiting} waiting in the queue</p>' if waiting else ""
-    return box("runs", queue, f'<ul class="ae-list" role="list">{items}</ul>')
+    queue = element("p", f"{waiting} waiting in the queue", class_="ae-quiet") if waiting else ""
+    return box("runs", queue, element("ul", *items, class_="ae-list", role="list"))
 
 
-def _run(run: Snapshot, selected: bool, thumbnail: str, now: float) -> str:
-    shown = picture(thumbnail, "", "thumb", lazy=True) or f'<span class="ae-thumb ae-thumb-none">{icon("spark")}</span>'
-    name = (
-        f'<span class="ae-run-name">{text(run.name)}</span>'
-        f'<span class="ae-quiet ae-run-about">{text(_about(run, now))}</span>'
-    )
+def _run(run: Snapshot, selected: bool, thumbnail: str, now: float) -> Markup:
+    none = element("span", icon("spark"), class_="ae-thumb ae-thumb-none")
+    shown = picture(thumbnail, "", "thumb", lazy=True) or none
+    name = element("span", run.name, class_="ae-run-name")
+    name += element("span", _about(run, now), class_="ae-quiet ae-run-about")
     head = button(run.name, "select", run.id, title="show its chart and pictures", kind="run-open", html=shown + name,
                   pressed=selected)  # fmt: skip
-    problem = f'<p class="ae-run-problem">{text(run.problem)}</p>' if run.problem else ""
-    buttons = "".join(_action(action, run) for action in (*run.actions, "settings"))
-    return (
-        f'<li class="ae-run{" ae-run-selected" if selected else ""}">{head}'
-        f'<div class="ae-run-side">{pill(run.state)}<div class="ae-actions">{buttons}</div></div>{problem}</li>'
-    )
+    problem = element("p", run.problem, class_="ae-run-problem") if run.problem else ""
+    buttons = element("div", *(_action(action, run) for action in (*run.actions, "settings")), class_="ae-actions")
+    side = element("div", pill(run.state), buttons, class_="ae-run-side")
+    return element("li", head, side, problem, class_="ae-run ae-run-selected" if selected else "ae-run")
 
 
-def _action(action: str, run: Snapshot) -> str:
+def _action(action: str, run: Snapshot) -> Markup:
     word, does, question = ACTION_WORDS[action]
     return button(word, action, run.id, title=does, confirm=question.format(name=run.name),
                   kind="quiet-button" if action in ("discard", "delete", "settings") else "button")  # fmt: skip

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from markupsafe import Markup
+
 from erasure.jobs.job import JobState, Snapshot
-from erasure.ui.html import box, empty_html, icon, text
+from erasure.ui.html import box, element, empty_html, icon
 from erasure.ui.units import duration, speed
 
 
@@ -31,13 +33,13 @@ LOOKS: dict[JobState, Look] = {
 }
 
 
-def pill(state: JobState) -> str:
+def pill(state: JobState) -> Markup:
     """The state as word and drawing; a part, without the outermost element."""
     look = LOOKS[state]
-    return f'<span class="ae-pill ae-tone-{look.tone}">{icon(look.icon)}<span>{look.word}</span></span>'
+    return element("span", icon(look.icon), element("span", look.word), class_=f"ae-pill ae-tone-{look.tone}")
 
 
-def status_html(snapshot: Snapshot | None) -> str:
+def status_html(snapshot: Snapshot | None) -> Markup:
     """State, name and what it is doing; an inviting sentence if there is no job.
 
     No live region, since it changes with every update: the page's script says when the state is another.
@@ -46,34 +48,32 @@ def status_html(snapshot: Snapshot | None) -> str:
         return empty_html(
             "Nothing is running.", "Name a concept to erase and press Start; you can watch it happen here."
         )
-    message = f'<span class="ae-message">{text(snapshot.message)}</span>' if snapshot.message else ""
-    return box(
-        "status",
-        pill(snapshot.state),
-        f'<span class="ae-name">{text(snapshot.name)}</span>{message}',
-    )
+    message = element("span", snapshot.message, class_="ae-message") if snapshot.message else ""
+    return box("status", pill(snapshot.state), element("span", snapshot.name, class_="ae-name"), message)
 
 
-def progress_html(snapshot: Snapshot | None) -> str:
+def progress_html(snapshot: Snapshot | None) -> Markup:
     """A bar with updates, speed and time left; "" if there is no job, or none of its updates is near."""
     if snapshot is None or (snapshot.state == "queued" and snapshot.step == 0):
-        return ""
+        return Markup("")
     unknown = snapshot.state == "preparing"
     share = min(1.0, max(0.0, snapshot.step / snapshot.steps)) if snapshot.steps else 0.0
-    label = f"{LOOKS[snapshot.state].word}, update {snapshot.step} of {snapshot.steps}"
-    values = "" if unknown else f' aria-valuenow="{snapshot.step}" aria-valuetext="{text(_spoken(snapshot))}"'
-    moving = " ae-moving" if unknown else ""
-    bar = (
-        f'<div class="ae-bar ae-bar-{snapshot.state}{moving}" role="progressbar" aria-label="{text(label)}" '
-        f'aria-valuemin="0" aria-valuemax="{max(1, snapshot.steps)}"{values}>'
-        f'<div class="ae-bar-fill" style="width:{0 if unknown else 100 * share:.2f}%"></div></div>'
+    bar = element(
+        "div",
+        element("div", class_="ae-bar-fill", style=f"width:{0 if unknown else 100 * share:.2f}%"),
+        class_=f"ae-bar ae-bar-{snapshot.state}{' ae-moving' if unknown else ''}",
+        role="progressbar",
+        aria_label=f"{LOOKS[snapshot.state].word}, update {snapshot.step} of {snapshot.steps}",
+        aria_valuemin="0",
+        aria_valuemax=str(max(1, snapshot.steps)),
+        aria_valuenow=None if unknown else str(snapshot.step),
+        aria_valuetext=None if unknown else _spoken(snapshot),
     )
     left = (
         f"{snapshot.steps} updates to come" if unknown else f"Update {snapshot.step} of {snapshot.steps} · {share:.0%}"
     )
-    return box(
-        "progress", bar, f'<div class="ae-progress-text"><span>{left}</span><span>{_pace(snapshot)}</span></div>'
-    )
+    words = element("div", element("span", left), element("span", _pace(snapshot)), class_="ae-progress-text")
+    return box("progress", bar, words)
 
 
 def _spoken(snapshot: Snapshot) -> str:

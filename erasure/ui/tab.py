@@ -17,6 +17,7 @@ from erasure.ui.controls import (
     draw_upload,
 )
 from erasure.ui.form import MAIN, PROTECT, controls
+from erasure.ui.html import heading_html
 from erasure.ui.live import BLOCKS
 from erasure.ui.page import block
 from erasure.ui.parts import Parts
@@ -85,7 +86,7 @@ def _protect(parts: Parts) -> None:
 
 
 def _presets(parts: Parts) -> None:
-    html('<div class="ae ae-heading"><h4>Your presets</h4></div>', "Group presets", "ae_group_presets")
+    html(heading_html("Your presets"), "Group presets", "ae_group_presets")
     with gr.Row(elem_classes=["ae-pair-row"]):
         parts.main["preset_name"] = leaf(
             gr.Textbox(

@@ -30,16 +30,6 @@ def join_texts(texts: Sequence[str]) -> str:
     return "\n".join(texts) + ("\n" if len(texts) == 1 else "")
 
 
-def with_text(written: str | None, text: str) -> str:
-    """The box with one more text in it, at the end."""
-    texts = split_texts(written)
-    return join_texts([*texts, text] if text not in texts else texts)
-
-
-def without_text(written: str | None, text: str) -> str:
-    return join_texts([other for other in split_texts(written) if other != text])
-
-
 def _parts(written: str | None) -> list[str]:
     written = written or ""
     if "\n" in written.strip(" "):

@@ -11,7 +11,7 @@ from erasure.errors import EraseError
 from erasure.host.base import TextToImage
 from erasure.host.local import LocalHost
 from erasure.ui.compat import html, listen
-from erasure.ui.html import text
+from erasure.ui.html import element
 
 _LARGEST_SEED = 2**32 - 1
 _PICTURES = 6  # kept in the gallery
@@ -74,9 +74,9 @@ def _generate(
         request = TextToImage(prompt or "", negative or "", number, int(steps or 20), float(cfg or 1))
         picture = host.draw(request)
     except EraseError as error:
-        return shown, f'<p class="ae" role="alert">{text(str(error))}</p>'
+        return shown, element("p", str(error), class_="ae", role="alert")
     line = f"{request.prompt}, seed {number}, {request.steps} steps, CFG {request.guidance:g}"
-    return [(picture, line), *kept], f'<p class="ae">{text(line)}</p>'
+    return [(picture, line), *kept], element("p", line, class_="ae")
 
 
 def _entry(picture: Any, caption: str | None) -> tuple[Any, str | None]:
