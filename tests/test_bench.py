@@ -19,7 +19,7 @@ from erasure.bench import grid, work
 from erasure.bench.cell import Bench, Cell, cell_name
 from erasure.bench.eta import Eta
 from erasure.bench.extra_figures import extra_figures
-from erasure.bench.grid import Failed, Finished, cells, jobs, run_here
+from erasure.bench.grid import Failed, Finished, cells, run_here, todo_of
 from erasure.bench.metrics import METRICS
 from erasure.bench.plot import radius, scatter_svg
 from erasure.bench.report import write_report
@@ -190,13 +190,13 @@ def test_parts_together_are_the_whole_grid(bench: Bench) -> None:
 
 def test_equal_configs_are_computed_once_and_told_under_each_name(bench: Bench) -> None:
     names = ["adversarial", "neighbours=100", "neighbours=2"]
-    todo = jobs(cells(bench, [variant(n) for n in names], ["style-flat"], [0]))
-    assert [[job.cell.variant.name, *(c.variant.name for c in job.also)] for job in todo] == [names[:2], names[2:]]
+    todo = todo_of(cells(bench, [variant(n) for n in names], ["style-flat"], [0]))
+    assert [[one.cell.variant.name, *(c.variant.name for c in one.also)] for one in todo] == [names[:2], names[2:]]
 
 
 def test_problems_of_all_cells_are_told_together(bench: Bench) -> None:
     with pytest.raises(ConfigError) as raised:
-        jobs(cells(bench, [variant("rank=0"), variant("steps=-1")], ["doubles-1"], [0]))
+        todo_of(cells(bench, [variant("rank=0"), variant("steps=-1")], ["doubles-1"], [0]))
     assert len(raised.value.problems) == 2
 
 
@@ -208,7 +208,7 @@ def test_a_cell_that_fails_does_not_stop_the_others(bench: Bench, monkeypatch: p
         return {**_row(cell.variant.name), "seed": cell.seed, "set": cell.set}
 
     monkeypatch.setattr(grid, "work", scripted)
-    todo = jobs(cells(bench, [variant("adversarial")], ["doubles-1"], [0, 1]))
+    todo = todo_of(cells(bench, [variant("adversarial")], ["doubles-1"], [0, 1]))
     events = list(run_here(todo))
     assert [type(e) for e in events if not isinstance(e, grid.Underway)] == [Failed, Finished]
     rows = read_rows(bench.folder / work.RESULTS)
@@ -224,7 +224,7 @@ def test_cell_folders_are_safe_names(bench: Bench) -> None:
 
 def test_a_grid_trains_draws_and_judges_and_then_has_nothing_to_do(bench: Bench) -> None:
     names = ["adversarial", "neighbours=100"]
-    todo = jobs(cells(bench, [variant(n) for n in names], ["style-flat"], [0]))
+    todo = todo_of(cells(bench, [variant(n) for n in names], ["style-flat"], [0]))
     assert len(todo) == 1
     stages = set()
     rows = []
@@ -245,13 +245,13 @@ def test_a_grid_trains_draws_and_judges_and_then_has_nothing_to_do(bench: Bench)
 
     # again: nothing; under a third name: a row and no work
     grid_again = cells(bench, [variant(n) for n in [*names, "rank=8"]], ["style-flat"], [0])
-    assert jobs(grid_again) == []
+    assert todo_of(grid_again) == []
     assert [row["variant"] for row in finished(read_rows(bench.folder / work.RESULTS))] == [*names, "rank=8"]
 
     # other pictures: they are drawn, and the LoRA is not trained again
     before = (cell / "lora.safetensors").stat().st_mtime_ns
     more = Bench(**{**vars(bench), "options": SuiteOptions(limit=3, steps=2, batch=4)})
-    again = list(run_here(jobs(cells(more, [variant("adversarial")], ["style-flat"], [0]))))
+    again = list(run_here(todo_of(cells(more, [variant("adversarial")], ["style-flat"], [0]))))
     assert {e.progress.stage for e in again if isinstance(e, grid.Underway)} == {"base pictures", "pictures"}
     assert (cell / "lora.safetensors").stat().st_mtime_ns == before
     written = write_report([bench.folder], bench.folder / "page.md", command="c")
@@ -281,7 +281,7 @@ def test_pictures_are_drawn_on_the_device_named_for_them(bench: Bench, monkeypat
     monkeypatch.setattr(work, "open_model", open_model)
     apart = replace(bench, picture_device="cpu:0")
     (ended,) = [
-        e for e in run_here(jobs(cells(apart, [variant("esd-x")], ["doubles-1"], [0]))) if isinstance(e, Finished)
+        e for e in run_here(todo_of(cells(apart, [variant("esd-x")], ["doubles-1"], [0]))) if isinstance(e, Finished)
     ]
     assert (trained, drawn) == (["cpu"], ["cpu:0", "cpu:0"])
     assert ended.row["machine"]["gpu"] == ""
@@ -295,12 +295,12 @@ def test_imagenette_runs_through_with_an_untrained_judge_only_if_told(
     options = SuiteOptions(limit=1, steps=2, batch=2)
     arguments = {**vars(bench), "suite": "imagenette", "folder": tmp_path / "real"}
     told = Bench(**{**arguments, "options": SuiteOptions(**{**vars(options), "random_classifier": True})})
-    todo = jobs(cells(told, [variant("esd-x")], ["imagenette-2"], [0]))
+    todo = todo_of(cells(told, [variant("esd-x")], ["imagenette-2"], [0]))
     row = next(e for e in run_here(todo) if isinstance(e, Finished)).row
     assert set(row["after"]) == {"ESR-1", "ESR-5", "PSR-1", "PSR-5"}
     assert "mean nothing" in row["judge"]
 
-    (untold,) = jobs(cells(Bench(**{**arguments, "options": options}), [variant("esd-x")], ["imagenette-2"], [0]))
+    (untold,) = todo_of(cells(Bench(**{**arguments, "options": options}), [variant("esd-x")], ["imagenette-2"], [0]))
     with pytest.raises(MissingExtra):
         next(work.work(untold.cell))
 
@@ -311,7 +311,7 @@ def test_ray_gives_the_same_rows_as_one_process(bench: Bench, tmp_path: Path) ->
     other = Bench(**{**vars(bench), "folder": tmp_path / "ray"})
     rows = []
     for where, run in ((bench, run_here), (other, lambda todo: run_on_ray(todo, workers=1))):
-        todo = jobs(cells(where, [variant("esd-x")], ["style-flat"], [0, 1]))
+        todo = todo_of(cells(where, [variant("esd-x")], ["style-flat"], [0, 1]))
         done = [e.row for e in run(todo) if isinstance(e, Finished)]
         rows.append(sorted(done, key=lambda row: row["seed"]))
     assert len(rows[0]) == len(rows[1]) == 2

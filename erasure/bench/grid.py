@@ -60,7 +60,7 @@ def cells(
     return [Cell(bench, name, variant, seed) for seed, name in mine for variant in variants]
 
 
-def jobs(grid: Sequence[Cell]) -> list[Todo]:
+def todo_of(grid: Sequence[Cell]) -> list[Todo]:
     """What is still to be done; names for work that is already done get their rows here.
 
     Raises: ConfigError with the problems of all cells together.
@@ -101,33 +101,33 @@ def _identities(grid: Sequence[Cell]) -> Iterator[tuple[Cell, Row]]:
 
 
 def run_here(todo: Iterable[Todo]) -> Iterator[GridEvent]:
-    """One job after another in this process. Rows are in the results file before they are yielded.
+    """One piece of work after another in this process. Rows are in the results file before they are yielded.
 
-    A job that fails does not stop the others; it is tried again when the bench is started again.
+    One that fails does not stop the others; it is tried again when the bench is started again.
     """
-    for job in todo:
-        set_threads(job.cell.bench.threads)
+    for one in todo:
+        set_threads(one.cell.bench.threads)
         began = time.perf_counter()
         try:
-            working = work(job.cell)
+            working = work(one.cell)
             while True:
                 try:
-                    yield Underway(job.cell, next(working))
+                    yield Underway(one.cell, next(working))
                 except StopIteration as stop:
                     row = stop.value
                     break
         except Exception as error:  # hours of other cells must not be lost to one
-            yield record_failure(job.cell, error)
+            yield record_failure(one.cell, error)
             continue
         yield from record(
-            job, {**row, "seconds": round(time.perf_counter() - began, 1), "machine": machine(job.cell.bench.devices)}
+            one, {**row, "seconds": round(time.perf_counter() - began, 1), "machine": machine(one.cell.bench.devices)}
         )
 
 
-def record(job: Todo, row: Row) -> Iterator[GridEvent]:
+def record(one: Todo, row: Row) -> Iterator[GridEvent]:
     """Append the row, once per name."""
-    results = job.cell.bench.folder / RESULTS
-    for cell in (job.cell, *job.also):
+    results = one.cell.bench.folder / RESULTS
+    for cell in (one.cell, *one.also):
         named = {**row, "variant": cell.variant.name}
         append_row(results, named)
         yield Finished(named)

@@ -39,19 +39,19 @@ def run_on_ray(todo: Sequence[Todo], *, address: str = "", workers: int = 0) -> 
         raise EvaluationError(f"Ray cannot be reached at {address or 'this machine'}: {error}") from error
     try:
         remote = ray.remote(num_cpus=1, num_gpus=gpus)(_row)
-        running = {remote.remote(job.cell): job for job in todo}
+        running = {remote.remote(one.cell): one for one in todo}
         while running:
             (ended,), _ = ray.wait(list(running), num_returns=1)
-            job = running.pop(ended)
+            one = running.pop(ended)
             try:
                 row = ray.get(ended)
             except Exception as error:  # whatever the worker died of
-                yield record_failure(job.cell, error)
+                yield record_failure(one.cell, error)
                 continue
             if "problem" in row:
-                yield record_failure(job.cell, EraseError(row["problem"]))
+                yield record_failure(one.cell, EraseError(row["problem"]))
             else:
-                yield from record(job, row)
+                yield from record(one, row)
     finally:
         ray.shutdown()
 

@@ -86,14 +86,14 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.report:
         return _report(arguments)
     bench, grid = _grid(arguments)
-    from erasure.bench.grid import jobs
+    from erasure.bench.grid import todo_of
 
     if arguments.list:
         return _list(bench, grid)
-    todo = jobs(grid)
+    todo = todo_of(grid)
     bench.folder.mkdir(parents=True, exist_ok=True)
     _note_command(bench.folder)
-    print(f"{len(grid)} cells, {len(grid) - sum(1 + len(job.also) for job in todo)} of them done already", flush=True)
+    print(f"{len(grid)} cells, {len(grid) - sum(1 + len(one.also) for one in todo)} of them done already", flush=True)
     workers = (arguments.workers or os.cpu_count() or 1) if arguments.engine == "ray" else 1
     failed = _follow(_events(arguments, todo), todo, bench.folder, min(workers, len(todo) or 1))
     _summary(bench.folder)
@@ -163,7 +163,7 @@ def _follow(events: Iterator[GridEvent], todo: Sequence[Todo], folder: Path, wor
     from erasure.bench.results import read_rows
     from erasure.bench.work import RESULTS
 
-    eta = Eta(read_rows(folder / RESULTS), [job.cell for job in todo], workers=workers)
+    eta = Eta(read_rows(folder / RESULTS), [one.cell for one in todo], workers=workers)
     failed, shown = 0, 0.0
     for event in events:
         if isinstance(event, Finished):
