@@ -20,11 +20,11 @@ from erasure.cli.flags import add_config_flags, given_settings
 from erasure.config.values import config_from_dict
 from erasure.errors import EraseError
 from erasure.model.device import default_device
-from erasure.run.events import Drawing, Opened
+from erasure.run.events import Drawing
 from erasure.run.folder import RunFolder
-from erasure.run.run import Task, erase
+from erasure.run.run import Run, erase
+from erasure.run.task import Task
 from erasure.training.events import Step
-from erasure.training.session import Session
 from tests.tiny import build_text_encoder, build_unet, build_vae, full_size_config
 
 SETTINGS = {"erase": ["garbage truck"], "layers": "xattn", "neighbours": 20, "templates": ["{}", "a photo of a {}"]}
@@ -48,10 +48,10 @@ def memory(device: str) -> str:
     return f"{now / 2**30:.2f} GiB allocated, peak {peak / 2**30:.2f} GiB"
 
 
-def move_away(session: Session, device: str) -> str:
-    session.move("cpu")
+def move_away(run: Run, device: str) -> str:
+    run.park()
     away, began = memory(device), time.perf_counter()
-    session.move(device)
+    run.go_on(device)
     return f"paused: {away}; back in {time.perf_counter() - began:.1f} s"
 
 
@@ -78,16 +78,14 @@ def main() -> None:
 
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"  # several may run side by side
     out = arguments.folder / f"{name}.safetensors"
-    session: Session | None = None
     seconds, last = [], time.perf_counter()
     try:
-        for event in erase(Task(checkpoint, out, RunFolder(arguments.folder / name), config, device)):
-            if isinstance(event, Opened):
-                session = event.session
+        run = erase(Task(checkpoint, out, RunFolder(arguments.folder / name), config, device))
+        for event in run:
             if isinstance(event, Step):
                 seconds.append(time.perf_counter() - last)
-                if event.step == PAUSE_AFTER and session is not None:
-                    print(move_away(session, device), flush=True)
+                if event.step == PAUSE_AFTER:
+                    print(move_away(run, device), flush=True)
             elif not isinstance(event, Drawing):
                 took = time.perf_counter() - last
                 print(f"{type(event).__name__.lower()} after {took:.1f} s: {memory(device)}", flush=True)

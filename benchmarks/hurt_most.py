@@ -18,7 +18,7 @@ from erasure.bench.statistics import by_variant, summary
 from erasure.bench.suite import SuiteOptions
 from erasure.bench.suites import suite
 from erasure.bench.variant import DEFAULT, variant
-from erasure.bench.work import RESULTS
+from erasure.bench.work import LORA, RESULTS
 from erasure.evaluate.spectrum import Sensitivity, sensitivity_spectrum
 from erasure.evaluate.spread import spread
 from erasure.lora.file import apply_lora_file, read_lora
@@ -65,7 +65,7 @@ def main() -> None:
     seeds = [int(seed) for seed in arguments.seeds.split(",")]
     rows: list[Row] = []
     for row in current(finished(read_rows(arguments.folder / RESULTS))):
-        lora = arguments.folder / "cells" / row["folder"] / "lora.safetensors"
+        lora = arguments.folder / "cells" / row["folder"] / LORA
         if row["variant"] in methods and row["set"] in sets and row["seed"] in seeds and lora.exists():
             words = protected_words(bench, info, row["set"], arguments.words)
             found = spectrum(info, lora, words, arguments.device)

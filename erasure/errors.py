@@ -6,7 +6,7 @@
     ├── ConfigError          a setting is unknown, out of range or contradicts another (all problems at once)
     ├── CheckpointError      the base checkpoint cannot be used
     │   ├── BrokenCheckpoint       the file is damaged, truncated or no weights file at all
-    │   └── UnsupportedCheckpoint  the file is fine, but it is not an SD 1.x text-to-image model
+    │   └── UnsupportedCheckpoint  the file is fine, but not a text-to-image model of a supported family
     ├── ConceptError         a target, anchor or vocabulary cannot be used
     ├── TrainingError        training had to stop
     │   ├── NonFiniteLoss          a loss or gradient became NaN or infinite
@@ -47,7 +47,7 @@ class BrokenCheckpoint(CheckpointError):
 
 
 class UnsupportedCheckpoint(CheckpointError):
-    """The file is sound, but it is not an SD 1.x text-to-image model; the message names what it is."""
+    """The file is sound, but not a text-to-image model of a supported family; the message names what it is."""
 
 
 class ConceptError(EraseError):

@@ -14,8 +14,11 @@ from PIL import Image
 from erasure.config.values import erase_config
 from erasure.jobs.estimate import Estimate
 from erasure.jobs.job import JobState, Result, Snapshot
-from erasure.run.picture_sheet import picture_grid
+from erasure.run.folder import RunFolder
+from erasure.run.picture_folder import Picture, Subject, write_pictures
+from erasure.run.preview import RunPreview
 from erasure.ui.cards import estimate_html, plan_html, result_html
+from erasure.ui.chart import chart_html
 from erasure.ui.chips import chips_html
 from erasure.ui.html import empty_html, heading_html, notes_html, picture
 from erasure.ui.picks import picks_html
@@ -92,7 +95,10 @@ def a_snapshot(state: JobState = "running", **changes: Any) -> Snapshot:
         seconds=60.0,
         seconds_left=140.0,
         rows=2400,
-        losses=tuple((n, 0.5 / n, 0.0 if n == 1 else 0.001 * n) for n in range(1, 121)),
+        series={
+            "erase": tuple((n, 0.5 / n) for n in range(1, 121)),
+            "preserve": tuple((n, 0.0 if n == 1 else 0.001 * n) for n in range(1, 121)),
+        },
         picks=(("bell", 60), ("castle", 40), ("tower", 20)),
         current_pick="castle",
         learning_rate=5e-4,
@@ -166,18 +172,30 @@ def everything(word: str) -> dict[str, Markup]:
         "estimate": estimate_html(Estimate(1.0, 1, word)),
         "problems": estimate_html(None, [word, word + "2"]),
         "plan": plan_html(a_plan(space)),
-        "result": result_html(snapshot, f"/preview/{word}"),
+        "result": result_html(snapshot),
         "runs": runs_html([snapshot, failed], word, {word: f"/preview/{word}"}, 2e6),
         "empty": empty_html(word, word),
+        "chart": chart_html({word: [(1, 0.5), (2, 0.25)]}),
         "notes": notes_html([word], word),
         "heading": heading_html(word),
         "picture": picture(f"/{word}", word),
     }
 
 
+def a_preview(folder: Path, step: int, *subjects: Subject, side: int = 8) -> RunPreview:
+    """In a run folder: blue pictures before and red ones after, with two seeds each."""
+    run = RunFolder(folder)
+    for place, after, colour in ((run.before, None, "blue"), (run.pictures(step), step, "red")):
+        image = Image.new("RGB", (side, side), colour)
+        write_pictures(place, [Picture(subject, seed, after, image) for subject in subjects for seed in (1, 2)])
+    return RunPreview(run, step)
+
+
 def pictures_of(word: str, folder: Path) -> Markup:
-    """A grid with a selector of steps, and a pair, with ``word`` as the concept."""
-    image, path = Image.new("RGB", (8, 8)), folder / "grid.png"
-    picture_grid(["before", "before", "after", "after"], [("x", [image] * 4)]).save(path)
+    """A grid with a selector of steps, one of an older version, and a pair, with ``word`` as the concept."""
+    image, preview = Image.new("RGB", (8, 8)), a_preview(folder, 100, Subject(word, word, "erased"))
     snapshot = a_snapshot(config={"erase": [word]}, previews=(0, 100))
-    return grid_html(snapshot, path, 100) + pair_html(image, image, word, word)
+    old = RunPreview(preview.folder, 0)
+    old.folder.sheet(0).parent.mkdir(exist_ok=True)
+    image.save(old.folder.sheet(0))
+    return grid_html(snapshot, preview) + grid_html(snapshot, old) + pair_html(image, image, word, word)

@@ -268,17 +268,17 @@ def test_a_grid_trains_draws_and_judges_and_then_has_nothing_to_do(bench: Bench)
 def test_pictures_are_drawn_on_the_device_named_for_them(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     trained, drawn = [], []
 
-    def resume(*arguments: Any, device: str, **others: Any) -> Any:
-        trained.append(device)
-        return real_resume(*arguments, device=device, **others)
+    def erase(task: Any) -> Any:
+        trained.append(task.device)
+        return real_erase(task)
 
-    def open_models(checkpoint: Any, config: Any, device: str) -> Any:
+    def open_model(*given: Any, device: str, **named: Any) -> Any:
         drawn.append(device)
-        return real_open(checkpoint, config, device)
+        return real_open(*given, device=device, **named)
 
-    real_resume, real_open = work.resume, work.open_models
-    monkeypatch.setattr(work, "resume", resume)
-    monkeypatch.setattr(work, "open_models", open_models)
+    real_erase, real_open = work.erase, work.open_model
+    monkeypatch.setattr(work, "erase", erase)
+    monkeypatch.setattr(work, "open_model", open_model)
     apart = replace(bench, picture_device="cpu:0")
     (ended,) = [
         e for e in run_here(jobs(cells(apart, [variant("esd-x")], ["doubles-1"], [0]))) if isinstance(e, Finished)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors import safe_open
 
 from erasure.cli import main
@@ -16,6 +17,7 @@ from erasure.config.settings import settings
 from erasure.config.values import config_from_dict
 from erasure.errors import ConfigError
 from erasure.run.folder import RunFolder
+from erasure.run.preview import RunPreview
 from erasure.run.state import load_state
 
 WORDS = "truck\nbus\nhouse\ntower\nbell\ndog\n"
@@ -67,7 +69,9 @@ def test_help_and_presets_need_no_torch() -> None:
     assert "object" in done.stdout
 
 
-def test_training_writes_a_lora_and_a_run_folder(base: list[str], tmp_path: Path) -> None:
+def test_training_writes_a_lora_and_a_run_folder(
+    base: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out, run = tmp_path / "gone.safetensors", tmp_path / "run"
     assert main([*base, "--out", str(out), "--run", str(run)]) == 0
     assert any(key.endswith("lora_up.weight") for key in _lora(out))
@@ -77,7 +81,10 @@ def test_training_writes_a_lora_and_a_run_folder(base: list[str], tmp_path: Path
     assert events.count("step") == 4
     assert events[-1] == "saved"
     assert "saved" in events[:-1]
-    assert folder.preview(4).exists()
+    assert folder.previews() == {4}
+    with Image.open(folder.sheet(4)) as sheet:
+        assert sheet.tobytes() == RunPreview(folder, 4).sheet().tobytes()
+    assert str(folder.sheet(4)) in capsys.readouterr().out
     with safe_open(out, framework="pt") as file:
         assert str(tmp_path) not in json.dumps(file.metadata())
 
@@ -95,7 +102,8 @@ def test_stop_then_resume_gives_the_same_file(base: list[str], tmp_path: Path) -
     whole, cut = tmp_path / "whole.safetensors", tmp_path / "cut.safetensors"
     assert main([*base, "--out", str(whole), "--run", str(tmp_path / "one")]) == 0
 
-    from erasure.run.run import Task, erase
+    from erasure.run.run import erase
+    from erasure.run.task import Task
     from erasure.training.events import Step
 
     config = RunFolder(tmp_path / "one").read()[1]
@@ -105,7 +113,7 @@ def test_stop_then_resume_gives_the_same_file(base: list[str], tmp_path: Path) -
     for event in events:
         if isinstance(event, Step) and event.step == 3:
             break
-    events.close()  # type: ignore[attr-defined]
+    events.close()
     assert not cut.exists()
     assert load_state(folder.state)[1]["step"] == 3
     assert (tmp_path / "cut-step3.safetensors").exists()
@@ -137,7 +145,8 @@ def test_an_interrupt_ends_with_130_and_keeps_everything(base: list[str], tmp_pa
     assert process.returncode == 130, errors
     assert "--resume" in shown
     assert (run / "state.safetensors").exists()
-    assert list(tmp_path.glob("gone-step*.safetensors"))
+    (lora,) = tmp_path.glob("gone-step*.safetensors")
+    assert str(lora) in shown
     assert not out.exists()
 
 
@@ -279,7 +288,8 @@ def test_a_resumed_run_keeps_its_settings(tmp_path: Path, capsys: pytest.Capture
 
 
 def test_a_resumed_run_may_change_how_it_trains_but_not_what(base: list[str], tmp_path: Path) -> None:
-    from erasure.run.run import Task, erase, resume
+    from erasure.run.run import erase, resume
+    from erasure.run.task import Task
     from erasure.training.events import Step
 
     values = dict(zip(base[3::2], base[4::2], strict=True))
@@ -292,7 +302,7 @@ def test_a_resumed_run_may_change_how_it_trains_but_not_what(base: list[str], tm
     next(event for event in events if isinstance(event, Step) and event.step == 2)
     events.close()
     with pytest.raises(ConfigError, match="rank"):
-        next(resume(folder, changes={"rank": 2}))
+        resume(folder, changes={"rank": 2})
     steps = [e for e in resume(folder, changes={"learning_rate": 0.01}) if isinstance(e, Step)]
     assert [step.step for step in steps] == [3, 4]
     assert steps[0].learning_rate == 0.01

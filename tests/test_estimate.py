@@ -10,15 +10,23 @@ from typing import Any
 
 import pytest
 
+from erasure.config.presets import preset
 from erasure.config.settings import EraseConfig
 from erasure.config.settle import with_changes
 from erasure.config.values import config_from_dict
-from erasure.jobs.estimate import GIB, estimate, memory_bytes, readiness, rows_apart, training_rows
-from erasure.model.size import ModelSize, model_size
+from erasure.families.full_size import GIB
+from erasure.families.sd1 import SD1
+from erasure.jobs.estimate import estimate, memory_bytes, rows_apart, training_rows
+from erasure.jobs.readiness import readiness
+from erasure.model.checkpoint import inspect_checkpoint
+from erasure.model.memory import EMBEDDING_CACHE, embedding_cache_bytes
+from erasure.model.size import ModelSize
+from erasure.run.forecast import remembered_prompts
 from tests.fake_host import FakeHost
 from tests.tiny import build_tiny_models
 
 FULL = ModelSize(unet=859_520_964, text_encoder=123_060_557, vae=83_653_863, pixels=512)
+MEASURED = SD1.full
 
 
 def _config(**settings: Any) -> EraseConfig:
@@ -41,7 +49,7 @@ def _past(runs: Path, name: str, config: EraseConfig, **speed: Any) -> None:
 @pytest.mark.parametrize("layout", ["original", "diffusers"])
 def test_sizes_are_read_from_headers(layout: str, tiny_checkpoint: Path, tiny_diffusers_folder: Path) -> None:
     models = build_tiny_models()
-    size = model_size(tiny_checkpoint if layout == "original" else tiny_diffusers_folder)
+    size = inspect_checkpoint(tiny_checkpoint if layout == "original" else tiny_diffusers_folder).size
     count = {part: sum(w.numel() for w in getattr(models, part).parameters()) for part in ("unet", "vae")}
     assert (size.unet, size.vae, size.pixels) == (count["unet"], count["vae"], 64)
     assert size.text_encoder == pytest.approx(sum(w.numel() for w in models.text_encoder.parameters()), abs=100)
@@ -62,15 +70,17 @@ def test_sizes_are_read_from_headers(layout: str, tiny_checkpoint: Path, tiny_di
 )
 def test_memory_of_a_full_size_unet_is_what_was_measured(settings: dict[str, Any], measured: float) -> None:
     alone = ModelSize(FULL.unet, 0, 0, 512)
-    assert memory_bytes(_config(**settings), alone) / GIB == pytest.approx(measured, abs=0.02)
+    assert memory_bytes(_config(**settings), alone, MEASURED) / GIB == pytest.approx(measured, abs=0.02)
 
 
 def test_memory_grows_with_what_needs_it() -> None:
-    least = memory_bytes(_config(), FULL)
-    assert memory_bytes(_config(batch=2), FULL) > least
-    assert memory_bytes(_config(resolution=768), FULL) > least
-    assert memory_bytes(_config(precision="fp16"), FULL) < least
-    assert memory_bytes(_config(precision="fp16"), FULL) > memory_bytes(_config(precision="bf16"), FULL)
+    least = memory_bytes(_config(), FULL, MEASURED)
+    assert memory_bytes(_config(batch=2), FULL, MEASURED) > least
+    assert memory_bytes(_config(resolution=768), FULL, MEASURED) > least
+    assert memory_bytes(_config(precision="fp16"), FULL, MEASURED) < least
+    assert memory_bytes(_config(precision="fp16"), FULL, MEASURED) > memory_bytes(
+        _config(precision="bf16"), FULL, MEASURED
+    )
 
 
 def test_decoding_a_picture_bounds_what_gradient_checkpointing_saves() -> None:
@@ -78,7 +88,7 @@ def test_decoding_a_picture_bounds_what_gradient_checkpointing_saves() -> None:
     spare = _config(precision="fp16", gradient_checkpointing=True)
     small_vae = ModelSize(FULL.unet, FULL.text_encoder, FULL.vae // 100, 512)
     lighter = (FULL.vae - small_vae.vae) * 4
-    assert memory_bytes(spare, FULL) - memory_bytes(spare, small_vae) - lighter == pytest.approx(
+    assert memory_bytes(spare, FULL, MEASURED) - memory_bytes(spare, small_vae, MEASURED) - lighter == pytest.approx(
         0.18 * GIB, abs=0.02 * GIB
     )
 
@@ -93,11 +103,27 @@ def test_a_first_run_is_told_roughly_on_a_cpu_and_not_at_all_on_a_gpu(tiny_check
     assert "rough" in rough.basis
     assert "scaled by this U-Net's size" in rough.basis
     unknown = estimate(_config(), tiny_checkpoint, "cuda", tmp_path)
-    assert (unknown.seconds, unknown.bytes) == (None, rough.bytes)
+    assert unknown.seconds is None
+    assert rough.bytes is not None
+    assert unknown.bytes is not None
+    # A process on the CPU remembers embeddings beside the model.
+    size = inspect_checkpoint(tiny_checkpoint).size
+    remembered = embedding_cache_bytes(remembered_prompts(_config()), MEASURED, size.text_encoder)
+    assert rough.bytes - unknown.bytes == pytest.approx(remembered, abs=1)
+    assert remembered > 0
+
+
+def test_what_is_remembered_of_prompts_is_told_and_bounded() -> None:
+    style = config_from_dict({"erase": ["pixel style"], **preset("style").settings})
+    told = embedding_cache_bytes(remembered_prompts(style), MEASURED)
+    assert told == pytest.approx(14 * 100 * 77 * 768 * 4, rel=0.1)
+    assert embedding_cache_bytes(100_000, MEASURED) == EMBEDDING_CACHE > 3 * 14 * 100 * 77 * 768 * 4
+    fixed = config_from_dict({"erase": ["church"], "method": "esd-x"})
+    assert embedding_cache_bytes(remembered_prompts(fixed), MEASURED) < 2**20
 
 
 def test_the_same_run_again_is_expected_to_take_as_long(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    config, size = _config(), model_size(tiny_checkpoint)
+    config, size = _config(), inspect_checkpoint(tiny_checkpoint).size
     _past(tmp_path, "1", config, parameters=size.unet)
     expected = training_rows(config) * 0.01 + rows_apart(config) * 0.02
     again = estimate(config, tiny_checkpoint, "cpu", tmp_path)
@@ -109,7 +135,7 @@ def test_the_same_run_again_is_expected_to_take_as_long(tiny_checkpoint: Path, t
 
 
 def test_time_is_scaled_to_the_size_of_the_pictures(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    config, size = _config(), model_size(tiny_checkpoint)
+    config, size = _config(), inspect_checkpoint(tiny_checkpoint).size
     _past(tmp_path, "1", config, parameters=size.unet)
     small = estimate(config, tiny_checkpoint, "cpu", tmp_path)
     large = estimate(with_changes(config, resolution=128), tiny_checkpoint, "cpu", tmp_path)
@@ -119,7 +145,7 @@ def test_time_is_scaled_to_the_size_of_the_pictures(tiny_checkpoint: Path, tmp_p
 
 
 def test_the_run_most_like_it_counts_and_of_such_the_newest(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    config, size = _config(), model_size(tiny_checkpoint)
+    config, size = _config(), inspect_checkpoint(tiny_checkpoint).size
     rows = round(training_rows(config))
     _past(tmp_path, "1-old", config, parameters=size.unet, seconds=rows * 0.5)
     _past(tmp_path, "2-newer", config, parameters=size.unet, seconds=rows * 0.1, apart=0.0)

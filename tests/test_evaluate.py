@@ -291,6 +291,7 @@ def test_the_spectrum_command_lists_the_most_moved_words_first(
     tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from erasure.cli import main
+    from erasure.families.sd1 import SD1
     from erasure.lora.adapter import lora_state
     from erasure.lora.file import write_lora
     from erasure.model.parts import load_parts
@@ -301,7 +302,7 @@ def test_the_spectrum_command_lists_the_most_moved_words_first(
         for layer in lora_layers(unet).values():
             layer.lora_B["erase"].weight.normal_(std=0.5, generator=torch.Generator().manual_seed(1))
     lora = tmp_path / "moved.safetensors"
-    write_lora(lora, lora_state(unet), alpha=2.0, metadata={}, dtype=torch.float16)
+    write_lora(lora, lora_state(unet), family=SD1, alpha=2.0, metadata={}, dtype=torch.float16)
     flags = ["--checkpoint", str(tiny_checkpoint), "--lora", str(lora), "--device", "cpu", "--states", "1"]
     assert main(["spectrum", *flags, "--word", "dog", "--word", "church", "--word", "truck", "--show", "2"]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -33,12 +33,15 @@ def test_losses_are_thinned_evenly_and_end_with_the_last_update(count: int) -> N
     history = _history()
     for step in range(1, count + 1):
         history.see(_step(step))
-    steps = [step for step, _, _ in history.losses]
+    assert set(history.series) == {"erase", "preserve"}
+    steps = [step for step, _ in history.series["erase"]]
+    assert [step for step, _ in history.series["preserve"]] == steps
     assert len(steps) == len(set(steps))
     assert min(count, MOST_POINTS // 2) <= len(steps) <= MOST_POINTS
     assert steps[-1] == count
     assert len({b - a for a, b in pairwise(steps)}) <= 1
-    assert all((erase, preserve) == (step / 10, step / 20) for step, erase, preserve in history.losses)
+    assert all(value == step / 10 for step, value in history.series["erase"])
+    assert all(value == step / 20 for step, value in history.series["preserve"])
 
 
 def test_updates_that_are_made_again_count_once() -> None:
@@ -47,10 +50,36 @@ def test_updates_that_are_made_again_count_once() -> None:
         history.see(_step(step, ("dog",)))
     for step in (3, 4):
         history.see(_step(step, ("bus",)))
-    assert [step for step, _, _ in history.losses] == [1, 2, 3, 4]
+    for points in history.series.values():
+        assert [step for step, _ in points] == [1, 2, 3, 4]
     assert dict(history.picks) == {"dog": 2, "bus": 2}
     assert history.step == 4
     assert history.current_pick == "bus"
+
+
+def _measured(step: int, value: float) -> dict[str, Any]:
+    return {"event": "measured", "step": step, "series": "ESR-1", "value": value}
+
+
+def test_what_was_measured_is_kept_by_its_name_and_thinned_like_the_losses() -> None:
+    history = _history()
+    for step in range(1, 1001):
+        history.see(_step(step))
+        history.see(_measured(step, step / 1000))
+    points = history.series["ESR-1"]
+    assert points[-1] == (1000, 1.0)
+    assert [step for step, _ in points] == [step for step, _ in history.series["erase"]]
+
+
+def test_what_was_measured_again_counts_once() -> None:
+    history = _history()
+    for step in (1, 2, 3):
+        history.see(_step(step))
+        history.see(_measured(step, 0.5))
+    history.see(_measured(3, 0.75))
+    assert history.series["ESR-1"] == ((1, 0.5), (2, 0.5), (3, 0.75))
+    history.see(_step(2))
+    assert history.series["ESR-1"] == ((1, 0.5),)
 
 
 def test_picks_are_those_of_the_search_by_their_bare_names() -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from erasure.errors import EraseError, LoraFileError, RunError
+from erasure.families.sd1 import SD1
 from erasure.host.base import TextToImage
 from erasure.host.local import LocalHost
 from erasure.host.lora_prompt import split_prompt
@@ -36,7 +37,7 @@ def lora(host: LocalHost, tiny_models: ModelParts) -> Path:
     state = {key: torch.randn(value.shape, generator=generator) for key, value in lora_state(tiny_models.unet).items()}
     path = host.lora_folder() / "mine" / "random.safetensors"
     path.parent.mkdir(parents=True)
-    write_lora(path, state, alpha=1.0, metadata={}, dtype=torch.float32)
+    write_lora(path, state, family=SD1, alpha=1.0, metadata={}, dtype=torch.float32)
     return path
 
 

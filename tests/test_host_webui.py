@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -257,7 +258,9 @@ def test_a_picture_is_drawn_as_asked(webui: WebUI, monkeypatch: pytest.MonkeyPat
 
 def test_a_checkpoints_own_size_is_that_of_its_configuration(webui: WebUI, tiny_checkpoint: Path) -> None:
     assert webui.host().draw(TextToImage("a dog")).size == (512, 512)
-    (webui.models / "a.yaml").write_bytes(tiny_checkpoint.with_suffix(".yaml").read_bytes())
+    shutil.copy(tiny_checkpoint, webui.models / "a.safetensors")
+    shutil.copy(tiny_checkpoint.with_suffix(".yaml"), webui.models / "a.yaml")
+    shutil.copytree(tiny_checkpoint.with_name("tiny-text"), webui.models / "tiny-text")
     assert webui.host().draw(TextToImage("a dog")).size == (64, 64)
 
 

@@ -25,6 +25,7 @@ from safetensors.torch import load_file, save_file
 from erasure.config.settings import LayerChoice
 from erasure.config.values import config_from_dict, erase_config
 from erasure.errors import IneffectiveLora, LoraFileError, OutputExists
+from erasure.families.sd1 import SD1
 from erasure.lora import file as lora_file
 from erasure.lora.adapter import inject_lora, lora_state, lora_weight, remove_lora
 from erasure.lora.explain import explain_lora
@@ -51,6 +52,7 @@ def metadata_of(name: str = "erased", **changes: object) -> dict[str, str]:
     config = erase_config(erase=("church", "truck"), rank=RANK, alpha=ALPHA).to_dict()
     arguments = {
         "name": name,
+        "family": SD1,
         "config": config,
         "base_name": "emoji-sd.safetensors",
         "base_sha256": "ab" * 32,
@@ -66,7 +68,7 @@ def metadata_of(name: str = "erased", **changes: object) -> dict[str, str]:
 def trained(models: ModelParts, path: Path, layers: LayerChoice = "full", dtype: torch.dtype = torch.float32) -> Path:
     """A file of random LoRA weights, which are on the models' U-Net as well."""
     inject_lora(models.unet, layers, RANK, ALPHA, seed=0)
-    write_lora(path, randomise(models.unet), alpha=ALPHA, metadata=metadata_of(path.stem), dtype=dtype)
+    write_lora(path, randomise(models.unet), family=SD1, alpha=ALPHA, metadata=metadata_of(path.stem), dtype=dtype)
     return path
 
 
@@ -167,7 +169,7 @@ def test_tensors_are_kohyas_in_the_asked_precision(tiny_models: ModelParts, tmp_
 def test_alpha_is_not_rounded_by_the_files_precision(tiny_models: ModelParts, tmp_path: Path) -> None:
     inject_lora(tiny_models.unet, "xattn", 2, 0.1, seed=0)
     path = tmp_path / "erased.safetensors"
-    write_lora(path, randomise(tiny_models.unet), alpha=0.1, metadata={}, dtype=torch.bfloat16)
+    write_lora(path, randomise(tiny_models.unet), family=SD1, alpha=0.1, metadata={}, dtype=torch.bfloat16)
     assert set(read_lora(path).alphas.values()) == {float(torch.tensor(0.1))}
 
 
@@ -183,9 +185,9 @@ def test_missing_alpha_means_scale_one(tiny_models: ModelParts, written: Path) -
 def test_every_module_key_of_stable_diffusion_1_leads_back_to_its_path() -> None:
     with torch.device("meta"):
         unet = tiny.build_unet(tiny.full_size_config["unet"])
-    paths = module_paths(unet)
+    paths = module_paths(unet, SD1)
     assert len(paths) == 282
-    assert all(module_key(path) == key for key, path in paths.items())
+    assert all(module_key(path, SD1) == key for key, path in paths.items())
 
 
 # --- metadata
@@ -194,7 +196,7 @@ def test_every_module_key_of_stable_diffusion_1_leads_back_to_its_path() -> None
 def test_hashes_are_as_web_uis_compute_them(tiny_models: ModelParts, tmp_path: Path) -> None:
     path = tmp_path / "erased.safetensors"
     inject_lora(tiny_models.unet, "full", 16, 16.0, seed=0)  # over 1 MiB, where the legacy hash looks
-    write_lora(path, randomise(tiny_models.unet), alpha=16.0, metadata=metadata_of(), dtype=torch.float32)
+    write_lora(path, randomise(tiny_models.unet), family=SD1, alpha=16.0, metadata=metadata_of(), dtype=torch.float32)
     data = path.read_bytes()
     (length,) = struct.unpack("<Q", data[:8])
     metadata = header(path)["__metadata__"]
@@ -257,7 +259,7 @@ def test_no_path_of_the_user_is_in_the_file(tiny_models: ModelParts, tmp_path: P
     metadata = metadata_of(folder + "erased", config=config, base_name=folder + "base.safetensors", cover=cover)
     inject_lora(tiny_models.unet, "xattn_kv", RANK, ALPHA, seed=0)
     path = tmp_path / "erased.safetensors"
-    write_lora(path, randomise(tiny_models.unet), alpha=ALPHA, metadata=metadata)
+    write_lora(path, randomise(tiny_models.unet), family=SD1, alpha=ALPHA, metadata=metadata)
     content = path.read_bytes()
     assert b"someone" not in content
     assert str(tmp_path).encode() not in content
@@ -276,9 +278,9 @@ def test_existing_file_is_not_overwritten_unless_asked(tiny_models: ModelParts, 
     old = path.read_bytes()
     state = lora_state(tiny_models.unet)
     with pytest.raises(OutputExists, match="exists"):
-        write_lora(path, state, alpha=1.0, metadata={})
+        write_lora(path, state, family=SD1, alpha=1.0, metadata={})
     assert path.read_bytes() == old
-    write_lora(path, state, alpha=1.0, metadata={}, overwrite=True)
+    write_lora(path, state, family=SD1, alpha=1.0, metadata={}, overwrite=True)
     assert path.read_bytes() != old
 
 
@@ -302,7 +304,7 @@ def test_failure_in_mid_write_leaves_the_old_file(
 
     monkeypatch.setattr(lora_file, "save_file", half)
     with pytest.raises((LoraFileError, KeyboardInterrupt)):
-        write_lora(written, randomise(tiny_models.unet), alpha=1.0, metadata={}, overwrite=True)
+        write_lora(written, randomise(tiny_models.unet), family=SD1, alpha=1.0, metadata={}, overwrite=True)
     assert written.read_bytes() == old
     assert [path.name for path in written.parent.iterdir()] == [written.name]
 
@@ -312,7 +314,7 @@ def test_values_that_the_precision_cannot_hold_are_not_written(tiny_models: Mode
     state = randomise(tiny_models.unet)
     next(iter(state.values())).fill_(1e6)
     with pytest.raises(LoraFileError, match="not finite in float16"):
-        write_lora(tmp_path / "a.safetensors", state, alpha=1.0, metadata={})
+        write_lora(tmp_path / "a.safetensors", state, family=SD1, alpha=1.0, metadata={})
     assert not list(tmp_path.iterdir())
 
 

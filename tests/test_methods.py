@@ -21,7 +21,8 @@ from erasure.model.model import Model
 from erasure.model.parts import ModelParts, load_parts
 from erasure.run.events import Saved
 from erasure.run.folder import RunFolder
-from erasure.run.run import Task, erase, resume
+from erasure.run.run import erase, resume
+from erasure.run.task import Task
 from erasure.training.events import Note, Step
 from erasure.training.latents.noised_latents import NoiseLatents, PictureLatents
 from erasure.training.latents.source import State
@@ -364,7 +365,7 @@ def test_every_method_ends_in_a_lora_file_that_works(
     tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     if method == "uce":  # a random model hardly looks at its prompt, and UCE edits only what it sees of it
-        monkeypatch.setattr("erasure.run.output.SMALLEST_CHANGE", 0.1)
+        monkeypatch.setattr("erasure.run.finish.SMALLEST_CHANGE", 0.1)
     (tmp_path / "words.txt").write_text("\n".join(WORDS))
     settings = {
         "vocabulary": "file",

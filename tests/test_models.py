@@ -226,10 +226,10 @@ def test_the_schedule_follows_the_configuration(state: State, folder: Path) -> N
 
 def test_full_size_weights_fit_the_shipped_configuration() -> None:
     """Names and shapes of SD 1.x, without memory behind them, through the shipped yaml and CLIP config."""
-    from erasure.model.ldm_config import CLIP_FOLDER, SD1_CONFIG, read_ldm_config
+    from erasure.families.sd1 import SD1
     from erasure.model.model_parts import build_text_encoder, fill, unet_from_ldm, vae_from_ldm
 
-    document, config = read_ldm_config(SD1_CONFIG), tiny.full_size_config
+    document, config = yaml.safe_load(SD1.yaml.read_text(encoding="utf-8")), tiny.full_size_config
     with torch.device("meta"):
         unet, vae = tiny.build_unet(config["unet"]), tiny.build_vae(config["vae"])
         text_encoder = tiny.build_text_encoder(config["text"])
@@ -237,6 +237,6 @@ def test_full_size_weights_fit_the_shipped_configuration() -> None:
     assert original[OUT].shape == (4, 320, 3, 3)
     assert unet_from_ldm(document, original, 64, "full").config.sample_size == 64
     original = {VAE + vae_key(name): tensor for name, tensor in vae.state_dict().items()}
-    assert vae_from_ldm(document, original, "full").config.block_out_channels == [128, 256, 512, 512]
-    clip = json.loads((CLIP_FOLDER / "config.json").read_text(encoding="utf-8"))
+    assert vae_from_ldm(document, original, SD1.vae_scale, "full").config.block_out_channels == [128, 256, 512, 512]
+    clip = json.loads((SD1.text_folder / "config.json").read_text(encoding="utf-8"))
     fill(build_text_encoder(clip, "full"), dict(text_encoder.state_dict()), "text encoder", "full")

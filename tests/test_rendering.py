@@ -124,8 +124,13 @@ def points(html: str) -> list[list[tuple[float, float]]]:
     return [[tuple(map(float, pair.split(","))) for pair in line.split()] for line in lines]  # type: ignore[misc]
 
 
+def losses(*rows: tuple[int, float, float]) -> dict[str, list[tuple[int, float]]]:
+    """The two losses of (update, erase, preserve)."""
+    return {"erase": [(n, e) for n, e, _ in rows], "preserve": [(n, p) for n, _, p in rows]}
+
+
 def test_chart_draws_both_losses_on_a_log_scale() -> None:
-    erase, keep = points(chart_html([(n, 10.0**-n, 10.0 ** (n - 5)) for n in range(1, 5)]))
+    erase, keep = points(chart_html(losses(*((n, 10.0**-n, 10.0 ** (n - 5)) for n in range(1, 5)))))
     assert len(erase) == len(keep) == 4
     assert erase[0][1] < erase[-1][1]  # downwards
     assert keep[0][1] > keep[-1][1]
@@ -134,25 +139,43 @@ def test_chart_draws_both_losses_on_a_log_scale() -> None:
 
 
 def test_chart_keeps_zero_and_broken_losses_out_of_the_drawing() -> None:
-    html = chart_html([(1, 0.5, 0.0), (2, 0.4, 0.1), (3, float("nan"), 0.1), (4, 0.3, 0.2), (5, 1.0, float("inf"))])
+    nan, inf = float("nan"), float("inf")
+    html = chart_html(losses((1, 0.5, 0.0), (2, 0.4, 0.1), (3, nan, nan), (4, 0.3, 0.2), (5, inf, inf)))
     erase, keep = points(html)
     assert (len(erase), len(keep)) == (3, 2)
     assert "nan" not in html
     assert "inf" not in html
 
 
+def test_chart_draws_every_series_by_its_name() -> None:
+    series = {**losses((1, 0.5, 0.1), (2, 0.4, 0.1)), "ESR-1": [(1, 0.2), (2, 0.9)]}
+    page, html = Page(chart_html(series)), chart_html(series)
+    assert len(points(html)) == 3
+    assert "ESR-1" in page.texts
+    assert html.count("ae-curve-other") == 2  # of the line and of its key
+    assert "ESR-1 went from 0.2 to 0.9" in page.all("div", role="img")[0]["aria-label"]
+    assert "0.9" in page.texts
+    assert len(points(chart_html({"only": [(1, 1.0), (2, 2.0)]}))) == 1
+
+
+def test_chart_of_series_with_gaps_leaves_their_cells_empty() -> None:
+    page = Page(chart_html({"erase": [(1, 0.5), (2, 0.4), (3, 0.3)], "ESR-1": [(2, 0.9)]}))
+    assert [row for row in page.texts if row in ("1", "2", "3")][-3:] == ["1", "2", "3"]
+    assert page.texts.count("0.9") == 1
+
+
 def test_chart_stays_in_its_frame_over_many_decades() -> None:
-    for line in points(chart_html([(n, 10.0 ** (-3 * n), 1e-30) for n in range(1, 9)], 20)):
+    for line in points(chart_html(losses(*((n, 10.0 ** (-3 * n), 1e-30) for n in range(1, 9))), 20)):
         assert all(0 <= x <= 1000 and 0 <= y <= 1000 for x, y in line)
 
 
 def test_chart_of_a_constant_loss_is_drawn() -> None:
-    erase, _ = points(chart_html([(n, 0.5, 0.5) for n in range(1, 5)]))
+    erase, _ = points(chart_html(losses(*((n, 0.5, 0.5) for n in range(1, 5)))))
     assert {y for _, y in erase} == {500.0}
 
 
 def test_chart_says_the_same_in_words_and_in_a_table() -> None:
-    page = Page(chart_html(a_snapshot().losses, 400))
+    page = Page(chart_html(a_snapshot().series, 400))
     (plot,) = page.all("div", role="img")
     assert "from 0.5 to 0.00417" in plot["aria-label"]
     assert len(page.all("th", scope="row")) == 12
@@ -160,8 +183,8 @@ def test_chart_says_the_same_in_words_and_in_a_table() -> None:
 
 
 def test_chart_without_points_is_an_empty_place() -> None:
-    assert "will be drawn here" in Page(chart_html([])).text
-    assert "will be drawn here" in Page(chart_html([(1, 0.5, 0.0)])).text
+    assert "will be drawn here" in Page(chart_html({})).text
+    assert "will be drawn here" in Page(chart_html(losses((1, 0.5, 0.0)))).text
 
 
 def test_smoothing_follows_a_line_and_calms_noise() -> None:

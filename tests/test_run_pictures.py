@@ -1,16 +1,26 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from erasure.config.settings import EraseConfig
 from erasure.config.settle import with_changes
 from erasure.config.values import config_from_dict
 from erasure.model.checkpoint import inspect_checkpoint
 from erasure.model.rows import Rows
-from erasure.run import pictures as run_pictures
+from erasure.run import tuned_model
 from erasure.run.folder import RunFolder
-from erasure.training.session import Session, open_session
+from erasure.run.forecast import SEEDS
+from erasure.run.picture_folder import INDEX, Picture, Subject, read_pictures, write_pictures
+from erasure.run.pictures import RunPictures, open_run_pictures
+from erasure.run.preview import RunPreview
+from erasure.run.tuned_model import TunedModel, open_tuned_model
+from erasure.training.session import open_session
 
 
 @pytest.fixture
@@ -21,12 +31,16 @@ def config(tmp_path: Path) -> EraseConfig:
 
 
 @pytest.fixture
-def session(tiny_checkpoint: Path, config: EraseConfig) -> Session:
-    return open_session(inspect_checkpoint(tiny_checkpoint), config, "cpu")
+def tuned(tiny_checkpoint: Path, config: EraseConfig) -> TunedModel:
+    return open_tuned_model(inspect_checkpoint(tiny_checkpoint), config, "cpu")
 
 
-def _opened(*given: Any) -> run_pictures.RunPictures:
-    steps = run_pictures.open_run_pictures(*given)
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    return RunFolder(tmp_path / "run")
+
+
+def _end(steps: Generator[Any, None, Any]) -> Any:
     while True:
         try:
             next(steps)
@@ -34,71 +48,153 @@ def _opened(*given: Any) -> run_pictures.RunPictures:
             return end.value
 
 
-def _bytes(pictures: run_pictures.RunPictures) -> list[bytes]:
-    return [picture.tobytes() for picture in pictures.before]
+def _opened(*given: Any) -> RunPictures:
+    return _end(open_run_pictures(*given))
+
+
+def _bytes(pictures: RunPictures) -> list[bytes]:
+    return [picture.image.tobytes() for picture in pictures.before]
+
+
+def _prompts(pictures: RunPictures) -> list[str]:
+    return [picture.subject.prompt for picture in pictures.before]
 
 
 def test_pictures_from_before_are_drawn_once_and_again_only_if_damaged(
-    session: Session, config: EraseConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tuned: TunedModel, config: EraseConfig, folder: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = RunFolder(tmp_path / "run")
-    folder.create({}, config)
     drawn: list[str] = []
-    drawing_steps = run_pictures.drawing_steps
+    drawing_steps = tuned_model.drawing_steps
 
     def draw(model, prompts, *given):  # type: ignore[no-untyped-def]
         drawn.extend(prompts)
         return drawing_steps(model, prompts, *given)
 
-    monkeypatch.setattr(run_pictures, "drawing_steps", draw)
-    first = _opened(session, folder, config)
-    assert drawn == [prompt for prompt in first.prompts for _ in run_pictures.SEEDS]
-    again = _opened(session, folder, config)
+    monkeypatch.setattr(tuned_model, "drawing_steps", draw)
+    first = _opened(tuned, folder, config)
+    assert drawn == _prompts(first)
+    assert [picture.seed for picture in first.before] == [*SEEDS] * 4
+    again = _opened(tuned, folder, config)
     assert len(drawn) == len(first.before)
     assert _bytes(again) == _bytes(first)
 
-    whole = folder.before.read_bytes()
-    folder.before.write_bytes(whole[: len(whole) // 2])
-    mended = _opened(session, folder, config)
+    damaged = sorted(folder.before.glob("*.png"))[3]
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[: len(whole) // 2])
+    mended = _opened(tuned, folder, config)
     assert len(drawn) == 2 * len(first.before)
     assert _bytes(mended) == _bytes(first)
-    assert folder.before.read_bytes() == whole
+    assert damaged.read_bytes() == whole
 
 
-def test_pictures_of_other_prompts_are_drawn_anew(session: Session, config: EraseConfig, tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path / "run")
-    folder.create({}, config)
-    first = _opened(session, folder, config)
-    other = _opened(session, folder, with_changes(config, templates=("a photo of {}",)))
-    assert other.prompts != first.prompts
+def test_pictures_of_other_prompts_are_drawn_anew(tuned: TunedModel, config: EraseConfig, folder: RunFolder) -> None:
+    first = _opened(tuned, folder, config)
+    other = _opened(tuned, folder, with_changes(config, templates=("a photo of {}",)))
+    assert _prompts(other) != _prompts(first)
     assert _bytes(other) != _bytes(first)
+    assert len(list(folder.before.glob("*.png"))) == len(other.before)
 
 
 def test_pictures_are_as_large_as_those_that_are_trained_on(
-    tiny_checkpoint: Path, config: EraseConfig, tmp_path: Path
+    tiny_checkpoint: Path, config: EraseConfig, folder: RunFolder
 ) -> None:
-    own = open_session(inspect_checkpoint(tiny_checkpoint), config, "cpu").model.pixels
+    checkpoint = inspect_checkpoint(tiny_checkpoint)
+    own = open_session(checkpoint, config, "cpu").model.pixels
     larger = with_changes(config, resolution=2 * own)
-    session = open_session(inspect_checkpoint(tiny_checkpoint), larger, "cpu")
-    folder = RunFolder(tmp_path / "run")
-    folder.create({}, larger)
-    assert {picture.size for picture in _opened(session, folder, larger).before} == {(2 * own, 2 * own)}
+    tuned = open_tuned_model(checkpoint, larger, "cpu")
+    assert {picture.image.size for picture in _opened(tuned, folder, larger).before} == {(2 * own, 2 * own)}
 
 
 def test_drawing_tells_how_far_it_is_and_leaves_the_training_alone_in_between(
-    session: Session, config: EraseConfig, tmp_path: Path
+    tiny_checkpoint: Path, config: EraseConfig, folder: RunFolder
 ) -> None:
-    folder = RunFolder(tmp_path / "run")
-    folder.create({}, config)
+    session = open_session(inspect_checkpoint(tiny_checkpoint), config, "cpu")
+    tuned = TunedModel(session, "cpu")
     session.model.rows["training"] = Rows(5)
-    steps, shares = run_pictures.open_run_pictures(session, folder, config), []
+    steps, shares = open_run_pictures(tuned, folder, config), []
     for event in steps:
         shares.append(event.share)
-        assert session.trainer.meta()["rows"] == 5
+        assert tuned.training.meta()["rows"] == 5
     assert shares == sorted(shares)
     assert shares[0] < 0.1
     assert shares[-1] == 1
-    steps = run_pictures.RunPictures(session, folder, ("a bus",), ()).steps()
-    next(steps)
-    steps.close()
-    assert list(folder.path.rglob("*.png")) == [folder.before]
+    before = sorted(folder.path.rglob("*.png"))
+    more = RunPictures(tuned, folder, tuple(read_pictures(folder.before))).steps()
+    next(more)
+    more.close()
+    assert sorted(folder.path.rglob("*.png")) == before
+
+
+def test_each_picture_has_its_name_beside_it(tuned: TunedModel, config: EraseConfig, folder: RunFolder) -> None:
+    pictures = _opened(tuned, folder, config)
+    tuned.training.step = 150
+    preview, rows = pictures.preview()
+    assert (preview.step, preview.path) == (150, folder.path / "pictures" / "step-000150")
+    said = json.loads((preview.path / INDEX).read_text())["pictures"]
+    assert [(row["concept"], row["prompt"], row["role"]) for row in said[:: len(SEEDS)]] == [
+        ("church", "church", "erased"),
+        *((name, name, "protected") for name in [c.text for c in tuned.space.targets[0].preserved][:2]),
+        (tuned.space.targets[0].preserved[-1].text,) * 2 + ("other",),
+    ]
+    assert {row["step"] for row in said} == {150}
+    assert {row["step"] for row in json.loads((folder.before / INDEX).read_text())["pictures"]} == {None}
+    assert [row["seed"] for row in said] == [*SEEDS] * 4
+    assert sorted(row["file"] for row in said) == sorted(path.name for path in preview.path.glob("*.png"))
+    assert RunPreview(folder, 150).rows() == rows
+    assert folder.previews() == {150}
+
+
+# --- on disk
+
+RED, BLUE = Image.new("RGB", (8, 8), "red"), Image.new("RGB", (8, 8), "blue")
+CHURCH = Subject("church", "a photo of a church", "erased")
+
+
+def test_pictures_that_are_not_all_written_are_none(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_pictures(folder.pictures(1), [Picture(CHURCH, 1, 1, RED)])
+
+    def full(*given: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("erasure.run.picture_folder.write_json", full)
+    with pytest.raises(OSError, match="No space"):
+        write_pictures(folder.pictures(1), [Picture(CHURCH, 1, 1, BLUE)])
+    assert folder.previews() == set()
+    with pytest.raises(OSError, match=INDEX):
+        read_pictures(folder.pictures(1))
+
+
+def test_an_index_leads_to_no_other_file(folder: RunFolder) -> None:
+    write_pictures(folder.pictures(1), [Picture(CHURCH, 1, 1, RED)])
+    BLUE.save(folder.path / "secret.png")
+    index = folder.pictures(1) / INDEX
+    values = json.loads(index.read_text())
+    values["pictures"][0]["file"] = "../../secret.png"
+    index.write_text(json.dumps(values))
+    with pytest.raises(OSError, match="secret"):
+        read_pictures(folder.pictures(1))
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"pictures": [1]}', '{"pictures": [{"file": "x.png"}]}'])
+def test_an_index_that_makes_no_sense_is_refused(folder: RunFolder, text: str) -> None:
+    write_pictures(folder.pictures(1), [Picture(CHURCH, 1, 1, RED)])
+    (folder.pictures(1) / INDEX).write_text(text)
+    with pytest.raises(ValueError, match=r".+"):
+        read_pictures(folder.pictures(1))
+
+
+def test_only_what_was_drawn_before_and_after_is_shown(folder: RunFolder) -> None:
+    bus = Subject("bus", "bus", "protected")
+    write_pictures(folder.before, [Picture(CHURCH, seed, None, BLUE) for seed in (1, 2)])
+    write_pictures(folder.pictures(3), [Picture(subject, 2, 3, RED) for subject in (CHURCH, bus)])
+    (row,) = RunPreview(folder, 3).rows()
+    assert (row.subject, row.seeds, row.before, row.after) == (CHURCH, (2,), (BLUE,), (RED,))
+
+
+def test_a_sheet_of_an_older_version_is_all_there_is(folder: RunFolder) -> None:
+    folder.sheet(7).parent.mkdir(parents=True)
+    RED.save(folder.path / "previews" / "step-000007.png")
+    preview = RunPreview(folder, 7)
+    assert folder.previews() == {7}
+    assert preview.is_sheet
+    assert preview.sheet() == RED

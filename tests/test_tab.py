@@ -16,12 +16,14 @@ from erasure.config.values import erase_config
 from erasure.errors import JobConflict, JobNotFound
 from erasure.jobs.job import JobState, Snapshot
 from erasure.jobs.order import Order, Wanted, coming_names, read_order, suggested_name
-from erasure.run.picture_sheet import picture_grid
+from erasure.run.folder import RunFolder
+from erasure.run.picture_folder import Subject
+from erasure.run.preview import RunPreview
 from erasure.ui import actions, form_actions
 from erasure.ui.form import controls, read_form
 from erasure.ui.live import BLOCKS, followed, render
 from erasure.ui.page import Page, news, read_page
-from tests.drawn import HOSTILE, a_plan, a_result, a_snapshot, a_space
+from tests.drawn import HOSTILE, a_plan, a_preview, a_result, a_snapshot, a_space
 from tests.drawn import Page as Html
 from tests.fake_host import FakeHost
 
@@ -29,9 +31,9 @@ from tests.fake_host import FakeHost
 class Manager:
     """Knows some jobs, and remembers what it was told to do."""
 
-    def __init__(self, *jobs: Snapshot, picture: Path | None = None):
+    def __init__(self, *jobs: Snapshot, run: RunFolder | None = None):
         self.jobs = list(jobs)
-        self.picture = picture
+        self.run = run
         self.told: list[Any] = []
         self.fails: Exception | None = None
 
@@ -44,10 +46,10 @@ class Manager:
                 return job
         raise JobNotFound(f"there is no job {id!r}")
 
-    def preview(self, id: str, step: int) -> Path:
-        if self.picture is None:
+    def preview(self, id: str, step: int) -> RunPreview:
+        if self.run is None:
             raise JobNotFound("there is no preview")
-        return self.picture
+        return RunPreview(self.run, step)
 
     def submit(self, request: Any) -> str:
         self.told.append(request)
@@ -140,7 +142,7 @@ def test_a_run_with_a_hostile_name_adds_no_element_to_any_block(word: str) -> No
 def test_only_what_changed_is_drawn_again() -> None:
     manager = Manager(a_snapshot())
     page, _ = pages(manager)
-    manager.jobs = [a_snapshot(version=4, losses=((1, 0.5, 0.1), (2, 0.4, 0.1)))]
+    manager.jobs = [a_snapshot(version=4, series={"erase": ((1, 0.5), (2, 0.4))})]
     _, blocks = pages(manager, page)
     assert [name for name in BLOCKS if blocks[name] is not None] == ["chart"]
 
@@ -201,9 +203,11 @@ def test_a_looked_at_run_does_not_hide_the_one_that_is_on_and_the_queue() -> Non
 
 
 def test_the_grid_of_the_chosen_step_is_shown_with_a_selector(tmp_path: Path) -> None:
-    _preview(tmp_path / "grid.png", ["church", "word 0", "word 1", "word 99"])
-    run = a_snapshot(previews=(0, 50, 100), plan=a_plan(a_space()))
-    _, blocks = pages(Manager(run, picture=tmp_path / "grid.png"), Page(step=50))
+    protected = [Subject(name, f"a {name}", "protected") for name in ("word 0", "word 1")]
+    subjects = [Subject("church", "a church", "erased"), *protected, Subject("word 99", "a word 99", "other")]
+    folder = a_preview(tmp_path, 50, *subjects, side=32).folder
+    run = a_snapshot(previews=(0, 50, 100), plan=None)
+    _, blocks = pages(Manager(run, run=folder), Page(step=50))
     shown = Html(blocks["grid"] or "")
     assert {b["data-ae-value"]: b["aria-pressed"] for b in shown.all("button", data_ae_action="step")} == {
         "0": "false",
@@ -222,12 +226,9 @@ def test_the_grid_of_the_chosen_step_is_shown_with_a_selector(tmp_path: Path) ->
     ]
     assert _colour(pictures[0]["src"]) == (0, 0, 255)
     assert _colour(pictures[2]["src"]) == (255, 0, 0)
-    assert "erased" in shown.text
-
-
-def _preview(path: Path, names: list[str]) -> None:
-    before, after = Image.new("RGB", (32, 32), "blue"), Image.new("RGB", (32, 32), "red")
-    picture_grid(["before"] * 2 + ["after"] * 2, [(name, [before, before, after, after]) for name in names]).save(path)
+    assert "church erased" in shown.text
+    assert "word 1 protected" in shown.text
+    assert "word 99 unrelated" in shown.text
 
 
 def _colour(url: str) -> Any:
@@ -235,12 +236,30 @@ def _colour(url: str) -> Any:
         return picture.getpixel((3, 3))
 
 
-def test_a_preview_of_another_layout_is_shown_as_it_is(tmp_path: Path) -> None:
-    Image.new("RGB", (64, 32), "red").save(tmp_path / "grid.png")
-    _, blocks = pages(Manager(a_snapshot(previews=(50,), plan=a_plan(a_space())), picture=tmp_path / "grid.png"))
+def test_a_sheet_of_an_older_version_is_shown_as_it_is(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.sheet(50).parent.mkdir()
+    Image.new("RGB", (64, 32), "red").save(folder.sheet(50))
+    _, blocks = pages(Manager(a_snapshot(previews=(50,), plan=a_plan(a_space())), run=folder))
     (picture,) = Html(blocks["grid"] or "").all("img")
     assert "church, word 0, word 1, word 99" in picture["alt"]
     assert "after 50 updates" in picture["alt"]
+
+
+def test_pictures_that_cannot_be_read_any_more_are_said_to_be_so(tmp_path: Path) -> None:
+    preview = a_preview(tmp_path, 50, Subject("church", "a church", "erased"))
+    next(preview.place.parent.glob("*.png")).write_bytes(b"no picture")
+    _, blocks = pages(Manager(a_snapshot(previews=(50,)), run=preview.folder))
+    assert "cannot be read any more" in said(blocks["grid"] or "")
+    assert not Html(blocks["runs"] or "").all("img")
+
+
+def test_runs_have_thumbnails_but_not_of_unsafe_content(tmp_path: Path) -> None:
+    folder = a_preview(tmp_path, 50, Subject("church", "a church", "erased")).folder
+    unsafe = a_snapshot(id="run-2", previews=(50,), config=erase_config(erase=("nudity",)).to_dict())
+    _, blocks = pages(Manager(a_snapshot(previews=(50,)), unsafe, run=folder), Page(job="run-2"))
+    assert len(Html(blocks["runs"] or "").all("img")) == 1
+    assert Html(blocks["grid"] or "").all("details", data_ae_keep="pictures run-2")
 
 
 @pytest.mark.parametrize("word", HOSTILE)

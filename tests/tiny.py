@@ -17,8 +17,11 @@ from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizerFast
 
 from emoji_sd.original_layout import original_state_dict
-from erasure.model.checkpoint import CheckpointInfo
+from erasure.families.sd1 import SD1
+from erasure.model.checkpoint import CheckpointInfo, OriginalFile
+from erasure.model.ldm_config import LdmConfig
 from erasure.model.parts import ModelParts
+from erasure.model.weights_file import WeightsFile
 
 DATA = Path(__file__).parents[1] / "erasure" / "data"
 CLIP = DATA / "clip-vit-large-patch14"
@@ -86,14 +89,9 @@ def build_tiny_models(seed: int = 0) -> ModelParts:
         text_encoder = build_text_encoder(tiny_config["text"])
     for part in (unet, vae, text_encoder):
         part.eval().requires_grad_(False)
-    info = CheckpointInfo(
-        path=Path("tiny.safetensors"),
-        name="tiny",
-        layout="original",
-        config=Path("tiny.yaml"),
-        prediction_type="epsilon",
-        has_ema=False,
-    )
+    config = LdmConfig(Path("tiny.yaml"), ldm_config(tiny_config), SD1)
+    contents = OriginalFile(WeightsFile(Path("tiny.safetensors"), {}, {}), config)
+    info = CheckpointInfo(Path("tiny.safetensors"), "tiny", SD1, contents)
     tokenizer = CLIPTokenizerFast.from_pretrained(CLIP)
     return ModelParts(unet, vae, text_encoder, tokenizer, info, DDIMScheduler(**SCHEDULE).alphas_cumprod)
 

@@ -15,7 +15,7 @@ from erasure.host.base import Host
 from erasure.jobs.job import Snapshot
 
 # Left out of the list of jobs: long, and asked for job by job.
-_LONG = ("config", "asked", "losses", "picks", "plan", "notes")
+_LONG = ("config", "asked", "series", "picks", "plan", "notes")
 _JSON_TYPES: dict[type, dict[str, Any]] = {
     tuple: {"type": ["array", "string"], "items": {"type": "string"}},
     bool: {"type": "boolean"},

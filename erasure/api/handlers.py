@@ -1,4 +1,4 @@
-"""What each route does: plain functions from a :class:`Call` to plain JSON values, or to a file."""
+"""What each route does: plain functions from a :class:`Call` to plain JSON values, to a file or to other content."""
 
 from __future__ import annotations
 
@@ -58,7 +58,15 @@ class File:
     name: str | None = None
 
 
-Handler = Callable[[Call], "dict[str, Any] | File"]
+@dataclass(frozen=True)
+class Content:
+    """What is made for one answer, as it is to be sent."""
+
+    data: bytes
+    kind: str
+
+
+Handler = Callable[[Call], "dict[str, Any] | File | Content"]
 
 
 def list_jobs(call: Call) -> dict[str, Any]:
@@ -88,11 +96,14 @@ def delete_job(call: Call) -> dict[str, Any]:
     return {"id": call.id, "deleted": True}
 
 
-def get_preview(call: Call) -> File:
+def get_preview(call: Call) -> Content:
     id, step = call.id, call.path["step"]
     if not re.fullmatch(r"\d{1,9}", step, re.ASCII):
         raise JobNotFound(f"there is no preview of update {step[:50]!r}; see the job's previews")
-    return File(call.manager.preview(id, int(step)), "image/png")
+    try:
+        return Content(call.manager.preview(id, int(step)).png(), "image/png")
+    except (OSError, ValueError) as error:
+        raise JobNotFound(f"the pictures of update {step} cannot be read any more") from error
 
 
 def get_lora(call: Call) -> File:

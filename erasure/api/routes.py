@@ -18,7 +18,7 @@ from starlette.routing import Route
 from erasure.api import handlers
 from erasure.api.answers import finite, job_dict, problems_of, status_of
 from erasure.api.guard import Guard, demand_json, refuse_foreign_page
-from erasure.api.handlers import Call, File, Handler
+from erasure.api.handlers import Call, Content, File, Handler
 from erasure.errors import ConfigError, EraseError
 from erasure.host.base import Host
 from erasure.jobs.manager import JobManager
@@ -83,8 +83,10 @@ def _work(manager: JobManager, host: Host, handler: Handler, status: int) -> Cal
         body = await _body(request) if request.method in ("POST", "PUT") else {}
         call = Call(manager, host, request.path_params, request.query_params, body)
         answer = await run_in_threadpool(handler, call)
+        headers = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
+        if isinstance(answer, Content):
+            return Response(answer.data, media_type=answer.kind, headers=headers)
         if isinstance(answer, File):
-            headers = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
             return FileResponse(answer.path, media_type=answer.kind, filename=answer.name, headers=headers)
         return _json(answer, status)
 

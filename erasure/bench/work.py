@@ -18,19 +18,21 @@ from erasure.bench.results import Row
 from erasure.bench.spaces import concept_space
 from erasure.bench.suite import Suite, TargetSet
 from erasure.bench.suites import suite
+from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.evaluate.recognition import Ranks, erasing_success, preserving_success, rank_pictures
 from erasure.lora.file import apply_lora_file, read_lora
-from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint, sha256, short_hash
+from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint, sha256
 from erasure.model.model import open_model
-from erasure.run.events import Opened
+from erasure.run.events import Planned
 from erasure.run.folder import RunFolder
-from erasure.run.run import resume
+from erasure.run.run import Run, erase, resume
+from erasure.run.task import Task
 from erasure.training.events import Step
-from erasure.training.session import Session
 from erasure.whole_file import write_json
 
 RESULTS = "results.jsonl"
+LORA = "lora.safetensors"  # of a cell, in its folder
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def work(cell: Cell) -> Working:
     yield from _draw(base_folder, checkpoint, bench, chosen, target_set, None)
     began = time.perf_counter()
     pictures = folder / "pictures" / chosen.drawing_key()
-    yield from _draw(pictures, checkpoint, bench, chosen, target_set, folder / "lora.safetensors")
+    yield from _draw(pictures, checkpoint, bench, chosen, target_set, folder / LORA)
     before, after = (measured(target_set, judges, extra, base_folder, where) for where in (base_folder, pictures))
     return {
         **row_identity(cell, chosen, target_set, config, digest),
@@ -127,47 +129,41 @@ def _train(
     folder: Path, spaces: Path, checkpoint: CheckpointInfo, config: EraseConfig, device: str
 ) -> Generator[Progress, None, dict[str, Any]]:
     """Train into ``folder/lora.safetensors`` unless it was, and say what it cost."""
-    told, lora = folder / "training.json", folder / "lora.safetensors"
+    told, lora = folder / "training.json", folder / LORA
     if told.exists() and lora.exists():
         return json.loads(told.read_text(encoding="utf-8"))
     yield Progress("concept space", 0, 1)
     measured_space = concept_space(spaces, checkpoint, sha256(checkpoint.path), config, device)
-    run = RunFolder(folder / "run")
-    if not (run.path / "run.json").exists():
-        run.create(_about(checkpoint, lora), config)
-    run.save_space(measured_space.space)
-    session: Session | None = None
+    folder.mkdir(parents=True, exist_ok=True)
     last: Step | None = None
+    parameters = 0
     began = time.perf_counter()
-    # Going on with a run that has no state yet is a new run with a concept space that is known already.
-    # One prompt in the run's own pictures, because the bench draws many of its own.
-    for event in resume(run, device=device, out=lora.resolve(), overwrite=True, prompts=1):
-        if isinstance(event, Opened):
-            session = event.session
-        elif isinstance(event, Step):
-            last = event
-            yield Progress("training", event.step, event.steps)
-    assert session is not None
+    with _open_run(RunFolder(folder / "run"), checkpoint, config, device, lora.resolve(), measured_space.space) as run:
+        for event in run:
+            if isinstance(event, Planned):
+                parameters = event.plan["parameters"]
+            elif isinstance(event, Step):
+                last = event
+                yield Progress("training", event.step, event.steps)
     cost = {
-        "rows_training": session.model.rows["training"].total,
+        "rows_training": run.rows,
         "rows_space": measured_space.rows,
         "seconds_space": round(measured_space.seconds, 1),
         "seconds_training": round(last.seconds if last else time.perf_counter() - began, 1),
         "updates": last.step if last else 0,
-        "parameters": session.plan.parameters,
+        "parameters": parameters,
     }
     write_json(told, cost)
     return cost
 
 
-def _about(checkpoint: CheckpointInfo, lora: Path) -> dict[str, Any]:
-    return {
-        "checkpoint": str(checkpoint.path.resolve()),
-        "sha256": sha256(checkpoint.path),
-        "short_hash": short_hash(checkpoint.path),
-        "out": str(lora.resolve()),
-        "started": datetime.now(timezone.utc).timestamp(),
-    }
+def _open_run(
+    folder: RunFolder, checkpoint: CheckpointInfo, config: EraseConfig, device: str, out: Path, space: ConceptSpace
+) -> Run:
+    """A new run, or the one that was begun; with one prompt in its pictures, since the bench draws many of its own."""
+    if folder.holds_run:
+        return resume(folder, device=device, out=out, overwrite=True, prompts=1)
+    return erase(Task(checkpoint.path, out, folder, config, device, overwrite=True, prompts=1, space=space))
 
 
 def _draw(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from erasure.errors import ConfigError, RunError
+from erasure.families.known import supported
 
 DEFAULT_DATA = Path.home() / "adversarial-erase"
 
@@ -21,7 +22,7 @@ def add_parser(commands: Any) -> None:
         "--checkpoint",
         type=Path,
         metavar="FILE|DIR",
-        help="an SD 1.x checkpoint, or a folder of them; default: emoji-SD, which ships with the project",
+        help=f"{supported()} checkpoint, or a folder of them; default: emoji-SD, which ships with the project",
     )
     parser.add_argument(
         "--data", type=Path, default=DEFAULT_DATA, metavar="DIR", help=f"for LoRAs, runs and presets ({DEFAULT_DATA})"

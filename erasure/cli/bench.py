@@ -17,6 +17,7 @@ from erasure.cli.flags import add_config_flags, given_settings
 from erasure.config.presets import preset
 from erasure.config.values import config_from_file
 from erasure.errors import ConfigError
+from erasure.families.known import supported
 from erasure.model.device import default_device
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--suite", default="emoji", help="emoji, or imagenette (SD 1.4's) (emoji)")
     parser.add_argument("--folder", type=Path, action="append", metavar="DIR", help="where all goes (bench/SUITE)")
-    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="an SD 1.x checkpoint; emoji-SD for emoji")
+    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help=f"{supported()} checkpoint; emoji-SD for emoji")
     parser.add_argument("--device", metavar="NAME", help="cuda, mps or cpu; default: the best there is")
     parser.add_argument("--picture-device", default="", metavar="NAME", help="where pictures are drawn (as --device)")
     parser.add_argument("--methods", metavar="A,B", help="methods, presets or field=value, joined by + (all methods)")

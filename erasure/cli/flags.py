@@ -10,6 +10,7 @@ from erasure.config.presets import preset
 from erasure.config.setting import GROUPS, Setting
 from erasure.config.settings import EraseConfig, settings
 from erasure.config.values import config_from_dict, config_from_file
+from erasure.families.known import supported
 
 
 def add_config_flags(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +46,7 @@ def given_settings(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def add_model_flags(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
-    parser.add_argument("--checkpoint", type=Path, required=required, metavar="FILE", help="an SD 1.x checkpoint")
+    parser.add_argument("--checkpoint", type=Path, required=required, metavar="FILE", help=f"{supported()} checkpoint")
     parser.add_argument("--device", metavar="NAME", help="cuda, mps or cpu; default: the best there is")
 
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from erasure.run.events import Event, Planned, Preview, Saved
+from erasure.run.events import Event, Measured, Planned, Preview, Saved
+from erasure.run.folder import RunFolder
+from erasure.run.preview import RunPreview
 from erasure.training.events import Note, Step
+from erasure.whole_file import whole_file
 
 
 class Progress:
-    """Shows events; a context manager, so that the bar is closed whatever happens."""
+    """Shows the events of the run in ``folder``; a context manager, so that the bar is closed whatever happens."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
         self._bar: Any = None
         self._plain = not sys.stderr.isatty()
         self._last: Step | None = None
@@ -34,12 +39,15 @@ class Progress:
         elif isinstance(event, Planned):
             self._plan(event.plan)
         elif isinstance(event, Preview):
-            tqdm.write(f"before/after pictures: {event.path}")
-        elif isinstance(event, Saved) and event.final:
+            tqdm.write(f"before/after pictures: {write_sheet(self._folder, event.step)}")
+        elif isinstance(event, Measured):
+            tqdm.write(f"after {event.step} updates {event.series} is {event.value:.4g}")
+        elif isinstance(event, Saved) and event.is_lora:
             rows, seconds = (self._last.rows, self._last.seconds) if self._last else (0, 0.0)
             size = event.path.stat().st_size / 1e6
+            said = "done" if event.final else "the LoRA as it is now"
             tqdm.write(
-                f"done: {event.path} ({size:.1f} MB), {event.step} updates, {rows:,} U-Net rows, {seconds:.0f} s"
+                f"{said}: {event.path} ({size:.1f} MB), {event.step} updates, {rows:,} U-Net rows, {seconds:.0f} s"
             )
 
     def _plan(self, plan: dict[str, Any]) -> None:
@@ -69,3 +77,12 @@ class Progress:
             self._bar = tqdm(total=step.steps, initial=step.step - 1, unit="update", dynamic_ncols=True)
         self._bar.set_postfix_str(text, refresh=False)
         self._bar.update(1)
+
+
+def write_sheet(folder: RunFolder, step: int) -> Path:
+    """Lay the pictures after ``step`` updates out beside those from before, in the run folder. Raises: OSError."""
+    path = folder.sheet(step)
+    path.parent.mkdir(exist_ok=True)
+    with whole_file(path) as temporary:
+        temporary.write_bytes(RunPreview(folder, step).png())
+    return path

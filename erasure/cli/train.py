@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import signal
 import time
-from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from erasure.model.device import default_device
 
 if TYPE_CHECKING:
     from erasure.config.settings import EraseConfig
-    from erasure.run.events import Event
+    from erasure.run.run import Run
 
 STOPPED = 130
 
@@ -53,14 +53,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         return _dry_run(arguments, config)
     from erasure.run.folder import RunFolder
-    from erasure.run.output import check_output
-    from erasure.run.run import Task, erase
+    from erasure.run.run import erase
+    from erasure.run.task import Task
 
-    check_output(arguments.out, overwrite=arguments.overwrite)
     folder = arguments.folder or Path("runs") / f"{arguments.out.stem}-{time.strftime('%Y%m%d-%H%M%S')}"
     device = arguments.device or default_device()
     task = Task(arguments.checkpoint, arguments.out, RunFolder(folder), config, device, arguments.overwrite)
-    return _follow(erase(task), folder)
+    return _follow(erase(task))
 
 
 def _resume(arguments: argparse.Namespace) -> int:
@@ -72,30 +71,31 @@ def _resume(arguments: argparse.Namespace) -> int:
     from erasure.run.run import resume
 
     device = arguments.device or default_device()
-    events = resume(
+    resumed = resume(
         RunFolder(arguments.resume),
         device=device,
         out=arguments.out,
         overwrite=arguments.overwrite,
         changes=given_settings(arguments),
     )
-    return _follow(events, arguments.resume)
+    return _follow(resumed)
 
 
-def _follow(events: Generator[Event, None, None], folder: Path) -> int:
+def _follow(run: Run) -> int:
     """Show a run until it ends or is stopped; a stop waits for the update at hand."""
     from erasure.cli.progress import Progress
 
-    with _stop_flag() as stop, closing(events), Progress() as progress:
-        for event in events:
+    with _stop_flag() as stop, Progress(run.folder) as progress, run:
+        for event in run:
             progress.show(event)
             if stop.asked:
                 break
-    if not stop.asked:
-        return 0
+        else:
+            return 0
+        for event in run.stop():
+            progress.show(event)
+    folder = run.folder.path
     print(f"stopped; all that was made is in {folder}. To go on: python -m erasure train --resume {folder}")
-    for path in sorted(folder.glob("lora.safetensors")):
-        print(f"the LoRA as it is now: {path}, and beside the output unless it changes nothing yet")
     return STOPPED
 
 
@@ -127,7 +127,6 @@ def _dry_run(arguments: argparse.Namespace, config: EraseConfig) -> int:
     from erasure.config.settle import decided, notes_of
     from erasure.jobs.estimate import memory_bytes
     from erasure.model.checkpoint import inspect_checkpoint
-    from erasure.model.size import model_size
     from erasure.training.plan import measure_cost
     from erasure.training.session import open_session
 
@@ -149,6 +148,7 @@ def _dry_run(arguments: argparse.Namespace, config: EraseConfig) -> int:
     print(f"memory:  {cost.peak_bytes / 2**30:.1f} GiB, peak of the {cost.peak_of}, measured here")
     if cost.peak_of == "process":
         # Which says little of a GPU, where people run short of it.
-        expected = memory_bytes(config, model_size(arguments.checkpoint)) / 2**30
-        print(f"         on a GPU expect about {expected:.1f} GiB, scaled from what a full-size SD 1.x took on a CPU")
+        expected = memory_bytes(config, checkpoint.size, checkpoint.family.full) / 2**30
+        measured = f"a full-size {checkpoint.family.short} took on a CPU"
+        print(f"         on a GPU expect about {expected:.1f} GiB, scaled from what {measured}")
     return 0

@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from erasure.errors import OutOfMemory, RunError
+from erasure.families.family import Family
+from erasure.families.known import supported
 from erasure.host.base import HostCheckpoint, TextToImage
 from erasure.host.lora_prompt import find_lora, split_prompt
 from erasure.lora.combine import merge_loras
+from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -21,8 +24,6 @@ if TYPE_CHECKING:
     from erasure.model.model import Model
 
 _SUFFIXES = (".safetensors", ".ckpt")
-# Of every SD 1.x model; said before one is loaded.
-_MOST_STEPS, _SIZE_STEP = 1000, 8
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class LocalHost:
     def draw(self, request: TextToImage) -> Image.Image:
         """Deterministic DDIM with classifier-free guidance; waits while the device is held."""
         prompt, tags = split_prompt(request.prompt)
-        _check(request)
+        _check(request, self._checkpoint().family)
         with self._lock:
             import torch
 
@@ -134,21 +135,24 @@ class LocalHost:
             latents = model.sample(given, noise, steps=request.steps, guidance=request.guidance, null=null)
             return model.decode(latents[0])
 
-    def _load(self) -> _Loaded:
+    def _checkpoint(self) -> CheckpointInfo:
         checkpoint = self.current_checkpoint()
         if checkpoint is None:
-            raise RunError(f"there is no checkpoint in {self._source}; put an SD 1.x checkpoint there")
-        path, stamp = checkpoint.path, checkpoint.path.stat().st_mtime
+            raise RunError(f"there is no checkpoint in {self._source}; put {supported()} checkpoint there")
+        return inspect_checkpoint(checkpoint.path)
+
+    def _load(self) -> _Loaded:
+        info = self._checkpoint()
+        path, stamp = info.path, info.path.stat().st_mtime
         if self._loaded is not None and (self._loaded.checkpoint, self._loaded.stamp) == (path, stamp):
             return self._loaded
         self._drop_model()  # never two models at once
 
         from erasure.config.settings import Precision
-        from erasure.model.checkpoint import inspect_checkpoint
         from erasure.model.model import open_model
 
         precision: Precision = "fp16" if self.device().startswith("cuda") else "fp32"
-        model = open_model(inspect_checkpoint(path), precision=precision, device=self.device())
+        model = open_model(info, precision=precision, device=self.device())
         self._loaded = _Loaded(path, stamp, model)
         return self._loaded
 
@@ -175,13 +179,12 @@ def _worn(model: Model, files: list[tuple[LoraFile, float]]) -> Iterator[None]:
         remove_lora(model.unet)
 
 
-def _check(request: TextToImage) -> None:
-    if not 1 <= request.steps <= _MOST_STEPS:
-        raise RunError(f"a picture takes 1 to {_MOST_STEPS} steps, not {request.steps}")
-    if request.size < 0 or request.size % _SIZE_STEP:
-        raise RunError(
-            f"a picture's size is a multiple of {_SIZE_STEP} pixels (0: the checkpoint's own), not {request.size}"
-        )
+def _check(request: TextToImage, family: Family) -> None:
+    most, step = family.schedule.steps, family.pixels_per_latent
+    if not 1 <= request.steps <= most:
+        raise RunError(f"a picture takes 1 to {most} steps, not {request.steps}")
+    if request.size < 0 or request.size % step:
+        raise RunError(f"a picture's size is a multiple of {step} pixels (0: the checkpoint's own), not {request.size}")
 
 
 def _is_diffusers(path: Path) -> bool:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from modules import call_queue, devices, paths_internal, processing, progress, sd_models, shared
 
-from erasure.errors import EraseError, OutOfMemory, RunError
+from erasure.errors import CheckpointError, EraseError, OutOfMemory, RunError
+from erasure.families.known import supported
 from erasure.host.base import HostCheckpoint, TextToImage
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ DEVICE_OPTION = "adversarial_erase_device"
 DATA_OPTION = "adversarial_erase_data"
 DATA_FLAG = "adversarial_erase_data"  # as preload.py adds it
 SAME_DEVICE = "the web UI's"
-_PIXELS_PER_LATENT = 8
+_USUAL_SIDE = 512  # the web UI's own
 
 
 class WebuiHost:
@@ -96,12 +97,15 @@ class WebuiHost:
                 shared.state.end()
 
     def _native_side(self) -> int:
-        from erasure.model.ldm_config import config_beside, read_ldm_config, sample_size
+        from erasure.model.checkpoint import inspect_checkpoint
 
         checkpoint = self.current_checkpoint()
         if checkpoint is None:
-            raise RunError("the web UI has no checkpoint; put an SD 1.x checkpoint into models/Stable-diffusion")
-        return sample_size(read_ldm_config(config_beside(checkpoint.path))) * _PIXELS_PER_LATENT
+            raise RunError(f"the web UI has no checkpoint; put {supported()} checkpoint into models/Stable-diffusion")
+        try:
+            return inspect_checkpoint(checkpoint.path).size.pixels
+        except CheckpointError:  # the web UI draws with more kinds of models than concepts are erased from
+            return _USUAL_SIDE
 
     def _begin(self, task: str, title: str) -> None:
         shared.state.begin(job=title)  # also forgets an Interrupt of before

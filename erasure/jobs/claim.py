@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-FILE = "worker.lock"
+from erasure.run.folder import RunFolder
 
 
 class Claim:
     """Two web UIs may share a data folder; only one of them may run, resume or delete a job."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: RunFolder):
         self._folder = folder
         self._lock: FileLock | None = None
 
@@ -22,7 +21,7 @@ class Claim:
         if self._lock is not None:
             return True
         # Taken by one thread and freed by another.
-        lock = FileLock(self._folder / FILE, timeout=0, thread_local=False)
+        lock = FileLock(self._folder.lock, timeout=0, thread_local=False)
         try:
             lock.acquire()
         except Timeout:

@@ -5,27 +5,23 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from erasure.errors import EraseError
 from erasure.jobs.job import Result
 from erasure.jobs.live import LiveJob, logger
 from erasure.jobs.problems import describe
-from erasure.jobs.record import config_of, logged_events, preview_path
-from erasure.run.card import write_card
+from erasure.jobs.record import config_of
+from erasure.model.checkpoint import inspect_checkpoint
+from erasure.run.card import UNKNOWN_VERSION, write_card
 from erasure.run.cover import is_unsafe
+from erasure.run.events import Saved
+from erasure.run.folder import RunFolder
+from erasure.run.preview import RunPreview
 
 
-def result_of(path: Path, change: float | None) -> Result:
-    return Result(path.stem, str(path), path.stat().st_size, change)
-
-
-def stopped_result(job: LiveJob) -> Result | None:
-    """The LoRA that a stopped run left, as its log names it."""
-    result = None
-    for event in logged_events(job.folder):
-        name = Path(str(event.get("path", ""))).name
-        if event.get("event") == "saved" and event.get("step") == job.history.step and name != "state.safetensors":
-            path = Path(job.record.out).with_name(name)
-            result = result_of(path, event.get("change")) if path.exists() else None
-    return result
+def result_of(saved: Saved) -> Result:
+    """What a job made, from the event that tells of a LoRA file."""
+    path = saved.path
+    return Result(path.stem, str(path), path.stat().st_size, saved.change)
 
 
 def write_job_card(job: LiveJob, result: Result) -> list[Path]:
@@ -35,14 +31,21 @@ def write_job_card(job: LiveJob, result: Result) -> list[Path]:
     description = f"Erases {', '.join(config.erase)}" + (f" (turned into {anchors})" if anchors else "")
     of = f" of {job.history.steps}" if step < job.history.steps else ""
     made = f"Made by Adversarial Erase from {Path(job.record.checkpoint).name} in {step}{of} updates."
-    path = preview_path(job.folder, step)
-    preview = path if path.is_file() else None
+    drawn = RunPreview(job.folder, step)
+    preview = drawn if drawn.place.is_file() else None
     unsafe = is_unsafe([*config.erase, *config.synonym])
     try:
-        return write_card(Path(result.path), description, made, preview, after_only=unsafe)
+        return write_card(Path(result.path), description, made, preview, version=_version(job), after_only=unsafe)
     except (OSError, ValueError) as error:
         job.note(f"the card beside the LoRA could not be written: {describe(error)}")
         return []
+
+
+def _version(job: LiveJob) -> str:
+    try:
+        return inspect_checkpoint(Path(job.record.checkpoint)).family.lora.card
+    except EraseError:  # moved away since it was loaded
+        return UNKNOWN_VERSION
 
 
 def remove_files(paths: list[Path]) -> None:
@@ -53,10 +56,10 @@ def remove_files(paths: list[Path]) -> None:
             logger.warning("%s could not be deleted: %s", path, error)
 
 
-def remove_folder(folder: Path) -> None:
+def remove_folder(folder: RunFolder) -> None:
     """As far as it goes; without its record, what is left of it is no job any more."""
     try:
-        shutil.rmtree(folder)
+        shutil.rmtree(folder.path)
     except OSError as error:
-        logger.warning("%s could not be deleted: %s", folder, error)
-        shutil.rmtree(folder, ignore_errors=True)
+        logger.warning("%s could not be deleted: %s", folder.path, error)
+        shutil.rmtree(folder.path, ignore_errors=True)

@@ -10,34 +10,16 @@ from pathlib import Path
 from erasure.config.settings import EraseConfig
 from erasure.config.values import config_from_dict
 from erasure.errors import ConfigError, EraseError
-from erasure.jobs.readiness import readiness
+from erasure.families.full_size import GIB, FullSize
 from erasure.jobs.speed import Speed, past_speeds
-from erasure.model.memory import FULL_UNET, embedding_cache_bytes
-from erasure.model.size import ModelSize, model_size
+from erasure.model.checkpoint import inspect_checkpoint
+from erasure.model.memory import embedding_cache_bytes
+from erasure.model.size import ModelSize
 from erasure.run.forecast import forecast_rows, remembered_prompts
 
-__all__ = ["Estimate", "estimate", "readiness"]
-
-GIB = 2**30
-# Peak of one update of a full-size SD 1.x at 512 pixels, rank 8, batch 1, less its weights and the libraries: README,
-# "Memory", by (layers beyond cross-attention, half precision, gradient checkpointing). In bytes.
 _LIBRARIES = 0.4 * GIB
-_ACTIVATIONS = {
-    (False, False, False): 3.94 * GIB,
-    (False, False, True): 2.37 * GIB,
-    (False, True, False): 1.95 * GIB,
-    (False, True, True): 0.85 * GIB,
-    (True, False, False): 5.43 * GIB,
-    (True, False, True): 3.03 * GIB,
-    (True, True, False): 2.66 * GIB,
-    (True, True, True): 1.38 * GIB,
-}
-_DECODING = 1.03 * GIB  # of one picture by the VAE in fp32, beyond its weights: in the same place
-_FULL_VAE = 83_653_863  # weights of SD 1.x's VAE
-_FULL_PIXELS = 512
-# Seconds per row of the same table on two CPU cores (four rows in 42 seconds), and what a row costs however small
-# the model is (seen on emoji-SD).
-_CPU_SECONDS, _CPU_LEAST, _CPU_CORES = 10.5, 0.05, 2
+# What a U-Net row costs on CPUs however small the model is (seen on emoji-SD), and how many cores tables are for.
+_CPU_LEAST, _CPU_CORES = 0.05, 2
 # Speeds of models this much alike need no word of caution.
 _ALIKE = 1.2
 
@@ -54,43 +36,47 @@ class Estimate:
 def estimate(config: EraseConfig, checkpoint: Path, device: str, runs_folder: Path) -> Estimate:
     """Time and memory of a run. Cheap: headers and small files only. Never raises for a checkpoint that is no good."""
     try:
-        size = model_size(checkpoint)
-    except (EraseError, OSError, ValueError, KeyError, TypeError):
+        info = inspect_checkpoint(checkpoint)
+    except EraseError:
         return Estimate(None, None, "not known: the checkpoint cannot be read")
-    seconds, basis = _seconds(config, size, device, runs_folder)
-    memory = "memory from a table measured on a full-size SD 1.x, scaled by this U-Net's size"
-    taken = memory_bytes(config, size)
+    size, full = info.size, info.family.full
+    seconds, basis = _seconds(config, size, full, device, runs_folder)
+    memory = f"memory from a table measured on a full-size {info.family.short}, scaled by this U-Net's size"
+    taken = memory_bytes(config, size, full)
     if device == "cpu":  # where embeddings are remembered, wherever the model is
-        taken += round(embedding_cache_bytes(remembered_prompts(config), size.text_encoder))
+        taken += round(embedding_cache_bytes(remembered_prompts(config), full, size.text_encoder))
     return Estimate(seconds, taken, f"{basis}; {memory}")
 
 
-def memory_bytes(config: EraseConfig, size: ModelSize) -> int:
+def memory_bytes(config: EraseConfig, size: ModelSize, full: FullSize) -> int:
     """Weights of all three parts, and the activations of an update or of decoding a picture, whichever are more.
 
-    Both are scaled from a table by places, width (the square root of the number of weights) and batch.
+    Both are scaled from the family's table by places, width (the square root of the number of weights) and batch.
     """
     half = config.precision != "fp32"
-    table = _ACTIVATIONS[config.layers not in ("xattn", "xattn_kv"), half, config.gradient_checkpointing]
-    places = (_pixels(config, size) / _FULL_PIXELS) ** 2
-    update = table * places * config.batch * math.sqrt(size.unet / FULL_UNET)
+    measured = full.cross_attention if config.layers in ("xattn", "xattn_kv") else full.all_layers
+    table = measured.of(half=half, checkpointing=config.gradient_checkpointing)
+    places = (_pixels(config, size) / full.pixels) ** 2
+    update = table * places * config.batch * math.sqrt(size.unet / full.unet)
     each = 2 if half else 4
     vae = 4 if config.precision == "fp16" else each  # which is kept in fp32 then
-    decoding = _DECODING * vae / 4 * places * math.sqrt(size.vae / _FULL_VAE)
+    decoding = full.decoding * vae / 4 * places * math.sqrt(size.vae / full.vae)
     weights = (size.unet + size.text_encoder) * each + size.vae * vae
     return round(_LIBRARIES + weights + max(update, decoding))
 
 
-def _seconds(config: EraseConfig, size: ModelSize, device: str, runs_folder: Path) -> tuple[float | None, str]:
+def _seconds(
+    config: EraseConfig, size: ModelSize, full: FullSize, device: str, runs_folder: Path
+) -> tuple[float | None, str]:
     training, apart = training_rows(config), rows_apart(config)
     found = _nearest(config, size, device, runs_folder)
     if found is None:
         if device != "cpu":
             return None, "time not known before the first run on this device"
-        work = size.unet / FULL_UNET * (_pixels(config, size) / _FULL_PIXELS) ** 2
+        work = size.unet / full.unet * (_pixels(config, size) / full.pixels) ** 2
         half = 0.5 if config.precision != "fp32" else 1.0
         cores = min(os.cpu_count() or _CPU_CORES, 16)
-        per_row = _CPU_LEAST + _CPU_SECONDS * work * half * _CPU_CORES / cores
+        per_row = _CPU_LEAST + full.cpu_seconds * work * half * _CPU_CORES / cores
         return per_row * (training + apart), "time very rough, from a table for CPUs"
     speed, past = found
     ratio = _work(config, size) / speed.work

@@ -1,4 +1,4 @@
-"""Who has the device among the threads of this process: a job, or a look at concepts. Hosts know of their own only."""
+"""Which thread of this process may use the device: a job, or a look at concepts. Hosts know of their own only."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ class Gate:
         with self._changed:
             while self._holder:
                 if who == CONCEPTS and self._holder != CONCEPTS:
-                    raise JobConflict(f"{self._name_of(self._holder)} has the device: pause it, or wait until it ends")
+                    raise JobConflict(
+                        f"{self._name_of(self._holder)} is using the device: pause it, or wait until it ends"
+                    )
                 self._changed.wait()
             self._holder = who
         try:

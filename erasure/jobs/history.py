@@ -15,7 +15,7 @@ _SPEED_OVER = 20
 
 
 class History:
-    """Sums up events as :func:`erasure.training.events.event_to_dict` gives them, live or from a log.
+    """Sums up events as :func:`erasure.run.events.event_to_dict` gives them, live or from a log.
 
     A run that goes on from an older state repeats updates: what they said before is forgotten then.
     """
@@ -30,7 +30,8 @@ class History:
         self.plan: dict[str, Any] | None = None
         self.notes: dict[str, None] = {}  # in order, each once
         self.previews: set[int] = set()
-        self._losses: list[tuple[int, float, float]] = []
+        self._series: dict[str, list[tuple[int, float]]] = {}
+        self._steps: list[int] = []
         self._picks: list[tuple[str, ...]] = []  # per update
         self._counts: Counter[str] = Counter()
         self._recent: deque[tuple[int, float]] = deque(maxlen=_SPEED_OVER + 1)
@@ -52,25 +53,36 @@ class History:
             self.plan = dict(event["plan"])
         elif kind == "preview":
             self.previews.add(int(event["step"]))
+        elif kind == "measured":
+            self._add(str(event["series"]), int(event["step"]), float(event["value"]))
 
     def _see_step(self, event: Mapping[str, Any]) -> None:
-        step, point = int(event["step"]), (float(event["erase_loss"]), float(event["preserve_loss"]))
-        seconds = float(event["seconds"])
+        step, seconds = int(event["step"]), float(event["seconds"])
+        losses = {"erase": float(event["erase_loss"]), "preserve": float(event["preserve_loss"])}
         self._forget_from(step)
         # The last of the preserved concepts may be one that the user wants kept; the search found those before it.
         picks = tuple(self._bare(str(text)) for text in event["preserved"][: self._batch])
         self.step, self.steps, self.rows, self.seconds = step, int(event["steps"]), int(event["rows"]), seconds
         self.learning_rate = float(event["learning_rate"])
-        self._losses.append((step, *point))
+        for series, value in losses.items():
+            self._add(series, step, value)
+        self._steps.append(step)
         self._picks.append(picks)
         self._counts.update(picks)
         self._recent.append((step, seconds))
 
+    def _add(self, series: str, step: int, value: float) -> None:
+        points = self._series.setdefault(series, [])
+        while points and points[-1][0] >= step:  # measured again after the same update, or by a run that went back
+            points.pop()
+        points.append((step, value))
+
     def _forget_from(self, step: int) -> None:
-        if not self._losses or step > self._losses[-1][0]:
+        if not self._steps or step > self._steps[-1]:
             return
-        kept = sum(past[0] < step for past in self._losses)
-        del self._losses[kept:], self._picks[kept:]
+        kept = sum(past < step for past in self._steps)
+        del self._steps[kept:], self._picks[kept:]
+        self._series = {name: [point for point in all_ if point[0] < step] for name, all_ in self._series.items()}
         self._counts = Counter(text for picks in self._picks for text in picks)
         self._recent.clear()
 
@@ -80,11 +92,12 @@ class History:
         return min((concept for concept in found if concept is not None), key=len, default=prompt)
 
     @property
-    def losses(self) -> tuple[tuple[int, float, float], ...]:
-        """Every n-th update so that there are at most ``MOST_POINTS``, and always the last one."""
-        count = len(self._losses)
-        stride = -(-count // MOST_POINTS) or 1
-        return tuple(self._losses[(count - 1) % stride :: stride])
+    def series(self) -> dict[str, tuple[tuple[int, float], ...]]:
+        """Points (update, value) by the name of what was measured, ``erase`` and ``preserve`` for the two losses.
+
+        Of each every n-th so that there are at most ``MOST_POINTS``, and always the last one.
+        """
+        return {name: _thinned(points) for name, points in self._series.items() if points}
 
     @property
     def picks(self) -> tuple[tuple[str, int], ...]:
@@ -103,3 +116,9 @@ class History:
             return self.seconds / self.step * (self.steps - self.step) if self.step else None
         (first, began), (last, ended) = self._recent[0], self._recent[-1]
         return max(0.0, ended - began) / (last - first) * (self.steps - self.step)
+
+
+def _thinned(points: Sequence[tuple[int, float]]) -> tuple[tuple[int, float], ...]:
+    count = len(points)
+    stride = -(-count // MOST_POINTS) or 1
+    return tuple(points[(count - 1) % stride :: stride])

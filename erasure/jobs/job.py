@@ -59,7 +59,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All that a page shows of a job. Losses are means over the batch, thinned to at most 300 points."""
+    """All that a page shows of a job."""
 
     id: str
     name: str
@@ -76,7 +76,9 @@ class Snapshot:
     seconds: float  # of training so far, pauses excluded
     seconds_left: float | None
     rows: int  # U-Net rows evaluated in training
-    losses: tuple[tuple[int, float, float], ...]  # (step, erase, preserve)
+    # (step, value) by the name of what was measured, each thinned to at most 300 points; "erase" and "preserve" are the
+    # losses, means over the batch.
+    series: dict[str, tuple[tuple[int, float], ...]]
     picks: tuple[tuple[str, int], ...]  # adversarial concepts and how often each was preserved, most often first
     current_pick: str  # the concept preserved in the last update, "" before the first
     learning_rate: float

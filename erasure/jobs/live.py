@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from threading import Condition
 from typing import Any, Literal
 
@@ -15,6 +14,7 @@ from erasure.jobs.claim import Claim
 from erasure.jobs.history import History
 from erasure.jobs.job import JobState, Snapshot
 from erasure.jobs.record import Record, history_from_disk, snapshot_of, write_record
+from erasure.run.folder import RunFolder
 
 Wish = Literal["", "pause", "stop", "discard", "close"]  # "close": the process ends
 logger = logging.getLogger(__name__)
@@ -24,10 +24,10 @@ class LiveJob:
     """``changed`` is notified of every change; ``versions`` never gives a number twice."""
 
     def __init__(
-        self, folder: Path, record: Record, history: History | None, changed: Condition, versions: Iterator[int]
+        self, folder: RunFolder, record: Record, history: History | None, changed: Condition, versions: Iterator[int]
     ):
         """``history`` None: read from the run's log when it is asked for."""
-        self.id = folder.name
+        self.id = folder.path.name
         self.folder = folder
         self._history = history
         self.changed = changed

@@ -24,9 +24,10 @@ from erasure.jobs.job import FINISHED, JobRequest, JobState, Result, Snapshot
 from erasure.jobs.live import LiveJob, logger
 from erasure.jobs.problems import describe
 from erasure.jobs.readiness import readiness
-from erasure.jobs.record import Record, preview_path, write_record
+from erasure.jobs.record import Record, write_record
 from erasure.jobs.table import JobTable
 from erasure.jobs.worker import Outcome, Worker
+from erasure.run.preview import RunPreview
 
 # When the process ends, a run gets so many seconds to finish its update and save its state.
 PATIENCE = 30.0
@@ -105,19 +106,19 @@ class JobManager:
             self._changed.wait_for(lambda: job.version != version or id not in self._table.jobs, timeout)
             return self._table.job(id).snapshot()
 
-    def preview(self, id: str, step: int) -> Path:
-        """The PNG of pictures before and after ``step`` updates. Raises: JobNotFound."""
-        path = preview_path(self._table.job(id).folder, step)
-        if not path.is_file():
+    def preview(self, id: str, step: int) -> RunPreview:
+        """The pictures before and after ``step`` updates. Raises: JobNotFound."""
+        preview = RunPreview(self._table.job(id).folder, step)
+        if not preview.place.is_file():
             raise JobNotFound(f"there is no preview of update {step}; see the job's previews")
-        return path
+        return preview
 
     def lora_path(self, id: str) -> Path:
         """The LoRA file; the one in the run folder if it could not be put in its place. Raises: JobNotFound."""
         job = self._table.job(id)
         result = job.record.result
         places = [Path(result.path)] if result else []
-        for path in (*places, job.folder / "lora.safetensors"):
+        for path in (*places, job.folder.lora):
             if path.is_file():
                 return path
         raise JobNotFound(f"{job.record.name} has no LoRA file (yet)")
@@ -203,7 +204,7 @@ class JobManager:
     def concepts(self, checkpoint: Path, config: EraseConfig) -> dict[str, Any]:
         """What is near the concepts of ``config``, as ``ConceptSpace.to_dict()``; takes the device for some seconds.
 
-        Raises: JobConflict while a job has the device; EraseError.
+        Raises: JobConflict while a job uses the device; EraseError.
         """
         key = cache_key(checkpoint, config)
         known = self._concepts.get(key)
@@ -239,7 +240,7 @@ class JobManager:
             try:
                 self._finish(job, Worker(job, self._host, self._gate, self._table.tell_waiting).run())
             except BaseException as error:
-                # Nothing is expected here; but one job must never take the others along.
+                # Not expected to happen; but one job must never bring down the others.
                 logger.exception("the end of %s", job.id)
                 self._finish(job, Outcome("failed", {"problem": describe(error)}))
 
@@ -247,7 +248,7 @@ class JobManager:
         result: Result | None = outcome.changes.get("result")
         written = write_job_card(job, result) if outcome.state in ("done", "stopped") and result else []
         with self._changed:
-            # Until here it could be discarded, even if it was all but done.
+            # It could be discarded until now, even after its LoRA was finished.
             if outcome.state is None or job.wish == "discard":
                 remove_files([*written, *([Path(result.path)] if result else [])])
                 job.claim.free()

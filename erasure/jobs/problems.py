@@ -24,7 +24,7 @@ def describe(error: BaseException) -> str:
             "gradient_checkpointing or a smaller resolution"
         )
     if isinstance(error, OSError):
-        return f"a file could not be read or written ({text}); mend that, then resume"
+        return f"a file could not be read or written ({text}); correct that, then resume"
     if isinstance(error, ImportError):
         return f"a library is missing or does not fit ({text}); install the requirements again and restart"
     return f"something unexpected happened: {type(error).__name__}: {text}"

@@ -12,18 +12,14 @@ from typing import Any
 from erasure.config.settings import EraseConfig
 from erasure.config.values import config_from_dict
 from erasure.errors import ConfigError, EraseError, RunError
+from erasure.families.full_size import MIB
+from erasure.families.known import supported
 from erasure.host.base import Host
 from erasure.jobs.names import safe_name, taken_names
-from erasure.model.memory import FULL_UNET
-from erasure.model.size import model_size
+from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint
 
-MIB = 2**20
-# A run of a full-size SD 1.x: pictures and log, and per rank the LoRA's weights with their two moments, twice while a
-# state is written, if all layers get one.
-_DISK_ALWAYS, _DISK_PER_RANK = 50 * MIB, 60 * MIB
-
-
-NO_CHECKPOINT = "no checkpoint is loaded: choose an SD 1.x checkpoint"
+_DISK_ALWAYS = 50 * MIB  # pictures and log
+NO_CHECKPOINT = f"no checkpoint is loaded: choose {supported()} checkpoint"
 
 
 def readiness(host: Host, checkpoint: Path | None, name: str, values: Mapping[str, Any]) -> list[str]:
@@ -36,28 +32,25 @@ def readiness(host: Host, checkpoint: Path | None, name: str, values: Mapping[st
         problems += error.problems
     if config is not None and config.vocabulary_file and not Path(config.vocabulary_file).is_file():
         problems.append(f"vocabulary_file: there is no file {config.vocabulary_file}; check its path")
-    unfit = _checkpoint_problems(checkpoint)
+    info, unfit = _inspected(checkpoint)
     problems += unfit
     problems += _name_problems(name, host.lora_folder())
     folders = {host.lora_folder(): "Lora folder", host.data_folder(): "folder for runs"}
     blocked = [problem for folder, what in folders.items() for problem in _folder_problems(what, folder)]
     problems += blocked
-    if config is not None and checkpoint is not None and not unfit and not blocked:
-        problems += _disk_problems(config, checkpoint, host.data_folder())
+    if config is not None and info is not None and not blocked:
+        problems += _disk_problems(config, info, host.data_folder())
     return problems
 
 
-def _checkpoint_problems(checkpoint: Path | None) -> list[str]:
+def _inspected(checkpoint: Path | None) -> tuple[CheckpointInfo | None, list[str]]:
     if checkpoint is None:
-        return [NO_CHECKPOINT]
-    from erasure.model.checkpoint import inspect_checkpoint
-
+        return None, [NO_CHECKPOINT]
     try:
-        inspect_checkpoint(checkpoint)
+        return inspect_checkpoint(checkpoint), []
     except EraseError as error:
         # A page need not know where things lie.
-        return [str(error).replace(str(checkpoint), checkpoint.name)]
-    return []
+        return None, [str(error).replace(str(checkpoint), checkpoint.name)]
 
 
 def _name_problems(name: str, lora_folder: Path) -> list[str]:
@@ -79,16 +72,16 @@ def _folder_problems(what: str, folder: Path) -> list[str]:
     return []
 
 
-def _disk_problems(config: EraseConfig, checkpoint: Path, folder: Path) -> list[str]:
+def _disk_problems(config: EraseConfig, info: CheckpointInfo, folder: Path) -> list[str]:
     try:
-        width = math.sqrt(model_size(checkpoint).unet / FULL_UNET)
         free = shutil.disk_usage(_existing(folder)).free
-    except (EraseError, OSError, ValueError, KeyError, TypeError):
+    except OSError:
         return []
-    needed = _DISK_ALWAYS + _DISK_PER_RANK * config.rank * width
+    full = info.family.full
+    needed = _DISK_ALWAYS + full.state_per_rank * config.rank * math.sqrt(info.size.unet / full.unet)
     if free >= needed:
         return []
-    return [f"the disk is all but full: a run may need {needed / MIB:.0f} MB, {free / MIB:.0f} MB are free; make room"]
+    return [f"the disk is almost full: a run may need {needed / MIB:.0f} MB, {free / MIB:.0f} MB are free; make room"]
 
 
 def _existing(folder: Path) -> Path:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,13 +12,10 @@ from typing import Any, get_args
 from erasure.config.settings import EraseConfig
 from erasure.config.settle import asked_of
 from erasure.config.values import config_from_record, settle_values
-from erasure.errors import ConfigError, RunError
+from erasure.errors import ConfigError
 from erasure.jobs.history import History
 from erasure.jobs.job import ACTIVE, JobState, Result, Snapshot
-from erasure.whole_file import write_json
-
-FILE = "job.json"
-_PREVIEW = re.compile(r"step-(\d{6,})\.png")
+from erasure.run.folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -43,31 +38,20 @@ class Record:
     asked: dict[str, Any] | None = None
 
 
-def write_record(folder: Path, record: Record) -> None:
+def write_record(folder: RunFolder, record: Record) -> None:
     """Raises: RunError if the folder cannot be written."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / FILE, asdict(record))
-    except OSError as error:
-        raise RunError(
-            f"the run folder {folder} cannot be written: {error.strerror}; free up disk space or check permissions"
-        ) from error
+    folder.write_job(asdict(record))
 
 
-def read_record(folder: Path) -> Record:
+def read_record(folder: RunFolder) -> Record:
     """What is missing or of the wrong kind is left at its default. Raises: RunError if the file cannot be read."""
-    try:
-        values = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{folder / FILE} cannot be read: {error}") from error
-    if not isinstance(values, dict):
-        raise RunError(f"{folder / FILE} is damaged: it holds no object")
+    values = folder.read_job()
     text = {key: str(values.get(key, "")) for key in ("name", "checkpoint", "out", "problem", "log")}
     state: Any = values.get("state")
     return Record(
-        **{**text, "name": text["name"] or folder.name},
+        **{**text, "name": text["name"] or folder.path.name},
         config=_dict(values.get("config")) or {},
-        created=_number(values.get("created"), folder.stat().st_mtime),
+        created=_number(values.get("created"), folder.path.stat().st_mtime),
         state=state if state in get_args(JobState) else "failed",
         notes=tuple(map(str, _list(values.get("notes")))),
         result=_result(values.get("result")),
@@ -76,51 +60,19 @@ def read_record(folder: Path) -> Record:
     )
 
 
-def snapshot_from_disk(folder: Path) -> Snapshot:
-    """A job that no worker of this process has. One that was active when its process ended is "interrupted".
-
-    Raises: RunError if the folder holds no job.
-    """
-    record = settled(read_record(folder))
-    return snapshot_of(folder.name, record, history_from_disk(folder, record), "", 0)
-
-
 def settled(record: Record) -> Record:
     """The record of a job whose process has ended."""
     return replace(record, state="interrupted") if record.state in ACTIVE else record
 
 
-def history_from_disk(folder: Path, record: Record) -> History:
+def history_from_disk(folder: RunFolder, record: Record) -> History:
     """What the run's log adds up to; lines that make no sense are left out."""
     history = _history(record)
-    for event in logged_events(folder):
+    for event in folder.events():
         with suppress(KeyError, TypeError, ValueError):
             history.see(event)
-    history.previews |= find_previews(folder)
+    history.previews |= folder.previews()
     return history
-
-
-def logged_events(folder: Path) -> Iterator[dict[str, Any]]:
-    """The objects in a run's log. A line that a crash cut off is left out, and so is a log that cannot be read."""
-    try:
-        lines = (folder / "events.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return
-    for line in lines:
-        with suppress(ValueError):
-            event = json.loads(line)
-            if isinstance(event, dict):
-                yield event
-
-
-def find_previews(folder: Path) -> set[int]:
-    """The steps at which a grid of pictures was drawn."""
-    found = (_PREVIEW.fullmatch(path.name) for path in (folder / "previews").glob("step-*.png"))
-    return {int(match[1]) for match in found if match}
-
-
-def preview_path(folder: Path, step: int) -> Path:
-    return folder / "previews" / f"step-{step:06d}.png"
 
 
 def config_of(record: Record) -> EraseConfig:
@@ -162,7 +114,7 @@ def snapshot_of(id: str, record: Record, history: History, message: str, version
         seconds=history.seconds,
         seconds_left=history.seconds_left if record.state in ACTIVE else None,
         rows=history.rows,
-        losses=history.losses,
+        series=history.series,
         picks=history.picks,
         current_pick=history.current_pick,
         learning_rate=history.learning_rate,

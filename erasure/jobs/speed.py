@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from erasure.training.session import Session
+from erasure.errors import RunError
+from erasure.run.folder import job_folders
 
 # Of the newest runs only: a machine changes.
 _LOOK_AT = 40
@@ -37,21 +36,13 @@ class Speed:
         return float(self.parameters) * self.pixels**2
 
 
-def model_facts(session: Session, device: str) -> dict[str, Any]:
-    """The fields of :class:`Speed` that are known once a model is loaded."""
-    unet = session.model.unet
-    parameters = sum(weight.numel() for name, weight in unet.named_parameters() if "lora_" not in name)
-    precision = session.trainer.config.precision
-    return {"device": device, "parameters": parameters, "pixels": session.model.pixels, "precision": precision}
-
-
 def past_speeds(runs_folder: Path) -> Iterator[tuple[Speed, dict[str, Any]]]:
     """Speed and config values of finished runs, newest first."""
-    for path in sorted(runs_folder.glob("*/job.json"), key=lambda path: path.parent.name, reverse=True)[:_LOOK_AT]:
+    for folder in reversed(job_folders(runs_folder)[-_LOOK_AT:]):
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = folder.read_job()
             speed, config = Speed(**values["speed"]), dict(values["config"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (RunError, ValueError, KeyError, TypeError):
             continue  # not finished, resumed in between, or damaged
         numbers = (speed.parameters, speed.pixels, speed.rows, speed.seconds)
         if all(isinstance(number, (int, float)) and 0 < number < math.inf for number in numbers):

@@ -14,7 +14,8 @@ from erasure.errors import JobConflict, JobNotFound, RunError
 from erasure.jobs.history import History
 from erasure.jobs.job import ACTIONS, ACTIVE, JobState
 from erasure.jobs.live import LiveJob, logger
-from erasure.jobs.record import FILE, Record, read_record, settled, write_record
+from erasure.jobs.record import Record, read_record, settled, write_record
+from erasure.run.folder import RunFolder, job_folders
 
 
 class JobTable:
@@ -31,13 +32,13 @@ class JobTable:
 
     def adopt(self) -> None:
         """Take up what is on disk, except for jobs that another living process works on."""
-        for path in sorted(self._runs.glob(f"*/{FILE}")):
+        for folder in job_folders(self._runs):
             try:
-                record = read_record(path.parent)
+                record = read_record(folder)
             except (RunError, OSError) as error:
                 logger.warning("a run is left out: %s", error)
                 continue
-            job = LiveJob(path.parent, settled(record), None, self._changed, self._versions)
+            job = LiveJob(folder, settled(record), None, self._changed, self._versions)
             if record.state in ACTIVE:
                 if not job.claim.take():
                     continue
@@ -47,7 +48,7 @@ class JobTable:
     def add(self, record: Record, history: History) -> LiveJob:
         """A new job, on disk first. Raises: RunError."""
         began = time.strftime("%Y%m%d-%H%M%S", time.localtime(record.created))
-        folder = self._runs / f"{began}-{secrets.token_hex(3)}"
+        folder = RunFolder(self._runs / f"{began}-{secrets.token_hex(3)}")
         write_record(folder, record)
         job = LiveJob(folder, record, history, self._changed, self._versions)
         job.claim.take()
@@ -82,7 +83,7 @@ class JobTable:
 
     def take(self, job: LiveJob) -> None:
         """Keep other processes off a job of the past. Raises: JobNotFound, JobConflict."""
-        if not job.folder.is_dir():
+        if not job.folder.path.is_dir():
             self.forget(job)
             raise JobNotFound(f"the run of {job.record.name} was deleted by another program")
         if not job.claim.take():
@@ -91,7 +92,7 @@ class JobTable:
     def forget(self, job: LiveJob) -> None:
         """First of all its record, so that it is gone even if the process ends now."""
         with suppress(OSError):
-            (job.folder / FILE).unlink(missing_ok=True)
+            job.folder.job.unlink(missing_ok=True)
         self.jobs.pop(job.id, None)
         self._changed.notify_all()
 

@@ -3,34 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from erasure.errors import EraseError, TrainingError
+from erasure.errors import EraseError
 from erasure.host.base import Host
 from erasure.jobs.concept_cache import free_memory
-from erasure.jobs.ending import result_of, stopped_result
+from erasure.jobs.ending import result_of
 from erasure.jobs.gate import Gate
 from erasure.jobs.job import JobState, Result
 from erasure.jobs.live import LiveJob, Wish, logger
 from erasure.jobs.names import free_name
 from erasure.jobs.problems import describe, traceback_of
-from erasure.jobs.record import config_of, find_previews
-from erasure.jobs.speed import model_facts
+from erasure.jobs.record import config_of
 from erasure.run.events import Drawing, Event, Opened, Preview, Saved, event_to_dict
+from erasure.run.preview import RunPreview
 from erasure.training.events import Step
 
 if TYPE_CHECKING:
-    from erasure.training.session import Session
-
-
-class Discarded(Exception):
-    """Thrown into a run to give it up."""
+    from erasure.run.run import Run
 
 
 @dataclass(frozen=True)
@@ -50,11 +46,11 @@ class Worker:
         self._host = host
         self._gate = gate
         self._tell = tell
-        self._events: Generator[Event, None, None] | None = None
-        self._session: Session | None = None
+        self._run: Run | None = None
         self._outcome: Outcome | None = None
         self._result: Result | None = None
-        self._picture: Path | None = None  # a preview that the host has not seen yet
+        self._ended = False  # the run came to its end
+        self._picture: RunPreview | None = None  # pictures that the host has not seen yet
         self._fresh = True  # not resumed: the seconds on the device are those of the whole run
         self._busy = 0.0  # seconds on the device before it was last taken
         self._began = 0.0
@@ -68,11 +64,11 @@ class Worker:
                 if self._outcome is None:
                     self._rest()
             except BaseException as error:
-                # The host did not give the device, or did not get on with having it back.
+                # The host could not hand over the device, or had trouble taking it back.
                 if self._outcome is None:
                     self._outcome = self._failure(error)
                 else:
-                    self._job.note(f"the host had a problem when the device was given back: {describe(error)}")
+                    self._job.note(f"the host had a problem taking the device back: {describe(error)}")
                     logger.error("%s", traceback_of(error))
         self._let_go()
         return self._outcome
@@ -89,7 +85,7 @@ class Worker:
                 self._outcome = self._failure(error)
             self._busy += time.monotonic() - self._began
             if self._outcome is not None:
-                # Here, since the host's own model comes back into the memory next.
+                # Now, since the host loads its own model back into memory next.
                 self._let_go()
 
     @contextmanager
@@ -108,29 +104,24 @@ class Worker:
 
     def _leave(self) -> None:
         """Before a pause: nothing is lost if the process ends meanwhile, and nothing of ours stays on a GPU."""
-        if self._session is None:
+        if self._run is None:
             return
-        from erasure.run.folder import RunFolder
-        from erasure.run.state import save_state
-
-        trainer = self._session.trainer
+        step = self._run.step
         try:
-            save_state(RunFolder(self._job.folder).state, trainer.tensors(), trainer.meta())
+            self._run.park()
         except EraseError as error:
-            self._job.note(f"at the pause after update {trainer.step}: {error}")
-        if self._host.device() != "cpu":
-            self._session.move("cpu")
+            self._job.note(f"at the pause after update {step}: {error}")
 
     def _go_on(self) -> Outcome | None:
         """None: it is to pause."""
         wish = self._wish()
         if wish == "discard":
             return self._discard()
-        if self._events is None:
+        if self._run is None:
             self._job.say("loads the checkpoint")
-            self._events = self._begin()
-        elif self._session is not None:
-            self._session.move(self._host.device())
+            self._run = self._begin()
+        else:
+            self._run.go_on(self._host.device())
             self._enter_running()
         while True:
             wish = self._wish()
@@ -142,9 +133,8 @@ class Worker:
                 return self._stop()
             if wish == "close":
                 return self._close()
-            try:
-                event = next(self._events)
-            except StopIteration:
+            event = next(self._run, None)
+            if event is None:
                 return self._done()
             self._see(event)
 
@@ -163,22 +153,22 @@ class Worker:
         elif wish == "close":
             self._outcome = self._close()
 
-    def _begin(self) -> Generator[Event, None, None]:
-        from erasure.run.folder import RunFolder
-        from erasure.run.run import Task, erase, resume
+    def _begin(self) -> Run:
+        from erasure.run.run import erase, resume
+        from erasure.run.task import Task
 
         job, device = self._job, self._host.device()
-        folder, out = RunFolder(job.folder), Path(job.record.out)
+        out = Path(job.record.out)
         out.parent.mkdir(parents=True, exist_ok=True)
         name = free_name(out.stem, self._host.lora_folder())
         if name != out.stem:
             out = out.with_name(f"{name}.safetensors")
             job.set(message=job.message, out=str(out))
             job.note(f"the LoRA will be called {name}: meanwhile there is another file of the first name")
-        if (job.folder / "run.json").exists():
+        if job.folder.holds_run:
             self._fresh = False
-            return resume(folder, device=device, out=out)
-        return erase(Task(Path(job.record.checkpoint), out, folder, config_of(job.record), device))
+            return resume(job.folder, device=device, out=out)
+        return erase(Task(Path(job.record.checkpoint), out, job.folder, config_of(job.record), device))
 
     # --- what is wished, what happened
 
@@ -198,8 +188,7 @@ class Worker:
     def _see(self, event: Event) -> None:
         job = self._job
         if isinstance(event, Opened):
-            self._session = event.session
-            self._speed = model_facts(event.session, self._host.device())
+            self._speed = asdict(event)
             job.say("draws the pictures before")
             return
         if isinstance(event, Drawing):
@@ -213,9 +202,10 @@ class Worker:
             last = event.step == event.steps
             job.say("saves and checks the LoRA" if last else f"update {event.step} of {event.steps}")
         elif isinstance(event, Preview):
-            self._picture = event.path
-        elif isinstance(event, Saved) and event.final:
-            self._result = result_of(event.path, event.change)
+            self._picture = RunPreview(job.folder, event.step)
+        elif isinstance(event, Saved) and event.is_lora:
+            self._result = result_of(event)
+            self._ended = event.final
         self._report()
 
     def _enter_running(self) -> None:
@@ -229,7 +219,8 @@ class Worker:
         job = self._job
         try:
             picture, self._picture = self._picture, None
-            self._host.report(job.history.step, job.history.steps, job.message, _opened(picture))
+            shown: Image.Image | None = picture.sheet() if picture is not None else None
+            self._host.report(job.history.step, job.history.steps, job.message, shown)
         except Exception:
             logger.exception("the host could not show the progress")
 
@@ -243,43 +234,40 @@ class Worker:
     def _stop(self) -> Outcome:
         self._job.set(state="stopping", message="saves what there is")
         self._report()
-        if self._events is not None:
-            self._events.close()
-        job = self._job
-        drawn = find_previews(job.folder)
-        with job.changed:
-            job.history.previews |= drawn
-        result = stopped_result(job)
-        return Outcome("stopped", {"speed": self._measured(), **({"result": result} if result else {})})
+        for event in self._run.stop() if self._run is not None else ():
+            self._see(event)
+        if self._ended:
+            return self._done()
+        return Outcome("stopped", {"speed": self._measured(), **({"result": self._result} if self._result else {})})
 
     def _discard(self) -> Outcome:
-        self._throw(Discarded())
-        # It may have come when all but the last word was said.
+        if self._run is not None:
+            self._run.give_up()
+        # It may have been discarded after its LoRA was put in its place.
         return Outcome(None, {"result": self._result})
 
     def _close(self) -> Outcome:
-        self._throw(TrainingError("the program ended"))
+        self._keep_state()
         return Outcome("interrupted")
 
     def _failure(self, error: BaseException) -> Outcome:
-        problem = describe(error)
-        self._throw(TrainingError(problem))
-        return Outcome("failed", {"problem": problem, "log": traceback_of(error)})
+        self._keep_state()
+        return Outcome("failed", {"problem": describe(error), "log": traceback_of(error)})
 
-    def _throw(self, error: Exception) -> None:
-        """End the run where it is: on a TrainingError it saves its state, on another it saves nothing."""
-        if self._events is None:
+    def _keep_state(self) -> None:
+        """End the run where it is, with its state saved; a run that failed has done so itself."""
+        if self._run is None:
             return
         try:
-            self._events.throw(error)
-        except BaseException as raised:
-            if raised is not error and not isinstance(raised, StopIteration):
-                logger.warning("when the run was ended: %s", describe(raised))
-            traceback_of(raised)
+            self._run.save()
+        except Exception as error:
+            logger.warning("when the run was ended: %s", describe(error))
+            traceback_of(error)
+        self._run.give_up()
 
     def _let_go(self) -> None:
         """Free the models."""
-        self._events = self._session = None
+        self._run = None
         free_memory()
 
     def _measured(self) -> dict[str, Any] | None:
@@ -289,10 +277,3 @@ class Worker:
             return self._job.record.speed
         apart = max(0.0, self._busy + time.monotonic() - self._began - history.seconds)
         return {**self._speed, "rows": history.rows, "seconds": history.seconds, "apart": apart}
-
-
-def _opened(path: Path | None) -> Image.Image | None:
-    if path is None:
-        return None
-    with Image.open(path) as picture:
-        return picture.convert("RGB")

@@ -11,7 +11,10 @@ from erasure.lora.file import DOWN, UP, LoraFile
 
 
 def merge_loras(files: Sequence[tuple[LoraFile, float]]) -> LoraFile:
-    """One LoRA that acts as the sum of several at their weights: ranks are put side by side, scales go into ``up``."""
+    """One LoRA that acts as the sum of several (one at least) at their weights.
+
+    Ranks are put side by side, scales go into ``up``.
+    """
     parts: dict[str, list[torch.Tensor]] = {}
     for file, weight in files:
         for module in file.modules:
@@ -20,4 +23,4 @@ def merge_loras(files: Sequence[tuple[LoraFile, float]]) -> LoraFile:
             parts.setdefault(f"{module}.{UP}", []).append(up.float() * (scale * weight))
     state = {key: torch.cat(tensors, dim=0 if key.endswith(DOWN) else 1) for key, tensors in parts.items()}
     names = " + ".join(file.path.name for file, _ in files)
-    return LoraFile(Path(names), state, {}, {}, torch.float32)
+    return LoraFile(Path(names), files[0][0].family, state, {}, {}, torch.float32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ import torch
 from torch import Tensor
 
 from erasure.errors import LoraFileError
-from erasure.lora.file import LoraFile, read_header, read_lora
+from erasure.families.family import Family
+from erasure.families.known import FAMILIES
+from erasure.lora.file import LoraFile, read_lora_header, read_weights
 from erasure.lora.hashes import content_hash
-from erasure.lora.kind import foreign_lora_kind
+from erasure.lora.kind import tell_lora
 from erasure.lora.metadata import ASKED_KEY, CONFIG_KEY
 
 UNKNOWN = "unknown"
@@ -80,17 +83,17 @@ class LoraReport:
         return f" (asked for: {_plain(json.dumps(self.asked[key]))})"
 
 
-def explain_lora(path: Path) -> LoraReport:
+def explain_lora(path: Path, families: Sequence[Family] = FAMILIES) -> LoraReport:
     """Explain a file. Raises LoraFileError for what is no sound safetensors file or no LoRA at all."""
     path = Path(path)
-    shapes, metadata = read_header(path)
-    kind = foreign_lora_kind(shapes, metadata)
-    if kind is not None and re.search(r"\bno LoRA\b", kind):
-        raise LoraFileError(f"{path.name} is {kind}; give a LoRA file")
+    header = read_lora_header(path)
+    metadata, told = header.metadata, tell_lora(header.shapes, header.metadata, families)
+    if isinstance(told, str) and re.search(r"\bno LoRA\b", told):
+        raise LoraFileError(f"{path.name} is {told}; give a LoRA file")
     file, problems = None, []
-    if kind is None:
+    if isinstance(told, Family):
         try:
-            file = read_lora(path)
+            file = read_weights(path, header, told)
         except LoraFileError as error:
             problems.append(str(error))
     config = _json_object(metadata, CONFIG_KEY)
@@ -99,10 +102,10 @@ def explain_lora(path: Path) -> LoraReport:
     if file is not None and not any(norms.values()):
         problems.append("all weights are zero: it changes nothing")
     erases = config.get("erase") if config else None
-    modules = {name.partition(".")[0] if name.startswith("lora_") else name for name in shapes}
+    modules = {name.partition(".")[0] if name.startswith("lora_") else name for name in header.shapes}
     return LoraReport(
         path=path,
-        kind=kind or "a LoRA for Stable Diffusion 1.x in kohya's layout",
+        kind=told if isinstance(told, str) else f"a LoRA for {told.name} in kohya's layout",
         size=path.stat().st_size,
         layers=len(modules),
         ranks=_ranks(file),
@@ -119,7 +122,7 @@ def explain_lora(path: Path) -> LoraReport:
     )
 
 
-def _json_object(metadata: dict[str, str], key: str) -> dict[str, Any] | None:
+def _json_object(metadata: Mapping[str, str], key: str) -> dict[str, Any] | None:
     try:
         values = json.loads(metadata[key])
     except (KeyError, ValueError, RecursionError):
@@ -138,7 +141,7 @@ def _precision(file: LoraFile | None) -> str:
     return " and ".join(name for name, _ in counts.most_common())
 
 
-def _base(metadata: dict[str, str]) -> dict[str, str]:
+def _base(metadata: Mapping[str, str]) -> dict[str, str]:
     keys = {
         "checkpoint": "ss_sd_model_name",
         "sha256": "ss_new_sd_model_hash",
@@ -147,7 +150,7 @@ def _base(metadata: dict[str, str]) -> dict[str, str]:
     return {what: metadata.get(key, UNKNOWN) for what, key in keys.items()}
 
 
-def _trained(metadata: dict[str, str]) -> dict[str, str]:
+def _trained(metadata: Mapping[str, str]) -> dict[str, str]:
     keys = {
         "updates": "ss_steps",
         "learning rate": "ss_learning_rate",

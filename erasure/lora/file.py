@@ -7,19 +7,22 @@ the scale is alpha / rank, and 1 where alpha is missing).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from erasure.errors import IneffectiveLora, LoraFileError, OutputExists
+from erasure.families.family import Family
+from erasure.families.known import FAMILIES, supported
 from erasure.lora.adapter import ADAPTER, base_layers, inject_lora_state, lora_layers
 from erasure.lora.hashes import lora_hashes
-from erasure.lora.kind import ALPHA, DOWN, PARTS, UNET_PREFIX, UP, foreign_lora_kind
+from erasure.lora.kind import ALPHA, DOWN, PARTS, UP, tell_lora
+from erasure.safetensors_file import DamagedFile, Header, read_header, read_tensors
 from erasure.whole_file import whole_file
 
 _SHOWN = 5  # problems spelled out in one message
@@ -29,11 +32,13 @@ _SHOWN = 5  # problems spelled out in one message
 class LoraFile:
     """A LoRA as read from disk, not yet compared with any U-Net.
 
+    ``family``: of the U-Nets that it is for.
     ``state``: ``<module key>.lora_down.weight`` and ``.lora_up.weight``, as stored, on the CPU; ``alphas`` by
     module key, a missing one means alpha = rank. A module key is the file's, say ``lora_unet_conv_in``.
     """
 
     path: Path
+    family: Family
     state: dict[str, Tensor]
     alphas: dict[str, float]
     metadata: dict[str, str]
@@ -51,12 +56,12 @@ class LoraFile:
         return down, up, self.alphas.get(module, float(rank)) / rank
 
 
-def module_key(path: str) -> str:
+def module_key(path: str, family: Family) -> str:
     """The file's name of the module at a path, ``conv_in`` -> ``lora_unet_conv_in``."""
-    return UNET_PREFIX + path.replace(".", "_")
+    return family.lora.prefix + path.replace(".", "_")
 
 
-def module_paths(unet: nn.Module) -> dict[str, str]:
+def module_paths(unet: nn.Module, family: Family) -> dict[str, str]:
     """Module key -> module path for every layer of the U-Net that a LoRA can be on.
 
     The file's names do not say which ``_`` was a ``.``; the U-Net does. Raises ValueError if two layers share
@@ -64,7 +69,7 @@ def module_paths(unet: nn.Module) -> dict[str, str]:
     """
     paths: dict[str, str] = {}
     for path in base_layers(unet):
-        key = module_key(path)
+        key = module_key(path, family)
         if key in paths:
             raise ValueError(f"the layers {paths[key]} and {path} would both be called {key} in a LoRA file")
         paths[key] = path
@@ -75,6 +80,7 @@ def write_lora(
     path: Path,
     state: Mapping[str, Tensor],
     *,
+    family: Family,
     alpha: float,
     metadata: Mapping[str, str],
     dtype: torch.dtype = torch.float16,
@@ -82,14 +88,14 @@ def write_lora(
 ) -> None:
     """Write an adapter's weights (as ``lora_state`` gives them) with one alpha for all layers.
 
-    Network size and hashes are added to the metadata. The file appears whole or not at all: it is written
-    beside its place and renamed. Raises OutputExists, and LoraFileError for values that ``dtype`` cannot hold
-    or a failed write.
+    Names are the ``family``'s. Network size and hashes are added to the metadata. The file appears whole or not at
+    all: it is written beside its place and renamed. Raises OutputExists, and LoraFileError for values that
+    ``dtype`` cannot hold or a failed write.
     """
     path = Path(path)
     if path.exists() and not overwrite:
         raise OutputExists(f"{path} exists; choose another name, or ask to overwrite it")
-    tensors = _file_tensors(state, alpha, dtype)
+    tensors = _file_tensors(state, family, alpha, dtype)
     metadata = {**metadata, **_network(state, alpha)}
     hashes = lora_hashes(tensors, metadata)
     # modelspec's hash is of the same bytes, in its own notation
@@ -104,38 +110,48 @@ def write_lora(
         raise LoraFileError(f"{path} could not be written: {error}; free some space or choose another place") from error
 
 
-def read_lora(path: Path) -> LoraFile:
-    """Read a LoRA file of an SD 1.x U-Net. Nothing in the file is run.
+def read_lora(path: Path, families: Sequence[Family] = FAMILIES) -> LoraFile:
+    """Read a LoRA file for the U-Net of one of the families. Nothing in the file is run.
 
     Raises LoraFileError, naming what it is, for a file that is missing, truncated, damaged, incomplete or of
     another kind.
     """
     path = Path(path)
-    shapes, metadata = read_header(path)
-    kind = foreign_lora_kind(shapes, metadata)
-    if kind is not None:
-        raise LoraFileError(f"{path.name} is {kind}; a LoRA for an SD 1.x U-Net in kohya's layout is needed")
-    _check_parts(path, shapes)
-    with safe_open(str(path), framework="pt", device="cpu") as file:
-        # Cloned: the reader's tensors are views of the file, which may be replaced meanwhile.
-        tensors = {name: file.get_tensor(name).clone() for name in shapes}
-    suffix = "." + ALPHA
-    alphas = {name[: -len(suffix)]: float(tensor) for name, tensor in tensors.items() if name.endswith(suffix)}
-    state = {name: tensor for name, tensor in tensors.items() if not name.endswith(suffix)}
-    return LoraFile(path, state, alphas, metadata, next(iter(state.values())).dtype)
+    header = read_lora_header(path)
+    family = tell_lora(header.shapes, header.metadata, families)
+    if isinstance(family, str):
+        wanted = f"a LoRA for {supported(families)} U-Net in kohya's layout"
+        raise LoraFileError(f"{path.name} is {family}; {wanted} is needed")
+    return read_weights(path, header, family)
 
 
-def read_header(path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
-    """Shapes by tensor name, and the metadata. Raises LoraFileError for what is no sound safetensors file."""
+def read_lora_header(path: Path) -> Header:
+    """Shapes and metadata. Raises LoraFileError for what is no sound safetensors file."""
     if not path.is_file():
         raise LoraFileError(f"there is no file {path}; check the path")
     try:
-        with safe_open(str(path), framework="pt", device="cpu") as file:
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-            return shapes, dict(file.metadata() or {})
-    except (SafetensorError, OSError, ValueError) as error:
-        what = "truncated" if "incomplete" in str(error).lower() else "truncated, damaged or no safetensors file"
-        raise LoraFileError(f"{path.name} is {what} ({error}); get it again") from error
+        return read_header(path)
+    except (DamagedFile, OSError) as error:
+        raise _unreadable(path, error) from error
+
+
+def read_weights(path: Path, header: Header, family: Family) -> LoraFile:
+    """Read the weights of a file whose header is that of a LoRA of the family. Raises LoraFileError."""
+    _check_parts(path, header.shapes)
+    try:
+        tensors = read_tensors(path, header.shapes)
+    except (DamagedFile, OSError) as error:
+        raise _unreadable(path, error) from error
+    suffix = "." + ALPHA
+    alphas = {name[: -len(suffix)]: float(tensor) for name, tensor in tensors.items() if name.endswith(suffix)}
+    state = {name: tensor for name, tensor in tensors.items() if not name.endswith(suffix)}
+    return LoraFile(path, family, state, alphas, dict(header.metadata), next(iter(state.values())).dtype)
+
+
+def _unreadable(path: Path, error: DamagedFile | OSError) -> LoraFileError:
+    truncated = isinstance(error, DamagedFile) and error.what.startswith(("truncated", "empty"))
+    what = "truncated" if truncated else "truncated, damaged or no safetensors file"
+    return LoraFileError(f"{path.name} is {what} ({error}); get it again")
 
 
 def match_lora(file: LoraFile, unet: nn.Module) -> None:
@@ -143,7 +159,7 @@ def match_lora(file: LoraFile, unet: nn.Module) -> None:
 
     Raises LoraFileError listing the problems; IneffectiveLora if the only one is that everything is zero.
     """
-    layers, paths = base_layers(unet), module_paths(unet)
+    layers, paths = base_layers(unet), module_paths(unet, file.family)
     problems, effective = [], False
     for module in file.modules:
         down, up, scale = file.weights(module)
@@ -177,7 +193,7 @@ def inject_lora_file(unet: nn.Module, file: LoraFile, weight: float) -> None:
     ``lora_weight`` of erasure.lora.adapter replaces it later. Raises LoraFileError, leaving the U-Net as it
     was, for keys and shapes that it does not have.
     """
-    paths = module_paths(unet)
+    paths = module_paths(unet, file.family)
     unknown = [module for module in file.modules if module not in paths]
     if unknown:
         raise LoraFileError(f"{file.path.name}: the model has no layer {', '.join(unknown[:_SHOWN])}")
@@ -191,13 +207,13 @@ def inject_lora_file(unet: nn.Module, file: LoraFile, weight: float) -> None:
         layer.set_scale(ADAPTER, weight)
 
 
-def _file_tensors(state: Mapping[str, Tensor], alpha: float, dtype: torch.dtype) -> dict[str, Tensor]:
+def _file_tensors(state: Mapping[str, Tensor], family: Family, alpha: float, dtype: torch.dtype) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for key, value in state.items():
         path, part = next(((key[: -len(p) - 1], p) for p in (DOWN, UP) if key.endswith("." + p)), (key, ""))
         if not part:
             raise ValueError(f"{key} is neither a {DOWN} nor a {UP}")
-        name = f"{module_key(path)}.{part}"
+        name = f"{module_key(path, family)}.{part}"
         if name in tensors:
             raise ValueError(f"two layers would be called {name} in the file")
         tensors[name] = value.detach().to("cpu", dtype).contiguous()
@@ -208,7 +224,7 @@ def _file_tensors(state: Mapping[str, Tensor], alpha: float, dtype: torch.dtype)
             )
         # fp32 where the smaller format would round it: every reader takes alpha as a number of its own
         exact = dtype if float(torch.tensor(alpha, dtype=dtype)) == alpha else torch.float32
-        tensors[f"{module_key(path)}.{ALPHA}"] = torch.tensor(alpha, dtype=exact)
+        tensors[f"{module_key(path, family)}.{ALPHA}"] = torch.tensor(alpha, dtype=exact)
     if not tensors:
         raise LoraFileError("there are no LoRA weights to write; train at least one layer")
     return tensors

@@ -1,4 +1,4 @@
-"""Names a LoRA-like file for what it is, from the names and shapes of its tensors.
+"""Tells from the names and shapes of a LoRA-like file's tensors which family it is for, or else what it is.
 
 Sources of the marks: the files that kohya's sd-scripts, LyCORIS, diffusers and PEFT write.
 """
@@ -6,14 +6,17 @@ Sources of the marks: the files that kohya's sd-scripts, LyCORIS, diffusers and 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+
+from erasure.families.family import Family, Marks
+from erasure.families.known import FAMILIES, relatives_besides
 
 DOWN, UP, ALPHA = "lora_down.weight", "lora_up.weight", "alpha"
 PARTS = (DOWN, UP, ALPHA)
-UNET_PREFIX = "lora_unet_"
 
-# (pattern searched in every tensor name, what the file is); the first that is found names the file.
-_MARKS: tuple[tuple[str, str], ...] = (
+# (pattern searched in every tensor name, what the file is); the first that is found names the file. The layers' own
+# form goes before the model that they are for.
+_FORMS: tuple[tuple[str, str], ...] = (
     (r"\.hada_w\d|\.hada_t\d", "a LyCORIS file (LoHa)"),
     (r"\.lokr_w\d|\.lokr_t\d", "a LyCORIS file (LoKr)"),
     (r"\.oft_blocks$|\.oft_diag$|\.oft_R\.", "a LyCORIS file (OFT)"),
@@ -21,7 +24,8 @@ _MARKS: tuple[tuple[str, str], ...] = (
     (r"\.lora_mid\.weight$", "a LyCORIS file (LoCon with a Tucker middle)"),
     (r"\.diff(_b)?$|\.w_norm$|\.b_norm$", "a LyCORIS file (full differences)"),
     (r"\.a1\.weight$|\.on_input$", "a LyCORIS file ((IA)^3 or GLoRA)"),
-    (r"^lora_te[12]_|^lora_unet_(input|output)_blocks_", "a LoRA for Stable Diffusion XL"),
+)
+_MARKS: tuple[tuple[str, str], ...] = (
     (r"^lora_(unet|transformer)_(double|single)_blocks_|^lora_te\d?_.*t5", "a LoRA for Flux"),
     (
         r"^lora_(unet|transformer)_(joint_blocks|transformer_blocks)_",
@@ -34,25 +38,44 @@ _MARKS: tuple[tuple[str, str], ...] = (
     (r"^(down_blocks|up_blocks|mid_block)\.", "a U-Net, no LoRA"),
     (r"^(string_to_param|emb_params|clip_[lg])", "a textual inversion embedding, no LoRA"),
 )
-_CONTEXT = {1024: "a LoRA for Stable Diffusion 2", 2048: "a LoRA for Stable Diffusion XL"}
+Shapes = Mapping[str, tuple[int, ...]]
 
 
-def foreign_lora_kind(shapes: Mapping[str, tuple[int, ...]], metadata: Mapping[str, str]) -> str | None:
-    """What the file is, unless it is a plain LoRA of an SD 1.x U-Net in kohya's layout (then None)."""
-    for pattern, what in _MARKS:
-        if any(re.search(pattern, name) for name in shapes):
-            return what
-    for name, shape in shapes.items():
-        # Keys and values of cross-attention read the text, whose width tells the model's generation.
-        context = re.search(r"_attn2_to_[kv]\.lora_down\.weight$", name) and len(shape) > 1 and shape[1]
-        if context in _CONTEXT:
-            return _CONTEXT[context]
-    if metadata.get("ss_base_model_version", "").startswith("sdxl"):
-        return _CONTEXT[2048]
-    if metadata.get("ss_v2") == "True":
-        return _CONTEXT[1024]
+def tell_lora(shapes: Shapes, metadata: Mapping[str, str], families: Sequence[Family] = FAMILIES) -> Family | str:
+    """The family whose U-Net a plain LoRA in kohya's layout is for; for anything else what it is, say "a DoRA file"."""
+    form = _marked(_FORMS, shapes)
+    if form is not None:
+        return form
+    context, relatives = _context_width(shapes), relatives_besides(families)
+    for relative in relatives:
+        if relative.marks.lora_names and any(re.search(relative.marks.lora_names, name) for name in shapes):
+            return f"a LoRA for {relative.name}"
+    mark = _marked(_MARKS, shapes)
+    if mark is not None:
+        return mark
+    for relative in relatives:
+        if _fits(relative.marks, context, metadata):
+            return f"a LoRA for {relative.name}"
     if not any(name.endswith((DOWN, UP)) for name in shapes):
         return "no LoRA (it holds no lora_down or lora_up weights)"
-    if not all(name.startswith(UNET_PREFIX) for name in shapes):
-        return "a LoRA of an unknown layout"
+    version = metadata.get("ss_base_model_version")
+    told = (each for each in families if each.lora.version == version or _fits(each.marks, context, metadata))
+    family = next(told, families[0])
+    return family if all(name.startswith(family.lora.prefix) for name in shapes) else "a LoRA of an unknown layout"
+
+
+def _marked(marks: Iterable[tuple[str, str]], names: Iterable[str]) -> str | None:
+    return next((what for pattern, what in marks if any(re.search(pattern, name) for name in names)), None)
+
+
+def _fits(marks: Marks, context: int | None, metadata: Mapping[str, str]) -> bool:
+    told = any(metadata.get(key, "").startswith(value) for key, value in marks.lora_metadata)
+    return context in marks.context or told
+
+
+def _context_width(shapes: Shapes) -> int | None:
+    """Of the text: keys and values of cross-attention read it. It tells the model's generation."""
+    for name, shape in shapes.items():
+        if re.search(r"_attn2_to_[kv]\.lora_down\.weight$", name) and len(shape) > 1:
+            return shape[1]
     return None

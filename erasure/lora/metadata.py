@@ -16,6 +16,7 @@ from typing import Any
 from PIL import Image
 
 from erasure import __version__
+from erasure.families.family import Family
 
 CONFIG_KEY = "adversarial_erase"  # every setting with the value that was used
 ASKED_KEY = "adversarial_erase_asked"  # those that were asked for, as they were asked for
@@ -26,6 +27,7 @@ _PATH_SETTINGS = ("vocabulary_file",)
 def lora_metadata(
     *,
     name: str,
+    family: Family,
     config: Mapping[str, object],
     asked: Mapping[str, object] | None = None,
     base_name: str,
@@ -41,22 +43,22 @@ def lora_metadata(
     """Metadata of a finished LoRA, without what is known only when it is written (network size and hashes).
 
     ``name`` is the file's stem: web UIs insert ``ss_output_name`` into the prompt, so the two must be equal.
-    ``config`` is the whole config as plain JSON types, ``asked`` what of it was asked for; ``finished`` an aware time;
-    ``resolution`` the pixels trained at, by default the config's, or SD 1.x's own 512 where that leaves it to the
-    checkpoint; ``planned_steps`` are the updates of an uninterrupted run.
+    ``family`` is the base model's. ``config`` is the whole config as plain JSON types, ``asked`` what of it was asked
+    for; ``finished`` an aware time; ``resolution`` the pixels trained at, by default the config's, or the family's own
+    where that leaves it to the checkpoint; ``planned_steps`` are the updates of an uninterrupted run.
     """
     config = _without_places(config)
     name = _base_name(name)
-    side = resolution or config.get("resolution") or 512
+    side = resolution or config.get("resolution") or family.full.pixels
     values = {
-        **_kohya(name, config, steps, finished),
+        **_kohya(name, family, config, steps, finished),
         "ss_max_train_steps": planned_steps or steps,
         "ss_training_started_at": None if started is None else started.timestamp(),
         "ss_sd_model_name": _base_name(base_name),
         "ss_sd_model_hash": base_short_hash,
         "ss_new_sd_model_hash": base_sha256,
         "ss_resolution": f"({side}, {side})",
-        **_modelspec(name, config, finished),
+        **_modelspec(name, family, config, finished),
         "modelspec.resolution": f"{side}x{side}",
         CONFIG_KEY: json.dumps(config),
         ASKED_KEY: None if asked is None else json.dumps(_without_places(asked)),
@@ -65,12 +67,12 @@ def lora_metadata(
     return {key: str(value) for key, value in values.items() if value is not None}
 
 
-def _kohya(name: str, config: Mapping[str, Any], steps: int, finished: datetime) -> dict[str, object]:
+def _kohya(name: str, family: Family, config: Mapping[str, Any], steps: int, finished: datetime) -> dict[str, object]:
     concepts = ", ".join(config.get("erase", ()))
     return {
         "ss_output_name": name,
-        "ss_base_model_version": "sd_v1",
-        "ss_v2": "False",
+        "ss_base_model_version": family.lora.version,
+        "ss_v2": family.lora.v2,
         "ss_steps": steps,
         "ss_seed": config.get("seed"),
         "ss_learning_rate": config.get("learning_rate"),
@@ -88,18 +90,18 @@ def _kohya(name: str, config: Mapping[str, Any], steps: int, finished: datetime)
     }
 
 
-def _modelspec(name: str, config: Mapping[str, Any], finished: datetime) -> dict[str, object]:
-    """ModelSpec 1.0.0 (github.com/Stability-AI/ModelSpec); Forge tells SD 1 LoRAs by the architecture."""
+def _modelspec(name: str, family: Family, config: Mapping[str, Any], finished: datetime) -> dict[str, object]:
+    """ModelSpec 1.0.0 (github.com/Stability-AI/ModelSpec); Forge tells a LoRA's family by the architecture."""
     concepts = ", ".join(config.get("erase", ()))
     return {
         "modelspec.sai_model_spec": "1.0.0",
-        "modelspec.architecture": "stable-diffusion-v1/lora",
+        "modelspec.architecture": family.lora.architecture,
         "modelspec.implementation": "diffusers",
         "modelspec.title": name,
         "modelspec.description": f"Erases {concepts}; made by Adversarial Erase {__version__}.",
         "modelspec.usage_hint": f"<lora:{name}:1>",
         "modelspec.date": finished.isoformat(timespec="seconds"),
-        "modelspec.prediction_type": "epsilon",
+        "modelspec.prediction_type": family.prediction_type,
     }
 
 

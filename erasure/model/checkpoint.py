@@ -1,81 +1,128 @@
-"""What a checkpoint is, read from its headers alone: SD 1.x or not, and in which layout; its hashes."""
+"""What a checkpoint is, read from its headers alone, and once: its family and layout, its size; its hashes."""
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal
 
 from erasure.errors import BrokenCheckpoint, UnsupportedCheckpoint
-from erasure.model.diffusers_folder import check_folder, weight_files
-from erasure.model.kinds import UNET, foreign_kind
-from erasure.model.ldm_config import check_ldm_config, config_beside
+from erasure.families.family import Family
+from erasure.families.known import FAMILIES, supported
+from erasure.file_hashes import sha256_of_files, short_hash_of_file
+from erasure.model.diffusers_folder import INDEX, DiffusersFolder, read_folder, weight_files
+from erasure.model.kinds import Foreign, tell_family
+from erasure.model.ldm_config import LdmConfig, read_ldm_config, yaml_beside
+from erasure.model.size import ModelSize, size_of_file, size_of_folder
 from erasure.model.weights_file import FLOATS, WeightsFile, open_weights
 
 EMA = "model_ema."
+_Stamp = tuple[Path, int, int]
+
+
+@dataclass(frozen=True)
+class OriginalFile:
+    """A checkpoint in one file: its header, and the LDM configuration beside it or shipped for its family."""
+
+    weights: WeightsFile
+    config: LdmConfig
 
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """An SD 1.x text-to-image checkpoint that can be loaded.
+    """A text-to-image checkpoint of a family that can be loaded, and all that was read to know it.
 
-    ``path`` is the file, or the folder of the diffusers layout; ``name`` its stem. ``config`` is the LDM yaml
-    in use (``<stem>.yaml`` beside the file, else the shipped SD 1 one), or ``model_index.json`` for the
-    diffusers layout. ``has_ema``: averaged U-Net weights are there in full, and are the ones that get loaded.
+    ``path`` is the file, or the folder of the diffusers layout; ``name`` its stem. Whoever wants to know something of
+    a checkpoint asks this and opens no file again.
     """
 
     path: Path
     name: str
-    layout: Literal["original", "diffusers"]
-    config: Path
-    prediction_type: Literal["epsilon"]
-    has_ema: bool
+    family: Family
+    contents: OriginalFile | DiffusersFolder
+
+    @property
+    def layout(self) -> Literal["original", "diffusers"]:
+        return "original" if isinstance(self.contents, OriginalFile) else "diffusers"
+
+    @property
+    def config(self) -> Path:
+        """The LDM yaml in use, or ``model_index.json`` of the diffusers layout."""
+        return self.contents.config.path if isinstance(self.contents, OriginalFile) else self.path / INDEX
+
+    @property
+    def has_ema(self) -> bool:
+        """Averaged U-Net weights are there in full, and are the ones that get loaded."""
+        if isinstance(self.contents, OriginalFile):
+            return ema_names(self.contents.weights, self.family) is not None
+        return (self.path / "unet_ema" / "config.json").is_file()
+
+    @cached_property
+    def size(self) -> ModelSize:
+        """Weights of each part, and the side of the pictures."""
+        if isinstance(self.contents, OriginalFile):
+            return size_of_file(self.contents.weights, self.contents.config)
+        return size_of_folder(self.contents)
 
 
-def inspect_checkpoint(path: Path) -> CheckpointInfo:
-    """Read the headers of a ``.safetensors`` or ``.ckpt`` file, or the configurations of a diffusers folder.
+def inspect_checkpoint(path: Path, families: Sequence[Family] = FAMILIES) -> CheckpointInfo:
+    """Read the header of a ``.safetensors`` or ``.ckpt`` file, or the configurations and headers of a diffusers folder.
 
-    Raises BrokenCheckpoint for what is damaged, missing or no model at all, and UnsupportedCheckpoint for
-    other models; the message names what it is and what to do.
+    What has not changed since the last call is not read again. Raises BrokenCheckpoint for what is damaged, missing
+    or no model at all, and UnsupportedCheckpoint for other models; the message names what it is and what to do.
     """
     path = Path(path)
     try:
         if path.is_dir():
-            check_folder(path)
-            ema = (path / "unet_ema" / "config.json").is_file()
-            name = path.resolve().name
-            return CheckpointInfo(path, name, "diffusers", path / "model_index.json", "epsilon", ema)
-        weights = open_weights(path)
+            return _inspect_folder(path, _folder_stamps(path), tuple(families))
+        beside = yaml_beside(path)
+        read = (path, beside) if beside.is_file() else (path,)
+        info = _inspect_file(path, tuple(_stamp(file) for file in read if file.exists()), tuple(families))
+        if isinstance(info.contents, OriginalFile):
+            info.contents.config.text_folder()  # the one part of the configuration that lies elsewhere
+        return info
     except OSError as error:
         raise BrokenCheckpoint(f"{path} cannot be read ({error}). Check the path and its permissions.") from error
-    kind = foreign_kind(weights)
-    if kind is not None:
-        what, advice = kind
-        raise UnsupportedCheckpoint(f"{path} is {what}, not an SD 1.x text-to-image checkpoint. {advice}")
-    packed = next((name for name in unet_names(weights) if weights.dtypes[name] not in FLOATS), None)
+
+
+# Stamps are part of the key, so that what changed is read again.
+@lru_cache(maxsize=16)
+def _inspect_folder(path: Path, stamps: tuple[_Stamp, ...], families: tuple[Family, ...]) -> CheckpointInfo:
+    folder = read_folder(path, families)
+    return CheckpointInfo(path, path.resolve().name, folder.family, folder)
+
+
+@lru_cache(maxsize=16)
+def _inspect_file(path: Path, stamps: tuple[_Stamp, ...], families: tuple[Family, ...]) -> CheckpointInfo:
+    weights = open_weights(path)
+    family = tell_family(weights, families)
+    if isinstance(family, Foreign):
+        raise UnsupportedCheckpoint(
+            f"{path} is {family.what}, not {supported(families)} text-to-image checkpoint. {family.advice}"
+        )
+    packed = next((name for name in unet_names(weights, family) if weights.dtypes[name] not in FLOATS), None)
     if packed is not None:
         raise UnsupportedCheckpoint(
             f"{path} is a quantised model ({packed} is {weights.dtypes[packed]}). "
             "Choose the fp16 or fp32 version of it."
         )
-    config = config_beside(path)
-    check_ldm_config(config)
-    return CheckpointInfo(path, path.stem, "original", config, "epsilon", ema_names(weights) is not None)
+    return CheckpointInfo(path, path.stem, family, OriginalFile(weights, read_ldm_config(path, family, families)))
 
 
-def unet_names(weights: WeightsFile) -> list[str]:
+def unet_names(weights: WeightsFile, family: Family) -> list[str]:
     """Names of the U-Net's tensors in an original-layout file."""
-    return [name for name in weights.shapes if name.startswith(UNET)]
+    return [name for name in weights.shapes if name.startswith(family.parts.unet)]
 
 
-def ema_names(weights: WeightsFile) -> dict[str, str] | None:
+def ema_names(weights: WeightsFile, family: Family) -> dict[str, str] | None:
     """The averaged twin of each of the U-Net's tensors, by the plain name; None unless all are there.
 
     CompVis' ``LitEma`` stores ``model.a.b`` as ``model_ema.ab``.
     """
-    pairs = {name: EMA + name.removeprefix("model.").replace(".", "") for name in unet_names(weights)}
+    names = unet_names(weights, family)
+    pairs = {name: EMA + name.removeprefix("model.").replace(".", "") for name in names}
     complete = all(weights.shapes.get(twin) == weights.shapes[name] for name, twin in pairs.items())
     return pairs if pairs and complete else None
 
@@ -86,10 +133,8 @@ def sha256(path: Path) -> str:
 
 
 def short_hash(path: Path) -> str:
-    """The old web UI hash: first 8 hex digits of sha256 over 64 KiB at 0x100000; see :func:`sha256`."""
-    with _hashed_files(path)[0].open("rb") as file:
-        file.seek(0x100000)
-        return hashlib.sha256(file.read(0x10000)).hexdigest()[:8]
+    """The old web UI hash, 8 hex digits; of a diffusers folder: of the first piece that :func:`sha256` reads."""
+    return short_hash_of_file(_hashed_files(path)[0])
 
 
 def _hashed_files(path: Path) -> list[Path]:
@@ -97,17 +142,17 @@ def _hashed_files(path: Path) -> list[Path]:
     return weight_files(path, "unet") if path.is_dir() else [path]
 
 
-def _stamp(file: Path) -> tuple[Path, int, int]:
+def _folder_stamps(folder: Path) -> tuple[_Stamp, ...]:
+    """Of all files in the folder and in those of its parts."""
+    files = [path for pattern in ("*", "*/*") for path in folder.glob(pattern) if path.is_file()]
+    return tuple(_stamp(file) for file in sorted(files))
+
+
+def _stamp(file: Path) -> _Stamp:
     state = file.stat()
     return file.resolve(), state.st_size, state.st_mtime_ns
 
 
 @lru_cache(maxsize=64)
-def _sha256(stamps: tuple[tuple[Path, int, int], ...]) -> str:
-    """Size and time are part of the key, so that a file that changed is read again."""
-    digest = hashlib.sha256()
-    for path, _, _ in stamps:
-        with path.open("rb") as file:
-            while block := file.read(1 << 22):
-                digest.update(block)
-    return digest.hexdigest()
+def _sha256(stamps: tuple[_Stamp, ...]) -> str:
+    return sha256_of_files(path for path, _, _ in stamps)

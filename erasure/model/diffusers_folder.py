@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from erasure.errors import BrokenCheckpoint, UnsupportedCheckpoint
+from erasure.families.family import Family
+from erasure.families.known import choose, relatives_besides
+from erasure.model.kinds import predicting
+from erasure.model.weights_file import WeightsFile, open_weights
 
-PIPELINES = ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline")
+INDEX = "model_index.json"
+TOKENIZER_FILES = ("vocab.json", "merges.txt")
 # Part -> the stems its weights are stored under.
 PARTS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
-_SD1 = "Choose a Stable Diffusion 1.x checkpoint."
 # Words in a pipeline's class name -> what the model is; the first that is found counts.
 _PIPELINE_WORDS = (
     ("Inpaint", "an inpainting model"),
@@ -26,49 +32,118 @@ _PIPELINE_WORDS = (
 )
 
 
-def check_folder(folder: Path) -> None:
-    """Raise BrokenCheckpoint or UnsupportedCheckpoint unless the folder is SD 1.x text-to-image."""
-    index = folder / "model_index.json"
+@dataclass(frozen=True)
+class DiffusersFolder:
+    """A folder as it was read: ``configs`` of the parts in ``PARTS`` and of the scheduler, ``weights`` of the parts."""
+
+    path: Path
+    family: Family
+    configs: Mapping[str, dict[str, Any]]
+    weights: Mapping[str, tuple[WeightsFile, ...]]
+
+    @property
+    def latent_side(self) -> int:
+        """Height and width of the latents."""
+        full = self.family.full
+        return int(self.configs["unet"].get("sample_size") or full.pixels // self.family.pixels_per_latent)
+
+    @property
+    def pixels_per_latent(self) -> int:
+        """Along one side, from the levels of the VAE."""
+        levels = self.configs["vae"].get("block_out_channels")
+        return self.family.pixels_per_latent if levels is None else int(2 ** (len(levels) - 1))
+
+    @property
+    def tokenizer(self) -> Path:
+        """Its folder; the family's where this one brings none."""
+        folder = part_folder(self.path, "tokenizer")
+        there = all((folder / name).is_file() for name in TOKENIZER_FILES)
+        return folder if there else self.family.text_folder
+
+
+def read_folder(folder: Path, families: Sequence[Family]) -> DiffusersFolder:
+    """Read the configurations and the headers of the weights.
+
+    Raises BrokenCheckpoint, or UnsupportedCheckpoint unless it is a text-to-image model of one of the families.
+    """
+    index = folder / INDEX
     if not index.is_file():
         raise BrokenCheckpoint(
-            f"{folder} has no model_index.json, so it is no diffusers folder. "
-            "Give the folder that holds model_index.json, or a .safetensors or .ckpt file."
+            f"{folder} has no {INDEX}, so it is no diffusers folder. "
+            f"Give the folder that holds {INDEX}, or a .safetensors or .ckpt file."
         )
     pipeline = str(read_json(index).get("_class_name", ""))
-    if pipeline not in PIPELINES:
+    candidates = [family for family in families if pipeline in family.pipelines]
+    if not candidates:
         what = next((what for word, what in _PIPELINE_WORDS if word in pipeline), "another kind of model")
-        raise UnsupportedCheckpoint(f"{folder} is {what} (pipeline class {pipeline or 'missing'}). {_SD1}")
-    for part in PARTS:
-        weight_files(folder, part)
-    unet, text = read_config(folder, "unet"), read_config(folder, "text_encoder")
-    text = text.get("text_config", text)
-    _check_parts(folder, unet, text)
-    scheduler = read_json(folder / "scheduler" / "scheduler_config.json")
-    prediction = scheduler.get("prediction_type", "epsilon")
-    if prediction != "epsilon":
-        raise UnsupportedCheckpoint(
-            f"{folder} is a model with prediction type {prediction}. "
-            "Choose a Stable Diffusion 1.x checkpoint that predicts the noise (epsilon)."
+        raise UnsupportedCheckpoint(f"{folder} is {what} (pipeline class {pipeline or 'missing'}). {choose(families)}")
+    files = {part: weight_files(folder, part) for part in PARTS}
+    configs = {part: read_json(part_folder(folder, part) / "config.json") for part in PARTS}
+    configs["scheduler"] = read_json(folder / "scheduler" / "scheduler_config.json")
+    family = _told_by_unet(folder, configs["unet"], candidates, families)
+    _check_parts(folder, configs, family, families)
+    _check_scheduler(folder, configs["scheduler"], family, families)
+    weights = {part: tuple(open_weights(file) for file in found) for part, found in files.items()}
+    read = DiffusersFolder(folder, family, configs, weights)
+    try:
+        sound = read.latent_side > 0 and read.pixels_per_latent > 0
+    except (TypeError, ValueError, OverflowError):
+        sound = False
+    if not sound:
+        raise BrokenCheckpoint(
+            f"{folder}: the size of the pictures cannot be told from sample_size in unet/config.json and "
+            "block_out_channels in vae/config.json. Download it again."
         )
-    if scheduler.get("rescale_betas_zero_snr"):
-        raise UnsupportedCheckpoint(f"{folder} is a zero-terminal-SNR model. {_SD1}")
-    if scheduler.get("num_train_timesteps", 1000) != 1000:
-        raise UnsupportedCheckpoint(f"{folder} was not trained with SD 1's 1000 noise levels. {_SD1}")
+    return read
 
 
-def _check_parts(folder: Path, unet: dict[str, Any], text: dict[str, Any]) -> None:
-    channels, context = unet.get("in_channels", 4), unet.get("cross_attention_dim")
-    if channels != 4:
-        what = {9: "an inpainting model", 8: "an InstructPix2Pix model"}.get(channels, "not text-to-image")
-        raise UnsupportedCheckpoint(f"{folder} is {what} ({channels} input channels; text-to-image has 4). {_SD1}")
-    if context == 1024:
-        raise UnsupportedCheckpoint(f"{folder} is a Stable Diffusion 2 model (context width 1024). {_SD1}")
-    if unet.get("addition_embed_type") is not None or context in (1280, 2048):
-        raise UnsupportedCheckpoint(f"{folder} is a Stable Diffusion XL model. {_SD1}")
+def _told_by_unet(
+    folder: Path, unet: Mapping[str, Any], candidates: Sequence[Family], families: Sequence[Family]
+) -> Family:
+    """By the width of the text that the U-Net reads, and by what else it reads."""
+    context, embedding = unet.get("cross_attention_dim"), unet.get("addition_embed_type")
+    for other in relatives_besides(candidates, families):
+        if context in other.marks.context or embedding in other.marks.embeddings:
+            what = f"a {other.name} model (context width {context})"
+            raise UnsupportedCheckpoint(f"{folder} is {what}. {choose(families)}")
+    told = [family for family in candidates if context in family.marks.context]
+    family = next(iter([*told, *candidates]))
+    if embedding is not None and embedding not in family.marks.embeddings:
+        raise UnsupportedCheckpoint(
+            f"{folder} is a model whose U-Net takes more than text ({embedding}). {choose(families)}"
+        )
+    return family
+
+
+def _check_parts(
+    folder: Path, configs: Mapping[str, dict[str, Any]], family: Family, families: Sequence[Family]
+) -> None:
+    unet, text = configs["unet"], configs["text_encoder"]
+    text = text.get("text_config", text)
+    usual = family.latent_channels
+    channels, context = unet.get("in_channels", usual), unet.get("cross_attention_dim")
+    if channels != usual:
+        known = {2 * usual + 1: "an inpainting model", 2 * usual: "an InstructPix2Pix model"}
+        raise UnsupportedCheckpoint(
+            f"{folder} is {known.get(channels, 'not text-to-image')} "
+            f"({channels} input channels; text-to-image has {usual}). {choose(families)}"
+        )
     if context != text.get("hidden_size", context):
         raise BrokenCheckpoint(
             f"{folder}: the U-Net expects text of width {context}, the text encoder gives "
             f"{text['hidden_size']}. The folder mixes two models; download it again."
+        )
+
+
+def _check_scheduler(folder: Path, scheduler: Mapping[str, Any], family: Family, families: Sequence[Family]) -> None:
+    prediction, steps = scheduler.get("prediction_type", "epsilon"), family.schedule.steps
+    if prediction != family.prediction_type:
+        raise UnsupportedCheckpoint(f"{folder} is a model with prediction type {prediction}. {predicting(family)}")
+    if scheduler.get("rescale_betas_zero_snr"):
+        raise UnsupportedCheckpoint(f"{folder} is a zero-terminal-SNR model. {choose(families)}")
+    if scheduler.get("num_train_timesteps", steps) != steps:
+        raise UnsupportedCheckpoint(
+            f"{folder} was not trained with {family.short}'s {steps} noise levels. {choose(families)}"
         )
 
 
@@ -104,11 +179,6 @@ def _pieces(listing: Path) -> list[Path]:
         if not (listing.parent / name).is_file():
             raise BrokenCheckpoint(f"{listing.parent} lacks {name}. Download it again.")
     return [listing.parent / name for name in names]
-
-
-def read_config(folder: Path, part: str) -> dict[str, Any]:
-    """A part's ``config.json``."""
-    return read_json(part_folder(folder, part) / "config.json")
 
 
 def read_json(path: Path) -> dict[str, Any]:

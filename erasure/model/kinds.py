@@ -1,4 +1,4 @@
-"""Names a weights file for what it is, from the names and shapes of its tensors.
+"""Tells from the names and shapes of a weights file's tensors which family it is of, or else what it is.
 
 Sources of the marks: the key names of the published files themselves (CompVis and Stability AI's latent
 diffusion, diffusers, kohya's sd-scripts, AUTOMATIC1111's embeddings and hypernetworks, ControlNet, Flux and
@@ -8,127 +8,174 @@ SD 3 references).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
+from erasure.families.family import Family, Marks, PartNames
+from erasure.families.known import choose, relatives_besides
 from erasure.model.weights_file import WeightsFile
 
-UNET = "model.diffusion_model."
-VAE = "first_stage_model."
-TEXT = "cond_stage_model."
-CONV_IN = UNET + "input_blocks.0.0.weight"
-CONTEXT = re.compile(re.escape(UNET) + r"(input_blocks|middle_block|output_blocks)\..*\.attn2\.to_k\.weight$")
+Names = Iterable[str]
+Families = Sequence[Family]
+Advice = Callable[[Families], str]
+_TEXT_TO_IMAGE = "Choose the text-to-image version of the model."
 
-_CHOOSE = "Choose the Stable Diffusion 1.x checkpoint that it is made for."
-_FULL = "Choose a full Stable Diffusion 1.x checkpoint (U-Net, VAE and text encoder in one file)."
-_SD1 = "Choose a Stable Diffusion 1.x checkpoint."
+
+@dataclass(frozen=True)
+class Foreign:
+    """What is not supported: ``what`` it is, such as "a LoRA file", and what to do."""
+
+    what: str
+    advice: str
+
+
+def _made_for(families: Families) -> str:
+    return f"Choose the {' or '.join(family.name for family in families)} checkpoint that it is made for."
+
+
+def _full(families: Families) -> str:
+    names = " or ".join(family.name for family in families)
+    return f"Choose a full {names} checkpoint (U-Net, VAE and text encoder in one file)."
+
 
 # (pattern searched in every tensor name, what the file is, what to do); the first found names the file.
-_MARKS: tuple[tuple[str, str, str], ...] = (
-    (r"(^|[._])lora[._]?(down|up|mid|A|B|linear_layer|magnitude)", "a LoRA file", _CHOOSE),
+_MARKS: tuple[tuple[str, str, Advice], ...] = (
+    (r"(^|[._])lora[._]?(down|up|mid|A|B|linear_layer|magnitude)", "a LoRA file", _made_for),
     (
         r"^lora_(unet|te\d?|transformer)_|\.(hada|lokr)_w\d|\.(oft_blocks|oft_diag)$",
         "a LoRA (LyCORIS) file",
-        _CHOOSE,
+        _made_for,
     ),
-    (r"^(control_model|input_hint_block|controlnet_\w+)\.|^lllite_", "a ControlNet file", _CHOOSE),
-    (r"^(image_proj|ip_adapter)\.", "an IP-Adapter file", _CHOOSE),
-    (r"motion_modules\.|temporal_transformer\.", "an AnimateDiff motion module", _CHOOSE),
-    (r"^(adapter\.)?body\.\d+\.(block1|in_conv|resnets)\.", "a T2I-Adapter file", _CHOOSE),
-    (r"(^|\.)joint_blocks\.\d", "a Stable Diffusion 3 model", _SD1),
-    (r"(^|\.)double_blocks\.\d|^(model\.diffusion_model\.)?single_blocks\.\d", "a Flux model", _SD1),
+    (r"^(control_model|input_hint_block|controlnet_\w+)\.|^lllite_", "a ControlNet file", _made_for),
+    (r"^(image_proj|ip_adapter)\.", "an IP-Adapter file", _made_for),
+    (r"motion_modules\.|temporal_transformer\.", "an AnimateDiff motion module", _made_for),
+    (r"^(adapter\.)?body\.\d+\.(block1|in_conv|resnets)\.", "a T2I-Adapter file", _made_for),
+    (r"(^|\.)joint_blocks\.\d", "a Stable Diffusion 3 model", choose),
+    (r"(^|\.)double_blocks\.\d|^(model\.diffusion_model\.)?single_blocks\.\d", "a Flux model", choose),
     (
         r"^(transformer\.)?(single_)?transformer_blocks\.\d",
         "a diffusion transformer (SD 3, Flux or newer)",
-        _SD1,
+        choose,
     ),
-    (r"^model\.diffusion_model\.(blocks|layers|transformer_blocks)\.\d", "a diffusion transformer", _SD1),
+    (r"^model\.diffusion_model\.(blocks|layers|transformer_blocks)\.\d", "a diffusion transformer", choose),
     (
         r"^(down_blocks|mid_block|up_blocks)\..*(attentions|resnets)\.",
         "a U-Net without VAE and text encoder",
-        _FULL,
+        _full,
     ),
-    (r"^(encoder|decoder)\.(down|up|mid|down_blocks|up_blocks|mid_block|conv_in)\b", "a VAE", _FULL),
-    (r"^(string_to_param|emb_params|clip_[lg]|<.*>)$", "a textual inversion embedding", _CHOOSE),
+    (r"^(encoder|decoder)\.(down|up|mid|down_blocks|up_blocks|mid_block|conv_in)\b", "a VAE", _full),
+    (r"^(string_to_param|emb_params|clip_[lg]|<.*>)$", "a textual inversion embedding", _made_for),
 )
 
 
-def foreign_kind(weights: WeightsFile) -> tuple[str, str] | None:
-    """What the file is and what to do, unless it has the parts of an SD 1.x text-to-image checkpoint.
+def tell_family(weights: WeightsFile, families: Families) -> Family | Foreign:
+    """The family, if the file has the parts of a text-to-image checkpoint of it; otherwise what it is.
 
-    A result is a pair such as ("a LoRA file", "Choose the ..."). None does not promise that every weight is
-    there: that is checked when it is loaded.
+    A family does not promise that every weight is there: that is checked when it is loaded.
     """
     names = weights.shapes
-    if not has(names, UNET):
-        return _without_unet(weights)
-    return _other_backbone(weights) or _missing_parts(names) or _other_input(weights)
+    parts = next((family.parts for family in families if has(names, family.parts.unet)), None)
+    if parts is None:
+        return _without_unet(weights, families)
+    family = _told_by_marks(weights, parts, families)
+    if isinstance(family, Foreign):
+        return family
+    return _missing_parts(names, family.parts, families) or _other_input(weights, family, families) or family
 
 
-def has(names: Iterable[str], prefix: str) -> bool:
+def has(names: Names, prefix: str) -> bool:
     """Whether any of the names starts with the prefix."""
     return any(name.startswith(prefix) for name in names)
 
 
-def _without_unet(weights: WeightsFile) -> tuple[str, str]:
+def conv_in(parts: PartNames) -> str:
+    """The U-Net's first weight, (channels, latent channels, 3, 3)."""
+    return f"{parts.unet}input_blocks.0.0.weight"
+
+
+def _context_width(weights: WeightsFile, parts: PartNames) -> int | None:
+    """Width of the text that the U-Net reads, from the keys of its cross-attention."""
+    keys = re.compile(re.escape(parts.unet) + r"(input_blocks|middle_block|output_blocks)\..*\.attn2\.to_k\.weight$")
+    return next((shape[-1] for name, shape in weights.shapes.items() if shape and keys.match(name)), None)
+
+
+def _without_unet(weights: WeightsFile, families: Families) -> Foreign:
     names = weights.shapes
     if "string_to_param" in weights.others or "string_to_token" in weights.others:
-        return "a textual inversion embedding", _CHOOSE
+        return Foreign("a textual inversion embedding", _made_for(families))
     if {"layer_structure", "activation_func"} & weights.others or {"320", "640"} <= weights.others:
-        return "a hypernetwork", _CHOOSE
+        return Foreign("a hypernetwork", _made_for(families))
+    marked = _marked(names, families)
+    if marked is not None:
+        return marked
+    if any(has(names, family.parts.vae) for family in families):
+        return Foreign("a VAE", _full(families))
+    texts = (*(family.parts.text for family in families), "text_model.", "conditioner.")
+    if any(has(names, prefix) for prefix in texts):
+        return Foreign("a text encoder", _full(families))
+    if len(names) <= 2 and all(shape[-1:] in ((768,), (1024,), (1280,)) for shape in names.values()):
+        return Foreign("a textual inversion embedding", _made_for(families))
+    if "input_blocks.0.0.weight" in names:
+        return Foreign("a U-Net without VAE and text encoder", _full(families))
+    return Foreign("a model of an unknown kind", choose(families))
+
+
+def _marked(names: Names, families: Families) -> Foreign | None:
     for pattern, what, advice in _MARKS:
         if any(re.search(pattern, name) for name in names):
-            return what, advice
-    if has(names, VAE):
-        return "a VAE", _FULL
-    if has(names, TEXT) or has(names, "text_model.") or has(names, "conditioner."):
-        return "a text encoder", _FULL
-    if len(names) <= 2 and all(shape[-1:] in ((768,), (1024,), (1280,)) for shape in names.values()):
-        return "a textual inversion embedding", _CHOOSE
-    if "input_blocks.0.0.weight" in names:
-        return "a U-Net without VAE and text encoder", _FULL
-    return "a model of an unknown kind", _SD1
+            return Foreign(what, advice(families))
+    return None
 
 
-def _other_backbone(weights: WeightsFile) -> tuple[str, str] | None:
-    """Larger relatives: told by the text encoders and by the width of the cross-attention's context."""
-    names = weights.shapes
-    for pattern, what, advice in _MARKS:
-        if CONV_IN not in names and any(re.search(pattern, name) for name in names):
-            return what, advice
-    context = next((shape[-1] for name, shape in names.items() if CONTEXT.match(name)), None)
-    if has(names, "conditioner.embedders.1.") or context == 2048:
-        return "a Stable Diffusion XL model", _SD1
-    if has(names, "conditioner.embedders.0.model.") or context == 1280:
-        return "a Stable Diffusion XL refiner", _SD1
-    if has(names, TEXT + "model.") or context == 1024:
-        return "a Stable Diffusion 2 model", _SD1
-    if CONV_IN not in names or context is None:
-        return "a model of an unknown kind", _SD1
+def _told_by_marks(weights: WeightsFile, parts: PartNames, families: Families) -> Family | Foreign:
+    """Told by the text encoders and by the width of the cross-attention's context."""
+    names, context = weights.shapes, _context_width(weights, parts)
+    if conv_in(parts) not in names:
+        marked = _marked(names, families)
+        if marked is not None:
+            return marked
+    for relative in relatives_besides(families):
+        if _fits(relative.marks, names, context):
+            return Foreign(f"a {relative.name} model", choose(families))
+    if conv_in(parts) not in names or context is None:
+        return Foreign("a model of an unknown kind", choose(families))
     if has(names, "control_model."):
-        return "a ControlNet with its checkpoint in one file", _SD1
-    return None
+        return Foreign("a ControlNet with its checkpoint in one file", choose(families))
+    fitting = next((family for family in families if _fits(family.marks, names, context)), None)
+    unknown = Foreign("a model of an unknown kind", choose(families))
+    return fitting or _missing_parts(names, parts, families) or unknown
 
 
-def _missing_parts(names: Iterable[str]) -> tuple[str, str] | None:
-    missing = [part for part, prefix in (("VAE", VAE), ("text encoder", TEXT)) if not has(names, prefix)]
-    return (f"a U-Net without {' and '.join(missing)}", _FULL) if missing else None
+def _fits(marks: Marks, names: Names, context: int | None) -> bool:
+    return context in marks.context or any(has(names, prefix) for prefix in marks.text_names)
 
 
-def _other_input(weights: WeightsFile) -> tuple[str, str] | None:
+def _missing_parts(names: Names, parts: PartNames, families: Families) -> Foreign | None:
+    missing = [part for part, prefix in (("VAE", parts.vae), ("text encoder", parts.text)) if not has(names, prefix)]
+    return Foreign(f"a U-Net without {' and '.join(missing)}", _full(families)) if missing else None
+
+
+def _other_input(weights: WeightsFile, family: Family, families: Families) -> Foreign | None:
     """Models that take more than latents and text, or that predict something else."""
-    channels = weights.shapes[CONV_IN][1] if len(weights.shapes[CONV_IN]) == 4 else 0
-    if channels == 9:
-        return "an inpainting model (9 input channels)", "Choose the text-to-image version of the model."
-    if channels == 8:
-        return "an InstructPix2Pix model (8 input channels)", "Choose the text-to-image version of the model."
-    if channels != 4:
-        return f"a model of {channels} input channels (text-to-image has 4)", _SD1
+    shape, usual = weights.shapes[conv_in(family.parts)], family.latent_channels
+    channels = shape[1] if len(shape) == 4 else 0
+    # Besides the latents: a mask and the latents of what is around it; the latents of the picture to edit.
+    if channels == 2 * usual + 1:
+        return Foreign(f"an inpainting model ({channels} input channels)", _TEXT_TO_IMAGE)
+    if channels == 2 * usual:
+        return Foreign(f"an InstructPix2Pix model ({channels} input channels)", _TEXT_TO_IMAGE)
+    if channels != usual:
+        return Foreign(f"a model of {channels} input channels (text-to-image has {usual})", choose(families))
     everything = {*weights.shapes, *weights.others}
-    if "v_pred" in everything or weights.metadata.get("modelspec.prediction_type", "").startswith("v"):
-        return (
-            "a v-prediction model",
-            "Choose a Stable Diffusion 1.x checkpoint that predicts the noise (epsilon).",
-        )
+    predicts_v = "v_pred" in everything or weights.metadata.get("modelspec.prediction_type", "").startswith("v")
+    if predicts_v and family.prediction_type == "epsilon":
+        return Foreign("a v-prediction model", predicting(family))
     if "ztsnr" in everything:
-        return "a zero-terminal-SNR model", _SD1
+        return Foreign("a zero-terminal-SNR model", choose(families))
     return None
+
+
+def predicting(family: Family) -> str:
+    """The advice to choose one with the family's prediction type."""
+    what = {"epsilon": "the noise (epsilon)", "v_prediction": "the velocity (v)"}[family.prediction_type]
+    return f"Choose a {family.name} checkpoint that predicts {what}."

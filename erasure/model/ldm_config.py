@@ -1,4 +1,4 @@
-"""The latent diffusion configuration: the ``.yaml`` beside a single-file checkpoint, or the shipped SD 1 one.
+"""The latent diffusion configuration: the ``.yaml`` beside a single-file checkpoint, or the one shipped for its family.
 
 The format is CompVis' ``latent-diffusion``: ``model.params`` with ``unet_config``, ``first_stage_config`` and
 ``cond_stage_config``, each with ``params``.
@@ -7,30 +7,84 @@ The format is CompVis' ``latent-diffusion``: ``model.params`` with ``unet_config
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from erasure.errors import BrokenCheckpoint, UnsupportedCheckpoint
+from erasure.families.family import Family
+from erasure.families.known import choose, relatives_besides
+from erasure.model.diffusers_folder import TOKENIZER_FILES
+from erasure.model.kinds import predicting
 
-DATA = Path(__file__).parents[1] / "data"
-SD1_CONFIG = DATA / "sd1.yaml"
-CLIP_FOLDER = DATA / "clip-vit-large-patch14"
-_CLIP_NAMES = ("openai/clip-vit-large-patch14", "")  # what the shipped folder stands for
 _NUMBERS = ("image_size", "timesteps", "linear_start", "linear_end", "scale_factor")
-TOKENIZER_FILES = ("vocab.json", "merges.txt")
-_EPSILON = "Choose a Stable Diffusion 1.x checkpoint that predicts the noise (epsilon)."
+_PARTS = ("unet_config", "first_stage_config", "cond_stage_config")
+_PREDICTIONS = {"eps": "epsilon", "v": "v_prediction"}  # LDM's words and diffusers'
 
 
-def config_beside(checkpoint: Path) -> Path:
-    """``<stem>.yaml`` beside the checkpoint (where web UIs look for it), else the shipped SD 1 one."""
-    beside = checkpoint.with_suffix(".yaml")
-    return beside if beside.is_file() else SD1_CONFIG
+@dataclass(frozen=True)
+class LdmConfig:
+    """A configuration as it was read: the parsed ``document`` of the file at ``path``, for a model of ``family``."""
+
+    path: Path
+    document: dict[str, Any]
+    family: Family
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """``model.params``."""
+        parameters: dict[str, Any] = self.document["model"]["params"]
+        return parameters
+
+    @property
+    def latent_side(self) -> int:
+        """Height and width of the latents: ``model.params.image_size``, else the U-Net's (SD 1's file has 32 there)."""
+        unet, full = _part(self.parameters["unet_config"], "params"), self.family.full
+        side = self.parameters.get("image_size") or unet.get("image_size")
+        return int(side or full.pixels // self.family.pixels_per_latent)
+
+    @property
+    def pixels_per_latent(self) -> int:
+        """Along one side, from the levels of the VAE."""
+        decoder = _part(_part(self.parameters["first_stage_config"], "params"), "ddconfig")
+        levels = decoder.get("ch_mult")
+        return self.family.pixels_per_latent if levels is None else int(2 ** (len(levels) - 1))
+
+    def text_folder(self) -> Path:
+        """The folder of the text encoder's ``config.json`` and tokenizer, looked for anew each time.
+
+        ``cond_stage_config.params.version`` names it, absolute or relative to the yaml; without one, or with the name
+        of the family's own text encoder, it is the shipped folder. Raises BrokenCheckpoint where the named folder or a
+        file in it is missing.
+        """
+        version = str(_part(self.parameters["cond_stage_config"], "params").get("version") or "")
+        if version in ("", *self.family.text_models):
+            return self.family.text_folder
+        folder = self.path.parent / version
+        missing = [name for name in ("config.json", *TOKENIZER_FILES) if not (folder / name).is_file()]
+        if missing:
+            raise BrokenCheckpoint(
+                f"{self.path} takes its text encoder's configuration and tokenizer from {folder}, which lacks "
+                f"{', '.join(missing)}. Put the folder there, or correct cond_stage_config.params.version."
+            )
+        return folder
 
 
-def read_ldm_config(path: Path) -> dict[str, Any]:
-    """The parsed file. Raises BrokenCheckpoint unless ``model.params`` has all three parts."""
+def yaml_beside(checkpoint: Path) -> Path:
+    """``<stem>.yaml`` beside the checkpoint, where web UIs look for it."""
+    return checkpoint.with_suffix(".yaml")
+
+
+def read_ldm_config(checkpoint: Path, family: Family, families: Sequence[Family]) -> LdmConfig:
+    """Read the file beside the checkpoint, or the family's own where there is none.
+
+    Raises BrokenCheckpoint where it is no configuration, UnsupportedCheckpoint where it is of another model.
+    """
+    beside = yaml_beside(checkpoint)
+    path = beside if beside.is_file() else family.yaml
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
@@ -38,75 +92,74 @@ def read_ldm_config(path: Path) -> dict[str, Any]:
             f"{path} cannot be read ({error}). Correct it, or move it away to use the standard one."
         ) from error
     parameters = _part(_part(document, "model"), "params")
-    if any(not _part(parameters, part) for part in ("unet_config", "first_stage_config", "cond_stage_config")):
+    if any(not _part(parameters, part) for part in _PARTS):
         raise BrokenCheckpoint(
             f"{path} lies beside the checkpoint, but lacks model.params with unet_config, "
-            "first_stage_config and cond_stage_config. Move it away to use the standard SD 1 configuration."
+            f"first_stage_config and cond_stage_config. Move it away to use the standard {family.short} configuration."
         )
-    return document
+    config = LdmConfig(path, document, family)
+    _check_prediction(config)
+    _check_text_class(config, families)
+    _check_numbers(config)
+    _check_schedule(config, families)
+    config.text_folder()
+    return config
 
 
-def check_ldm_config(path: Path) -> None:
-    """Raise UnsupportedCheckpoint where the configuration is not of an SD 1.x text-to-image model."""
-    parameters = read_ldm_config(path)["model"]["params"]
-    prediction = parameters.get("parameterization", "eps")
-    if prediction != "eps":
-        what = {"v": "a v-prediction model", "x0": "a model that predicts the picture (x0)"}
+def _check_prediction(config: LdmConfig) -> None:
+    prediction = config.parameters.get("parameterization", "eps")
+    if _PREDICTIONS.get(str(prediction)) != config.family.prediction_type:
+        what = {
+            "eps": "a model that predicts the noise",
+            "v": "a v-prediction model",
+            "x0": "a model that predicts the picture (x0)",
+        }
         raise UnsupportedCheckpoint(
-            f"{path} says that its checkpoint is {what.get(prediction, 'of another kind')} "
-            f"(parameterization {prediction!r}). {_EPSILON}"
+            f"{config.path} says that its checkpoint is {what.get(str(prediction), 'of another kind')} "
+            f"(parameterization {prediction!r}). {predicting(config.family)}"
         )
-    text_class = str(parameters["cond_stage_config"].get("target", ""))
-    if "OpenCLIP" in text_class or "OpenClip" in text_class:
-        raise UnsupportedCheckpoint(
-            f"{path} says that its checkpoint is a Stable Diffusion 2 model (text encoder {text_class}). "
-            "Choose a Stable Diffusion 1.x checkpoint."
-        )
-    _check_numbers(path, parameters)
-    linear = parameters.get("beta_schedule", "linear") == "linear"
-    if not linear or parameters.get("zero_terminal_snr") or parameters.get("timesteps", 1000) != 1000:
-        raise UnsupportedCheckpoint(
-            f"{path} describes a noise schedule that is not SD 1's. Choose a Stable Diffusion 1.x checkpoint."
-        )
-    text_folder(path)
 
 
-def _check_numbers(path: Path, parameters: dict[str, Any]) -> None:
+def _check_text_class(config: LdmConfig, families: Sequence[Family]) -> None:
+    text_class = str(config.parameters["cond_stage_config"].get("target", ""))
+    for other in relatives_besides([config.family], families):
+        if any(word in text_class for word in other.marks.text_classes):
+            raise UnsupportedCheckpoint(
+                f"{config.path} says that its checkpoint is a {other.name} model (text encoder {text_class}), which "
+                f"its weights are not. {choose(families)}"
+            )
+
+
+def _check_numbers(config: LdmConfig) -> None:
+    """Those that a model is built with, before anybody computes with them."""
     for name in _NUMBERS:
-        value = parameters.get(name, 1)
+        value = config.parameters.get(name, 1)
         try:
             sound = 0 < float(value) < math.inf
         except (TypeError, ValueError):
             sound = False
         if not sound:
-            raise BrokenCheckpoint(f"{path}: model.params.{name} is {value!r}, not a positive number. Correct it.")
-
-
-def sample_size(document: dict[str, Any]) -> int:
-    """Side of the latents: ``model.params.image_size``, else the U-Net's (which SD 1's file leaves at 32)."""
-    parameters = document["model"]["params"]
-    return int(parameters.get("image_size") or _part(parameters["unet_config"], "params").get("image_size") or 64)
-
-
-def text_folder(path: Path) -> Path:
-    """The folder of the text encoder's ``config.json`` and tokenizer.
-
-    ``cond_stage_config.params.version`` names it, absolute or relative to the yaml; without one, or with
-    CLIP's own name, it is the shipped folder. Raises BrokenCheckpoint where the named folder or a file in it
-    is missing.
-    """
-    stage = read_ldm_config(path)["model"]["params"]["cond_stage_config"]
-    version = str(_part(stage, "params").get("version") or "")
-    if version in _CLIP_NAMES:
-        return CLIP_FOLDER
-    folder = path.parent / version
-    missing = [name for name in ("config.json", *TOKENIZER_FILES) if not (folder / name).is_file()]
-    if missing:
+            raise BrokenCheckpoint(
+                f"{config.path}: model.params.{name} is {value!r}, not a positive number. Correct it."
+            )
+    try:
+        sound = config.latent_side > 0 and config.pixels_per_latent > 0
+    except (TypeError, ValueError, OverflowError):
+        sound = False
+    if not sound:
         raise BrokenCheckpoint(
-            f"{path} takes its text encoder's configuration and tokenizer from {folder}, which lacks "
-            f"{', '.join(missing)}. Put the folder there, or correct cond_stage_config.params.version."
+            f"{config.path}: the size of the pictures cannot be told from image_size of unet_config and ch_mult of "
+            "first_stage_config. Correct them."
         )
-    return folder
+
+
+def _check_schedule(config: LdmConfig, families: Sequence[Family]) -> None:
+    parameters, steps = config.parameters, config.family.schedule.steps
+    linear = parameters.get("beta_schedule", "linear") == "linear"
+    if not linear or parameters.get("zero_terminal_snr") or parameters.get("timesteps", steps) != steps:
+        raise UnsupportedCheckpoint(
+            f"{config.path} describes a noise schedule that is not {config.family.short}'s. {choose(families)}"
+        )
 
 
 def _part(document: Any, name: str) -> dict[str, Any]:

@@ -1,18 +1,11 @@
-"""Peak memory of this process, as the operating system counts it, and the size that forecasts of memory scale from."""
+"""Peak memory of this process, as the operating system counts it."""
 
 from __future__ import annotations
 
 import math
 import sys
 
-FULL_UNET = 859_520_964
-"""Weights of SD 1.x's U-Net. What a narrower one takes goes by the square root of its share of them."""
-
-FULL_TEXT = 123_060_480
-"""Weights of SD 1.x's text encoder."""
-
-FULL_PROMPT = 77 * 768 * 4
-"""Bytes of one prompt's states in fp32, as SD 1.x's text encoder gives them."""
+from erasure.families.full_size import FullSize
 
 EMBEDDING_CACHE = 2**30
 """Most bytes of embeddings that are remembered. One target of the style preset has 14 templates of 100 candidates,
@@ -32,6 +25,10 @@ def peak_process_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def embedding_cache_bytes(prompts: int, text_encoder: int = FULL_TEXT) -> float:
-    """What so many different prompts take in a process that remembers them; ``text_encoder``: number of its weights."""
-    return min(prompts * FULL_PROMPT * math.sqrt(text_encoder / FULL_TEXT), EMBEDDING_CACHE)
+def embedding_cache_bytes(prompts: int, full: FullSize, text_encoder: int = 0) -> float:
+    """What so many different prompts take in a process that remembers them.
+
+    ``text_encoder``: number of its weights (0: as many as at full size).
+    """
+    width = math.sqrt((text_encoder or full.text_encoder) / full.text_encoder)
+    return min(prompts * full.prompt_bytes * width, EMBEDDING_CACHE)

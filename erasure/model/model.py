@@ -17,12 +17,9 @@ from erasure.model.checkpoint import CheckpointInfo
 from erasure.model.conditioning import Conditioning, Prompt
 from erasure.model.denoiser import DTYPES, Denoiser
 from erasure.model.embedding import Embedder
-from erasure.model.memory import FULL_UNET
 from erasure.model.parts import ModelParts, load_parts
 from erasure.model.rows import RowBook
 from erasure.model.sampling import ddim_next
-
-_FULL_ROWS, _FULL_PLACES = 8, 64 * 64  # SD 1.x at 512 pixels
 
 
 class Model:
@@ -178,6 +175,8 @@ def rows_at_once(parts: ModelParts, resolution: int = 0) -> int:
     Those are 8 with SD 1.x at 512 pixels (``python -m benchmarks.memory``), and more where a U-Net is narrower or its
     latents are smaller. A GPU that pictures of that size fill gains nothing from longer batches.
     """
+    family, full = parts.info.family, parts.info.family.full
     _, height, width = parts.latents_of(resolution)
+    full_places = (full.pixels // family.pixels_per_latent) ** 2
     weights = sum(weight.numel() for weight in parts.unet.parameters())
-    return max(1, int(_FULL_ROWS * _FULL_PLACES / (height * width) * math.sqrt(FULL_UNET / weights)))
+    return max(1, int(full.rows * full_places / (height * width) * math.sqrt(full.unet / weights)))

@@ -48,9 +48,10 @@ def _unet_config(document: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def vae_from_ldm(document: dict[str, Any], weights: Weights, origin: str) -> AutoencoderKL:
-    """The VAE that an LDM configuration describes, like :func:`unet_from_ldm`."""
+def vae_from_ldm(document: dict[str, Any], weights: Weights, scale: float, origin: str) -> AutoencoderKL:
+    """The VAE that an LDM configuration describes, like :func:`unet_from_ldm`; ``scale`` of its latents."""
     config = _configured(lambda: create_vae_diffusers_config_from_ldm(document, {}), "VAE", origin)
+    config["scaling_factor"] = scale
     converted = _converted(lambda: convert_ldm_vae_checkpoint(weights, config), "VAE", origin)
     return fill(build_vae(config, origin), converted, "VAE", origin)
 
@@ -92,7 +93,7 @@ def fill(model: Part, weights: Weights, part: str, origin: str) -> Part:
     if missing:
         raise BrokenCheckpoint(
             f"{origin} lacks {len(missing)} weights of its {part}, the first is {missing[0]}. "
-            "Download it again, or choose a complete Stable Diffusion 1.x checkpoint."
+            "Download it again, or choose a complete checkpoint."
         )
     surplus = sorted(set(given) - set(expected))
     if surplus:

@@ -13,10 +13,9 @@ from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer, CLIPTokenizerFast
 
 from erasure.errors import BrokenCheckpoint
-from erasure.model.checkpoint import CheckpointInfo, ema_names, inspect_checkpoint
-from erasure.model.diffusers_folder import part_folder, read_config, read_json, weight_files
-from erasure.model.kinds import TEXT, UNET, VAE
-from erasure.model.ldm_config import CLIP_FOLDER, TOKENIZER_FILES, read_ldm_config, sample_size, text_folder
+from erasure.families.family import Family
+from erasure.model.checkpoint import CheckpointInfo, OriginalFile, ema_names, inspect_checkpoint
+from erasure.model.diffusers_folder import DiffusersFolder, read_json
 from erasure.model.model_parts import (
     Weights,
     build_text_encoder,
@@ -26,7 +25,7 @@ from erasure.model.model_parts import (
     unet_from_ldm,
     vae_from_ldm,
 )
-from erasure.model.weights_file import WeightsFile, open_weights, read_tensors
+from erasure.model.weights_file import WeightsFile, read_tensors
 
 _Parts = tuple[UNet2DConditionModel, AutoencoderKL, CLIPTextModel, CLIPTokenizer, torch.Tensor]
 
@@ -58,7 +57,8 @@ class ModelParts:
     @property
     def sample_size(self) -> int:
         """Native height and width of the latents (64 for SD 1.x)."""
-        return int(self.unet.config.sample_size or 64)
+        family = self.info.family
+        return int(self.unet.config.sample_size or family.full.pixels // family.pixels_per_latent)
 
     @property
     def vae_scale_factor(self) -> int:
@@ -85,62 +85,58 @@ def load_parts(
     :func:`inspect_checkpoint` raises.
     """
     info = path if isinstance(path, CheckpointInfo) else inspect_checkpoint(path)
-    load = _load_original if info.layout == "original" else _load_folder
-    unet, vae, text_encoder, tokenizer, alphas_cumprod = load(info, dtype)
+    contents = info.contents
+    parts = _load_original(contents, dtype) if isinstance(contents, OriginalFile) else _load_folder(contents, dtype)
+    unet, vae, text_encoder, tokenizer, alphas_cumprod = parts
     for part in (unet, vae, text_encoder):
         part.eval().requires_grad_(False).to(device)
     return ModelParts(unet, vae, text_encoder, tokenizer, info, alphas_cumprod.float().to(device))
 
 
-def _load_original(info: CheckpointInfo, dtype: torch.dtype) -> _Parts:
-    """The parts of a single file, with the LDM configuration that ``info`` names."""
-    weights, document = open_weights(info.path), read_ldm_config(info.config)
-    texts = text_folder(info.config)
-    origin = f"{info.path} (configuration {info.config.name})"
+def _load_original(contents: OriginalFile, dtype: torch.dtype) -> _Parts:
+    """The parts of a single file."""
+    weights, config = contents.weights, contents.config
+    family, parameters, texts = config.family, config.parameters, config.text_folder()
+    origin = f"{weights.path} (configuration {config.path.name})"
 
-    unet = unet_from_ldm(document, _read_unet(weights, dtype), sample_size(document), origin)
+    unet_weights = _read_unet(weights, family, dtype)
+    unet = unet_from_ldm(config.document, unet_weights, config.latent_side, origin)
     # Old VAE files carry their training loss along.
-    names = [f"{VAE}{part}" for part in ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")]
-    vae = vae_from_ldm(document, _read(weights, dtype, *names), origin)
-    text = _read(weights, dtype, TEXT + "transformer.", strip=TEXT + "transformer.")
+    names = [f"{family.parts.vae}{part}" for part in ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")]
+    scale = float(parameters.get("scale_factor", family.vae_scale))
+    vae = vae_from_ldm(config.document, _read(weights, dtype, *names), scale, origin)
+    text = _read(weights, dtype, family.parts.clip, strip=family.parts.clip)
     text_encoder = fill(build_text_encoder(read_json(texts / "config.json"), origin), text, "text encoder", origin)
 
-    parameters = document["model"]["params"]
+    schedule = family.schedule
     scheduler = DDPMScheduler(
-        num_train_timesteps=int(parameters.get("timesteps", 1000)),
-        beta_start=float(parameters.get("linear_start", 0.00085)),
-        beta_end=float(parameters.get("linear_end", 0.012)),
+        num_train_timesteps=int(parameters.get("timesteps", schedule.steps)),
+        beta_start=float(parameters.get("linear_start", schedule.start)),
+        beta_end=float(parameters.get("linear_end", schedule.end)),
         beta_schedule="scaled_linear",  # what LDM calls linear
     )
-    return unet, vae, text_encoder, _tokenizer(texts, text_encoder), scheduler.alphas_cumprod
+    return unet, vae, text_encoder, _tokenizer(texts, text_encoder, family), scheduler.alphas_cumprod
 
 
-def _load_folder(info: CheckpointInfo, dtype: torch.dtype) -> _Parts:
+def _load_folder(folder: DiffusersFolder, dtype: torch.dtype) -> _Parts:
     """The parts of a diffusers folder, each with its own ``config.json``."""
-    folder, origin = info.path, str(info.path)
+    family, configs, origin = folder.family, folder.configs, str(folder.path)
 
     def read(part: str) -> Weights:
         tensors: Weights = {}
-        for file in weight_files(folder, part):
-            tensors.update(_read(open_weights(file), dtype, ""))
+        for file in folder.weights[part]:
+            tensors.update(_read(file, dtype, ""))
         return tensors
 
-    unet = fill(build_unet(read_config(folder, "unet"), origin), read("unet"), "U-Net", origin)
-    vae = fill(build_vae(read_config(folder, "vae"), origin), read("vae"), "VAE", origin)
-    texts = build_text_encoder(read_config(folder, "text_encoder"), origin)
+    unet = fill(build_unet(configs["unet"], origin), read("unet"), "U-Net", origin)
+    vae_config = {"scaling_factor": family.vae_scale, **configs["vae"]}
+    vae = fill(build_vae(vae_config, origin), read("vae"), "VAE", origin)
+    texts = build_text_encoder(configs["text_encoder"], origin)
     text_encoder = fill(texts, read("text_encoder"), "text encoder", origin)
     known = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas")
-    config = read_json(folder / "scheduler" / "scheduler_config.json")
+    config = configs["scheduler"]
     scheduler = DDPMScheduler(**{key: config[key] for key in known if key in config})
-    tokenizer = part_folder(folder, "tokenizer")
-    has_tokenizer = all((tokenizer / name).is_file() for name in TOKENIZER_FILES)
-    return (
-        unet,
-        vae,
-        text_encoder,
-        _tokenizer(tokenizer if has_tokenizer else CLIP_FOLDER, text_encoder),
-        scheduler.alphas_cumprod,
-    )
+    return unet, vae, text_encoder, _tokenizer(folder.tokenizer, text_encoder, family), scheduler.alphas_cumprod
 
 
 def _read(weights: WeightsFile, dtype: torch.dtype, *prefixes: str, strip: str = "") -> Weights:
@@ -149,11 +145,11 @@ def _read(weights: WeightsFile, dtype: torch.dtype, *prefixes: str, strip: str =
     return _cast({name.removeprefix(strip): tensor for name, tensor in read_tensors(weights, names).items()}, dtype)
 
 
-def _read_unet(weights: WeightsFile, dtype: torch.dtype) -> Weights:
+def _read_unet(weights: WeightsFile, family: Family, dtype: torch.dtype) -> Weights:
     """The U-Net under its plain names; the averaged weights where they are complete."""
-    twins = ema_names(weights)
+    twins = ema_names(weights, family)
     if twins is None:
-        return _read(weights, dtype, UNET)
+        return _read(weights, dtype, family.parts.unet)
     tensors = read_tensors(weights, twins.values())
     return _cast({name: tensors[twin] for name, twin in twins.items()}, dtype)
 
@@ -162,7 +158,7 @@ def _cast(tensors: Weights, dtype: torch.dtype) -> Weights:
     return {name: t.to(dtype) if t.is_floating_point() else t for name, t in tensors.items()}
 
 
-def _tokenizer(folder: Path, text_encoder: CLIPTextModel) -> CLIPTokenizer:
+def _tokenizer(folder: Path, text_encoder: CLIPTextModel, family: Family) -> CLIPTokenizer:
     """The folder's tokenizer, as the fast class: the tokens of the other depend on whether ftfy is there."""
     tokenizer = CLIPTokenizerFast.from_pretrained(str(folder), local_files_only=True)
     tokens, known = len(tokenizer), text_encoder.config.vocab_size
@@ -171,7 +167,8 @@ def _tokenizer(folder: Path, text_encoder: CLIPTextModel) -> CLIPTokenizer:
             f"The tokenizer in {folder} has {tokens} tokens, its text encoder knows {known}. "
             "Put the tokenizer there that belongs to the checkpoint."
         )
-    tokenizer.model_max_length = min(tokenizer.model_max_length, text_encoder.config.max_position_embeddings)
+    longest = min(family.tokens, text_encoder.config.max_position_embeddings)
+    tokenizer.model_max_length = min(tokenizer.model_max_length, longest)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer

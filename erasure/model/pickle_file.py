@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from erasure.errors import BrokenCheckpoint, UnsupportedCheckpoint
+from erasure.families.known import choose
 
 if TYPE_CHECKING:
     import torch
@@ -210,7 +211,7 @@ def _scan_zip(path: Path) -> tuple[Any, dict[str, tuple[int, int]]]:
             )
         root = roots[0]
         if f"{root}constants.pkl" in names:
-            raise UnsupportedCheckpoint(f"{path} is a TorchScript program. Choose a Stable Diffusion 1.x checkpoint.")
+            raise UnsupportedCheckpoint(f"{path} is a TorchScript program. {choose()}")
         if f"{root}byteorder" in names and archive.read(f"{root}byteorder") != b"little":
             raise UnsupportedCheckpoint(f"{path} was saved on a big-endian machine. Convert it to safetensors.")
         starts = {}
@@ -251,7 +252,7 @@ def _tensors(
     if isinstance(root, dict) and isinstance(root.get("state_dict"), dict):
         root = root["state_dict"]
     if not isinstance(root, dict):
-        raise BrokenCheckpoint(f"{path} holds no table of weights. Choose a Stable Diffusion 1.x checkpoint.")
+        raise BrokenCheckpoint(f"{path} holds no table of weights. {choose()}")
     size = path.stat().st_size
     tensors, others = {}, set()
     for name, value in root.items():

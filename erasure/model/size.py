@@ -1,17 +1,14 @@
-"""How large a checkpoint's parts are, from its headers alone."""
+"""How large a checkpoint's parts are, from what was read of it already."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from erasure.model.diffusers_folder import part_folder, read_json, weight_files
-from erasure.model.kinds import TEXT, UNET, VAE
-from erasure.model.ldm_config import config_beside, read_ldm_config, sample_size
-from erasure.model.weights_file import open_weights
+from erasure.model.diffusers_folder import DiffusersFolder
+from erasure.model.ldm_config import LdmConfig
+from erasure.model.weights_file import WeightsFile
 
 
 @dataclass(frozen=True)
@@ -24,32 +21,19 @@ class ModelSize:
     pixels: int
 
 
-def model_size(checkpoint: Path) -> ModelSize:
-    """Raises: CheckpointError; ValueError, KeyError or TypeError for a configuration that makes no sense."""
-    if checkpoint.is_dir():
-        return _of_folder(checkpoint)
-    shapes = open_weights(checkpoint).shapes
-    unet, text, vae = (_weights(shapes, prefix) for prefix in (UNET, TEXT, VAE))
-    document = read_ldm_config(config_beside(checkpoint))
-    decoder = document["model"]["params"]["first_stage_config"]["params"].get("ddconfig", {})
-    return ModelSize(unet, text, vae, sample_size(document) * _factor(decoder.get("ch_mult", (1, 2, 4, 4))))
+def size_of_file(weights: WeightsFile, config: LdmConfig) -> ModelSize:
+    """Of a checkpoint in one file."""
+    parts = config.family.parts
+    unet, text, vae = (_weights([weights], prefix) for prefix in (parts.unet, parts.text, parts.vae))
+    return ModelSize(unet, text, vae, config.latent_side * config.pixels_per_latent)
 
 
-def _of_folder(folder: Path) -> ModelSize:
-    sizes = {
-        part: sum(_weights(open_weights(file).shapes, "") for file in weight_files(folder, part))
-        for part in ("unet", "text_encoder", "vae")
-    }
-    unet = read_json(part_folder(folder, "unet") / "config.json")
-    vae = read_json(part_folder(folder, "vae") / "config.json")
-    pixels = int(unet.get("sample_size") or 64) * _factor(vae.get("block_out_channels", (1, 2, 4, 4)))
-    return ModelSize(sizes["unet"], sizes["text_encoder"], sizes["vae"], pixels)
+def size_of_folder(folder: DiffusersFolder) -> ModelSize:
+    """Of a checkpoint in the diffusers layout."""
+    unet, text, vae = (_weights(folder.weights[part]) for part in ("unet", "text_encoder", "vae"))
+    return ModelSize(unet, text, vae, folder.latent_side * folder.pixels_per_latent)
 
 
-def _weights(shapes: Mapping[str, tuple[int, ...]], prefix: str) -> int:
-    return sum(math.prod(shape) for name, shape in shapes.items() if name.startswith(prefix))
-
-
-def _factor(levels: Any) -> int:
-    """Pixels per latent along one side."""
-    return int(2 ** (len(levels) - 1))
+def _weights(files: Iterable[WeightsFile], prefix: str = "") -> int:
+    every = (item for file in files for item in file.shapes.items())
+    return sum(math.prod(shape) for name, shape in every if name.startswith(prefix))

@@ -13,22 +13,31 @@ from typing import Any
 from PIL import Image
 
 from erasure.run.cover import cover_picture
+from erasure.run.preview import RunPreview
 from erasure.whole_file import whole_file
 
 COVER_SIDE = 768
+UNKNOWN_VERSION = "Unknown"
 
 
 def write_card(
-    lora: Path, description: str, notes: str = "", preview: Path | None = None, *, after_only: bool = False
+    lora: Path,
+    description: str,
+    notes: str = "",
+    preview: RunPreview | None = None,
+    *,
+    version: str,
+    after_only: bool = False,
 ) -> list[Path]:
     """Write ``X.json`` and, from a run's preview, ``X.png`` beside the LoRA file ``X.safetensors``.
 
+    ``version``: the family of its base model, as web UIs call it.
     ``after_only``: the pictures that the base model drew stay out of it, see :func:`cover_picture`. A file that is
-    there already is left as it is. Returns what was written. Raises: OSError.
+    there already is left as it is. Returns what was written. Raises: OSError, ValueError.
     """
     values: dict[str, Any] = {
         "description": description,
-        "sd version": "SD1",
+        "sd version": version,
         "activation text": "",
         "preferred weight": 1,
         "negative text": "",
@@ -50,11 +59,10 @@ def _write_new(target: Path, write: Callable[[Path], Any]) -> Path | None:
     return target
 
 
-def _small_cover(preview: Path, after_only: bool) -> Image.Image | None:
-    """From bare pixels, so that nothing that came with the picture goes along."""
-    with Image.open(preview) as opened:
-        cover = cover_picture(opened, after_only=after_only)
-    if cover is None:
+def _small_cover(preview: RunPreview, after_only: bool) -> Image.Image | None:
+    """None where there is only a sheet, which shows too much; else from bare pixels."""
+    if preview.is_sheet:
         return None
+    cover = cover_picture(preview.rows(), after_only=after_only)
     cover.thumbnail((COVER_SIDE, COVER_SIDE))
-    return Image.frombytes(cover.mode, cover.size, cover.tobytes())
+    return cover

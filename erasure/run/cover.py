@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from PIL import Image
 
-from erasure.run.picture_sheet import before_and_after
+from erasure.run.preview import Row
 
 _ROWS = 3
 _GAP = 6
@@ -25,17 +25,12 @@ def is_unsafe(concepts: Iterable[str]) -> bool:
     return any(_UNSAFE.search(concept) for concept in concepts)
 
 
-def cover_picture(preview: Image.Image, *, after_only: bool = False) -> Image.Image | None:
-    """The first prompts of a run's preview: left before, right after; ``after_only``: after alone, seed by seed.
+def cover_picture(rows: Sequence[Row], *, after_only: bool = False) -> Image.Image:
+    """The first subjects of a run: left before, right after; ``after_only``: after alone, seed by seed.
 
-    What is between the pictures is transparent. A preview of another layout is returned as it is, but None if
-    ``after_only``, since nobody knows what it shows.
+    What is between the pictures is transparent.
     """
-    try:
-        rows = before_and_after(preview)[:_ROWS]
-    except ValueError:
-        return None if after_only else preview.convert("RGB")
-    shown = [after if after_only else [before[0], after[0]] for before, after in rows]
+    shown = [row.after if after_only else (row.before[0], row.after[0]) for row in rows[:_ROWS]]
     side = shown[0][0].width
     width, height = (count * (side + _GAP) - _GAP for count in (len(shown[0]), len(shown)))
     cover = Image.new("RGBA", (width, height))

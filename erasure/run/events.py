@@ -7,15 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from erasure.training.events import Note, Step
-from erasure.training.session import Session
 
 
 @dataclass(frozen=True)
 class Opened:
-    """The models are loaded. For whoever pauses a run and wants the device for something else meanwhile:
-    see :meth:`erasure.training.session.Session.move`. Never logged."""
+    """The model is loaded. Never logged.
 
-    session: Session
+    ``parameters`` of its U-Net without LoRA; ``pixels``: side of the pictures that are trained on.
+    """
+
+    device: str
+    parameters: int
+    pixels: int
+    precision: str
 
 
 @dataclass(frozen=True)
@@ -33,8 +37,20 @@ class Planned:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """A point of a curve: after ``step`` updates, ``series`` (a name) was at ``value``.
+
+    The two losses come with every :class:`Step`; they are the series ``erase`` and ``preserve``.
+    """
+
+    step: int
+    series: str
+    value: float
+
+
+@dataclass(frozen=True)
 class Preview:
-    """A grid of pictures before and after ``step`` updates was written."""
+    """Pictures after ``step`` updates were drawn; ``path`` is their folder, see :mod:`erasure.run.picture_folder`."""
 
     step: int
     path: Path
@@ -42,7 +58,7 @@ class Preview:
 
 @dataclass(frozen=True)
 class Saved:
-    """A state was saved, or (``final``) the LoRA file; ``path`` is its place.
+    """A state was saved, or a LoRA file (``final``: that of a run that came to its end); ``path`` is its place.
 
     ``change``, for a LoRA file: by how much it moves the erased concept's picture, in levels of 255.
     """
@@ -52,8 +68,12 @@ class Saved:
     final: bool = False
     change: float | None = None
 
+    @property
+    def is_lora(self) -> bool:
+        return self.change is not None
 
-Event = Note | Opened | Drawing | Planned | Step | Preview | Saved
+
+Event = Note | Opened | Drawing | Planned | Step | Measured | Preview | Saved
 
 
 def event_to_dict(event: Event) -> dict[str, Any]:

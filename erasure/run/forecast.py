@@ -6,12 +6,13 @@ from erasure.concepts.row_count import synonym_rows
 from erasure.config.settings import EraseConfig
 from erasure.model.drawing import DRAWING
 from erasure.model.rows import RowBook
-from erasure.run.picture_sheet import SEEDS
 from erasure.training.row_count import rows_per_update
 
 # Prompts of a run's pictures, at most: erased and preserved concepts, and the nearest neighbours of the first; one more
 # is far from it.
 ERASED_SHOWN, PRESERVED_SHOWN, NEAR_SHOWN = 5, 2, 2
+# Of the pictures of each prompt, before as well as after.
+SEEDS = (1, 2)
 
 
 def forecast_rows(config: EraseConfig, sizes: tuple[int, ...] = ()) -> RowBook:

@@ -1,4 +1,4 @@
-"""Sheets of labelled pictures: how one is laid out, and the way back to the pictures on it. Needs no torch."""
+"""Sheets of labelled pictures: how one is laid out. Needs no torch."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
-# Of the pictures of each prompt on a run's previews, before as well as after.
-SEEDS = (1, 2)
 _LABEL_LEAST, _TITLE, _GAP = 96, 24, 6
 
 
@@ -31,37 +29,6 @@ def picture_grid(columns: Sequence[str], rows: Sequence[tuple[str, Sequence[Imag
         for i, picture in enumerate(pictures):
             sheet.paste(picture, (label_width + i * (side + _GAP), top))
     return sheet
-
-
-def cut_sheet(sheet: Image.Image, columns: int) -> list[list[Image.Image]]:
-    """The pictures on a sheet of :func:`picture_grid`, row by row, pixel for pixel.
-
-    Raises: ValueError for a picture that was not laid out so.
-    """
-    side = _side(sheet.width, columns)
-    rows, rest = divmod(sheet.height - _TITLE, max(1, side) + _GAP)
-    label_width = max(_LABEL_LEAST, side)
-    if side < 1 or rows < 1 or rest or sheet.width != label_width + columns * (side + _GAP):
-        raise ValueError(f"no sheet of {columns} columns has {sheet.width} x {sheet.height} pixels")
-    return [
-        [sheet.crop(_box(label_width + i * (side + _GAP), _TITLE + j * (side + _GAP), side)) for i in range(columns)]
-        for j in range(rows)
-    ]
-
-
-def before_and_after(sheet: Image.Image) -> list[tuple[list[Image.Image], list[Image.Image]]]:
-    """Per prompt of a run's preview the pictures before, and those after, seed by seed. Raises: ValueError."""
-    return [(row[: len(SEEDS)], row[len(SEEDS) :]) for row in cut_sheet(sheet, 2 * len(SEEDS))]
-
-
-def _side(width: int, columns: int) -> int:
-    """Of one picture: the labels are as wide as a picture, but never narrower than their least width."""
-    wide = (width - columns * _GAP) // (columns + 1)
-    return wide if wide >= _LABEL_LEAST else (width - _LABEL_LEAST - columns * _GAP) // columns
-
-
-def _box(left: int, top: int, side: int) -> tuple[int, int, int, int]:
-    return left, top, left + side, top + side
 
 
 def _latin(text: str) -> str:

@@ -2,134 +2,87 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Generator, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Generator
 from dataclasses import dataclass
-from pathlib import Path
 
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
+from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.config.template import fill
-from erasure.model.drawing import DRAWING
-from erasure.model.pictures import drawing_steps, run_to_end
-from erasure.model.rows import Purpose
-from erasure.run import events
-from erasure.run.events import Preview
+from erasure.model.pictures import run_to_end
+from erasure.run.events import Drawing, Preview
 from erasure.run.folder import RunFolder
-from erasure.run.forecast import ERASED_SHOWN, NEAR_SHOWN, PRESERVED_SHOWN
-from erasure.run.picture_sheet import SEEDS, picture_grid
-from erasure.training.session import Session
-from erasure.whole_file import whole_file
+from erasure.run.forecast import ERASED_SHOWN, NEAR_SHOWN, PRESERVED_SHOWN, SEEDS
+from erasure.run.picture_folder import Picture, Role, Subject, known_pictures, write_pictures
+from erasure.run.preview import Row, pair_rows
+from erasure.run.tuned_model import TunedModel
 
 
 @dataclass(frozen=True)
 class RunPictures:
-    """``before``: the frozen model's pictures, every prompt with every seed, prompts outermost."""
+    """``before``: the frozen model's pictures, every subject with every seed, subjects outermost."""
 
-    session: Session
+    tuned: TunedModel
     folder: RunFolder
-    prompts: tuple[str, ...]
-    before: tuple[Image.Image, ...]
+    before: tuple[Picture, ...]
 
-    def preview(self) -> Preview:
-        """:meth:`steps` to the end."""
-        return run_to_end(self.steps())
-
-    def steps(self) -> Generator[events.Drawing, None, Preview]:
-        """Draw the same again with the LoRA as it is now, and write both to the run folder as a grid.
+    def steps(self) -> Generator[Drawing, None, tuple[Preview, list[Row]]]:
+        """Draw the same again with the LoRA as it is now, and write that to the run folder.
 
         Raises: OSError if it cannot be written.
         """
-        after = yield from _drawn(self.session, self.prompts, SEEDS)
-        n = len(SEEDS)
-        columns = [f"{when}, seed {seed}" for when in ("before", "after") for seed in SEEDS]
-        rows = [
-            (prompt, [*self.before[i * n : (i + 1) * n], *after[i * n : (i + 1) * n]])
-            for i, prompt in enumerate(self.prompts)
-        ]
-        step = self.session.trainer.step
-        path = self.folder.preview(step)
-        _write_png(picture_grid(columns, rows), path)
-        return Preview(step, path)
+        step = self.tuned.training.step
+        shots = [(picture.subject, picture.seed) for picture in self.before]
+        after = yield from _drawn(self.tuned, shots, step)
+        folder = self.folder.pictures(step)
+        write_pictures(folder, after)
+        return Preview(step, folder), pair_rows(self.before, after)
+
+    def preview(self) -> tuple[Preview, list[Row]]:
+        """:meth:`steps` to the end."""
+        return run_to_end(self.steps())
+
+    def first_again(self) -> Image.Image:
+        """The first picture, with the LoRA as it is now; nothing is written."""
+        first = self.before[0]
+        return run_to_end(self.tuned.draw([first.subject.prompt], [first.seed], purpose="check"))[0]
 
 
 def open_run_pictures(
-    session: Session, folder: RunFolder, config: EraseConfig, count: int | None = None
-) -> Generator[events.Drawing, None, RunPictures]:
+    tuned: TunedModel, folder: RunFolder, config: EraseConfig, count: int | None = None
+) -> Generator[Drawing, None, RunPictures]:
     """With the "before" pictures that are in the run folder already, or new ones, which are kept there.
 
-    ``count``: how many of the prompts, at least one; None: all. Raises: OSError if they cannot be written.
+    ``count``: how many of the subjects, at least one; None: all. Raises: OSError if they cannot be written.
     """
-    prompts = preview_prompts(session, config)[:count]
-    drawn_as = json.dumps({"prompts": prompts, "seeds": SEEDS, "pixels": session.model.pixels})
-    before = _read_strip(folder.before, drawn_as, len(prompts) * len(SEEDS))
-    if before is None:
-        before = yield from _drawn(session, prompts, SEEDS, frozen=True)
-        _write_strip(folder.before, drawn_as, before)
-    return RunPictures(session, folder, tuple(prompts), tuple(before))
+    shots = [(subject, seed) for subject in subjects(tuned.space, config)[:count] for seed in SEEDS]
+    before = known_pictures(folder.before)
+    same = [(picture.subject, picture.seed, picture.image.width) for picture in before]
+    if same != [(*shot, tuned.pixels) for shot in shots]:
+        before = yield from _drawn(tuned, shots, None)
+        write_pictures(folder.before, before)
+    return RunPictures(tuned, folder, tuple(before))
 
 
-def preview_prompts(session: Session, config: EraseConfig) -> list[str]:
-    """The erased concepts, two protected neighbours of the first, and one prompt that has nothing to do with them."""
-    template = config.templates[0]
-    first = session.space.targets[0]
-    near = [candidate.text for candidate in first.preserved[:NEAR_SHOWN]]
-    far = [first.preserved[-1].text] if len(first.preserved) > NEAR_SHOWN else []
-    names = list(dict.fromkeys([*config.erase[:ERASED_SHOWN], *config.preserve[:PRESERVED_SHOWN], *near, *far]))
-    return [fill(template, name) for name in names]
-
-
-def draw(session: Session, prompts: Sequence[str], seeds: Sequence[int], *, purpose: Purpose) -> list[Image.Image]:
-    """Every prompt with every seed, prompts outermost; its rows are counted for ``purpose``."""
-    return run_to_end(_drawn(session, prompts, seeds, purpose=purpose))
+def subjects(space: ConceptSpace, config: EraseConfig) -> list[Subject]:
+    """The erased concepts, two protected neighbours of the first, and one that has nothing to do with them."""
+    preserved = [candidate.text for candidate in space.targets[0].preserved]
+    roles: dict[str, Role] = dict.fromkeys(config.erase[:ERASED_SHOWN], "erased")
+    for name in (*config.preserve[:PRESERVED_SHOWN], *preserved[:NEAR_SHOWN]):
+        roles.setdefault(name, "protected")
+    for name in preserved[-1:] if len(preserved) > NEAR_SHOWN else ():
+        roles.setdefault(name, "other")
+    return [Subject(name, fill(config.templates[0], name), role) for name, role in roles.items()]
 
 
 def _drawn(
-    session: Session,
-    prompts: Sequence[str],
-    seeds: Sequence[int],
-    *,
-    frozen: bool = False,
-    purpose: Purpose = "pictures",
-) -> Generator[events.Drawing, None, list[Image.Image]]:
-    every = [prompt for prompt in prompts for _ in seeds]
-    model = session.model
-    steps = drawing_steps(model, every, [*seeds] * len(prompts), DRAWING)
+    tuned: TunedModel, shots: list[tuple[Subject, int]], step: int | None
+) -> Generator[Drawing, None, list[Picture]]:
+    steps = tuned.draw([subject.prompt for subject, _ in shots], [seed for _, seed in shots], frozen=step is None)
     while True:
-        # Not around the loop: at a step's end the run may pause, and its state is saved as that of the training.
-        with model.rows.purpose(purpose), model.frozen() if frozen else nullcontext():
-            try:
-                share = next(steps)
-            except StopIteration as end:
-                pictures: list[Image.Image] = end.value
-                return pictures
-        yield events.Drawing(share)
-
-
-def _write_strip(path: Path, drawn_as: str, pictures: Sequence[Image.Image]) -> None:
-    """Side by side in one PNG, which loses nothing; ``drawn_as`` says what they show."""
-    width, height = pictures[0].size
-    strip = Image.new("RGB", (width * len(pictures), height))
-    for i, picture in enumerate(pictures):
-        strip.paste(picture, (i * width, 0))
-    about = PngImagePlugin.PngInfo()
-    about.add_itxt("drawn_as", drawn_as)
-    _write_png(strip, path, about)
-
-
-def _read_strip(path: Path, drawn_as: str, count: int) -> list[Image.Image] | None:
-    """None if there is none, or it shows something else, or is damaged: then they are drawn anew."""
-    with suppress(OSError, SyntaxError, ValueError), Image.open(path) as strip:
-        strip.load()
-        if strip.info.get("drawn_as") != drawn_as or strip.width % count:
-            return None
-        side = strip.width // count
-        return [strip.convert("RGB").crop((i * side, 0, (i + 1) * side, strip.height)) for i in range(count)]
-    return None
-
-
-def _write_png(picture: Image.Image, path: Path, about: PngImagePlugin.PngInfo | None = None) -> None:
-    with whole_file(path) as temporary:
-        picture.save(temporary, format="PNG", pnginfo=about)
+        try:
+            share = next(steps)
+        except StopIteration as end:
+            return [Picture(*shot, step, image) for shot, image in zip(shots, end.value, strict=True)]
+        yield Drawing(share)

@@ -1,79 +1,47 @@
-"""One erasure from checkpoint to LoRA file, as a generator of events."""
+"""One erasure from checkpoint to LoRA file: iterated over event by event, and stopped, parked or saved by name."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
-from contextlib import closing, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
-import torch
-from PIL import Image
-
-from erasure.config.settings import EraseConfig
 from erasure.config.settle import asked_of, decided, notes_of
 from erasure.config.values import config_from_dict
-from erasure.errors import ConfigError, EraseError, IneffectiveLora, OutOfMemory, RunError
-from erasure.lora.adapter import lora_state
-from erasure.lora.file import write_lora
-from erasure.lora.metadata import lora_metadata
+from erasure.errors import ConfigError, EraseError, IneffectiveLora, RunError
 from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint, sha256, short_hash
-from erasure.model.denoiser import DTYPES
-from erasure.run.cover import cover_picture, is_unsafe
 from erasure.run.events import Drawing, Event, Opened, Planned, Saved
-from erasure.run.folder import RunFolder
-from erasure.run.output import check_lora, check_output, place_lora, stopped_name
+from erasure.run.finish import finish
+from erasure.run.folder import Origin, RunFolder
+from erasure.run.observers import Observer, Previewer, StateSaver
+from erasure.run.output import check_output, stopped_name
 from erasure.run.pictures import RunPictures, open_run_pictures
 from erasure.run.state import load_state, save_state
-from erasure.training.events import Note
-from erasure.training.session import Session, open_session
+from erasure.run.task import ADJUSTABLE, Task
+from erasure.run.tuned_model import TunedModel, memory_problems, open_tuned_model
+from erasure.training.events import Note, Step
 
-# Settings that a resumed run may change: they say how to train, not what.
-ADJUSTABLE = (
-    "learning_rate",
-    "preserve_weight",
-    "clip",
-    "precision",
-    "gradient_checkpointing",
-    "save_every",
-    "preview_every",
-)
+# What can go wrong and leaves whole weights behind: those after the last update that was made.
+_KEEPS_STATE = (EraseError, OSError, MemoryError, RuntimeError)
 
 
-@dataclass(frozen=True)
-class Task:
-    """What to erase, from which checkpoint, and where everything goes."""
+def erase(task: Task, observers: Sequence[Callable[[TunedModel], Observer]] = ()) -> Run:
+    """A new run of a task; ``observers`` are made once its model is open, see :class:`Run`.
 
-    checkpoint: Path
-    out: Path
-    folder: RunFolder
-    config: EraseConfig
-    device: str = "cpu"
-    overwrite: bool = False
-    prompts: int | None = None  # how many of the prompts of the previews are drawn; None: all
-
-
-def erase(task: Task) -> Generator[Event, None, None]:
-    """Run a task. Every event is in the run folder's log before it is yielded.
-
-    Close the generator to stop: a state to resume from and, once an update was made, a LoRA file with the number of
-    updates in its name are saved on the way out. Throw a TrainingError into it to save the state alone, or an exception
-    of your own to give the run up: nothing more is saved. Raises: EraseError of every kind, with the last good state
-    kept.
+    Raises: CheckpointError, RunError, OutputExists if it cannot begin.
     """
     check_output(task.out, overwrite=task.overwrite)
     checkpoint = inspect_checkpoint(task.checkpoint)
-    about = {
-        "checkpoint": str(checkpoint.path.resolve()),
-        "sha256": sha256(checkpoint.path),
-        "short_hash": short_hash(checkpoint.path),
-        "out": str(task.out.resolve()),
-        "started": datetime.now(timezone.utc).timestamp(),
-    }
-    task.folder.create(about, task.config)
-    yield from _logged(task.folder, _work(task, checkpoint, resume=False))
+    path = checkpoint.path
+    began = datetime.now(timezone.utc).timestamp()
+    origin = Origin(str(path.resolve()), sha256(path), short_hash(path), str(task.out.resolve()), began)
+    task.folder.create(origin, task.config)
+    if task.space is not None:
+        task.folder.save_space(task.space)
+    return Run(task, checkpoint, observers=observers)
 
 
 def resume(
@@ -84,7 +52,8 @@ def resume(
     overwrite: bool = False,
     changes: Mapping[str, Any] | None = None,
     prompts: int | None = None,
-) -> Generator[Event, None, None]:
+    observers: Sequence[Callable[[TunedModel], Observer]] = (),
+) -> Run:
     """Go on with an interrupted run: without ``changes``, to the same weights as an uninterrupted one.
 
     ``changes`` may hold the settings of ``ADJUSTABLE``, for a run that diverged or ran out of memory. Raises:
@@ -93,135 +62,201 @@ def resume(
     refused = sorted(set(changes or {}) - set(ADJUSTABLE))
     if refused:
         raise ConfigError([f"{name}: a resumed run cannot change it, only {', '.join(ADJUSTABLE)}" for name in refused])
-    about, config = folder.read()
+    origin, config = folder.read()
     if changes:
         config = config_from_dict({**asked_of(config), **changes})
-    task = Task(Path(about["checkpoint"]), out or Path(about["out"]), folder, config, device, overwrite, prompts)
+    out = out or Path(origin.out)
+    task = Task(Path(origin.checkpoint), out, folder, config, device, overwrite, prompts, folder.space())
     check_output(task.out, overwrite=overwrite)
     checkpoint = inspect_checkpoint(task.checkpoint)
-    if sha256(checkpoint.path) != about["sha256"]:
+    if sha256(checkpoint.path) != origin.sha256:
         raise RunError(
             f"{checkpoint.path.name} is not the checkpoint that this run began with (its sha256 differs); "
             "put the old file back, or start a new run"
         )
-    yield from _logged(folder, _work(task, checkpoint, resume=True))
+    return Run(task, checkpoint, from_state=True, observers=observers)
 
 
-def _logged(folder: RunFolder, events: Generator[Event, None, None]) -> Generator[Event, None, None]:
-    try:
-        with closing(events):
-            for event in events:
-                try:
-                    if not isinstance(event, (Opened, Drawing)):
-                        folder.log(event)
-                    yield event
-                except GeneratorExit:
-                    raise
-                except BaseException as error:
-                    events.throw(error)  # the run decides what it saves; else it would be closed, as if stopped
-    except torch.cuda.OutOfMemoryError as error:
-        # In an update the trainer says so itself; this is for loading, measuring and pictures.
-        raise OutOfMemory(
-            "the device ran out of memory outside of an update; close other programs that use it, or use precision "
-            "bf16 or fp16, and start or resume the run again"
-        ) from error
+class Run:
+    """An erasure that is going on. Iterate over it; not to ask for the next event is to pause it.
 
+    Every event is in the run folder's log before it is given out. After every update the observers are asked, one
+    after the other: first the one that saves the state, then the one that draws previews, then those that were given.
+    What goes wrong ends the run with its last good state saved, and is raised.
 
-def _work(task: Task, checkpoint: CheckpointInfo, *, resume: bool) -> Generator[Event, None, None]:
-    config, folder = task.config, task.folder
-    session = open_session(checkpoint, config, task.device, folder.space() if resume else None)
-    folder.save_space(session.space)
-    yield Opened(session)
-    trainer = session.trainer
-    if resume and folder.state.exists():
-        trainer.load(*load_state(folder.state))
-        yield Note(f"resumed after update {trainer.step} of {config.updates}")
-    for note in (*notes_of(config), *session.space.notes):
-        yield Note(note)
-    yield Planned({**session.plan.to_dict(), "decided": decided(config)})
-
-    pictures = yield from open_run_pictures(session, folder, config, task.prompts)
-    saved = 0
-    try:
-        for step in trainer:
-            yield step
-            if isinstance(step, Note):
-                continue
-            if config.save_every and step.step % config.save_every == 0 and step.step < config.updates:
-                saved = _save(session, folder)
-                yield Saved(step.step, folder.state)
-            if config.preview_every and step.step % config.preview_every == 0 and step.step < config.updates:
-                yield (yield from pictures.steps())
-    except GeneratorExit:
-        _save_stopped(session, task, checkpoint, pictures)
-        raise
-    except (EraseError, OSError, MemoryError, RuntimeError):
-        if trainer.step > saved:
-            with suppress(RunError, MemoryError, RuntimeError):  # what went wrong first says more
-                _save(session, folder)
-        raise
-    _save(session, folder)
-    preview = pictures.preview()
-    yield preview
-    change = _finish(session, task, checkpoint, pictures, preview.path)
-    yield Saved(trainer.step, task.out, final=True, change=change)
-
-
-def _save(session: Session, folder: RunFolder) -> int:
-    save_state(folder.state, session.trainer.tensors(), session.trainer.meta())
-    return session.trainer.step
-
-
-def _save_stopped(session: Session, task: Task, checkpoint: CheckpointInfo, pictures: RunPictures) -> None:
-    """The state first: what comes after it may fail without losing anything."""
-    _save(session, task.folder)
-    if session.trainer.step == 0:
-        return
-    with suppress(IneffectiveLora):  # a run stopped after very few updates has nothing to show yet
-        preview = pictures.preview()
-        out = stopped_name(task.out, session.trainer.step)
-        change = _finish(session, task, checkpoint, pictures, preview.path, out=out)
-        task.folder.log(Saved(session.trainer.step, out, change=change))
-
-
-def _finish(
-    session: Session,
-    task: Task,
-    checkpoint: CheckpointInfo,
-    pictures: RunPictures,
-    preview: Path,
-    out: Path | None = None,
-) -> float:
-    """Write the file in the run folder, read it back, see that it works, and only then put it in its place.
-
-    Returns the change that :func:`check_lora` saw.
+    As a context manager it loses nothing of what was made: leaving the block in the middle stops the run, and an
+    exception in the block saves its state alone.
     """
-    out, config = out or task.out, task.config
-    # The checkpoint's hashes from then: its file may have been moved or replaced since it was loaded.
-    about = task.folder.read()[0]
-    started = about.get("started")
-    metadata = lora_metadata(
-        name=out.stem,
-        config=config.to_dict(),
-        asked=asked_of(config),
-        resolution=session.model.pixels,
-        base_name=checkpoint.path.name,
-        base_sha256=about["sha256"],
-        base_short_hash=about.get("short_hash") or short_hash(checkpoint.path),
-        cover=cover_picture(Image.open(preview), after_only=is_unsafe([*config.erase, *config.synonym])),
-        steps=session.trainer.step,
-        planned_steps=config.updates,
-        started=None if started is None else datetime.fromtimestamp(started, timezone.utc),
-        finished=datetime.now(timezone.utc),
-    )
-    write_lora(
-        task.folder.lora,
-        lora_state(session.model.unet),
-        alpha=config.alpha,
-        metadata=metadata,
-        dtype=DTYPES[config.save_precision],
-        overwrite=True,
-    )
-    change = check_lora(session, task.folder.lora, pictures.before[0])
-    place_lora(task.folder.lora, out, overwrite=task.overwrite)
-    return change
+
+    def __init__(
+        self,
+        task: Task,
+        checkpoint: CheckpointInfo,
+        *,
+        from_state: bool = False,
+        observers: Sequence[Callable[[TunedModel], Observer]] = (),
+    ):
+        """For :func:`erase` and :func:`resume`. ``from_state``: go on from the state in the run folder, if any."""
+        self.folder = task.folder
+        self.rows = 0  # U-Net rows evaluated in training so far
+        self._task = task
+        self._checkpoint = checkpoint
+        self._from_state = from_state
+        self._observers = observers
+        self._device = task.device
+        self._tuned: TunedModel | None = None
+        self._pictures: RunPictures | None = None
+        self._saved = 0  # the update whose state is on disk
+        self._events: Generator[Event, None, None] | None = self._work()  # None: it has ended
+
+    def __iter__(self) -> Iterator[Event]:
+        return self
+
+    def __next__(self) -> Event:
+        if self._events is None:
+            raise StopIteration
+        with self._keeping_state():
+            event = next(self._events, None)
+            if event is not None:
+                self._log(event)
+        if event is None:
+            self.give_up()
+            raise StopIteration
+        if isinstance(event, Saved) and event.final:
+            self.give_up()  # all is done: nothing is left to save
+        return event
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if error is None or isinstance(error, GeneratorExit):
+            self.close()
+            return
+        with suppress(*_KEEPS_STATE):  # what went wrong first says more
+            self.save()
+        self.give_up()
+
+    @property
+    def step(self) -> int:
+        """Updates made so far, 0 before the model is open and after the end."""
+        return self._tuned.training.step if self._tuned is not None else 0
+
+    def save(self) -> Saved | None:
+        """Save the state alone, between two updates. None where there is nothing to save: before the first update, and
+        after the end. Raises: RunError."""
+        if not self.step:
+            return None
+        saved = self._save_state()
+        self._log(saved)
+        return saved
+
+    def park(self) -> Saved | None:
+        """Save the state, and free the device until :meth:`go_on`. Raises: RunError if the state cannot be saved; the
+        device is free even then."""
+        try:
+            return self.save()
+        finally:
+            if self._tuned is not None:
+                self._tuned.move("cpu")
+
+    def go_on(self, device: str) -> None:
+        """Take a parked run up again, on the same device or another."""
+        self._device = device
+        if self._tuned is not None:
+            self._tuned.move(device)
+
+    def stop(self) -> list[Event]:
+        """End the run: save the state, and then a LoRA file with the number of updates in its name.
+
+        Returns what was drawn and saved; no LoRA where it changes nothing yet, nothing at all before the first update
+        or after the end. Raises: EraseError, OSError; what comes after the state may fail without losing anything.
+        """
+        told: list[Event] = []
+        if self._events is not None:
+            self._events.close()
+            with self._keeping_state():
+                for event in self._last_events():
+                    self._log(event)
+                    told.append(event)
+        self.give_up()
+        return told
+
+    def give_up(self) -> None:
+        """End the run where it is; nothing more is saved."""
+        if self._events is not None:
+            self._events.close()
+        self._events = self._tuned = self._pictures = None
+
+    def close(self) -> None:
+        """:meth:`stop`, unless the run has ended. For :func:`contextlib.closing` and whoever forgets."""
+        self.stop()
+
+    # --- what happens in it
+
+    def _work(self) -> Generator[Event, None, None]:
+        config, folder = self._task.config, self.folder
+        tuned = self._tuned = open_tuned_model(self._checkpoint, config, self._device, self._task.space)
+        folder.save_space(tuned.space)
+        yield tuned.facts()
+        if self._from_state and folder.state.exists():
+            tensors, meta = load_state(folder.state)
+            tuned.training.load(tensors, meta)
+            self._saved, self.rows = tuned.training.step, int(meta.get("rows", 0))
+            yield Note(f"resumed after update {tuned.training.step} of {config.updates}")
+        for note in (*notes_of(config), *tuned.space.notes):
+            yield Note(note)
+        yield Planned({**tuned.plan, "decided": decided(config)})
+
+        pictures = self._pictures = yield from open_run_pictures(tuned, folder, config, self._task.prompts)
+        saver, previewer = StateSaver(config.save_every, self._save_state), Previewer(config.preview_every, pictures)
+        observers: list[Observer] = [saver, previewer, *(make(tuned) for make in self._observers)]
+        for event in tuned.training:
+            yield event
+            if isinstance(event, Step):
+                self.rows = event.rows
+                for observer in observers:
+                    yield from observer.after(event)
+        self._save_state()
+        preview, rows = pictures.preview()
+        yield preview
+        change = finish(self._task, pictures, rows, self._task.out)
+        yield Saved(preview.step, self._task.out, final=True, change=change)
+
+    def _last_events(self) -> Iterator[Event]:
+        """The state first: what comes after it may fail without losing anything."""
+        if not self.step:
+            return
+        yield self._save_state()
+        if self._pictures is None:
+            return
+        preview, rows = self._pictures.preview()
+        yield preview
+        out = stopped_name(self._task.out, preview.step)
+        with suppress(IneffectiveLora):  # a run stopped after very few updates has nothing to show yet
+            change = finish(self._task, self._pictures, rows, out)
+            yield Saved(preview.step, out, change=change)
+
+    def _save_state(self) -> Saved:
+        assert self._tuned is not None
+        training = self._tuned.training
+        save_state(self.folder.state, training.tensors(), training.meta())
+        self._saved = training.step
+        return Saved(training.step, self.folder.state)
+
+    def _log(self, event: Event) -> None:
+        if not isinstance(event, (Opened, Drawing)):
+            self.folder.log(event)
+
+    @contextmanager
+    def _keeping_state(self) -> Iterator[None]:
+        """An error in the block ends the run; the updates since the last saved state are saved."""
+        try:
+            with memory_problems():
+                yield
+        except BaseException as error:
+            if isinstance(error, _KEEPS_STATE) and self.step > self._saved:
+                with suppress(*_KEEPS_STATE):  # what went wrong first says more
+                    self._save_state()
+            self.give_up()
+            raise

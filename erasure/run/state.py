@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from erasure.errors import RunError
+from erasure.safetensors_file import read_header, read_tensors
 from erasure.whole_file import whole_file
 
 FORMAT = "adversarial-erase-state-1"
@@ -29,10 +30,9 @@ def save_state(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> 
 def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Raises: RunError if the file is missing, damaged, or no training state."""
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
-                raise RunError(f"{path.name} is not a training state that this version can resume")
-            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(metadata["meta"])  # noqa: SIM118
-    except (OSError, SafetensorError, ValueError) as error:
+        header = read_header(path)
+        if header.metadata.get("format") != FORMAT:
+            raise RunError(f"{path.name} is not a training state that this version can resume")
+        return read_tensors(path, header.shapes), json.loads(header.metadata["meta"])
+    except (OSError, KeyError, ValueError) as error:
         raise RunError(f"the state {path.name} cannot be read: {error}; start the run anew") from error

@@ -18,7 +18,6 @@ from erasure.ui.html import (
     icon,
     join,
     notes_html,
-    picture,
     problems_html,
     quiet,
 )
@@ -66,8 +65,8 @@ def plan_html(plan: Mapping[str, Any] | None) -> Markup:
     return box("plan", facts(rows))
 
 
-def result_html(snapshot: Snapshot | None, grid: str = "") -> Markup:
-    """The finished LoRA: its name, size, place and self-check; ``grid`` is the address of the before/after picture."""
+def result_html(snapshot: Snapshot | None) -> Markup:
+    """The finished LoRA: its name, size, place and self-check."""
     if snapshot is None or snapshot.result is None:
         return empty_html("The finished LoRA will be shown here.", "With its pictures before and after, ready to use.")
     result = snapshot.result
@@ -87,7 +86,6 @@ def result_html(snapshot: Snapshot | None, grid: str = "") -> Markup:
         _check(snapshot, result),
         element("div", element("code", tag), copy, class_="ae-tag"),
         facts(rows),
-        _grid(snapshot, grid),
         notes_html(snapshot.notes),
     )
 
@@ -106,20 +104,6 @@ def _check(snapshot: Snapshot, result: Result) -> Markup:
         ".",
         class_="ae-check",
     )
-
-
-def _grid(snapshot: Snapshot, grid: str) -> Markup:
-    erased = ", ".join(snapshot.config.get("erase", ()))
-    step = snapshot.previews[-1] if snapshot.previews else snapshot.step
-    shown = (
-        picture(grid, f"Before (left) and after (right) erasing {erased}, {step} updates", "grid-picture")
-        if grid
-        else ""
-    )
-    if not shown:
-        return Markup("")
-    caption = element("figcaption", f"Same seeds, before and after {step} updates")
-    return element("figure", shown, caption, class_="ae-figure")
 
 
 def _base_name(path: str) -> str:

@@ -1,4 +1,4 @@
-"""Both losses over the updates: a drawing that stretches with the page, and the same in words and numbers.
+"""What was measured over the updates: a drawing that stretches with the page, and the same in words and numbers.
 
 Lines and dots are one SVG, stretched without its strokes; labels are HTML over it, so that they keep their size.
 """
@@ -6,7 +6,7 @@ Lines and dots are one SVG, stretched without its strokes; labels are HTML over 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from markupsafe import Markup
@@ -15,23 +15,39 @@ from erasure.ui.html import box, element, empty_html, join, more, quiet
 from erasure.ui.units import number
 
 SIDE = 1000  # units of the drawing, in both directions
-DECADES = 4  # what lies further below the largest loss is drawn at the bottom
+DECADES = 4  # what lies further below the largest value is drawn at the bottom
 TABLE_ROWS = 12
 
 Point = tuple[int, float]
 
 
-class Curve(NamedTuple):
-    """One of the losses: ``kind`` is its class, ``says`` what a reader should look for."""
+class Label(NamedTuple):
+    """How a series is drawn and named: ``kind`` is its class, ``says`` what a reader should look for."""
 
     kind: str
     name: str
     says: str
-    points: list[Point]
+
+
+LABELS = {
+    "erase": Label("erase", "Erasing", "should fall"),
+    "preserve": Label("keep", "Preserving", "should stay low"),
+}
+
+
+class Curve(NamedTuple):
+    """``values`` are all that can be said, ``points`` those that can be drawn on a log scale."""
+
+    label: Label
+    values: dict[int, float]
+
+    @property
+    def points(self) -> list[Point]:
+        return [(step, value) for step, value in self.values.items() if value > 0]
 
 
 class Frame(NamedTuple):
-    """What is in view: updates from ``first`` to ``last``, losses from 10^``low`` to 10^``high``."""
+    """What is in view: updates from ``first`` to ``last``, values from 10^``low`` to 10^``high``."""
 
     first: int
     last: int
@@ -41,23 +57,23 @@ class Frame(NamedTuple):
     def x(self, step: float) -> float:
         return (step - self.first) / max(1, self.last - self.first)
 
-    def y(self, loss: float) -> float:
+    def y(self, value: float) -> float:
         """0 at the top, 1 at the bottom."""
-        place = (self.high - math.log10(loss)) / (self.high - self.low) if loss > 0 else 1.0
+        place = (self.high - math.log10(value)) / (self.high - self.low) if value > 0 else 1.0
         return min(1.0, max(0.0, place))
 
 
-def chart_html(losses: Sequence[tuple[int, float, float]], steps: int = 0) -> Markup:
-    """``losses`` as in a snapshot: (update, erase, preserve); ``steps`` ends the axis, 0: the last point does."""
-    rows = [row for row in losses if all(math.isfinite(value) for value in row)]
-    curves = [
-        Curve("erase", "Erasing", "should fall", [(n, e) for n, e, _ in rows if e > 0]),
-        Curve("keep", "Preserving", "should stay low", [(n, p) for n, _, p in rows if p > 0]),
-    ]
+def chart_html(series: Mapping[str, Sequence[Point]], steps: int = 0) -> Markup:
+    """``series`` as in a snapshot, points (update, value) by name; ``steps`` ends the axis, 0: the last point does.
+
+    A series that has no label here is drawn under its own name.
+    """
+    curves = [_curve_of(name, points) for name, points in series.items()]
+    curves = [curve for curve in curves if curve.values]
     if not any(len(curve.points) > 1 for curve in curves):
         return empty_html("The losses will be drawn here.", "Both begin with the first updates.")
-    frame = _frame(rows, curves, steps)
-    summary = _summary(rows)
+    frame = _frame(curves, steps)
+    summary = _summary(curves)
     drawing = element(
         "svg",
         *(_curve(curve, frame) for curve in curves),
@@ -67,23 +83,30 @@ def chart_html(losses: Sequence[tuple[int, float, float]], steps: int = 0) -> Ma
         aria_hidden="true",
     )
     plot = element("div", _grid(frame), drawing, class_="ae-plot", role="img", aria_label=summary)
-    title = element("span", "Loss ", quiet("(log scale)"), class_="ae-chart-title")
+    what = "Loss" if series.keys() <= LABELS.keys() else "Measured"
+    title = element("span", f"{what} ", quiet("(log scale)"), class_="ae-chart-title")
     head = element("figcaption", title, _legend(curves), class_="ae-chart-head")
-    table = more("Losses as a table", element("p", summary) + _table(rows), keep="losses")
+    table = more("The curves as a table", element("p", summary) + _table(curves), keep="losses")
     name = element("div", "update", class_="ae-x-name")
     return box("chart", element("figure", head, plot, name, class_="ae-figure"), table)
 
 
-def _frame(rows: list[tuple[int, float, float]], curves: list[Curve], steps: int) -> Frame:
-    values = [math.log10(loss) for curve in curves for _, loss in curve.points]
+def _curve_of(name: str, points: Sequence[Point]) -> Curve:
+    label = LABELS.get(name) or Label("other", name, "")
+    return Curve(label, {step: value for step, value in points if math.isfinite(value)})
+
+
+def _frame(curves: list[Curve], steps: int) -> Frame:
+    values = [math.log10(value) for curve in curves for _, value in curve.points]
     high = max(values)
     low = max(min(values), high - DECADES)
     if high - low < 1:  # less than a decade says little and wobbles with every point
         middle = (high + low) / 2
         high, low = middle + 0.5, middle - 0.5
     pad = 0.04 * (high - low)
-    first = min(rows[0][0], 1) - 1
-    return Frame(first, max(rows[-1][0], steps), low - pad, high + pad)
+    updates = [step for curve in curves for step in curve.values]
+    first = min(*updates, 1) - 1
+    return Frame(first, max(*updates, steps), low - pad, high + pad)
 
 
 def _curve(curve: Curve, frame: Frame) -> Markup:
@@ -91,7 +114,7 @@ def _curve(curve: Curve, frame: Frame) -> Markup:
     dots = "".join(f"M{_at(frame, point)}h0" for point in curve.points)
     line = " ".join(_at(frame, point) for point in smooth(curve.points))
     shape = Markup('<path class="ae-raw" d="{}"/><polyline class="ae-smooth" points="{}"/>').format(dots, line)
-    return element("g", shape, class_=f"ae-curve ae-curve-{curve.kind}")
+    return element("g", shape, class_=f"ae-curve ae-curve-{curve.label.kind}")
 
 
 def _at(frame: Frame, point: Point) -> str:
@@ -124,7 +147,7 @@ def _grid(frame: Frame) -> Markup:
 
 
 def _levels(frame: Frame) -> list[float]:
-    """Losses with a line and a label: powers of ten, with 2 and 5 between them where there is room."""
+    """Values with a line and a label: powers of ten, with 2 and 5 between them where there is room."""
     factors = (1, 2, 5) if frame.high - frame.low < 1.6 else (1, 3) if frame.high - frame.low < 2.4 else (1,)
     exponents = range(math.floor(frame.low), math.ceil(frame.high) + 1)
     values = [factor * 10.0**exponent for exponent in exponents for factor in factors]
@@ -147,28 +170,35 @@ def _legend(curves: list[Curve]) -> Markup:
         element(
             "span",
             line,
-            element("span", curve.name, " ", element("span", curve.says, class_="ae-quiet ae-says")),
-            class_=f"ae-key ae-curve-{curve.kind}",
+            element("span", curve.label.name, " ", element("span", curve.label.says, class_="ae-quiet ae-says")),
+            class_=f"ae-key ae-curve-{curve.label.kind}",
         )
         for curve in curves
     ]
     return element("span", *items, class_="ae-legend")
 
 
-def _summary(rows: list[tuple[int, float, float]]) -> str:
-    (first, erase, preserve), (last, erase_now, preserve_now) = rows[0], rows[-1]
-    return (
-        f"From update {first} to {last} the loss of erasing went from {number(erase)} to {number(erase_now)}, "
-        f"that of preserving from {number(preserve)} to {number(preserve_now)}."
-    )
+def _summary(curves: list[Curve]) -> str:
+    updates = sorted({step for curve in curves for step in curve.values})
+    changes = []
+    for curve in curves:
+        values = [*curve.values.values()]
+        changes.append(f"{curve.label.name} went from {number(values[0])} to {number(values[-1])}")
+    return f"From update {updates[0]} to {updates[-1]}: {'; '.join(changes)}."
 
 
-def _table(rows: list[tuple[int, float, float]]) -> Markup:
-    count = min(TABLE_ROWS, len(rows))
-    picked = sorted({round(i * (len(rows) - 1) / max(1, count - 1)) for i in range(count)})
+def _table(curves: list[Curve]) -> Markup:
+    updates = sorted({step for curve in curves for step in curve.values})
+    count = min(TABLE_ROWS, len(updates))
+    picked = sorted({round(i * (len(updates) - 1) / max(1, count - 1)) for i in range(count)})
     body = join(
-        element("tr", element("th", step, scope="row"), element("td", number(erase)), element("td", number(preserve)))
-        for step, erase, preserve in (rows[i] for i in picked)
+        element("tr", element("th", step, scope="row"), *(_cell(curve, step) for curve in curves))
+        for step in (updates[i] for i in picked)
     )
-    head = element("tr", *(element("th", name, scope="col") for name in ("Update", "Erasing", "Preserving")))
+    names = ("Update", *(curve.label.name for curve in curves))
+    head = element("tr", *(element("th", name, scope="col") for name in names))
     return element("table", element("thead", head), element("tbody", body), class_="ae-table")
+
+
+def _cell(curve: Curve, step: int) -> Markup:
+    return element("td", number(curve.values[step]) if step in curve.values else "")

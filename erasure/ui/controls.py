@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from erasure.config.presets import KINDS, QUALITIES, Preset, Quality, kind_settings, presets
+from erasure.families.known import supported
 from erasure.ui.compat import html, leaf
 from erasure.ui.form import Control, advanced, controls, show_settings
 from erasure.ui.html import heading_html
@@ -71,7 +72,7 @@ def draw_checkpoint(titles: Sequence[str], chosen: str | None) -> Any:
             list(titles),
             value=chosen,
             label="Checkpoint",
-            info="Of the SD 1.x family. The one that is loaded is chosen already.",
+            info=f"It must be {supported()} checkpoint. The one that is loaded is chosen already.",
             elem_id="ae_checkpoint",
             allow_custom_value=True,
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from markupsafe import Markup
 
@@ -13,6 +12,7 @@ from erasure.errors import EraseError
 from erasure.jobs.job import ACTIVE, Snapshot
 from erasure.jobs.manager import JobManager
 from erasure.run.cover import is_unsafe
+from erasure.run.preview import RunPreview
 from erasure.ui.cards import plan_html, result_html
 from erasure.ui.chart import chart_html
 from erasure.ui.html import box, button, element, join, more, notes_html, problems_html
@@ -63,9 +63,9 @@ def render(manager: JobManager, page: Page) -> Live:
             job=run.id if run else "",
             states=states,
         ),
-        "chart": news(page, "chart", chart_html(run.losses, run.steps) if run else ""),
+        "chart": news(page, "chart", chart_html(run.series, run.steps) if run else ""),
         "picks": news(page, "picks", _picks(run)),
-        "grid": news(page, "grid", _grid(run, grid, step)),
+        "grid": news(page, "grid", _grid(run, grid)),
         "result": news(page, "result", _result(run), job=run.id if run and run.result else ""),
         "runs": news(page, "runs", _runs(manager, snapshots, run)),
     }
@@ -128,9 +128,9 @@ def _picks(run: Snapshot | None) -> Markup:
     return picks_html(run if run.state in ACTIVE else replace(run, current_pick=""))
 
 
-def _grid(run: Snapshot | None, path: Path | None, step: int | None) -> Markup:
-    shown = grid_html(run, path, step)
-    if path is not None and run is not None and _unsafe(run):
+def _grid(run: Snapshot | None, preview: RunPreview | None) -> Markup:
+    shown = grid_html(run, preview)
+    if preview is not None and run is not None and _unsafe(run):
         return more("Show the pictures: those before may show what is to go", shown, keep=f"pictures {run.id}")
     return shown
 
@@ -151,13 +151,13 @@ def _result(run: Snapshot | None) -> Markup:
 def _runs(manager: JobManager, snapshots: list[Snapshot], run: Snapshot | None) -> Markup:
     thumbnails = {}
     for other in snapshots[:_THUMBNAILS]:
-        path = None if _unsafe(other) else _preview(manager, other, shown_step(other, None))
-        if path is not None:
-            thumbnails[other.id] = thumbnail_url(path)
+        preview = None if _unsafe(other) else _preview(manager, other, shown_step(other, None))
+        if preview is not None:
+            thumbnails[other.id] = thumbnail_url(preview)
     return runs_html(snapshots, run.id if run else "", thumbnails, now=time.time())
 
 
-def _preview(manager: JobManager, run: Snapshot | None, step: int | None) -> Path | None:
+def _preview(manager: JobManager, run: Snapshot | None, step: int | None) -> RunPreview | None:
     if run is not None and step is not None:
         with suppress(EraseError):  # deleted meanwhile
             return manager.preview(run.id, step)

@@ -6,13 +6,13 @@ import base64
 import io
 from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from markupsafe import Markup
 
 from erasure.jobs.job import Snapshot
-from erasure.run.picture_sheet import SEEDS, before_and_after
+from erasure.run.picture_folder import Role, Subject
+from erasure.run.preview import RunPreview
 from erasure.ui.html import box, button, element, empty_html, join, picture, quiet
 
 if TYPE_CHECKING:
@@ -22,11 +22,14 @@ if TYPE_CHECKING:
 WIDEST = 1536
 CELL = 320
 THUMBNAIL = 112
+ROLES: dict[Role, str] = {"erased": "erased", "protected": "protected", "other": "unrelated"}
 
 
-class Row(NamedTuple):
-    """The pictures of one prompt, as addresses; one for each seed."""
+class ShownRow(NamedTuple):
+    """The pictures of one subject, as addresses; one for each seed."""
 
+    subject: Subject
+    seeds: tuple[int, ...]
     before: tuple[str, ...]
     after: tuple[str, ...]
 
@@ -43,61 +46,39 @@ def data_url(image: Image, widest: int = WIDEST, lossless: int = 512) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 
 
-def sheet_url(path: Path) -> str:
-    """A preview as it is in its file, "" if it cannot be read (any more)."""
+def thumbnail_url(preview: RunPreview) -> str:
+    """The first subjects before (left) and after (right); "" where they cannot be read (any more)."""
     try:
-        return _sheet_url(path, path.stat().st_mtime_ns)
-    except OSError:
-        return ""
-
-
-def preview_rows(path: Path) -> tuple[Row, ...]:
-    """The pictures of a preview one by one, so that a page can lay them out; empty if that is not possible."""
-    try:
-        return _preview_rows(path, path.stat().st_mtime_ns)
-    except (OSError, ValueError):
-        return ()
-
-
-def thumbnail_url(path: Path) -> str:
-    """Of a preview, the first prompts before (left) and after (right); "" if there is none (any more)."""
-    try:
-        return _thumbnail_url(path, path.stat().st_mtime_ns)
+        return "" if preview.is_sheet else _thumbnail_url(preview, preview.place.stat().st_mtime_ns)
     except (OSError, ValueError):
         return ""
 
 
+# Of each once, as long as its files stay the same: ``time`` is when they last changed.
 @lru_cache(maxsize=8)
-def _sheet_url(path: Path, time: int) -> str:
-    return data_url(_opened(path))
+def _sheet_url(preview: RunPreview, time: int) -> str:
+    return data_url(preview.sheet())
 
 
 @lru_cache(maxsize=8)
-def _preview_rows(path: Path, time: int) -> tuple[Row, ...]:
+def _rows(preview: RunPreview, time: int) -> tuple[ShownRow, ...]:
     def urls(images: Sequence[Image]) -> tuple[str, ...]:
         return tuple(data_url(image, CELL, lossless=128) for image in images)
 
-    return tuple(Row(urls(before), urls(after)) for before, after in before_and_after(_opened(path)))
+    return tuple(ShownRow(row.subject, row.seeds, urls(row.before), urls(row.after)) for row in preview.rows())
 
 
 @lru_cache(maxsize=64)
-def _thumbnail_url(path: Path, time: int) -> str:
+def _thumbnail_url(preview: RunPreview, time: int) -> str:
     from PIL import Image
 
-    rows = before_and_after(_opened(path))[:2]
+    rows = preview.rows()[:2]
     half = THUMBNAIL // 2
     shown = Image.new("RGB", (THUMBNAIL, half * len(rows)))
-    for j, pair in enumerate(rows):
-        for i, pictures in enumerate(pair):
-            shown.paste(pictures[0].resize((half, half)), (i * half, j * half))
+    for j, row in enumerate(rows):
+        for i, images in enumerate((row.before, row.after)):
+            shown.paste(images[0].resize((half, half)), (i * half, j * half))
     return data_url(shown)
-
-
-def _opened(path: Path) -> Image:
-    from PIL import Image
-
-    with Image.open(path) as image:
-        return image.convert("RGB")
 
 
 def shown_step(snapshot: Snapshot, wanted: int | None) -> int | None:
@@ -107,16 +88,18 @@ def shown_step(snapshot: Snapshot, wanted: int | None) -> int | None:
     return snapshot.previews[-1] if snapshot.previews else None
 
 
-def grid_html(snapshot: Snapshot | None, path: Path | None, step: int | None) -> Markup:
-    """The before/after grid of ``step``, read from ``path``, and a selector of steps where there are several."""
-    if snapshot is None or step is None or path is None:
+def grid_html(snapshot: Snapshot | None, preview: RunPreview | None) -> Markup:
+    """The pictures of a preview before and after, and a selector of steps where there are several."""
+    if snapshot is None or preview is None:
         return empty_html(
             "Pictures before and after will be shown here.",
             "The erased concept, neighbours that are protected, and something else: each with the same seeds.",
         )
-    names, rows = list(dict.fromkeys(_names(snapshot))), preview_rows(path)
-    shown = _sheet(snapshot, names, rows, step) if len(rows) == len(names) else _whole_sheet(path, names, step)
-    if not shown:
+    step = preview.step
+    try:
+        time = preview.place.stat().st_mtime_ns
+        shown = _whole_sheet(snapshot, preview, time) if preview.is_sheet else _sheet(_rows(preview, time), step)
+    except (OSError, ValueError):
         return empty_html("The picture of this step cannot be read any more.")
     selector = join(
         button(str(other), "step", str(other), title="show the pictures after so many updates", kind="step",
@@ -128,21 +111,20 @@ def grid_html(snapshot: Snapshot | None, path: Path | None, step: int | None) ->
     return box("grid", steps if len(snapshot.previews) > 1 else "", shown)
 
 
-def _sheet(snapshot: Snapshot, names: Sequence[str], rows: Sequence[Row], step: int) -> Markup:
-    """A row for every name; what it is called, and what is above it, in the page's own letters."""
-    erased = snapshot.config.get("erase", ())
+def _sheet(rows: Sequence[ShownRow], step: int) -> Markup:
+    """A row for every subject; what it is called, and what is above it, in the page's own letters."""
     after = f"after {step} {'update' if step == 1 else 'updates'}"
     lines = [
         element(
             "div",
-            element("span", name, " ", quiet("erased" if name in erased else "protected"), class_="ae-row-name"),
-            _shots(name, "before", row.before),
-            _shots(name, after, row.after),
+            element("span", row.subject.concept, " ", quiet(ROLES[row.subject.role]), class_="ae-row-name"),
+            _shots(row, "before", row.before),
+            _shots(row, after, row.after),
             class_="ae-row",
             role="group",
-            aria_label=name,
+            aria_label=row.subject.concept,
         )
-        for name, row in zip(names, rows, strict=True)
+        for row in rows
     ]
     columns = [element("span", word) for word in ("", "before", after)]
     head = element("div", *columns, class_="ae-row", aria_hidden="true")
@@ -150,15 +132,17 @@ def _sheet(snapshot: Snapshot, names: Sequence[str], rows: Sequence[Row], step: 
     return element("div", head, *lines, class_="ae-sheet") + said
 
 
-def _shots(name: str, when: str, urls: Sequence[str]) -> Markup:
-    shown = [picture(url, f"{name}, {when}, seed {seed}", "shot") for url, seed in zip(urls, SEEDS, strict=True)]
+def _shots(row: ShownRow, when: str, urls: Sequence[str]) -> Markup:
+    name = row.subject.concept
+    shown = [picture(url, f"{name}, {when}, seed {seed}", "shot") for url, seed in zip(urls, row.seeds, strict=True)]
     return element("span", *shown, class_="ae-shots")
 
 
-def _whole_sheet(path: Path, names: Sequence[str], step: int) -> Markup:
-    """For a preview that was laid out by another version."""
-    said = f"Pictures of {', '.join(names)}: on the left before, on the right after {step} updates"
-    return picture(sheet_url(path), said, "grid-picture")
+def _whole_sheet(snapshot: Snapshot, preview: RunPreview, time: int) -> Markup:
+    """Of version 0.1.0, which kept no pictures but this one; nor what they show, which follows from the run."""
+    names = ", ".join(dict.fromkeys(_names(snapshot)))
+    said = f"Pictures of {names}: on the left before, on the right after {preview.step} updates"
+    return picture(_sheet_url(preview, time), said, "grid-picture")
 
 
 def pair_html(without: Image, with_it: Image, prompt: str, about: str) -> Markup:

@@ -1,27 +1,25 @@
-"""Stands in for training: the same events, files and promises as ``erasure.run.run``, without a model."""
+"""A run without a model: all of ``erasure.run`` is real, but what it opens trains, draws and writes by script."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 
-from erasure.errors import EraseError
-from erasure.run.events import Drawing, Event, Opened, Planned, Preview, Saved
-from erasure.run.folder import RunFolder
-from erasure.run.output import check_output, stopped_name
-from erasure.run.run import Task
-from erasure.run.state import load_state, save_state
+from erasure.concepts.space import ConceptSpace
+from erasure.config.settings import EraseConfig
+from erasure.model.checkpoint import CheckpointInfo
+from erasure.run.events import Opened
 from erasure.training.events import Step
+from tests.spaces import space_of
 
 PATIENCE = 30.0  # seconds; only a broken manager needs them all
+CHANGE = 12.0  # levels by which the scripted LoRA changes a picture
 
 
 class Hold:
@@ -48,9 +46,8 @@ class ScriptedRun:
     def __init__(self, monkeypatch: pytest.MonkeyPatch):
         self.at: dict[int | str, Callable[[], Any]] = {}
         self.moves: list[str] = []
-        self.started_at: list[int] = []  # the step each run began after
-        monkeypatch.setattr("erasure.run.run.erase", self.erase)
-        monkeypatch.setattr("erasure.run.run.resume", self.resume)
+        self.started_at: list[int] = []  # the step each training began after
+        monkeypatch.setattr("erasure.run.run.open_tuned_model", self.open)
         # There is no model to free, and looking for one takes longer than all the rest.
         monkeypatch.setattr("erasure.jobs.worker.free_memory", lambda: None)
 
@@ -65,71 +62,69 @@ class ScriptedRun:
 
         self.at[place] = failing
 
-    def erase(self, task: Task) -> Generator[Event, None, None]:
-        check_output(task.out, overwrite=False)
-        task.folder.create({"checkpoint": str(task.checkpoint), "out": str(task.out)}, task.config)
-        yield from self._logged(task.folder, self._work(task, 0))
+    def open(
+        self, checkpoint: CheckpointInfo, config: EraseConfig, device: str, space: ConceptSpace | None
+    ) -> ScriptedModel:
+        self.reach("open")
+        return ScriptedModel(self, config, device)
 
-    def resume(self, folder: RunFolder, *, device: str, out: Path) -> Generator[Event, None, None]:
-        about, config = folder.read()
-        check_output(out, overwrite=False)
-        step = load_state(folder.state)[1]["step"] if folder.state.exists() else 0
-        yield from self._logged(folder, self._work(Task(Path(about["checkpoint"]), out, folder, config, device), step))
-
-    def _logged(self, folder: RunFolder, events: Generator[Event, None, None]) -> Generator[Event, None, None]:
-        with closing(events):
-            for event in events:
-                try:
-                    if not isinstance(event, (Opened, Drawing)):
-                        folder.log(event)
-                    yield event
-                except GeneratorExit:
-                    raise
-                except BaseException as error:
-                    events.throw(error)
-
-    def _work(self, task: Task, step: int) -> Generator[Event, None, None]:
-        self.started_at.append(step)
-        self._reach("open")
-        trainer = SimpleNamespace(config=task.config, step=step, tensors=lambda: {"w": torch.zeros(1)})
-        trainer.meta = lambda: {"step": trainer.step}
-        session = SimpleNamespace(
-            model=SimpleNamespace(unet=torch.nn.Linear(2, 2), pixels=64), trainer=trainer, move=self.moves.append
-        )
-        yield Opened(session)  # type: ignore[arg-type]
-        yield Planned({"updates": task.config.updates})
-        for share in (0.25, 0.5, 1.0):
-            self._reach(f"drawn {share}")
-            yield Drawing(share)
-        folder, steps = task.folder, task.config.updates
-        try:
-            while trainer.step < steps:
-                self._reach(trainer.step + 1)
-                trainer.step += 1
-                words = ("bus", "dog")[trainer.step % 2 :]
-                yield Step(trainer.step, steps, 1.0, 0.5, ("church",), words[:1], 1e-4, trainer.step * 8, trainer.step)
-        except GeneratorExit:
-            self._save(folder, trainer)
-            if trainer.step:
-                Image.new("RGB", (16, 16), "red").save(folder.preview(trainer.step))
-                out = stopped_name(task.out, trainer.step)
-                out.write_bytes(b"lora")
-                folder.log(Saved(trainer.step, out))
-            raise
-        except (EraseError, OSError, MemoryError, RuntimeError):
-            self._save(folder, trainer)
-            raise
-        self._save(folder, trainer)
-        Image.new("RGB", (16, 16), "red").save(folder.preview(steps))
-        yield Preview(steps, folder.preview(steps))
-        folder.lora.write_bytes(b"lora")
-        self._reach("finish")
-        task.out.write_bytes(b"lora")
-        yield Saved(steps, task.out, final=True, change=12.0)
-
-    def _save(self, folder: RunFolder, trainer: Any) -> None:
-        save_state(folder.state, trainer.tensors(), trainer.meta())
-
-    def _reach(self, place: int | str) -> None:
+    def reach(self, place: int | str) -> None:
         if place in self.at:
             self.at[place]()
+
+
+class ScriptedTraining:
+    """Updates that change nothing, and a state of one number."""
+
+    def __init__(self, run: ScriptedRun, config: EraseConfig):
+        self.step = 0
+        self._run = run
+        self._steps = config.updates
+
+    def __iter__(self) -> Iterator[Step]:
+        self._run.started_at.append(self.step)
+        while self.step < self._steps:
+            self._run.reach(self.step + 1)
+            self.step += 1
+            words = ("bus", "dog")[self.step % 2 :]
+            yield Step(self.step, self._steps, 1.0, 0.5, ("church",), words[:1], 1e-4, self.step * 8, self.step)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        return {"w": torch.zeros(1)}
+
+    def meta(self) -> dict[str, Any]:
+        return {"step": self.step, "rows": self.step * 8}
+
+    def load(self, tensors: dict[str, torch.Tensor], meta: dict[str, Any]) -> None:
+        self.step = meta["step"]
+
+
+class ScriptedModel:
+    """In the place of :class:`erasure.run.tuned_model.TunedModel`."""
+
+    def __init__(self, run: ScriptedRun, config: EraseConfig, device: str):
+        self.space = space_of(*config.erase)
+        self.plan = {"updates": config.updates}
+        self.training = ScriptedTraining(run, config)
+        self.pixels = 16
+        self.move = run.moves.append
+        self._run = run
+        self._device = device
+
+    def facts(self) -> Opened:
+        return Opened(self._device, 6, self.pixels, "fp32")
+
+    def draw(
+        self, prompts: list[str], seeds: list[int], *, frozen: bool = False, purpose: str = "pictures"
+    ) -> Generator[float, None, list[Image.Image]]:
+        for share in (0.25, 0.5, 1.0):
+            if frozen:
+                self._run.reach(f"drawn {share}")
+            yield share
+        return [Image.new("RGB", (16, 16), "black" if frozen else (int(CHANGE),) * 3) for _ in prompts]
+
+    def write_lora(self, path: Path, metadata: dict[str, str]) -> None:
+        path.write_bytes(b"lora")
+
+    def put_on(self, path: Path) -> None:
+        self._run.reach("finish")

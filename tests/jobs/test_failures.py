@@ -164,13 +164,14 @@ def test_a_pause_without_room_for_the_state_is_a_pause_with_a_note(
     def full(*arguments: object) -> None:
         raise RunError("the state could not be written; free some space and resume")
 
-    monkeypatch.setattr("erasure.run.state.save_state", full)
-    hold = run.hold(2)
-    id = manager.submit(request(host))
-    hold.reached()
-    manager.pause(id)
-    hold.release()
-    paused = manager.wait(id, ["paused"], PATIENCE)
+    with monkeypatch.context() as patched:
+        patched.setattr("erasure.run.run.save_state", full)
+        hold = run.hold(2)
+        id = manager.submit(request(host))
+        hold.reached()
+        manager.pause(id)
+        hold.release()
+        paused = manager.wait(id, ["paused"], PATIENCE)
     assert "free some space" in paused.notes[-1]
     run.at.clear()
     manager.resume(id)

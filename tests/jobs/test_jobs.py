@@ -5,12 +5,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from PIL import Image
 
 from erasure.config.values import config_from_dict
 from erasure.errors import ConfigError, JobConflict, JobNotFound
 from erasure.host.base import TextToImage
 from erasure.jobs.job import JobRequest, JobState
 from erasure.jobs.manager import JobManager
+from erasure.jobs.record import Record, write_record
+from erasure.model.checkpoint import sha256, short_hash
+from erasure.run.folder import Origin, RunFolder
+from erasure.run.state import save_state
 from tests.fake_host import FakeHost
 from tests.jobs.asked import ends, request
 from tests.jobs.scripted_run import PATIENCE, ScriptedRun
@@ -25,11 +31,11 @@ def test_a_job_ends_with_a_lora_and_its_card_in_the_hosts_folder(host: FakeHost,
     assert (done.result.name, done.result.size, done.result.change) == ("gone", 4, 12.0)
     assert manager.lora_path(done.id) == host.lora_folder() / "gone.safetensors"
     assert (done.step, done.steps, done.rows, done.seconds_left) == (4, 4, 32, None)
-    assert [step for step, _, _ in done.losses] == [1, 2, 3, 4]
+    assert [[step for step, _ in done.series[name]] for name in ("erase", "preserve")] == [[1, 2, 3, 4]] * 2
     assert dict(done.picks) == {"bus": 2, "dog": 2}
     assert done.current_pick == "bus"
     assert done.previews == (4,)
-    assert manager.preview(done.id, 4).exists()
+    assert manager.preview(done.id, 4).png()
     assert sorted(path.name for path in host.lora_folder().iterdir()) == ["gone.json", "gone.png", "gone.safetensors"]
     assert host.calls == ["enter", "leave"]
     assert host.reports[-1][0] == 4
@@ -161,7 +167,7 @@ def test_a_stopped_job_keeps_what_there_is_and_can_go_on(
     manager.resume(id)
     ends(manager, id)
     assert run.started_at == [0, 3]
-    assert [step for step, _, _ in manager.snapshot(id).losses] == [1, 2, 3, 4]
+    assert [step for step, _ in manager.snapshot(id).series["erase"]] == [1, 2, 3, 4]
     assert manager.lora_path(id).name == "gone.safetensors"
 
 
@@ -288,3 +294,40 @@ def test_what_a_state_does_not_allow_is_refused_and_repeating_is_no_error(
     for action in (manager.pause, manager.resume, manager.stop, manager.discard, manager.delete, manager.lora_path):
         with pytest.raises(JobNotFound):
             action("../../etc")
+
+
+# --- jobs of earlier versions
+
+
+def test_a_job_of_version_0_1_0_is_looked_at_resumed_and_deleted(host: FakeHost, run: ScriptedRun) -> None:
+    """It kept sheets of pictures instead of pictures."""
+    folder = RunFolder(host.data_folder() / "runs" / "20260101-120000-abcdef")
+    config = request(host).config
+    out = host.lora_folder() / "gone.safetensors"
+    origin = Origin(str(host.checkpoint), sha256(host.checkpoint), short_hash(host.checkpoint), str(out), 1.0)
+    folder.create(origin, config)
+    write_record(folder, Record("gone", str(host.checkpoint), str(out), config.to_dict(), 1.0, "stopped"))
+    step = {"step": 2, "steps": 4, "erase_loss": 1.0, "preserve_loss": 0.5, "erased": ["church"], "preserved": ["bus"]}
+    events = [
+        {"event": "step", **step, "learning_rate": 1e-4, "rows": 16, "seconds": 2.0},
+        {"event": "preview", "step": 2, "path": "step-000002.png"},
+        {"event": "saved", "step": 2, "path": "state.safetensors", "final": False, "change": None},
+    ]
+    (folder.path / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    folder.sheet(2).parent.mkdir()
+    Image.new("RGB", (200, 100), "red").save(folder.path / "previews" / "step-000002.png")
+    Image.new("RGB", (64, 16), "red").save(folder.path / "before.png")
+    save_state(folder.path / "state.safetensors", {"w": torch.zeros(1)}, {"step": 2})
+
+    manager = JobManager(host)
+    (job,) = manager.snapshots()
+    assert (job.state, job.step, job.previews, job.series["erase"]) == ("stopped", 2, (2,), ((2, 1.0),))
+    assert manager.preview(job.id, 2).sheet().size == (200, 100)
+    manager.resume(job.id)
+    ends(manager, job.id)
+    assert run.started_at == [2]
+    assert manager.snapshot(job.id).previews == (2, 4)
+    assert manager.preview(job.id, 4).rows()
+    manager.delete(job.id)
+    assert not folder.path.exists()
+    manager.close()

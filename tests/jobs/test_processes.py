@@ -16,7 +16,8 @@ from erasure.errors import EraseError, JobConflict, JobNotFound
 from erasure.jobs.claim import Claim
 from erasure.jobs.job import ACTIVE
 from erasure.jobs.manager import JobManager
-from erasure.jobs.record import read_record, snapshot_from_disk, write_record
+from erasure.jobs.record import read_record, write_record
+from erasure.run.folder import RunFolder
 from tests.fake_host import FakeHost
 from tests.jobs.asked import ends, request
 from tests.jobs.scripted_run import PATIENCE, ScriptedRun
@@ -56,7 +57,7 @@ def test_a_killed_process_leaves_jobs_that_can_be_resumed(host: FakeHost, run: S
     ]
     assert first.actions == ("resume", "delete")
     assert first.message == "interrupted after update 2 of 4; it can be resumed"
-    assert [step for step, _, _ in first.losses] == [1, 2]
+    assert [step for step, _ in first.series["erase"]] == [1, 2]
     for job in (first, second):
         manager.resume(job.id)
         ends(manager, job.id)
@@ -107,12 +108,12 @@ def test_closing_does_not_wait_for_a_device_that_others_have(
 def test_a_job_that_another_process_works_on_is_left_to_it(host: FakeHost, manager: JobManager) -> None:
     id = manager.submit(request(host))
     ends(manager, id)
-    folder = host.data_folder() / "runs" / id
+    folder = RunFolder(host.data_folder() / "runs" / id)
     other = Claim(folder)
     assert other.take()
     with pytest.raises(JobConflict, match="another program"):
         manager.delete(id)
-    assert folder.exists()
+    assert folder.path.exists()
     record = read_record(folder)
     write_record(folder, type(record)(**{**vars(record), "state": "running"}))
     assert JobManager(host, start=False).snapshots() == []
@@ -135,8 +136,8 @@ def test_a_run_deleted_by_another_program_is_not_found(host: FakeHost, manager: 
 def test_what_is_on_disk_shows_like_the_job_itself(host: FakeHost, manager: JobManager) -> None:
     id = manager.submit(request(host))
     ends(manager, id)
-    live, folder = manager.snapshot(id).to_dict(), host.data_folder() / "runs" / id
-    assert {**snapshot_from_disk(folder).to_dict(), "version": live["version"]} == live
+    live, after = manager.snapshot(id).to_dict(), JobManager(host, start=False)
+    assert {**after.snapshot(id).to_dict(), "version": live["version"]} == live
 
 
 @pytest.mark.parametrize(

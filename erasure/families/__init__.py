@@ -1,0 +1,1 @@
+"""Families of models: what is particular to each, in a file of its own, and which there are."""

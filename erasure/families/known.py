@@ -1,0 +1,55 @@
+"""The families that concepts are erased from, and their relatives, which only have to be told apart from them.
+
+A new family is a new file and its entry in ``FAMILIES``. Names of tensors: the published files (CompVis and Stability
+AI's latent diffusion).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from erasure.families.family import Family, Marks, Relative
+from erasure.families.sd1 import SD1
+
+FAMILIES: tuple[Family, ...] = (SD1,)
+
+# The most particular first.
+RELATIVES = (
+    Relative(
+        "Stable Diffusion XL",
+        Marks(
+            text_names=("conditioner.embedders.1.",),
+            context=(2048,),
+            embeddings=("text_time",),
+            lora_names=r"^lora_te[12]_|^lora_unet_(input|output)_blocks_",
+            lora_metadata=(("ss_base_model_version", "sdxl"),),
+        ),
+    ),
+    Relative("Stable Diffusion XL refiner", Marks(text_names=("conditioner.embedders.0.model.",), context=(1280,))),
+    Relative(
+        "Stable Diffusion 2",
+        Marks(
+            text_names=("cond_stage_model.model.",),
+            context=(1024,),
+            text_classes=("OpenCLIP", "OpenClip"),
+            lora_metadata=(("ss_v2", "True"),),
+        ),
+    ),
+)
+
+
+def relatives_besides(chosen: Iterable[Family], families: Iterable[Family] = ()) -> list[Relative]:
+    """All that is known by name, ``families`` included, but for the chosen ones."""
+    names = {family.name for family in chosen}
+    known = [*RELATIVES, *(Relative(family.name, family.marks) for family in families)]
+    return [relative for relative in known if relative.name not in names]
+
+
+def choose(families: Iterable[Family] = FAMILIES) -> str:
+    """The advice that goes with every refusal, ``Choose a Stable Diffusion 1.x checkpoint.``"""
+    return f"Choose a {' or '.join(family.name for family in families)} checkpoint."
+
+
+def supported(families: Iterable[Family] = FAMILIES) -> str:
+    """For people, ``an SD 1.x`` (or "an SD 1.x or an SDXL")."""
+    return " or ".join(map(str, families))

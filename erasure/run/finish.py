@@ -1,0 +1,69 @@
+"""The end of a run: the LoRA file is written, read back, seen to work, and only then put in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+
+from erasure.config.settle import asked_of
+from erasure.errors import IneffectiveLora
+from erasure.lora.metadata import lora_metadata
+from erasure.model.pictures import difference
+from erasure.run.cover import cover_picture, is_unsafe
+from erasure.run.output import place_lora
+from erasure.run.pictures import RunPictures
+from erasure.run.preview import Row
+from erasure.run.task import Task
+
+# A picture that the LoRA moves by less than this, of 255 levels, looks the same.
+SMALLEST_CHANGE = 1.0
+
+
+def finish(task: Task, pictures: RunPictures, rows: Sequence[Row], out: Path) -> float:
+    """Write the LoRA to the run folder, check it, and copy it to ``out``; ``rows`` are for its cover.
+
+    Ends the training. Returns the change that :func:`check_lora` saw. Raises: LoraFileError, RunError, OSError.
+    """
+    tuned, file = pictures.tuned, task.folder.lora
+    tuned.write_lora(file, _metadata(task, pictures, rows, out))
+    change = check_lora(pictures, file)
+    place_lora(file, out, overwrite=task.overwrite)
+    return change
+
+
+def check_lora(pictures: RunPictures, path: Path) -> float:
+    """Read a LoRA file back: every key has a layer, all is finite, and the first erased concept's picture changes.
+
+    Takes the trained LoRA off the U-Net. Returns the picture's mean change in levels of 255. Raises: LoraFileError.
+    """
+    pictures.tuned.put_on(path)
+    first = pictures.before[0]
+    change = difference(first.image, pictures.first_again())
+    if change < SMALLEST_CHANGE:
+        raise IneffectiveLora(
+            f"the LoRA was trained, but it does not change the picture of {first.subject.prompt!r} (mean change "
+            f"{change:.2f} of 255 levels); use more steps, a higher learning_rate or a higher rank"
+        )
+    return change
+
+
+def _metadata(task: Task, pictures: RunPictures, rows: Sequence[Row], out: Path) -> dict[str, str]:
+    config, tuned = task.config, pictures.tuned
+    # The checkpoint's hashes from then: its file may have been moved or replaced since it was loaded.
+    origin = task.folder.read()[0]
+    return lora_metadata(
+        name=out.stem,
+        family=tuned.family,
+        config=config.to_dict(),
+        asked=asked_of(config),
+        resolution=tuned.pixels,
+        base_name=task.checkpoint.name,
+        base_sha256=origin.sha256,
+        base_short_hash=origin.short_hash,
+        cover=cover_picture(rows, after_only=is_unsafe([*config.erase, *config.synonym])),
+        steps=tuned.training.step,
+        planned_steps=config.updates,
+        started=None if origin.started is None else datetime.fromtimestamp(origin.started, timezone.utc),
+        finished=datetime.now(timezone.utc),
+    )

@@ -1,0 +1,86 @@
+"""A run's pictures after some updates beside those from before: read from its folder, and laid out. Needs no torch."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from erasure.run.folder import RunFolder
+from erasure.run.picture_folder import INDEX, Picture, Subject, read_pictures
+from erasure.run.picture_sheet import picture_grid
+
+
+@dataclass(frozen=True)
+class Row:
+    """The pictures of one subject, seed by seed."""
+
+    subject: Subject
+    seeds: tuple[int, ...]
+    before: tuple[Image.Image, ...]
+    after: tuple[Image.Image, ...]
+
+
+@dataclass(frozen=True)
+class RunPreview:
+    """The pictures of a run after ``step`` updates. A run of version 0.1.0 has only a sheet of them."""
+
+    folder: RunFolder
+    step: int
+
+    @property
+    def place(self) -> Path:
+        """The file that is written last, whenever the pictures are drawn."""
+        index = self.folder.pictures(self.step) / INDEX
+        return index if index.is_file() else self.folder.sheet(self.step)
+
+    @property
+    def is_sheet(self) -> bool:
+        """Whether there is nothing but a sheet, as version 0.1.0 left it."""
+        return self.place.name != INDEX
+
+    def rows(self) -> list[Row]:
+        """A row for every subject, in the order in which they were drawn. Raises: OSError, ValueError."""
+        return pair_rows(read_pictures(self.folder.before), read_pictures(self.folder.pictures(self.step)))
+
+    def sheet(self) -> Image.Image:
+        """All of them as one labelled picture. Raises: OSError, ValueError."""
+        if not self.is_sheet:
+            return lay_out(self.rows())
+        with Image.open(self.place) as opened:
+            return opened.convert("RGB")
+
+    def png(self) -> bytes:
+        """:meth:`sheet` as a PNG file. Raises: OSError, ValueError."""
+        buffer = io.BytesIO()
+        self.sheet().save(buffer, format="PNG")
+        return buffer.getvalue()
+
+
+def pair_rows(before: Sequence[Picture], after: Sequence[Picture]) -> list[Row]:
+    """What was drawn both before and after. Raises: ValueError if that is nothing."""
+    first = {(picture.subject.prompt, picture.seed): picture.image for picture in before}
+    found: dict[Subject, list[Picture]] = {}
+    for picture in after:
+        if (picture.subject.prompt, picture.seed) in first:
+            found.setdefault(picture.subject, []).append(picture)
+    if not found:
+        raise ValueError("no picture was drawn both before and after")
+    return [
+        Row(
+            subject,
+            tuple(picture.seed for picture in pictures),
+            tuple(first[subject.prompt, picture.seed] for picture in pictures),
+            tuple(picture.image for picture in pictures),
+        )
+        for subject, pictures in found.items()
+    ]
+
+
+def lay_out(rows: Sequence[Row]) -> Image.Image:
+    """A sheet with a row for every prompt: on the left before, on the right after, seed by seed."""
+    columns = [f"{when}, seed {seed}" for when in ("before", "after") for seed in rows[0].seeds]
+    return picture_grid(columns, [(row.subject.prompt, [*row.before, *row.after]) for row in rows])

@@ -1,0 +1,115 @@
+"""A model whose LoRA is being trained, as a run needs it: it trains, draws, moves, and writes its LoRA file."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from erasure.concepts.space import ConceptSpace
+from erasure.config.settings import EraseConfig
+from erasure.errors import OutOfMemory
+from erasure.families.family import Family
+from erasure.lora.adapter import lora_state, remove_lora
+from erasure.lora.file import apply_lora_file, read_lora, write_lora
+from erasure.model.checkpoint import CheckpointInfo
+from erasure.model.denoiser import DTYPES
+from erasure.model.drawing import DRAWING
+from erasure.model.pictures import drawing_steps
+from erasure.model.rows import Purpose
+from erasure.run.events import Opened
+from erasure.training.session import Session, open_session
+from erasure.training.solver import Solver
+
+
+class TunedModel:
+    """``training`` changes the LoRA that is on the U-Net; ``space`` and ``plan`` say what it will do."""
+
+    def __init__(self, session: Session, device: str):
+        self.space: ConceptSpace = session.space
+        self.plan: dict[str, Any] = session.plan.to_dict()
+        self.training: Solver = session.trainer
+        self.pixels = session.model.pixels
+        self.family: Family = session.model.parts.info.family
+        self._session = session
+        self._config = session.trainer.config
+        self._device = device
+
+    def facts(self) -> Opened:
+        weights = self._session.model.unet.named_parameters()
+        parameters = sum(weight.numel() for name, weight in weights if "lora_" not in name)
+        return Opened(self._device, parameters, self.pixels, self._config.precision)
+
+    def move(self, device: str) -> None:
+        """Take everything to another device, between two updates."""
+        self._session.move(device)
+
+    def draw(
+        self, prompts: Sequence[str], seeds: Sequence[int], *, frozen: bool = False, purpose: Purpose = "pictures"
+    ) -> Generator[float, None, list[Image.Image]]:
+        """A picture of each prompt with the seed at its place, with the LoRA as it is now or, ``frozen``, without it.
+
+        Gives the share that is done after every sampling step. Its rows are counted for ``purpose``.
+        """
+        model = self._session.model
+        steps = drawing_steps(model, prompts, seeds, DRAWING)
+        while True:
+            # Not around the loop: at a step's end the run may pause, and its state is saved as that of the training.
+            with model.rows.purpose(purpose), model.frozen() if frozen else nullcontext():
+                try:
+                    share = next(steps)
+                except StopIteration as end:
+                    pictures: list[Image.Image] = end.value
+                    return pictures
+            yield share
+
+    def write_lora(self, path: Path, metadata: dict[str, str]) -> None:
+        """Write the LoRA as it is now, in place of what is there. Raises: LoraFileError, OSError."""
+        config = self._config
+        write_lora(
+            path,
+            lora_state(self._session.model.unet),
+            family=self.family,
+            alpha=config.alpha,
+            metadata=metadata,
+            dtype=DTYPES[config.save_precision],
+            overwrite=True,
+        )
+
+    def put_on(self, path: Path) -> None:
+        """Take the LoRA that was trained off the U-Net, and put that of a file in its place. The training is over then.
+
+        Raises: LoraFileError, if a key has no layer, or a value is not finite.
+        """
+        unet, file = self._session.model.unet, read_lora(path)
+        remove_lora(unet)
+        apply_lora_file(unet, file)
+
+
+def open_tuned_model(
+    checkpoint: CheckpointInfo, config: EraseConfig, device: str, space: ConceptSpace | None = None
+) -> TunedModel:
+    """Load the checkpoint, find the concept space unless one is given, put a new LoRA on the U-Net.
+
+    Raises: EraseError.
+    """
+    return TunedModel(open_session(checkpoint, config, device, space), device)
+
+
+@contextmanager
+def memory_problems() -> Iterator[None]:
+    """Say what to do when memory runs out in loading, measuring or drawing; in an update the trainer says so itself.
+
+    Raises: OutOfMemory.
+    """
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        raise OutOfMemory(
+            "the device ran out of memory outside of an update; close other programs that use it, or use precision "
+            "bf16 or fp16, and start or resume the run again"
+        ) from error

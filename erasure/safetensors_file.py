@@ -1,0 +1,140 @@
+"""The one reader of safetensors files: headers, checked in full before anything in them is believed, and tensors.
+
+Written against the files themselves: web UIs replace ``safetensors.torch.load_file`` with a version that renames or
+refuses a user's file when anything goes wrong. Format: 8 bytes with the header's length (little endian), the header as
+JSON, then the data that its offsets point into, without gaps (github.com/huggingface/safetensors).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+_MAX_HEADER = 100_000_000  # as in safetensors
+_BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+AGAIN = "Download it again."
+_LOG_IN = "Download it again; the site may ask you to log in first."
+_IMPOSTORS = (
+    (rb"version https://git-lfs", "a git-lfs pointer, not the weights", "Fetch the file with `git lfs pull`."),
+    (rb"<(!doctype|html|head|body|script|\?xml|!--)", "a web page, not the weights", _LOG_IN),
+    (rb"\{\s*\"(error|message|detail)\"", "a server's error message, not the weights", _LOG_IN),
+)
+
+
+class DamagedFile(ValueError):
+    """The file is no sound one: ``what`` goes on from "the file is", ``advice`` says what to do."""
+
+    def __init__(self, what: str, advice: str = AGAIN):
+        self.what, self.advice = what, advice
+        super().__init__(f"it is {what}")
+
+
+@dataclass(frozen=True)
+class Header:
+    """``shapes`` and ``dtypes`` (safetensors' names, say ``F16``) by tensor name; ``metadata``: texts by key."""
+
+    shapes: Mapping[str, tuple[int, ...]]
+    dtypes: Mapping[str, str]
+    metadata: Mapping[str, str]
+
+
+def read_header(path: Path) -> Header:
+    """Open the file once and check all of its header. Raises DamagedFile, OSError."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(64)
+        refuse_impostor(start)
+        if start.startswith(b"PK") or (start[:1] == b"\x80" and start[1:3] == b"\x02\x8a"):
+            raise DamagedFile("a torch file under the wrong name", f"Rename it to {path.stem}.ckpt.")
+        file.seek(0)
+        entries, length = _read_json(file, size)
+    metadata = entries.pop("__metadata__", {})
+    if not isinstance(metadata, dict):
+        raise DamagedFile("damaged: its metadata cannot be read")
+    places: dict[str, tuple[int, int]] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
+    dtypes: dict[str, str] = {}
+    for name, entry in entries.items():
+        shapes[name], dtypes[name], places[name] = _entry(name, entry)
+    _check_places(places, size - 8 - length, size)
+    return Header(shapes, dtypes, {str(key): str(value) for key, value in metadata.items()})
+
+
+def read_tensors(path: Path, names: Iterable[str]) -> dict[str, torch.Tensor]:
+    """The named tensors as stored, on the CPU, in memory of their own. Raises DamagedFile, OSError."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="pt", device="cpu") as file:
+            # Cloned: the reader's tensors are views of the file, which may be replaced meanwhile.
+            return {name: file.get_tensor(name).clone() for name in names}
+    except SafetensorError as error:
+        raise DamagedFile(f"damaged ({error})") from error
+
+
+def data_start(data: bytes) -> int:
+    """Where the tensors' bytes begin, from the first 8 bytes of a file."""
+    return 8 + int.from_bytes(data[:8], "little")
+
+
+def refuse_impostor(start: bytes) -> None:
+    """Raise DamagedFile for the first 64 bytes of what people get in place of weights of any format."""
+    if not start:
+        raise DamagedFile("empty")
+    if not start.strip(b"\0"):
+        raise DamagedFile("filled with zeros, as an unfinished download is")
+    for pattern, what, advice in _IMPOSTORS:
+        if re.match(rb"(\xef\xbb\xbf)?\s*" + pattern, start, re.IGNORECASE):
+            raise DamagedFile(what, advice)
+
+
+def _read_json(file: IO[bytes], size: int) -> tuple[dict[str, Any], int]:
+    if size < 8:
+        raise DamagedFile(f"truncated: it has only {size} bytes")
+    length = data_start(file.read(8)) - 8
+    if length > _MAX_HEADER:
+        raise DamagedFile("no safetensors file: its header cannot be read")
+    if 8 + length > size:
+        raise DamagedFile(f"truncated inside its header ({size:,} bytes)")
+    try:
+        entries = json.loads(file.read(length))
+    except (ValueError, RecursionError) as error:
+        raise DamagedFile(f"no sound safetensors file: it has a damaged header ({error})") from error
+    if not isinstance(entries, dict):
+        raise DamagedFile("no safetensors file: its header lists no tensors")
+    return entries, length
+
+
+def _entry(name: str, entry: Any) -> tuple[tuple[int, ...], str, tuple[int, int]]:
+    """Shape, number type, and first and last byte of one tensor."""
+    damaged = DamagedFile(f"no sound safetensors file: it has a damaged header at {name!r}")
+    try:
+        first, last = map(int, entry["data_offsets"])
+        shape, dtype = tuple(map(int, entry["shape"])), str(entry["dtype"])
+    except (TypeError, KeyError, ValueError, OverflowError) as error:
+        raise damaged from error
+    length_fits = dtype not in _BYTES or last - first == math.prod(shape) * _BYTES[dtype]
+    if first < 0 or last < first or min(shape, default=0) < 0 or not length_fits:
+        raise damaged
+    return shape, dtype, (first, last)
+
+
+def _check_places(places: Mapping[str, tuple[int, int]], there: int, size: int) -> None:
+    """The tensors lie one behind the other and fill all that follows the header."""
+    end = 0
+    for name, (first, last) in sorted(places.items(), key=lambda item: item[1]):
+        if first != end:
+            raise DamagedFile(f"no sound safetensors file: it has a damaged header at {name!r}")
+        end = last
+    if end > there:
+        raise DamagedFile(f"truncated: it has {size:,} bytes of {size - there + end:,}")
+    if end < there:
+        raise DamagedFile(f"damaged: {there - end:,} bytes follow its weights")

@@ -1,0 +1,119 @@
+"""Rows that are told before a run are those that are counted in it, purpose by purpose."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from erasure.config.settings import EraseConfig
+from erasure.config.settle import with_changes
+from erasure.config.values import config_from_dict
+from erasure.lora.adapter import lora_parameters
+from erasure.model.conditioning import Conditioning
+from erasure.model.denoiser import Denoiser
+from erasure.model.model import Model
+from erasure.model.rows import RowBook, Rows
+from erasure.run.folder import RunFolder
+from erasure.run.forecast import forecast_rows
+from erasure.run.run import erase
+from erasure.run.task import Task
+from erasure.training.session import Session, open_session
+
+WORDS = ("truck", "bus", "house", "tower", "bell", "dog", "cat", "tree", "road", "boat")
+
+
+def _predict(self: Denoiser, z: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
+    """Depends on all that the U-Net's own prediction does, and costs next to nothing."""
+    lora = sum(weight.sum() for weight in lora_parameters(self.unet))
+    return 0.5 * z + conditioning.states[..., 0].mean(dim=1).view(-1, 1, 1, 1) + 1e-6 * lora
+
+
+def _counted(
+    checkpoint: Path, folder: Path, config: EraseConfig, monkeypatch: pytest.MonkeyPatch
+) -> tuple[RowBook, tuple[int, ...]]:
+    """The book of a whole run, and its numbers of candidates."""
+    opened: list[Session] = []
+
+    def keep(*given: Any) -> Session:
+        opened.append(open_session(*given))
+        return opened[0]
+
+    monkeypatch.setattr("erasure.run.tuned_model.open_session", keep)
+    for _ in erase(Task(checkpoint, folder / "gone.safetensors", RunFolder(folder / "run"), config)):
+        pass
+    return opened[0].model.rows, tuple(len(target.preserved) for target in opened[0].space.targets)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"preview_every": 20},
+        {"erase": ["church", "radio"], "batch": 2, "preserve": ["castle"], "latents": "fresh", "preview_every": 15},
+        {"adversary": "rerank", "sampling_guidance": 1, "synonym_states": 1},
+        {"adversary": "pgd", "synonym_threshold": 0},
+        {"method": "concept-ablation", "anchor": ["lake"]},
+        {"method": "uce", "adversary": "whole"},
+    ],
+    ids=str,
+)
+def test_the_rows_of_a_run_are_told_for_every_purpose(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(Denoiser, "_forward", _predict)
+    monkeypatch.setattr(Model, "decode", lambda self, latent: Image.new("RGB", (8, 8)))
+    monkeypatch.setattr("erasure.run.finish.SMALLEST_CHANGE", 0.0)
+    (tmp_path / "words.txt").write_text("\n".join(WORDS))
+    few = {"steps": 40, "sampling_steps": 4, "rank": 1, "neighbours": 8, "synonym_states": 2}
+    space = {"vocabulary": "file", "vocabulary_file": str(tmp_path / "words.txt"), "synonym_threshold": 1e-4}
+    config = config_from_dict({"erase": ["church"], **few, **space, **changes})
+    counted, sizes = _counted(tiny_checkpoint, tmp_path, config, monkeypatch)
+    told = forecast_rows(config, sizes)
+    assert told["synonyms"] == counted["synonyms"]
+    assert told["check"] == counted["check"]
+    # What is preserved by name may be one of the neighbours that are drawn anyway.
+    spare = 0.25 if config.preserve else 0
+    assert counted["pictures"].total == pytest.approx(told["pictures"].total, rel=spare, abs=0)
+    assert counted["pictures"].calls == told["pictures"].calls
+    found, expected = dataclasses.asdict(told["training"]), dataclasses.asdict(counted["training"])
+    assert found == pytest.approx(expected, rel=0.1)
+    assert set(counted) <= set(told), "every row has a purpose that was told"
+
+
+def test_candidates_that_come_near_are_told_by_their_share() -> None:
+    config = config_from_dict({"erase": ["church"], "neighbours": 100, "synonym_states": 6})
+    least = forecast_rows(with_changes(config, synonym_states=2))["synonyms"].total
+    most = least + 4 * 100 + 2 * 4
+    assert least < forecast_rows(config)["synonyms"].total < most
+
+
+def test_rows_go_to_the_innermost_purpose() -> None:
+    book = RowBook()
+    book.count(1)
+    with book.purpose("training"):
+        book.count(4, gradient=True)
+        with book.purpose("pictures"):
+            book.count(2)
+        book.count(3)
+    with pytest.raises(ValueError, match="inside"), book.purpose("check"):
+        raise ValueError("inside")
+    book.count(5)
+    assert book["training"] == Rows(7, 4, 2)
+    assert book["pictures"] == Rows(2, 0, 1)
+    assert book["other"] == Rows(6, 0, 2)
+    assert book["check"] == Rows()
+    assert book.all == Rows(15, 4, 5)
+
+
+def test_rows_are_counted_with_the_gradient_they_are_kept_for(tiny_models: Any) -> None:
+    denoiser = Denoiser(tiny_models.unet)
+    z, t, prompts = torch.zeros(2, 4, 8, 8), torch.tensor([1, 2]), Conditioning(torch.zeros(2, 77, 32))
+    denoiser(z, t, prompts)
+    with torch.no_grad():
+        denoiser(z, t, prompts)
+    assert denoiser.rows["other"] == Rows(4, 2, 2)
