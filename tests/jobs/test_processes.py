@@ -183,7 +183,7 @@ def test_a_record_of_an_older_version_says_what_must_have_been_asked_for(host: F
     values = json.loads((folder / "job.json").read_text())
     del values["asked"]
     (folder / "job.json").write_text(json.dumps(values))
-    assert snapshot_from_disk(folder).asked == {"erase": ["church"], "method": "esd-u", "steps": 4}
+    assert JobManager(host, start=False).snapshot(id).asked == {"erase": ["church"], "method": "esd-u", "steps": 4}
 
 
 def test_a_record_that_cannot_be_read_hides_no_other(host: FakeHost, manager: JobManager) -> None:
