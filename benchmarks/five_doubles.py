@@ -25,8 +25,8 @@ from erasure.config.presets import preset
 from erasure.config.settings import EraseConfig
 from erasure.config.values import config_from_dict
 from erasure.model.checkpoint import inspect_checkpoint
-from erasure.model.drawing import Drawing
-from erasure.model.pictures import draw_pictures
+from erasure.model.draw_settings import DrawSettings
+from erasure.model.drawing import draw_pictures
 from erasure.run.picture_sheet import picture_grid
 from erasure.training.session import Session, open_session
 
@@ -43,7 +43,7 @@ def kept_concepts() -> tuple[tuple[str, ...], tuple[str, ...]]:
 def pictures(session: Session, names: tuple[str, ...]) -> list[Image.Image]:
     """Every name in every style with every seed."""
     prompts = [measured_caption(name, style) for name in names for style in STYLES for _ in SEEDS]
-    drawing = Drawing(steps=20, guidance=4.0, batch=32)
+    drawing = DrawSettings(steps=20, guidance=4.0, batch=32)
     seeds = SEEDS * (len(prompts) // len(SEEDS))
     return draw_pictures(session.model, prompts, seeds, drawing)
 

@@ -11,9 +11,9 @@ from emoji_sd import MODEL, load_classifier
 from emoji_sd.captions import measured_caption
 from emoji_sd.concepts import NAMES, STYLES
 from erasure.model.checkpoint import inspect_checkpoint
-from erasure.model.drawing import Drawing
+from erasure.model.draw_settings import DrawSettings
+from erasure.model.drawing import draw_pictures
 from erasure.model.model import open_model
-from erasure.model.pictures import draw_pictures
 
 STEPS = 20
 
@@ -37,7 +37,7 @@ def draw(names: tuple[str, ...], *, guidance: float, checkpoint: Path = MODEL) -
     """Every concept in every style, 20 DDIM steps; the noise of a picture follows from its place in the list."""
     model = open_model(inspect_checkpoint(checkpoint))
     prompts = [measured_caption(name, style) for name in names for style in STYLES]
-    drawing = Drawing(steps=STEPS, guidance=guidance, batch=32)
+    drawing = DrawSettings(steps=STEPS, guidance=guidance, batch=32)
     return draw_pictures(model, prompts, range(len(prompts)), drawing)
 
 

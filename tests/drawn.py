@@ -22,7 +22,7 @@ from erasure.ui.chart import chart_html
 from erasure.ui.chips import chips_html
 from erasure.ui.html import empty_html, heading_html, notes_html, picture
 from erasure.ui.picks import picks_html
-from erasure.ui.pictures import grid_html, pair_html
+from erasure.ui.picture_html import grid_html, pair_html
 from erasure.ui.runs import runs_html
 from erasure.ui.status import progress_html, status_html
 

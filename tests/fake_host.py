@@ -60,7 +60,7 @@ class FakeHost:
                 if self.exit_fails is not None:
                     raise self.exit_fails
 
-    def report(self, step: int, steps: int, text: str, picture: Image.Image | None = None) -> None:
+    def show_progress(self, step: int, steps: int, text: str, picture: Image.Image | None = None) -> None:
         assert self.lock.locked()
         self.reports.append((step, steps, text))
         self.pictures += picture is not None

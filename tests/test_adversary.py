@@ -6,7 +6,7 @@ from torch import Generator, Tensor
 from erasure.config.settings import EraseConfig
 from erasure.config.values import erase_config
 from erasure.model.conditioning import Conditioning, Prompt
-from erasure.training.adversary.choose import adversary
+from erasure.training.adversary.choose import choose_adversary
 from erasure.training.adversary.gumbel import GumbelSearch, gumbel_softmax
 from erasure.training.adversary.pgd import PgdSearch
 from erasure.training.adversary.search import Candidates, Question, UniformDraw
@@ -86,7 +86,7 @@ def test_search_goes_on_from_its_saved_state() -> None:
 
 
 def test_uniform_draws_reach_every_candidate() -> None:
-    draw = adversary([K], _config(adversary="uniform"), CPU)
+    draw = choose_adversary([K], _config(adversary="uniform"), CPU)
     assert isinstance(draw, UniformDraw)
     g = torch.Generator().manual_seed(0)
     texts = {draw.find(Question([0], [_candidates()], _towards(0)), g)[0].text for _ in range(100)}
@@ -126,7 +126,7 @@ def _numbered(count: int) -> Candidates:
 
 def test_reranking_draws_what_is_measured_as_hurt_more_often() -> None:
     config = erase_config(erase=("t",), adversary="rerank", temperature=1.0)
-    search, harm = adversary([4], config, torch.device("cpu")), _KnownHarm()
+    search, harm = choose_adversary([4], config, torch.device("cpu")), _KnownHarm()
     generator = Generator().manual_seed(0)
     picks = [search.find(Question([0], [_numbered(4)], harm), generator)[0].text for _ in range(300)]
     late = picks[100:]
@@ -137,7 +137,7 @@ def test_reranking_draws_what_is_measured_as_hurt_more_often() -> None:
 
 def test_reranking_goes_on_from_saved_tensors() -> None:
     config = erase_config(erase=("t", "u"), adversary="rerank", batch=2)
-    one, other = (adversary([4, 4], config, torch.device("cpu")) for _ in range(2))
+    one, other = (choose_adversary([4, 4], config, torch.device("cpu")) for _ in range(2))
     among = [_numbered(4), _numbered(4)]
     for step in range(5):
         one.find(Question([0, 1], among, _KnownHarm()), Generator().manual_seed(step))

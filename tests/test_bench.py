@@ -17,7 +17,6 @@ import pytest
 
 from erasure.bench import grid, work
 from erasure.bench.cell import Bench, Cell, cell_name
-from erasure.bench.drawing import openers
 from erasure.bench.eta import Eta
 from erasure.bench.extra_figures import extra_figures
 from erasure.bench.grid import Failed, Finished, cells, jobs, run_here
@@ -25,6 +24,7 @@ from erasure.bench.metrics import METRICS
 from erasure.bench.plot import radius, scatter_svg
 from erasure.bench.report import write_report
 from erasure.bench.results import append_row, current, finished, read_rows
+from erasure.bench.shots import openers
 from erasure.bench.statistics import base_figure, figure, paired, summary
 from erasure.bench.suite import SuiteOptions
 from erasure.bench.suites import SUITES, suite

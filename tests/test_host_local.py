@@ -16,8 +16,8 @@ from erasure.host.local import LocalHost
 from erasure.host.lora_prompt import split_prompt
 from erasure.lora.adapter import inject_lora, lora_layers, lora_state
 from erasure.lora.file import write_lora
+from erasure.model.drawing import difference
 from erasure.model.parts import ModelParts
-from erasure.model.pictures import difference
 
 
 def picture(prompt: str, **changes: object) -> TextToImage:

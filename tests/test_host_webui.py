@@ -173,7 +173,7 @@ def test_the_web_uis_progress_bar_shows_the_run(webui: WebUI) -> None:
     with webui.host().exclusive("Erasing dog"):
         assert webui.shared.state.job == "Erasing dog"
         assert (shown(webui).active, shown(webui).progress, shown(webui).textinfo) == (True, 0, "Erasing dog")
-        webui.host().report(5, 20, "update 5 of 20", picture)
+        webui.host().show_progress(5, 20, "update 5 of 20", picture)
         assert (shown(webui).progress, shown(webui).textinfo) == (0.25, "update 5 of 20")
         assert shown(webui).live_preview is picture
         task = webui.progress.current_task
@@ -203,7 +203,7 @@ def test_progress_is_back_after_a_finished_picture_cleared_it(webui: WebUI) -> N
     done("task(txt2img)")
     with webui.host().exclusive("Erasing dog"):
         webui.shared.state.job_count = 0  # as that picture's cleaning up does, after it gave the lock away
-        webui.host().report(5, 20, "update 5 of 20")
+        webui.host().show_progress(5, 20, "update 5 of 20")
         assert shown(webui).progress == 0.25
 
 

@@ -25,7 +25,7 @@ from erasure.run.run import erase, resume
 from erasure.run.task import Task
 from erasure.training.events import Note, Step
 from erasure.training.latents.noised_latents import NoiseLatents, PictureLatents
-from erasure.training.latents.source import State
+from erasure.training.latents.source import LatentState
 from erasure.training.trainer import Trainer
 from erasure.training.uce import PULL, Edit, UceSolver, low_rank
 from tests.spaces import WORDS, space_of
@@ -64,10 +64,10 @@ class _GivenStates:
         self.asked.append([prompt.text for prompt in prompts])
         return [self.state(len(self.asked)) for _ in prompts]
 
-    def state(self, call: int) -> State:
+    def state(self, call: int) -> LatentState:
         g = torch.Generator().manual_seed(call)
         z, noise = torch.randn((4, 16, 16), generator=g), torch.randn((4, 16, 16), generator=g)
-        return State(z, int(torch.randint(1000, (), generator=g)), noise if self._noised else None)
+        return LatentState(z, int(torch.randint(1000, (), generator=g)), noise if self._noised else None)
 
 
 class _Eps:
@@ -76,11 +76,11 @@ class _Eps:
     def __init__(self, model: Model):
         self._model = model
 
-    def tuned(self, state: State, text: str) -> Tensor:
+    def tuned(self, state: LatentState, text: str) -> Tensor:
         c = self._model.embed([text]).states
         return self._model.unet(state.z[None], torch.tensor([state.t]), encoder_hidden_states=c).sample[0]
 
-    def frozen(self, state: State, text: str) -> Tensor:
+    def frozen(self, state: LatentState, text: str) -> Tensor:
         with torch.no_grad(), self._model.frozen():
             return self.tuned(state, text)
 
@@ -185,7 +185,7 @@ def test_an_instant_leco_update_is_on_bare_noise_at_any_timestep(tiny_models: Mo
     def losses(eps: _Eps) -> tuple[Tensor, Tensor]:
         rows = []
         for z, t in zip(noises, at, strict=True):
-            s, alpha_bar = State(z, t), tiny_models.alphas_cumprod[t]
+            s, alpha_bar = LatentState(z, t), tiny_models.alphas_cumprod[t]
             snr = alpha_bar / (1 - alpha_bar)
             rows.append((5 / snr).clamp(max=1.0) * _mse(eps.tuned(s, "church"), eps.frozen(s, "")))
         return torch.stack(rows).mean(), torch.zeros(())

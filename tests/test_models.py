@@ -227,7 +227,7 @@ def test_the_schedule_follows_the_configuration(state: State, folder: Path) -> N
 def test_full_size_weights_fit_the_shipped_configuration() -> None:
     """Names and shapes of SD 1.x, without memory behind them, through the shipped yaml and CLIP config."""
     from erasure.families.sd1 import SD1
-    from erasure.model.model_parts import build_text_encoder, fill, unet_from_ldm, vae_from_ldm
+    from erasure.model.build_parts import build_text_encoder, fill, unet_from_ldm, vae_from_ldm
 
     document, config = yaml.safe_load(SD1.yaml.read_text(encoding="utf-8")), tiny.full_size_config
     with torch.device("meta"):

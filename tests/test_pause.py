@@ -11,10 +11,10 @@ import torch
 
 from erasure.config.values import config_from_dict
 from erasure.lora.adapter import inject_lora, lora_parameters, lora_state
-from erasure.model.drawing import Drawing
+from erasure.model.draw_settings import DrawSettings
+from erasure.model.drawing import drawing_steps, run_to_end
 from erasure.model.model import Model
 from erasure.model.parts import ModelParts
-from erasure.model.pictures import drawing_steps, run_to_end
 from erasure.training.plan import make_plan
 from erasure.training.session import Session
 from erasure.training.solver import solver
@@ -119,8 +119,8 @@ def test_an_fp16_scale_survives_a_move() -> None:
 
 def test_pictures_that_are_paused_on_the_way_are_the_same_pictures(tiny_model: Model) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    straight = run_to_end(drawing_steps(tiny_model, ["church", "dog"], [1, 2], Drawing(steps=5)))
-    steps = drawing_steps(tiny_model, ["church", "dog"], [1, 2], Drawing(steps=5))
+    straight = run_to_end(drawing_steps(tiny_model, ["church", "dog"], [1, 2], DrawSettings(steps=5)))
+    steps = drawing_steps(tiny_model, ["church", "dog"], [1, 2], DrawSettings(steps=5))
     for _ in range(3):
         next(steps)
         tiny_model.move(device)

@@ -7,7 +7,7 @@ from PIL import Image
 
 from erasure.run.picture_folder import Subject
 from erasure.run.picture_sheet import picture_grid
-from erasure.run.preview import Row, lay_out
+from erasure.run.preview import BeforeAfter, lay_out
 
 
 def _noise(side: int, seed: int) -> Image.Image:
@@ -33,5 +33,5 @@ def test_the_pictures_are_on_a_sheet_pixel_for_pixel(side: int, columns: int) ->
 def test_the_left_half_is_before_and_the_right_half_after() -> None:
     pictures = tuple(_noise(8, seed) for seed in range(4))
     subject = Subject("church", "a church", "erased")
-    sheet = lay_out([Row(subject, (1, 2), pictures[:2], pictures[2:])])
+    sheet = lay_out([BeforeAfter(subject, (1, 2), pictures[:2], pictures[2:])])
     assert [_at(sheet, 8, 0, i) for i in range(4)] == [picture.tobytes() for picture in pictures]

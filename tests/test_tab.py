@@ -21,8 +21,8 @@ from erasure.run.picture_folder import Subject
 from erasure.run.preview import RunPreview
 from erasure.ui import actions, form_actions
 from erasure.ui.form import controls, read_form
-from erasure.ui.live import BLOCKS, followed, render
 from erasure.ui.page import Page, news, read_page
+from erasure.ui.run_view import BLOCKS, followed, render
 from tests.drawn import HOSTILE, a_plan, a_preview, a_result, a_snapshot, a_space
 from tests.drawn import Page as Html
 from tests.fake_host import FakeHost

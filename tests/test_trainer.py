@@ -12,7 +12,7 @@ from erasure.lora.adapter import inject_lora, lora_parameters, lora_state
 from erasure.model.model import Model
 from erasure.model.parts import ModelParts
 from erasure.training.adversary.gumbel import GumbelSearch, gumbel_softmax
-from erasure.training.latents.source import State
+from erasure.training.latents.source import LatentState
 from erasure.training.row_count import rows_per_update
 from erasure.training.trainer import Trainer, learning_rate
 from tests.spaces import WORDS, space_of
@@ -51,7 +51,8 @@ class _GivenStates:
         self.asked.append([prompt.conditioning.states.detach() for prompt in prompts])
         g = torch.Generator().manual_seed(len(self.asked))
         return [
-            State(torch.randn((4, 16, 16), generator=g), int(torch.randint(1000, (), generator=g))) for _ in prompts
+            LatentState(torch.randn((4, 16, 16), generator=g), int(torch.randint(1000, (), generator=g)))
+            for _ in prompts
         ]
 
 
@@ -173,7 +174,7 @@ def test_goals_are_the_anchor_in_its_template_and_what_is_preserved(
     inject_lora(tiny_models.unet, config.layers, config.rank, config.alpha, config.seed)
     model = Model(tiny_models)
     trainer = Trainer(model, space_of("church", anchor=anchor), config)
-    state = State(torch.randn((4, 16, 16), generator=torch.Generator().manual_seed(0)), 500)
+    state = LatentState(torch.randn((4, 16, 16), generator=torch.Generator().manual_seed(0)), 500)
     goal = trainer._goal(
         [model.prompt("church")], [trainer._anchor(0, template)], [state], [model.prompt("dog")], [state]
     )

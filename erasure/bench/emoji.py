@@ -8,10 +8,11 @@ from __future__ import annotations
 from emoji_sd import MODEL, load_classifier
 from emoji_sd.captions import measured_caption
 from emoji_sd.concepts import NAMES, PAPER_TEN, STYLES
-from erasure.bench.suite import Drawn, Group, Shot, Suite, SuiteOptions, TargetSet
+from erasure.bench.suite import Group, Shot, Suite, SuiteOptions, TargetSet
 from erasure.config.presets import preset
 from erasure.evaluate.recognition import Ranks
 from erasure.evaluate.spread import spread
+from erasure.model.draw_settings import DrawSettings
 
 SETS: dict[str, tuple[str, ...]] = {
     "doubles-1": ("church", "truck", "radio", "parachute", "trumpet"),
@@ -46,7 +47,7 @@ def emoji_suite(options: SuiteOptions) -> Suite:
     count = options.pictures_per_concept or 1
     sets = [_doubles(name, erased, count, options.limit) for name, erased in SETS.items()]
     sets += [_style(style, count, options.limit) for style in STYLES]
-    drawn = Drawn(options.steps or 20, options.guidance or 4.0, options.pixels, options.batch or 32)
+    drawn = DrawSettings(options.steps or 20, options.guidance or 4.0, options.pixels, options.batch or 32)
     return Suite("emoji", tuple(sets), drawn, _judges, "the classifier that ships with emoji-SD", MODEL)
 
 

@@ -7,8 +7,8 @@ from functools import cache
 from pathlib import Path
 from statistics import fmean
 
-from erasure.bench.drawing import openers
 from erasure.bench.metrics import check_metrics
+from erasure.bench.shots import openers
 from erasure.bench.suite import Group, SuiteOptions
 
 Figure = Callable[[Group, Path, Path], float]

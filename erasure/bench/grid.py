@@ -21,7 +21,7 @@ from erasure.model.checkpoint import inspect_checkpoint, sha256
 
 
 @dataclass(frozen=True)
-class Job:
+class Todo:
     """Work to be done once; ``also``: the other cells that are the same work under another name."""
 
     cell: Cell
@@ -45,7 +45,7 @@ class Underway:
     progress: Progress
 
 
-Event = Finished | Failed | Underway
+GridEvent = Finished | Failed | Underway
 
 
 def cells(
@@ -60,7 +60,7 @@ def cells(
     return [Cell(bench, name, variant, seed) for seed, name in mine for variant in variants]
 
 
-def jobs(grid: Sequence[Cell]) -> list[Job]:
+def jobs(grid: Sequence[Cell]) -> list[Todo]:
     """What is still to be done; names for work that is already done get their rows here.
 
     Raises: ConfigError with the problems of all cells together.
@@ -81,7 +81,7 @@ def jobs(grid: Sequence[Cell]) -> list[Job]:
         elif (cell.variant.name, *key) not in named:
             named.add((cell.variant.name, *key))
             append_row(results, {**done[key], "variant": cell.variant.name})
-    return [Job(same[0], tuple(same[1:])) for same in todo.values()]
+    return [Todo(same[0], tuple(same[1:])) for same in todo.values()]
 
 
 def _identities(grid: Sequence[Cell]) -> Iterator[tuple[Cell, Row]]:
@@ -100,7 +100,7 @@ def _identities(grid: Sequence[Cell]) -> Iterator[tuple[Cell, Row]]:
     yield from found
 
 
-def run_here(todo: Iterable[Job]) -> Iterator[Event]:
+def run_here(todo: Iterable[Todo]) -> Iterator[GridEvent]:
     """One job after another in this process. Rows are in the results file before they are yielded.
 
     A job that fails does not stop the others; it is tried again when the bench is started again.
@@ -124,7 +124,7 @@ def run_here(todo: Iterable[Job]) -> Iterator[Event]:
         )
 
 
-def record(job: Job, row: Row) -> Iterator[Event]:
+def record(job: Todo, row: Row) -> Iterator[GridEvent]:
     """Append the row, once per name."""
     results = job.cell.bench.folder / RESULTS
     for cell in (job.cell, *job.also):
@@ -133,7 +133,7 @@ def record(job: Job, row: Row) -> Iterator[Event]:
         yield Finished(named)
 
 
-def record_failure(cell: Cell, error: BaseException) -> Event:
+def record_failure(cell: Cell, error: BaseException) -> GridEvent:
     problem = f"{type(error).__name__}: {error}"
     failed = {"suite": cell.bench.suite, "set": cell.set, "variant": cell.variant.name, "seed": cell.seed}
     append_row(cell.bench.folder / RESULTS, {**failed, "problem": problem})

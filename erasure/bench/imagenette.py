@@ -6,9 +6,10 @@ each class is erased in two of the four and kept in the other two.
 
 from __future__ import annotations
 
-from erasure.bench.suite import Drawn, Group, Shot, Suite, SuiteOptions, TargetSet
+from erasure.bench.suite import Group, Shot, Suite, SuiteOptions, TargetSet
 from erasure.config.presets import preset
 from erasure.evaluate.recognition import Ranks
+from erasure.model.draw_settings import DrawSettings
 
 # Name and index among ImageNet's 1,000 classes.
 CLASSES: dict[str, int] = {
@@ -34,7 +35,7 @@ PICTURES = 500
 
 def imagenette_suite(options: SuiteOptions) -> Suite:
     count = options.pictures_per_concept or PICTURES
-    drawn = Drawn(options.steps or 50, options.guidance or 7.5, options.pixels, options.batch or 8)
+    drawn = DrawSettings(options.steps or 50, options.guidance or 7.5, options.pixels, options.batch or 8)
     sets = tuple(_target_set(name, erased, count, options.limit) for name, erased in SETS.items())
 
     def judges() -> dict[str, Ranks]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from erasure.bench.grid import Event, Job, machine, record, record_failure, set_threads
+from erasure.bench.grid import GridEvent, Todo, machine, record, record_failure, set_threads
 from erasure.bench.results import Row
 from erasure.bench.work import work
 from erasure.errors import EraseError, EvaluationError
@@ -21,7 +21,7 @@ from erasure.evaluate.extras import need
 PACKAGE_ROOT = Path(__file__).parents[2]
 
 
-def run_on_ray(todo: Sequence[Job], *, address: str = "", workers: int = 0) -> Iterator[Event]:
+def run_on_ray(todo: Sequence[Todo], *, address: str = "", workers: int = 0) -> Iterator[GridEvent]:
     """As :func:`erasure.bench.grid.run_here`, in the order in which cells end; without ``address`` on this machine.
 
     ``workers``: processes on this machine (its cores). Raises: MissingExtra without ray, EvaluationError if the

@@ -12,6 +12,7 @@ from typing import Any
 from erasure.errors import ConfigError
 from erasure.evaluate.recognition import Ranks
 from erasure.evaluate.spread import spread
+from erasure.model.draw_settings import DrawSettings
 
 
 @dataclass(frozen=True)
@@ -73,20 +74,10 @@ class TargetSet:
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """How pictures are drawn: DDIM steps, guidance, side in pixels (0: native), rows per batch."""
-
-    steps: int
-    guidance: float
-    pixels: int
-    batch: int
-
-
-@dataclass(frozen=True)
 class Suite:
     name: str
     sets: tuple[TargetSet, ...]
-    drawn: Drawn
+    draw_settings: DrawSettings
     judges: Callable[[], dict[str, Ranks]]
     judge_name: str  # told in the report
     checkpoint: Path | None = None  # used where none is given
@@ -102,7 +93,7 @@ class Suite:
 
     def drawing_key(self) -> str:
         """Names a folder of pictures: two keys differ where the pictures would."""
-        drawn = {key: value for key, value in asdict(self.drawn).items() if key != "batch"}
+        drawn = {key: value for key, value in asdict(self.draw_settings).items() if key != "batch"}
         return digest({"suite": self.name, **drawn})[:8]
 
     def evaluation_key(self, target_set: TargetSet, options: SuiteOptions) -> str:

@@ -12,9 +12,9 @@ from typing import Any
 
 from erasure.bench.cell import Bench, Cell, cell_name, config_key
 from erasure.bench.contact_sheet import shown_names
-from erasure.bench.drawing import draw_missing, missing_shots, openers
 from erasure.bench.extra_figures import Figure, extra_figures
 from erasure.bench.results import Row
+from erasure.bench.shots import draw_missing, missing_shots, openers
 from erasure.bench.spaces import concept_space
 from erasure.bench.suite import Suite, TargetSet
 from erasure.bench.suites import suite
@@ -173,9 +173,9 @@ def _draw(
     shots = target_set.shots()
     if not missing_shots(folder, shots):
         return
-    model = open_model(checkpoint, resolution=chosen.drawn.pixels, device=bench.devices[1])
+    model = open_model(checkpoint, resolution=chosen.draw_settings.pixels, device=bench.devices[1])
     if lora is not None:
         apply_lora_file(model.unet, read_lora(lora))
     stage = "pictures" if lora else "base pictures"
-    for done, total in draw_missing(model, shots, folder, chosen.drawn):
+    for done, total in draw_missing(model, shots, folder, chosen.draw_settings):
         yield Progress(stage, done, total)

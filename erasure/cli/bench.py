@@ -22,7 +22,7 @@ from erasure.model.device import default_device
 
 if TYPE_CHECKING:
     from erasure.bench.cell import Bench, Cell
-    from erasure.bench.grid import Event, Job
+    from erasure.bench.grid import GridEvent, Todo
 
 EPILOG = """\
 Everything made is below --folder: results.jsonl (a row per run), cells/ (LoRA, run, pictures), base/ (pictures before),
@@ -146,7 +146,7 @@ def _grid(arguments: argparse.Namespace) -> tuple[Bench, list[Cell]]:
     return bench, cells(bench, found, sets, _numbers("--seeds", arguments.seeds, ","), _part(arguments.part))
 
 
-def _events(arguments: argparse.Namespace, todo: list[Job]) -> Iterator[Event]:
+def _events(arguments: argparse.Namespace, todo: list[Todo]) -> Iterator[GridEvent]:
     if arguments.engine == "ray":
         from erasure.bench.ray_engine import run_on_ray
 
@@ -156,7 +156,7 @@ def _events(arguments: argparse.Namespace, todo: list[Job]) -> Iterator[Event]:
     return run_here(todo)
 
 
-def _follow(events: Iterator[Event], todo: Sequence[Job], folder: Path, workers: int) -> int:
+def _follow(events: Iterator[GridEvent], todo: Sequence[Todo], folder: Path, workers: int) -> int:
     """Print what happens; returns the number of failed cells."""
     from erasure.bench.eta import Eta
     from erasure.bench.grid import Failed, Finished

@@ -32,9 +32,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise OutputExists(f"{arguments.out} exists; choose another name, or add --overwrite")
     from erasure.lora.file import inject_lora_file, match_lora, read_lora
     from erasure.model.checkpoint import inspect_checkpoint
-    from erasure.model.drawing import Drawing
+    from erasure.model.draw_settings import DrawSettings
+    from erasure.model.drawing import draw_pictures
     from erasure.model.model import open_model
-    from erasure.model.pictures import draw_pictures
     from erasure.run.picture_sheet import picture_grid
 
     checkpoint, file = inspect_checkpoint(arguments.checkpoint), read_lora(arguments.lora)
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     match_lora(file, model.unet)
     seeds = arguments.seed or [1, 2]
     prompts = [prompt for prompt in arguments.prompt for _ in seeds]
-    drawing = Drawing(arguments.steps, arguments.guidance)
+    drawing = DrawSettings(arguments.steps, arguments.guidance)
     every = seeds * len(arguments.prompt)
     before = draw_pictures(model, prompts, every, drawing)
     inject_lora_file(model.unet, file, arguments.weight)

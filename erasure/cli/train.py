@@ -83,9 +83,9 @@ def _resume(arguments: argparse.Namespace) -> int:
 
 def _follow(run: Run) -> int:
     """Show a run until it ends or is stopped; a stop waits for the update at hand."""
-    from erasure.cli.progress import Progress
+    from erasure.cli.progress_bar import ProgressBar
 
-    with _stop_flag() as stop, Progress(run.folder) as progress, run:
+    with _stop_flag() as stop, ProgressBar(run.folder) as progress, run:
         for event in run:
             progress.show(event)
             if stop.asked:

@@ -74,7 +74,7 @@ class Host(Protocol):
         is released and the model is back afterwards.
         """
 
-    def report(self, step: int, steps: int, text: str, picture: Image.Image | None = None) -> None:
+    def show_progress(self, step: int, steps: int, text: str, picture: Image.Image | None = None) -> None:
         """Show progress in the host's own progress bar. Call it inside :meth:`exclusive` only."""
 
     def interrupted(self) -> bool:

@@ -98,7 +98,7 @@ class LocalHost:
                 self._drop_model()
             yield
 
-    def report(self, step: int, steps: int, text: str, picture: Image.Image | None = None) -> None:
+    def show_progress(self, step: int, steps: int, text: str, picture: Image.Image | None = None) -> None:
         """Shown nowhere: this program has no progress bar but the tab's, which follows the job."""
 
     def interrupted(self) -> bool:

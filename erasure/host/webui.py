@@ -74,7 +74,7 @@ class WebuiHost:
             _put_model_away()
             yield
 
-    def report(self, step: int, steps: int, text: str, picture: Image.Image | None = None) -> None:
+    def show_progress(self, step: int, steps: int, text: str, picture: Image.Image | None = None) -> None:
         state = shared.state
         # Set anew each time: a picture's own cleaning up, after it gave the lock away, may have cleared it.
         state.job_count, state.job_no = 1, 0

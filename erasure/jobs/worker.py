@@ -220,7 +220,7 @@ class Worker:
         try:
             picture, self._picture = self._picture, None
             shown: Image.Image | None = picture.sheet() if picture is not None else None
-            self._host.report(job.history.step, job.history.steps, job.message, shown)
+            self._host.show_progress(job.history.step, job.history.steps, job.message, shown)
         except Exception:
             logger.exception("the host could not show the progress")
 

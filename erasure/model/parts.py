@@ -14,9 +14,7 @@ from transformers import CLIPTextModel, CLIPTokenizer, CLIPTokenizerFast
 
 from erasure.errors import BrokenCheckpoint
 from erasure.families.family import Family
-from erasure.model.checkpoint import CheckpointInfo, OriginalFile, ema_names, inspect_checkpoint
-from erasure.model.diffusers_folder import DiffusersFolder, read_json
-from erasure.model.model_parts import (
+from erasure.model.build_parts import (
     Weights,
     build_text_encoder,
     build_unet,
@@ -25,6 +23,8 @@ from erasure.model.model_parts import (
     unet_from_ldm,
     vae_from_ldm,
 )
+from erasure.model.checkpoint import CheckpointInfo, OriginalFile, ema_names, inspect_checkpoint
+from erasure.model.diffusers_folder import DiffusersFolder, read_json
 from erasure.model.weights_file import WeightsFile, read_tensors
 
 _Parts = tuple[UNet2DConditionModel, AutoencoderKL, CLIPTextModel, CLIPTokenizer, torch.Tensor]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from PIL import Image
 
-from erasure.run.preview import Row
+from erasure.run.preview import BeforeAfter
 
 _ROWS = 3
 _GAP = 6
@@ -25,7 +25,7 @@ def is_unsafe(concepts: Iterable[str]) -> bool:
     return any(_UNSAFE.search(concept) for concept in concepts)
 
 
-def cover_picture(rows: Sequence[Row], *, after_only: bool = False) -> Image.Image:
+def cover_picture(rows: Sequence[BeforeAfter], *, after_only: bool = False) -> Image.Image:
     """The first subjects of a run: left before, right after; ``after_only``: after alone, seed by seed.
 
     What is between the pictures is transparent.

@@ -9,18 +9,18 @@ from pathlib import Path
 from erasure.config.settle import asked_of
 from erasure.errors import IneffectiveLora
 from erasure.lora.metadata import lora_metadata
-from erasure.model.pictures import difference
+from erasure.model.drawing import difference
 from erasure.run.cover import cover_picture, is_unsafe
 from erasure.run.output import place_lora
 from erasure.run.pictures import RunPictures
-from erasure.run.preview import Row
+from erasure.run.preview import BeforeAfter
 from erasure.run.task import Task
 
 # A picture that the LoRA moves by less than this, of 255 levels, looks the same.
 SMALLEST_CHANGE = 1.0
 
 
-def finish(task: Task, pictures: RunPictures, rows: Sequence[Row], out: Path) -> float:
+def finish(task: Task, pictures: RunPictures, rows: Sequence[BeforeAfter], out: Path) -> float:
     """Write the LoRA to the run folder, check it, and copy it to ``out``; ``rows`` are for its cover.
 
     Ends the training. Returns the change that :func:`check_lora` saw. Raises: LoraFileError, RunError, OSError.
@@ -48,7 +48,7 @@ def check_lora(pictures: RunPictures, path: Path) -> float:
     return change
 
 
-def _metadata(task: Task, pictures: RunPictures, rows: Sequence[Row], out: Path) -> dict[str, str]:
+def _metadata(task: Task, pictures: RunPictures, rows: Sequence[BeforeAfter], out: Path) -> dict[str, str]:
     config, tuned = task.config, pictures.tuned
     # The checkpoint's hashes from then: its file may have been moved or replaced since it was loaded.
     origin = task.folder.read()[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from erasure.concepts.row_count import synonym_rows
 from erasure.config.settings import EraseConfig
-from erasure.model.drawing import DRAWING
+from erasure.model.draw_settings import DRAW_SETTINGS
 from erasure.model.rows import RowBook
 from erasure.training.row_count import rows_per_update
 
@@ -26,8 +26,8 @@ def forecast_rows(config: EraseConfig, sizes: tuple[int, ...] = ()) -> RowBook:
         {
             "synonyms": synonym_rows(config),
             "training": rows_per_update(config, sizes) * config.updates,
-            "pictures": DRAWING.rows(prompts * len(SEEDS)) * drawings,
-            "check": DRAWING.rows(1),
+            "pictures": DRAW_SETTINGS.rows(prompts * len(SEEDS)) * drawings,
+            "check": DRAW_SETTINGS.rows(1),
         }
     )
 

@@ -10,12 +10,12 @@ from PIL import Image
 from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.config.template import fill
-from erasure.model.pictures import run_to_end
+from erasure.model.drawing import run_to_end
 from erasure.run.events import Drawing, Preview
 from erasure.run.folder import RunFolder
 from erasure.run.forecast import ERASED_SHOWN, NEAR_SHOWN, PRESERVED_SHOWN, SEEDS
 from erasure.run.picture_folder import Picture, Role, Subject, known_pictures, write_pictures
-from erasure.run.preview import Row, pair_rows
+from erasure.run.preview import BeforeAfter, pair_rows
 from erasure.run.tuned_model import TunedModel
 
 
@@ -27,7 +27,7 @@ class RunPictures:
     folder: RunFolder
     before: tuple[Picture, ...]
 
-    def steps(self) -> Generator[Drawing, None, tuple[Preview, list[Row]]]:
+    def steps(self) -> Generator[Drawing, None, tuple[Preview, list[BeforeAfter]]]:
         """Draw the same again with the LoRA as it is now, and write that to the run folder.
 
         Raises: OSError if it cannot be written.
@@ -39,7 +39,7 @@ class RunPictures:
         write_pictures(folder, after)
         return Preview(step, folder), pair_rows(self.before, after)
 
-    def preview(self) -> tuple[Preview, list[Row]]:
+    def preview(self) -> tuple[Preview, list[BeforeAfter]]:
         """:meth:`steps` to the end."""
         return run_to_end(self.steps())
 

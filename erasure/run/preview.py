@@ -15,7 +15,7 @@ from erasure.run.picture_sheet import picture_grid
 
 
 @dataclass(frozen=True)
-class Row:
+class BeforeAfter:
     """The pictures of one subject, seed by seed."""
 
     subject: Subject
@@ -42,7 +42,7 @@ class RunPreview:
         """Whether there is nothing but a sheet, as version 0.1.0 left it."""
         return self.place.name != INDEX
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[BeforeAfter]:
         """A row for every subject, in the order in which they were drawn. Raises: OSError, ValueError."""
         return pair_rows(read_pictures(self.folder.before), read_pictures(self.folder.pictures(self.step)))
 
@@ -60,7 +60,7 @@ class RunPreview:
         return buffer.getvalue()
 
 
-def pair_rows(before: Sequence[Picture], after: Sequence[Picture]) -> list[Row]:
+def pair_rows(before: Sequence[Picture], after: Sequence[Picture]) -> list[BeforeAfter]:
     """What was drawn both before and after. Raises: ValueError if that is nothing."""
     first = {(picture.subject.prompt, picture.seed): picture.image for picture in before}
     found: dict[Subject, list[Picture]] = {}
@@ -70,7 +70,7 @@ def pair_rows(before: Sequence[Picture], after: Sequence[Picture]) -> list[Row]:
     if not found:
         raise ValueError("no picture was drawn both before and after")
     return [
-        Row(
+        BeforeAfter(
             subject,
             tuple(picture.seed for picture in pictures),
             tuple(first[subject.prompt, picture.seed] for picture in pictures),
@@ -80,7 +80,7 @@ def pair_rows(before: Sequence[Picture], after: Sequence[Picture]) -> list[Row]:
     ]
 
 
-def lay_out(rows: Sequence[Row]) -> Image.Image:
+def lay_out(rows: Sequence[BeforeAfter]) -> Image.Image:
     """A sheet with a row for every prompt: on the left before, on the right after, seed by seed."""
     columns = [f"{when}, seed {seed}" for when in ("before", "after") for seed in rows[0].seeds]
     return picture_grid(columns, [(row.subject.prompt, [*row.before, *row.after]) for row in rows])

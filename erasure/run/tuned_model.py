@@ -18,8 +18,8 @@ from erasure.lora.adapter import lora_state, remove_lora
 from erasure.lora.file import apply_lora_file, read_lora, write_lora
 from erasure.model.checkpoint import CheckpointInfo
 from erasure.model.denoiser import DTYPES
-from erasure.model.drawing import DRAWING
-from erasure.model.pictures import drawing_steps
+from erasure.model.draw_settings import DRAW_SETTINGS
+from erasure.model.drawing import drawing_steps
 from erasure.model.rows import Purpose
 from erasure.run.events import Opened
 from erasure.training.session import Session, open_session
@@ -56,7 +56,7 @@ class TunedModel:
         Gives the share that is done after every sampling step. Its rows are counted for ``purpose``.
         """
         model = self._session.model
-        steps = drawing_steps(model, prompts, seeds, DRAWING)
+        steps = drawing_steps(model, prompts, seeds, DRAW_SETTINGS)
         while True:
             # Not around the loop: at a step's end the run may pause, and its state is saved as that of the training.
             with model.rows.purpose(purpose), model.frozen() if frozen else nullcontext():

@@ -19,13 +19,13 @@ from erasure.model.conditioning import Conditioning, Prompt
 from erasure.model.model import Model
 from erasure.model.rows import Rows
 from erasure.training.adam_state import adam_tensors, load_adam_tensors, move_adam
-from erasure.training.adversary.choose import adversary
+from erasure.training.adversary.choose import choose_adversary
 from erasure.training.adversary.harm import Harm
 from erasure.training.adversary.search import Candidates, NoSearch, Question
 from erasure.training.events import Step
 from erasure.training.gradient_scale import gradient_scaler, moved_scaler
-from erasure.training.latents.choose import latent_source
-from erasure.training.latents.source import State, stack
+from erasure.training.latents.choose import choose_latent_source
+from erasure.training.latents.source import LatentState, stack
 from erasure.training.losses import erase_goal, prediction_loss
 
 OWN_NAME_SHARE = 0.75
@@ -46,8 +46,8 @@ class Trainer:
         self._seconds = 0.0
         self._space = space
         self._erased = space.erased_by_target(config)
-        self.source = latent_source(model, config)
-        self.adversary = adversary([len(target.preserved) for target in space.targets], config, model.device)
+        self.source = choose_latent_source(model, config)
+        self.adversary = choose_adversary([len(target.preserved) for target in space.targets], config, model.device)
         self._parameters = lora_parameters(model.unet)
         self._optimizer = torch.optim.Adam(self._parameters, lr=config.learning_rate)
         self._scaler = gradient_scaler(model.dtype, model.device)
@@ -155,13 +155,13 @@ class Trainer:
 
     # --- predictions
 
-    def _harm(self, erase_states: Sequence[State], generator: Generator) -> Harm:
+    def _harm(self, erase_states: Sequence[LatentState], generator: Generator) -> Harm:
         """The search looks at harm on the concept's own latents, as published; or, cheaply, on the erased one's.
 
         The latter are at hand, and they are where the LoRA works hardest.
         """
 
-        def states(prompts: Sequence[Prompt]) -> Sequence[State]:
+        def states(prompts: Sequence[Prompt]) -> Sequence[LatentState]:
             if self.config.latents == "fresh":
                 return self.source.draw(prompts, generator, tuned=True)
             return [*erase_states] * (len(prompts) // len(erase_states))
@@ -172,23 +172,23 @@ class Trainer:
         self,
         erased: list[Prompt],
         anchors: list[Prompt],
-        erase_states: list[State],
+        erase_states: list[LatentState],
         preserved: list[Prompt],
-        preserve_states: list[State],
+        preserve_states: list[LatentState],
     ) -> Tensor:
         """(b, c, h, w): Eq. 3 with negative guidance for the erased ones, then what is to stay for the preserved.
 
         All that the frozen model is asked for comes from one call, and what is known already is not asked for.
         """
         guidance, count = self.config.guidance, len(erased)
-        own = [State(s.z, s.t, s.eps_null if anchor.text == "" else None)
+        own = [LatentState(s.z, s.t, s.eps_null if anchor.text == "" else None)
                for s, anchor in zip(erase_states, anchors, strict=True)]  # fmt: skip
         prompts, at = [*anchors], own
         if guidance:
             prompts, at = prompts + erased, at + erase_states
         if guidance and self.config.guidance_from == "null" and any(anchor.text for anchor in anchors):
             prompts = prompts + [self.model.prompt("")] * count
-            at = at + [State(s.z, s.t, s.eps_null) for s in erase_states]
+            at = at + [LatentState(s.z, s.t, s.eps_null) for s in erase_states]
         eps = self._frozen_eps(prompts + preserved, at + preserve_states)
         goal, *others = eps[: len(prompts)].split(count)
         if others:
@@ -197,7 +197,7 @@ class Trainer:
         return torch.cat([goal, eps[len(prompts) :]])
 
     @torch.no_grad()
-    def _frozen_eps(self, prompts: Sequence[Prompt], states: Sequence[State]) -> Tensor:
+    def _frozen_eps(self, prompts: Sequence[Prompt], states: Sequence[LatentState]) -> Tensor:
         """eps_theta(z_t, c) (b, c, h, w): those that a state carries, and one batched call for the others."""
         known = [s.eps if prompt.exact else None for prompt, s in zip(prompts, states, strict=True)]
         missing = [i for i, eps in enumerate(known) if eps is None]

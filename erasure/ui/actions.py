@@ -21,7 +21,7 @@ from erasure.jobs.problems import describe
 from erasure.ui.cards import estimate_html
 from erasure.ui.html import notes_html, problems_html
 from erasure.ui.page import Page
-from erasure.ui.pictures import pair_html
+from erasure.ui.picture_html import pair_html
 
 logger = logging.getLogger(__name__)
 

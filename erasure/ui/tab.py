@@ -9,6 +9,7 @@ from erasure.host.data_folder import DataFolder
 from erasure.jobs.manager import JobManager
 from erasure.ui.chips import chips_html
 from erasure.ui.compat import html, leaf
+from erasure.ui.components import Components
 from erasure.ui.controls import (
     draw_advanced,
     draw_checkpoint,
@@ -19,9 +20,8 @@ from erasure.ui.controls import (
 )
 from erasure.ui.form import MAIN, PROTECT, controls
 from erasure.ui.html import heading_html
-from erasure.ui.live import BLOCKS
 from erasure.ui.page import block
-from erasure.ui.parts import Parts
+from erasure.ui.run_view import BLOCKS
 from erasure.ui.wiring import wire
 
 _HIDDEN = "ae-hidden"
@@ -32,29 +32,29 @@ CALLS = ("open", "check", "poll", "act", "chip", "load", "preset")
 def build_tab(host: Host, manager: JobManager) -> gr.Blocks:
     """The tab as Blocks of its own; inside of others it becomes a part of them."""
     with gr.Blocks(analytics_enabled=False) as tab:
-        parts = Parts()
+        components = Components()
         with gr.Column(elem_id="ae_tab"):
             with gr.Row(elem_id="ae_columns"):
                 with gr.Column(scale=5, min_width=320, elem_id="ae_form"):
-                    _form(parts, host)
+                    _form(components, host)
                 with gr.Column(scale=6, min_width=320, elem_id="ae_run"):
-                    _run(parts)
+                    _run(components)
             with gr.Accordion("Runs", open=True, elem_id="ae_runs"):
-                _block(parts, "runs")
-            _calls(parts)
-        wire(parts, host, manager)
+                _block(components, "runs")
+            _calls(components)
+        wire(components, host, manager)
     return tab
 
 
-def _form(parts: Parts, host: Host) -> None:
-    main = parts.main
+def _form(components: Components, host: Host) -> None:
+    main = components.main
     current = host.current_checkpoint()
     titles = [checkpoint.title for checkpoint in host.checkpoints()]
-    parts.settings.update(draw_settings(MAIN))
+    components.settings.update(draw_settings(MAIN))
     with gr.Row(elem_classes=["ae-pair-row"]):
         main["kind"] = draw_kind(DataFolder(host.data_folder()).presets)
         main["quality"] = draw_quality()
-    _block(parts, "kind-message")
+    _block(components, "kind-message")
     with gr.Row(elem_classes=["ae-pair-row"]):
         main["checkpoint"] = draw_checkpoint(titles, current.title if current else None)
         main["name"] = leaf(
@@ -64,67 +64,67 @@ def _form(parts: Parts, host: Host) -> None:
         main["start"] = leaf(
             gr.Button("Start", variant="primary", elem_id="ae_start", interactive=False, min_width=120)
         )
-        _block(parts, "estimate")
-    _block(parts, "message")
+        _block(components, "estimate")
+    _block(components, "message")
     with gr.Accordion("Concepts to protect", open=False, elem_id="ae_protect"):
-        _protect(parts)
+        _protect(components)
     with gr.Accordion("Advanced", open=False, elem_id="ae_advanced"):
-        parts.settings.update(draw_advanced())
-        _presets(parts)
-    parts.settings = {name: parts.settings[name] for name in controls()}
+        components.settings.update(draw_advanced())
+        _presets(components)
+    components.settings = {name: components.settings[name] for name in controls()}
 
 
-def _protect(parts: Parts) -> None:
+def _protect(components: Components) -> None:
     with gr.Row(elem_classes=["ae-pair-row"]):
-        parts.settings.update(draw_settings(PROTECT[:2]))
-    parts.main["upload"] = draw_upload()
-    _block(parts, "upload-message")
-    parts.main["look"] = leaf(gr.Button("Look around", elem_id="ae_look"))
-    _block(parts, "look-message")
-    _block(parts, "chips", chips_html(None))
+        components.settings.update(draw_settings(PROTECT[:2]))
+    components.main["upload"] = draw_upload()
+    _block(components, "upload-message")
+    components.main["look"] = leaf(gr.Button("Look around", elem_id="ae_look"))
+    _block(components, "look-message")
+    _block(components, "chips", chips_html(None))
     with gr.Row(elem_classes=["ae-pair-row"]):
-        parts.settings.update(draw_settings(PROTECT[2:]))
+        components.settings.update(draw_settings(PROTECT[2:]))
 
 
-def _presets(parts: Parts) -> None:
+def _presets(components: Components) -> None:
     html(heading_html("Your presets"), "Group presets", "ae_group_presets")
     with gr.Row(elem_classes=["ae-pair-row"]):
-        parts.main["preset_name"] = leaf(
+        components.main["preset_name"] = leaf(
             gr.Textbox(
                 label="Name of the preset",
                 info="Keeps all settings but the concepts, for other erasures. Listed under Kind of concept.",
                 elem_id="ae_preset_name",
             )
         )
-        parts.main["preset_about"] = leaf(
+        components.main["preset_about"] = leaf(
             gr.Textbox(
                 label="What it is for", info="A line, if you like. Shown when it is chosen.", elem_id="ae_preset_about"
             )
         )
     with gr.Row(elem_classes=["ae-pair-row"]):
         with gr.Column(min_width=160):
-            parts.main["preset_save"] = leaf(gr.Button("Save as a preset", elem_id="ae_preset_save"))
+            components.main["preset_save"] = leaf(gr.Button("Save as a preset", elem_id="ae_preset_save"))
         with gr.Column(min_width=160):
-            parts.main["preset_delete"] = leaf(gr.Button("Delete this preset", elem_id="ae_preset_delete"))
-    _block(parts, "preset-message")
+            components.main["preset_delete"] = leaf(gr.Button("Delete this preset", elem_id="ae_preset_delete"))
+    _block(components, "preset-message")
 
 
-def _run(parts: Parts) -> None:
-    _block(parts, "status")
-    _block(parts, "act-message")
+def _run(components: Components) -> None:
+    _block(components, "status")
+    _block(components, "act-message")
     # Empty while a job is on; what came of it then stands where one looks already.
-    _block(parts, "result")
-    _block(parts, "grid")
-    _use(parts)
-    _block(parts, "chart")
-    _block(parts, "picks")
+    _block(components, "result")
+    _block(components, "grid")
+    _use(components)
+    _block(components, "chart")
+    _block(components, "picks")
 
 
-def _use(parts: Parts) -> None:
+def _use(components: Components) -> None:
     """What can be done with a LoRA, shown once there is one."""
     with gr.Column(visible=False, elem_id="ae_use") as use:
-        parts.main["use"] = use
-        main = parts.main
+        components.main["use"] = use
+        main = components.main
         main["weight"] = leaf(
             gr.Slider(0.0, 2.0, value=1.0, step=0.05, label="Weight of the LoRA", elem_id="ae_weight",
                       info="1 erases as trained; less lets the concept through.")
@@ -137,18 +137,18 @@ def _use(parts: Parts) -> None:
                 gr.Number(value=1, precision=0, label="Seed to try (-1: any)", elem_id="ae_try_seed")
             )
         main["try"] = leaf(gr.Button("Try it: same seed, without and with", elem_id="ae_try"))
-        _block(parts, "try")
+        _block(components, "try")
 
 
-def _block(parts: Parts, name: str, content: str = "") -> None:
+def _block(components: Components, name: str, content: str = "") -> None:
     value = block(name, content) if name in BLOCKS or name == "chips" else content
     label = "Block " + name.replace("-", " ")
-    parts.blocks[name] = html(value, label, f"ae_{name.replace('-', '_')}_block")
+    components.blocks[name] = html(value, label, f"ae_{name.replace('-', '_')}_block")
 
 
-def _calls(parts: Parts) -> None:
+def _calls(components: Components) -> None:
     with gr.Row(elem_classes=[_HIDDEN], elem_id="ae_calls"):
-        parts.message = leaf(gr.Textbox(label="Message of the page", elem_id="ae_call_message"))
+        components.message = leaf(gr.Textbox(label="Message of the page", elem_id="ae_call_message"))
         for name in CALLS:
-            parts.calls[name] = leaf(gr.Button(f"Call {name}", elem_id=f"ae_call_{name}"))
-        _block(parts, "pulse")
+            components.calls[name] = leaf(gr.Button(f"Call {name}", elem_id=f"ae_call_{name}"))
+        _block(components, "pulse")

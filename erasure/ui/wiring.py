@@ -17,32 +17,32 @@ from erasure.jobs.manager import JobManager
 from erasure.jobs.order import Order, Wanted, coming_names, read_order, suggested_name
 from erasure.ui import actions, form_actions
 from erasure.ui.compat import listen
+from erasure.ui.components import Components
 from erasure.ui.controls import kind_choices, quality_of, quality_update
 from erasure.ui.form import read_form
 from erasure.ui.html import notes_html
-from erasure.ui.live import BLOCKS, followed, render
 from erasure.ui.page import Page, answer, news, read_page
-from erasure.ui.parts import Parts
+from erasure.ui.run_view import BLOCKS, followed, render
 
 Handler = Callable[..., list[Any]]
 
 
-def wire(parts: Parts, host: Host, manager: JobManager) -> None:
-    """Inside of the Blocks that the parts are in."""
+def wire(components: Components, host: Host, manager: JobManager) -> None:
+    """Inside of the Blocks that the components are in."""
     # What was filled in for the user: checkpoint, anchor and synonyms of the chosen kind.
     auto = gr.State({})
     space = gr.State({})
-    _wire_run(parts, host, manager)
-    _wire_order(parts, host, manager, space)
-    _wire_concepts(parts, host, manager, space)
-    _wire_filling(parts, host, manager, auto)
-    for control in (*parts.settings.values(), *(parts.main[name] for name in ("checkpoint", "name"))):
+    _wire_run(components, host, manager)
+    _wire_order(components, host, manager, space)
+    _wire_concepts(components, host, manager, space)
+    _wire_filling(components, host, manager, auto)
+    for control in (*components.settings.values(), *(components.main[name] for name in ("checkpoint", "name"))):
         listen(control.change, None, js="() => { window.adversarialErase?.changed(); }")
-    listen(parts.main["weight"].change, None, js="() => { window.adversarialErase?.weigh(); }")
+    listen(components.main["weight"].change, None, js="() => { window.adversarialErase?.weigh(); }")
 
 
-def _wire_run(parts: Parts, host: Host, manager: JobManager) -> None:
-    main, blocks = parts.main, parts.blocks
+def _wire_run(components: Components, host: Host, manager: JobManager) -> None:
+    main, blocks = components.main, components.blocks
 
     def poll(page: Page) -> list[Any]:
         live = render(manager, page)
@@ -57,18 +57,18 @@ def _wire_run(parts: Parts, host: Host, manager: JobManager) -> None:
         return [answer(page, actions.try_it(host, manager, run, prompt or "", seed, weight))]
 
     outputs = [blocks["pulse"], *(blocks[name] for name in BLOCKS), main["use"]]
-    _call(parts, parts.calls["poll"], "poll", poll, [], outputs)
-    _call(parts, parts.calls["act"], "act", act, [], [blocks["act-message"]])
+    _call(components, components.calls["poll"], "poll", poll, [], outputs)
+    _call(components, components.calls["act"], "act", act, [], [blocks["act-message"]])
     given = [main["try_prompt"], main["try_seed"], main["weight"]]
-    _call(parts, main["try"], "try", try_it, given, [blocks["try"]], slow=True)
+    _call(components, main["try"], "try", try_it, given, [blocks["try"]], slow=True)
 
 
-def _wire_order(parts: Parts, host: Host, manager: JobManager, space: Any) -> None:
-    main, blocks = parts.main, parts.blocks
-    order = [main["checkpoint"], main["name"], *parts.settings.values()]
+def _wire_order(components: Components, host: Host, manager: JobManager, space: Any) -> None:
+    main, blocks = components.main, components.blocks
+    order = [main["checkpoint"], main["name"], *components.settings.values()]
 
     def check(page: Page, found: dict[str, Any], *held: Any) -> list[Any]:
-        asked = _order(parts, host, manager, held, page.filled)
+        asked = _order(components, host, manager, held, page.filled)
         # The page's script puts it into the box, since only the page knows what was typed there meanwhile.
         name = suggested_name(host, asked.settled.values["erase"], coming_names(manager.snapshots()))
         shown, ready = actions.check_order(host, asked)
@@ -76,19 +76,19 @@ def _wire_order(parts: Parts, host: Host, manager: JobManager, space: Any) -> No
         return [answer(page, shown, suggested=name), gr.update(interactive=ready), chips]
 
     def start(page: Page, *held: Any) -> list[Any]:
-        return [answer(page, actions.start(host, manager, _order(parts, host, manager, held)))]
+        return [answer(page, actions.start(host, manager, _order(components, host, manager, held)))]
 
     outputs = [blocks["estimate"], main["start"], blocks["chips"]]
-    _call(parts, parts.calls["check"], "check", check, [space, *order], outputs, latest=True)
-    _call(parts, main["start"], "start", start, order, [blocks["message"]])
+    _call(components, components.calls["check"], "check", check, [space, *order], outputs, latest=True)
+    _call(components, main["start"], "start", start, order, [blocks["message"]])
 
 
-def _wire_concepts(parts: Parts, host: Host, manager: JobManager, space: Any) -> None:
-    main, blocks, settings = parts.main, parts.blocks, parts.settings
+def _wire_concepts(components: Components, host: Host, manager: JobManager, space: Any) -> None:
+    main, blocks, settings = components.main, components.blocks, components.settings
     order = [main["checkpoint"], main["name"], *settings.values()]
 
     def look(page: Page, *held: Any) -> list[Any]:
-        asked = _order(parts, host, manager, held)
+        asked = _order(components, host, manager, held)
         measured, problems = actions.measure(host, manager, asked)
         if measured is None:
             return [answer(page, problems), None, None]
@@ -96,7 +96,7 @@ def _wire_concepts(parts: Parts, host: Host, manager: JobManager, space: Any) ->
         return [answer(page, ""), found, news(page, "chips", form_actions.chips(found, asked))]
 
     def move(page: Page, found: dict[str, Any], *held: Any) -> list[Any]:
-        asked = _order(parts, host, manager, held)
+        asked = _order(components, host, manager, held)
         moved = form_actions.moved(page, asked)
         return [
             gr.update(value=moved["synonym"]),
@@ -112,16 +112,16 @@ def _wire_concepts(parts: Parts, host: Host, manager: JobManager, space: Any) ->
         return [answer(page, said), *chosen]
 
     outputs = [blocks["upload-message"], settings["vocabulary"], settings["vocabulary_file"]]
-    _call(parts, main["upload"], "upload", upload, [main["upload"]], outputs, event="upload")
-    _call(parts, main["look"], "look", look, order, [blocks["look-message"], space, blocks["chips"]], slow=True)
+    _call(components, main["upload"], "upload", upload, [main["upload"]], outputs, trigger="upload")
+    _call(components, main["look"], "look", look, order, [blocks["look-message"], space, blocks["chips"]], slow=True)
     outputs = [settings["synonym"], settings["preserve"], blocks["chips"]]
-    _call(parts, parts.calls["chip"], "chip", move, [space, *order], outputs)
+    _call(components, components.calls["chip"], "chip", move, [space, *order], outputs)
 
 
-def _wire_filling(parts: Parts, host: Host, manager: JobManager, auto: Any) -> None:
+def _wire_filling(components: Components, host: Host, manager: JobManager, auto: Any) -> None:
     """What fills the form: opening the tab, choosing kind and quality, loading a run's settings; and the user's own
     presets."""
-    main, blocks, settings = parts.main, parts.blocks, parts.settings
+    main, blocks, settings = components.main, components.blocks, components.settings
     folder = DataFolder(host.data_folder()).presets
 
     def open_tab(page: Page, filled: dict[str, Any], chosen: str | None) -> list[Any]:
@@ -154,25 +154,25 @@ def _wire_filling(parts: Parts, host: Host, manager: JobManager, auto: Any) -> N
         return [answer(page, said), gr.update(choices=list(kind_choices(folder)))]
 
     every = list(settings.values())
-    _call(parts, parts.calls["open"], "open", open_tab, [auto, main["checkpoint"]],
+    _call(components, components.calls["open"], "open", open_tab, [auto, main["checkpoint"]],
           [main["checkpoint"], main["kind"], auto])  # fmt: skip
     outputs = [blocks["kind-message"], auto, main["quality"], *every]
     for chooser in ("kind", "quality"):
         given = [auto, main["kind"], main["quality"], *every]
-        _call(parts, main[chooser], chooser, choose, given, outputs, event="input")
-    _call(parts, parts.calls["load"], "load", load, [],
+        _call(components, main[chooser], chooser, choose, given, outputs, trigger="input")
+    _call(components, components.calls["load"], "load", load, [],
           [blocks["message"], main["checkpoint"], main["name"], *every])  # fmt: skip
     outputs = [blocks["preset-message"], main["kind"]]
     named = [main["preset_name"], main["preset_about"], *every]
     for button, says in ((main["preset_save"], "preset-save"), (main["preset_delete"], "preset-delete")):
-        _call(parts, button, says, keep, named, outputs)
-    _call(parts, parts.calls["preset"], "preset", keep, named, outputs)
+        _call(components, button, says, keep, named, outputs)
+    _call(components, components.calls["preset"], "preset", keep, named, outputs)
 
 
-def _order(parts: Parts, host: Host, manager: JobManager, held: Sequence[Any], filled: str = "") -> Order:
+def _order(components: Components, host: Host, manager: JobManager, held: Sequence[Any], filled: str = "") -> Order:
     """``filled`` is a name that was not written by the user but suggested earlier."""
     checkpoint, name, *values = held
-    asked = read_form(dict(zip(parts.settings, values, strict=True)))
+    asked = read_form(dict(zip(components.settings, values, strict=True)))
     name = (name or "").strip()
     wanted = Wanted(checkpoint or None, None if name in ("", filled) else name, settings=asked)
     return read_order(host, wanted, coming_names(manager.snapshots()))
@@ -183,14 +183,14 @@ def _changes(settings: Mapping[str, Any], values: Mapping[str, Any]) -> list[Any
 
 
 def _call(
-    parts: Parts,
+    components: Components,
     component: Any,
     says: str,
     handler: Handler,
     inputs: Sequence[Any],
     outputs: Sequence[Any],
     *,
-    event: str = "click",
+    trigger: str = "click",
     slow: bool = False,
     latest: bool = False,
 ) -> None:
@@ -207,9 +207,9 @@ def _call(
     given = f"...rest.slice(0, {len(inputs)})"
     js = f"(message, ...rest) => [window.adversarialErase.message({says!r}), {given}]"
     listen(
-        getattr(component, event),
+        getattr(component, trigger),
         answered,
-        [parts.message, *inputs],
+        [components.message, *inputs],
         outputs,
         js=js,
         progress=slow,

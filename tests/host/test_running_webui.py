@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from erasure.model.pictures import difference
+from erasure.model.drawing import difference
 from tests.host.client import EMOJI, ERASE, LONG, SHORT, SIZE, SMALL, Client, new_name
 
 BROWSER = os.environ.get("CHROMIUM", "/usr/bin/chromium")

@@ -39,7 +39,7 @@ def _config(folder: Path, **changes: Any) -> EraseConfig:
 @pytest.fixture(autouse=True)
 def _few_drawing_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures of two DDIM steps: they cost more than the training here."""
-    from erasure.model import pictures
+    from erasure.model import drawing as pictures
 
     original = pictures.drawing_steps
 

@@ -13,7 +13,7 @@ from erasure.training.adversary.rerank import RerankSearch
 from erasure.training.adversary.search import Adversary, NoSearch, UniformDraw
 
 
-def adversary(sizes: Sequence[int], config: EraseConfig, device: torch.device) -> Adversary:
+def choose_adversary(sizes: Sequence[int], config: EraseConfig, device: torch.device) -> Adversary:
     """``sizes``: K per target."""
     if config.adversary == "gumbel":
         return GumbelSearch(sizes, config, device)

@@ -11,7 +11,7 @@ from torch import Tensor
 from erasure.config.settings import LossSpace
 from erasure.model.conditioning import Conditioning, Prompt
 from erasure.model.model import Model
-from erasure.training.latents.source import State, stack
+from erasure.training.latents.source import LatentState, stack
 from erasure.training.losses import harm_gradient, prediction_loss
 
 
@@ -21,7 +21,7 @@ class Harm:
 
     model: Model
     space: LossSpace
-    states: Callable[[Sequence[Prompt]], Sequence[State]]
+    states: Callable[[Sequence[Prompt]], Sequence[LatentState]]
 
     def __call__(self, prompts: list[Prompt]) -> Conditioning:
         """d mean(L2) / d conditioning, a batch like that of the prompts. Two rows per prompt, forward and backward."""

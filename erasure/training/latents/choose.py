@@ -10,7 +10,7 @@ from erasure.training.latents.replay import ReplayLatents
 from erasure.training.latents.source import LatentSource
 
 
-def latent_source(model: Model, config: EraseConfig) -> LatentSource:
+def choose_latent_source(model: Model, config: EraseConfig) -> LatentSource:
     if config.latents == "noise":
         return NoiseLatents(model, config)
     if config.latents == "pictures":

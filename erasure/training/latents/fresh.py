@@ -11,7 +11,7 @@ from erasure.config.settings import EraseConfig
 from erasure.model.conditioning import Prompt
 from erasure.model.model import Model
 from erasure.model.sampling import ddim_timesteps
-from erasure.training.latents.source import LatentSource, State, sampled
+from erasure.training.latents.source import LatentSource, LatentState, sampled
 
 
 class FreshLatents(LatentSource):
@@ -23,12 +23,12 @@ class FreshLatents(LatentSource):
         self._guidance = config.sampling_guidance
 
     @torch.no_grad()
-    def draw(self, prompts: Sequence[Prompt], generator: Generator, *, tuned: bool) -> list[State]:
+    def draw(self, prompts: Sequence[Prompt], generator: Generator, *, tuned: bool) -> list[LatentState]:
         timesteps = ddim_timesteps(self._steps, self._model.train_steps)
         states = []
         for prompt in prompts:
             reached = int(torch.randint(self._steps, (), generator=generator))
             left = self._steps - reached
             z = sampled(self._model, prompt, generator, steps=self._steps, guidance=self._guidance, stop=left)
-            states.append(State(z, timesteps[reached]))
+            states.append(LatentState(z, timesteps[reached]))
         return states

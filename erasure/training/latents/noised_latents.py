@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 from erasure.config.settings import EraseConfig
 from erasure.model.conditioning import Prompt
 from erasure.model.model import Model
-from erasure.training.latents.source import LatentSource, State, sampled
+from erasure.training.latents.source import LatentSource, LatentState, sampled
 
 
 class NoiseLatents(LatentSource):
@@ -26,19 +26,19 @@ class NoiseLatents(LatentSource):
         self._seed = config.seed
         self._noise: list[Tensor] = []
 
-    def draw(self, prompts: Sequence[Prompt], generator: Generator, *, tuned: bool) -> list[State]:
+    def draw(self, prompts: Sequence[Prompt], generator: Generator, *, tuned: bool) -> list[LatentState]:
         while len(self._noise) < len(prompts):
             # From the seed and its place alone, so that a resumed run has the same noise without keeping it.
             own = Generator().manual_seed(self._seed * 1_000_003 + 500_000 + len(self._noise))
             self._noise.append(self._model.noise(own))
-        return [State(z, _any_timestep(self._model, generator)) for z in self._noise[: len(prompts)]]
+        return [LatentState(z, _any_timestep(self._model, generator)) for z in self._noise[: len(prompts)]]
 
     def move(self, device: torch.device | str) -> None:
         self._noise = [noise.to(device) for noise in self._noise]
 
 
 @dataclass
-class Picture:
+class CleanLatent:
     """Clean latents (c, h, w) of one picture of a prompt, in fp16 on the CPU."""
 
     x0: Tensor
@@ -57,10 +57,10 @@ class PictureLatents(LatentSource):
         self._steps = config.sampling_steps
         self._guidance = config.sampling_guidance
         self._reuse = config.reuse or config.sampling_steps
-        self._known: dict[str, Picture] = {}
+        self._known: dict[str, CleanLatent] = {}
 
     @torch.no_grad()
-    def draw(self, prompts: Sequence[Prompt], generator: Generator, *, tuned: bool) -> list[State]:
+    def draw(self, prompts: Sequence[Prompt], generator: Generator, *, tuned: bool) -> list[LatentState]:
         return [self._noised(self._picture(prompt, generator), generator) for prompt in prompts]
 
     def _picture(self, prompt: Prompt, generator: Generator) -> Tensor:
@@ -68,15 +68,15 @@ class PictureLatents(LatentSource):
         if known is None or known.uses >= self._reuse:
             with self._model.frozen():
                 x0 = sampled(self._model, prompt, generator, steps=self._steps, guidance=self._guidance)
-            known = self._known[prompt.text] = Picture(x0.to("cpu", torch.float16))
+            known = self._known[prompt.text] = CleanLatent(x0.to("cpu", torch.float16))
         known.uses += 1
         return known.x0.to(self._model.device, torch.float32)
 
-    def _noised(self, x0: Tensor, generator: Generator) -> State:
+    def _noised(self, x0: Tensor, generator: Generator) -> LatentState:
         t = _any_timestep(self._model, generator)
         noise = self._model.noise(generator)
         alpha_bar = self._model.alphas_cumprod[t]
-        return State(alpha_bar.sqrt() * x0 + (1 - alpha_bar).sqrt() * noise, t, eps=noise)
+        return LatentState(alpha_bar.sqrt() * x0 + (1 - alpha_bar).sqrt() * noise, t, eps=noise)
 
     def tensors(self) -> dict[str, Tensor]:
         """Names are ``<uses>.<text>``."""
@@ -86,7 +86,7 @@ class PictureLatents(LatentSource):
         self._known = {}
         for name, x0 in tensors.items():
             uses, text = name.split(".", 1)
-            self._known[text] = Picture(x0.clone(), int(uses))
+            self._known[text] = CleanLatent(x0.clone(), int(uses))
 
 
 def _any_timestep(model: Model, generator: Generator) -> int:

@@ -17,7 +17,7 @@ from erasure.config.settings import EraseConfig
 from erasure.model.conditioning import Conditioning, Prompt
 from erasure.model.model import Model
 from erasure.model.sampling import alpha_bar_after, ddim_step, ddim_timesteps, guided_eps
-from erasure.training.latents.source import LatentSource, State
+from erasure.training.latents.source import LatentSource, LatentState
 
 
 @dataclass
@@ -60,7 +60,7 @@ class ReplayLatents(LatentSource):
         self._reuse = config.reuse or config.sampling_steps
         self._known: dict[tuple[str, bool], Trajectory] = {}
 
-    def draw(self, prompts: Sequence[Prompt], generator: Generator, *, tuned: bool) -> list[State]:
+    def draw(self, prompts: Sequence[Prompt], generator: Generator, *, tuned: bool) -> list[LatentState]:
         """States on trajectories of the frozen model, or of the tuned one as it was when it took each step."""
         runs = [self._trajectory(prompt, generator, tuned) for prompt in prompts]
         reached = [int(torch.randint(self._steps, (), generator=generator)) for _ in prompts]
@@ -108,15 +108,15 @@ class ReplayLatents(LatentSource):
             for row, (_, run) in enumerate(moving.values()):
                 run.advance(z[row], eps[row], None if eps_null is None else eps_null[row])
 
-    def _state(self, run: Trajectory, step: int, tuned: bool) -> State:
+    def _state(self, run: Trajectory, step: int, tuned: bool) -> LatentState:
         device = self._model.device
         t = self._timesteps(run)[step]
         z = run.z[step].to(device, torch.float32)
         if tuned:
-            return State(z, t)
+            return LatentState(z, t)
         eps = run.eps[step].to(device, torch.float32)
         eps_null = run.eps_null[step].to(device, torch.float32) if run.eps_null else None
-        return State(z, t, eps, eps_null)
+        return LatentState(z, t, eps, eps_null)
 
     def tensors(self) -> dict[str, Tensor]:
         """Names are ``<number>.<tuned 0/1>.<offset>.<uses>.<part>.<text>``: the order and all of a trajectory."""

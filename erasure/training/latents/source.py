@@ -14,7 +14,7 @@ from erasure.model.model import Model
 
 
 @dataclass(frozen=True)
-class State:
+class LatentState:
     """One point of a trajectory: z (c, h, w) and t, with the frozen model's predictions there where they are known."""
 
     z: Tensor
@@ -23,14 +23,14 @@ class State:
     eps_null: Tensor | None = None  # eps_theta(z_t, "")
 
 
-def stack(states: Sequence[State]) -> tuple[Tensor, Tensor]:
+def stack(states: Sequence[LatentState]) -> tuple[Tensor, Tensor]:
     """z (b, c, h, w) and t (b,) of several states."""
     z = torch.stack([state.z for state in states])
     return z, torch.tensor([state.t for state in states], device=z.device)
 
 
 class LatentSource(Protocol):
-    def draw(self, prompts: Sequence[Prompt], generator: Generator, *, tuned: bool) -> list[State]:
+    def draw(self, prompts: Sequence[Prompt], generator: Generator, *, tuned: bool) -> list[LatentState]:
         """One state per prompt; ``tuned``: on the way of the tuned model, where the source has the choice."""
 
     def tensors(self) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ from erasure.ui.chart import chart_html
 from erasure.ui.html import box, button, element, join, more, notes_html, problems_html
 from erasure.ui.page import Page, answer, news
 from erasure.ui.picks import picks_html
-from erasure.ui.pictures import grid_html, shown_step, thumbnail_url
+from erasure.ui.picture_html import grid_html, shown_step, thumbnail_url
 from erasure.ui.runs import ACTION_WORDS, runs_html
 from erasure.ui.status import progress_html, status_html
 
@@ -27,7 +27,7 @@ _THUMBNAILS = 30  # of the newest runs
 
 
 @dataclass(frozen=True)
-class Live:
+class RunView:
     """The answer to a call, and every block that changed; None: as the page has it."""
 
     answer: Markup
@@ -42,14 +42,14 @@ def followed(snapshots: list[Snapshot], wanted: str) -> Snapshot | None:
     return next(iter([*chosen, *active, *snapshots]), None)
 
 
-def render(manager: JobManager, page: Page) -> Live:
+def render(manager: JobManager, page: Page) -> RunView:
     """What the page has to show now. Cheap when nothing has changed since ``page.seen``."""
     snapshots = manager.snapshots()
     run = followed(snapshots, page.job)
     seen = _seen(snapshots, run, page)
     usable = run is not None and run.result is not None
     if seen == page.seen:
-        return Live(answer(page, "", seen=seen), dict.fromkeys(BLOCKS), usable)
+        return RunView(answer(page, "", seen=seen), dict.fromkeys(BLOCKS), usable)
     step = shown_step(run, page.step) if run else None
     grid = _preview(manager, run, step)
     active = any(other.state in ACTIVE for other in snapshots)
@@ -69,7 +69,7 @@ def render(manager: JobManager, page: Page) -> Live:
         "result": news(page, "result", _result(run), job=run.id if run and run.result else ""),
         "runs": news(page, "runs", _runs(manager, snapshots, run)),
     }
-    return Live(answer(page, "", seen=seen), blocks, usable)
+    return RunView(answer(page, "", seen=seen), blocks, usable)
 
 
 def _seen(snapshots: list[Snapshot], run: Snapshot | None, page: Page) -> str:

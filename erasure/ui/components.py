@@ -7,7 +7,7 @@ from typing import Any
 
 
 @dataclass
-class Parts:
+class Components:
     """``settings``: one control per setting of the config, in its order; ``main``: controls that are no setting;
     ``blocks``: HTML; ``calls``: hidden buttons that the page's script presses; ``message``: the hidden box for what
     the page says with a call."""

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from erasure.bench.suite import Drawn, Shot
-from erasure.model.drawing import Drawing
+from erasure.bench.suite import Shot
+from erasure.model.draw_settings import DrawSettings
+from erasure.model.drawing import draw_pictures
 from erasure.model.model import Model
-from erasure.model.pictures import draw_pictures
 from erasure.whole_file import whole_file
 
 
@@ -23,10 +23,10 @@ def missing_shots(folder: Path, shots: Sequence[Shot]) -> list[Shot]:
     return [shot for shot in shots if not picture_path(folder, shot).exists()]
 
 
-def draw_missing(model: Model, shots: Sequence[Shot], folder: Path, drawn: Drawn) -> Iterator[tuple[int, int]]:
+def draw_missing(model: Model, shots: Sequence[Shot], folder: Path, drawn: DrawSettings) -> Iterator[tuple[int, int]]:
     """Draw what is not there yet with the U-Net as it is now; yields (pictures there, pictures wanted)."""
     todo = missing_shots(folder, shots)
-    drawing = Drawing(drawn.steps, drawn.guidance, drawn.pixels, drawn.batch)
+    drawing = DrawSettings(drawn.steps, drawn.guidance, drawn.pixels, drawn.batch)
     for start in range(0, len(todo), drawn.batch):
         chunk = todo[start : start + drawn.batch]
         prompts, seeds = [shot.prompt for shot in chunk], [shot.seed for shot in chunk]

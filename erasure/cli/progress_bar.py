@@ -15,7 +15,7 @@ from erasure.training.events import Note, Step
 from erasure.whole_file import whole_file
 
 
-class Progress:
+class ProgressBar:
     """Shows the events of the run in ``folder``; a context manager, so that the bar is closed whatever happens."""
 
     def __init__(self, folder: RunFolder) -> None:
@@ -24,7 +24,7 @@ class Progress:
         self._plain = not sys.stderr.isatty()
         self._last: Step | None = None
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressBar:
         return self
 
     def __exit__(self, *error: object) -> None:

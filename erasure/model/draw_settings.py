@@ -1,0 +1,26 @@
+"""How pictures are drawn, without drawing one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from erasure.model.rows import Rows
+
+
+@dataclass(frozen=True)
+class DrawSettings:
+    """DDIM ``steps``, classifier-free ``guidance``, side in ``pixels`` (0: the model's own), pictures per batch."""
+
+    steps: int = 20
+    guidance: float = 5.0
+    pixels: int = 0
+    batch: int = 8
+
+    def rows(self, pictures: int) -> Rows:
+        """What so many pictures take: without guidance the empty prompt is not asked for."""
+        each = self.steps * (1 if self.guidance == 1 else 2)
+        return Rows(pictures * each, calls=self.steps * -(-pictures // self.batch))
+
+
+DRAW_SETTINGS = DrawSettings()
+"""Unless something else is asked for."""
