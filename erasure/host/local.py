@@ -14,7 +14,6 @@ from erasure.families.family import Family
 from erasure.families.known import supported
 from erasure.host.base import HostCheckpoint, TextToImage
 from erasure.host.lora_prompt import find_lora, split_prompt
-from erasure.lora.combine import merge_loras
 from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint
 
 if TYPE_CHECKING:
@@ -170,6 +169,7 @@ class LocalHost:
 def _worn(model: Model, files: list[tuple[LoraFile, float]]) -> Iterator[None]:
     """The U-Net with the LoRA files on it, and as it was afterwards."""
     from erasure.lora.adapter import remove_lora
+    from erasure.lora.combine import merge_loras
     from erasure.lora.file import inject_lora_file
 
     inject_lora_file(model.unet, merge_loras(files), 1.0)
