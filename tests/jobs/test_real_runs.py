@@ -40,11 +40,12 @@ def _config(folder: Path, **changes: Any) -> EraseConfig:
 def _few_drawing_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures of two DDIM steps: they cost more than the training here."""
     from erasure.model import drawing as pictures
+    from erasure.model.draw_settings import DrawSettings
 
     original = pictures.drawing_steps
 
     def draw(*arguments: Any) -> Any:
-        return original(*arguments[:3], pictures.Drawing(steps=2))
+        return original(*arguments[:3], DrawSettings(steps=2))
 
     monkeypatch.setattr("erasure.run.tuned_model.drawing_steps", draw)
 
