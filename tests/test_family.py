@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from erasure.config.settings import EraseConfig
+from erasure.config.values import config_from_dict
 from erasure.errors import LoraFileError, UnsupportedCheckpoint
 from erasure.families.family import Family, LoraNames, Marks
 from erasure.families.known import RELATIVES, relatives_besides
@@ -173,7 +173,7 @@ def test_a_card_says_the_version_of_its_family(tmp_path: Path) -> None:
 
 
 def test_forecasts_scale_from_the_familys_own_full_size(second: Path) -> None:
-    info, config = inspect_checkpoint(second, BOTH), EraseConfig(erase=("church",), resolution=768)
+    info, config = inspect_checkpoint(second, BOTH), config_from_dict({"erase": ["church"], "resolution": 768})
     measured = [dataclasses.replace(family.full, decoding=0) for family in (MADE_UP, SD1)]
     weights = memory_bytes(config, dataclasses.replace(info.size, unet=0), measured[0]) + info.size.unet * 4
     updates = [memory_bytes(config, info.size, full) - weights for full in measured]

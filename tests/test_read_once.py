@@ -14,7 +14,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from erasure.config.settings import EraseConfig
+from erasure.config.values import config_from_dict
 from erasure.errors import BrokenCheckpoint
 from erasure.jobs.estimate import estimate
 from erasure.jobs.readiness import readiness
@@ -50,7 +50,7 @@ def use_everywhere(checkpoint: Path, folder: Path) -> None:
     """What a form and then a run ask of a checkpoint."""
     for _ in range(3):
         assert readiness(FakeHost(folder, checkpoint), checkpoint, "gone", {"erase": ["church"]}) == []
-        assert estimate(EraseConfig(erase=("church",)), checkpoint, "cpu", folder).bytes
+        assert estimate(config_from_dict({"erase": ["church"]}), checkpoint, "cpu", folder).bytes
     info = inspect_checkpoint(checkpoint)
     assert info.size.pixels == 64
     assert load_parts(info).info is info
