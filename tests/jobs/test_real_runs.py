@@ -39,12 +39,11 @@ def _config(folder: Path, **changes: Any) -> EraseConfig:
 @pytest.fixture(autouse=True)
 def _few_drawing_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures of two DDIM steps: they cost more than the training here."""
-    from erasure.model import drawing as pictures
-
-    original = pictures.drawing_steps
+    from erasure.model.draw_settings import DrawSettings
+    from erasure.model.drawing import drawing_steps
 
     def draw(*arguments: Any) -> Any:
-        return original(*arguments[:3], pictures.Drawing(steps=2))
+        return drawing_steps(*arguments[:3], DrawSettings(steps=2))
 
     monkeypatch.setattr("erasure.run.tuned_model.drawing_steps", draw)
 
