@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 from erasure.config.settings import EraseConfig
 from erasure.config.settle import asked_of
-from erasure.config.values import config_from_record
+from erasure.config.values import config_from_record, settle_values
 from erasure.errors import ConfigError
 from erasure.jobs.history import History
 from erasure.jobs.job import ACTIVE, JobState, Result, Snapshot
@@ -84,9 +84,9 @@ def _history(record: Record) -> History:
     try:
         return History.of(config_of(record))
     except ConfigError:
-        # From another version: shown from what its log says.
-        steps = record.config.get("steps")
-        return History(updates=steps if isinstance(steps, int) else 0)
+        # Of another version, or tampered with: as much of it as can be read.
+        used = settle_values(record.config).values
+        return History(batch=used["batch"], templates=used["templates"], updates=used["steps"])
 
 
 def asked_in(record: Record) -> dict[str, Any]:

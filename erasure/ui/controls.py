@@ -16,7 +16,7 @@ from erasure.ui.html import heading_html
 
 _KIND_LABELS = {"object": "Object", "style": "Art style", "person": "Person", "nudity": "Unsafe content"}
 _QUALITY_LABELS = {"quick": "Quick", "normal": "Normal", "thorough": "Thorough"}
-# README, "Against other methods" and "Erasing a style".
+# docs/measurements.md, "Against other methods" and "Erasing a style".
 _QUALITY_INFO = (
     "Quick: about a sixth of the work. On the miniature model it erased 93 % of objects instead of 100 % and kept 85 % "
     "of what is like them instead of 91 %; with styles there was no such difference. Thorough: twice the updates."

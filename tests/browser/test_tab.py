@@ -220,6 +220,23 @@ def test_a_concept_with_markup_in_it_stays_text(tab: Tab) -> None:
     expect(tab.box("name")).to_have_value(re.compile("^erase-[a-z0-9-]+$"), timeout=SOON)
 
 
+def test_kind_and_quality_fill_the_form_and_quick_is_there_where_it_was_measured(tab: Tab) -> None:
+    tab.order("bell")
+    quick = tab.page.locator("#ae_quality input[value=Quick]")
+    expect(tab.box("templates")).to_have_value(re.compile("a picture of a {}"))
+    quick.check()
+    expect(tab.box("adversary")).to_have_value("uniform", timeout=SOON)
+    tab.choose("kind", "Art style")
+    expect(tab.box("steps_per_concept")).to_have_value("80", timeout=SOON)
+    tab.choose("kind", "Person")
+    expect(quick).to_have_count(0, timeout=SOON)
+    expect(tab.page.locator("#ae_quality input[value=Normal]")).to_be_checked()
+    expect(tab.box("anchor")).to_have_value("person")
+    tab.page.locator("#ae_quality input[value=Thorough]").check()
+    expect(tab.box("steps_per_concept")).to_have_value("300", timeout=SOON)
+    expect(tab.box("erase")).to_have_value("bell")
+
+
 def test_a_preset_is_saved_chosen_and_deleted(tab: Tab) -> None:
     tab.order("bell", rank="3", learning_rate="0.002")
     tab.fill("preset_name", "My bells")

@@ -164,6 +164,28 @@ def test_a_record_that_was_tampered_with_can_be_looked_at_and_deleted(
     assert not folder.exists()
 
 
+def test_a_job_of_another_version_is_shown_from_what_its_record_says(host: FakeHost, manager: JobManager) -> None:
+    id = manager.submit(request(host, templates=["{}", "a picture of a {}"], batch=2))
+    ends(manager, id)
+    folder = host.data_folder() / "runs" / id
+    values = json.loads((folder / "job.json").read_text())
+    values["config"]["colour"] = "red"
+    (folder / "job.json").write_text(json.dumps(values))
+    live, shown = manager.snapshot(id), JobManager(host, start=False).snapshot(id)
+    assert shown.config == {**live.config, "colour": "red"}
+    assert (shown.asked, shown.steps, shown.picks, shown.state) == (live.asked, live.steps, live.picks, "done")
+
+
+def test_a_record_of_an_older_version_says_what_must_have_been_asked_for(host: FakeHost, manager: JobManager) -> None:
+    id = manager.submit(request(host, method="esd-u"))
+    ends(manager, id)
+    folder = host.data_folder() / "runs" / id
+    values = json.loads((folder / "job.json").read_text())
+    del values["asked"]
+    (folder / "job.json").write_text(json.dumps(values))
+    assert JobManager(host, start=False).snapshot(id).asked == {"erase": ["church"], "method": "esd-u", "steps": 4}
+
+
 def test_a_record_that_cannot_be_read_hides_no_other(host: FakeHost, manager: JobManager) -> None:
     id = manager.submit(request(host))
     ends(manager, id)
