@@ -67,7 +67,7 @@ class ScriptedRun:
         self, checkpoint: CheckpointInfo, config: EraseConfig, device: str, space: ConceptSpace | None
     ) -> ScriptedModel:
         self.reach("open")
-        return ScriptedModel(self, config, device)
+        return ScriptedModel(self, checkpoint, config, device)
 
     def reach(self, place: int | str) -> None:
         if place in self.at:
@@ -103,7 +103,8 @@ class ScriptedTraining:
 class ScriptedModel:
     """In the place of :class:`erasure.run.tuned_model.TunedModel`."""
 
-    def __init__(self, run: ScriptedRun, config: EraseConfig, device: str):
+    def __init__(self, run: ScriptedRun, checkpoint: CheckpointInfo, config: EraseConfig, device: str):
+        self.family = checkpoint.family
         self.space = space_of(*config.erase)
         self.plan = {"updates": config.updates}
         self.training = ScriptedTraining(run, config)
