@@ -13,7 +13,6 @@ from PIL import Image
 
 from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
-from erasure.families.sd1 import SD1
 from erasure.model.checkpoint import CheckpointInfo
 from erasure.run.events import Opened
 from erasure.training.events import Step
@@ -109,7 +108,6 @@ class ScriptedModel:
         self.plan = {"updates": config.updates}
         self.training = ScriptedTraining(run, config)
         self.pixels = 16
-        self.family = SD1
         self.move = run.moves.append
         self._run = run
         self._device = device
