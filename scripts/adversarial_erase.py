@@ -24,7 +24,8 @@ def _trouble() -> str:
         return f"Adversarial Erase cannot work yet: {requirements.advice(missing)}" if missing else ""
     except ImportError as error:
         name = error.name or "a package"
-        return f'{name} cannot be imported ({error}). Run: "{sys.executable}" -m pip install {name} and restart the web UI.'
+        fix = f'"{sys.executable}" -m pip install {name}'
+        return f"{name} cannot be imported ({error}). Run: {fix} and restart the web UI."
     except Exception as error:
         traceback.print_exc()
         return f"Adversarial Erase could not be started: {type(error).__name__}: {error} (details in the console)"

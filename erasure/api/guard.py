@@ -26,7 +26,7 @@ _READING = ("GET", "HEAD", "OPTIONS")
 
 
 def make_guard(app: Starlette, accounts: str | Mapping[str, str] | None = None) -> Guard:
-    """Return a check that admits whoever is logged in to ``app`` (gradio's cookie) or is one of ``accounts`` (HTTP Basic).
+    """Return a check that lets in whoever is logged in to ``app`` (gradio's cookie) or has an account (HTTP Basic).
 
     ``accounts``: user -> password, or a text as ``--api-auth`` of web UIs takes it: "user:password", several with
     commas between. The API is open only if there are no accounts and gradio demands no login. The guard raises

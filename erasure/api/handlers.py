@@ -100,9 +100,7 @@ def delete_job(call: Call) -> dict[str, Any]:
 def get_preview(call: Call) -> Content:
     id, step = call.id, call.path["step"]
     if not re.fullmatch(r"\d{1,9}", step, re.ASCII):
-        raise JobNotFound(
-            f"there is no preview of update {step[:50]!r}; the job lists those that there are in its previews"
-        )
+        raise JobNotFound(f"there is no preview of update {step[:50]!r}; the job's previews list those that exist")
     try:
         return Content(call.manager.preview(id, int(step)).png(), "image/png")
     except (OSError, ValueError) as error:

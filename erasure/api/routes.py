@@ -96,7 +96,7 @@ def _work(manager: JobManager, host: Host, handler: Handler, status: int) -> End
 
 
 def _follow(manager: JobManager, host: Host) -> Endpoint:
-    """Return a long poll: it answers with the job once its version differs from ``since``, or after ``timeout`` seconds."""
+    """Return a long poll: it answers once the job's version differs from ``since``, or after ``timeout`` seconds."""
 
     async def work(request: Request) -> Response:
         call = Call(manager, host, request.path_params, request.query_params, {})

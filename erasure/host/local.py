@@ -91,8 +91,7 @@ class LocalHost:
 
     @contextmanager
     def exclusive(self, title: str) -> Iterator[None]:
-        """Hold the device, see :class:`erasure.host.base.Host`. A model on a GPU is dropped, and loaded again for the next
-        picture."""
+        """Hold the device, see :class:`erasure.host.base.Host`. A model on a GPU is dropped until the next picture."""
         with self._lock:
             if self.device() != "cpu":
                 self._drop_model()
@@ -117,7 +116,7 @@ class LocalHost:
             except torch.cuda.OutOfMemoryError as error:
                 self._drop_model()
                 raise OutOfMemory(
-                    "the device ran out of memory while drawing a picture; choose a smaller size, or close other programs"
+                    "the device ran out of memory while drawing; choose a smaller size, or close other programs"
                 ) from error
 
     def _draw(self, request: TextToImage, prompt: str, tags: list[tuple[str, float]]) -> Image.Image:
@@ -186,7 +185,7 @@ def _check(request: TextToImage, family: Family) -> None:
         raise RunError(f"a picture needs 1 to {most} steps, not {request.steps}")
     if request.size < 0 or request.size % step:
         raise RunError(
-            f"a picture's size must be a multiple of {step} pixels (0: the checkpoint's own), not {request.size}"
+            f"a picture's size must be 0 (the checkpoint's own) or a multiple of {step} pixels, not {request.size}"
         )
 
 

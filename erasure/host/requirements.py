@@ -47,12 +47,10 @@ def unmet(version: Callable[[str], str] | None = None) -> list[Unmet]:
 
 def advice(missing: list[Unmet]) -> str:
     """Return one line for people: what is wrong, and the command that fixes it."""
-    what = ", ".join(
-        f"{item.name} is not installed"
-        if item.installed is None
-        else f"{item.name} {item.installed} does not work here"
-        for item in missing
-    )
+    states = [
+        "is not installed" if item.installed is None else f"{item.installed} does not work here" for item in missing
+    ]
+    what = ", ".join(f"{item.name} {state}" for item, state in zip(missing, states, strict=True))
     packages = " ".join(f'"{item}"' for item in missing)
     return f'{what}. Run: "{sys.executable}" -m pip install {packages} and restart the web UI.'
 

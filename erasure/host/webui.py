@@ -223,7 +223,7 @@ def _draw(request: TextToImage, side: int) -> Image.Image:
         raise
     except Exception as error:
         if type(error).__name__ == "OutOfMemoryError":
-            raise OutOfMemory("the device ran out of memory while drawing a picture; choose a smaller size") from error
+            raise OutOfMemory("the device ran out of memory while drawing; choose a smaller size") from error
         raise RunError(f"the web UI could not draw the picture: {type(error).__name__}: {error}") from error
     if not pictures or shared.state.interrupted:
         raise RunError("drawing the picture was interrupted; try again")
