@@ -17,6 +17,7 @@ from erasure.config.values import config_from_dict
 from erasure.families.full_size import GIB
 from erasure.families.sd1 import SD1
 from erasure.jobs.estimate import estimate, memory_bytes, rows_apart, training_rows
+from erasure.jobs.order import Wanted, read_order, start_problems
 from erasure.jobs.readiness import readiness
 from erasure.model.checkpoint import inspect_checkpoint
 from erasure.model.memory import EMBEDDING_CACHE, embedding_cache_bytes
@@ -27,6 +28,7 @@ from tests.tiny import build_tiny_models
 
 FULL = ModelSize(unet=859_520_964, text_encoder=123_060_557, vae=83_653_863, pixels=512)
 MEASURED = SD1.full
+CHURCH = config_from_dict({"erase": ["church"]})
 
 
 def _config(**settings: Any) -> EraseConfig:
@@ -170,13 +172,15 @@ def host(tmp_path: Path, tiny_checkpoint: Path) -> FakeHost:
 
 
 def test_nothing_keeps_a_good_run_from_starting(host: FakeHost, tiny_checkpoint: Path) -> None:
-    assert readiness(host, tiny_checkpoint, "gone", {"erase": ["church"]}) == []
+    assert readiness(host, tiny_checkpoint, "gone", CHURCH) == []
     assert not host.lora_folder().exists()
 
 
-def test_every_reason_is_told_at_once(host: FakeHost, tmp_path: Path) -> None:
+def test_every_reason_is_told_at_once(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
     host.lora_folder().write_text("in the way")
-    told = readiness(host, None, "a/b", {"erase": [], "steps": -1, "colour": "red"})
+    monkeypatch.setattr(FakeHost, "current_checkpoint", lambda self: None)
+    order = read_order(host, Wanted(name="a/b", settings={"erase": [], "steps": -1, "colour": "red"}))
+    told = start_problems(host, order)
     for part in ("erase:", "steps:", "colour", "no checkpoint", "'a/b'", "Lora folder"):
         assert any(part in problem for problem in told), part
 
@@ -187,7 +191,7 @@ def test_another_kind_of_model_is_named_without_its_folder(host: FakeHost, tmp_p
 
     names = ["model.diffusion_model.input_blocks.0.0.weight", "conditioner.embedders.1.model.ln_final.weight"]
     save_file({name: zeros(1) for name in names}, tmp_path / "xl.safetensors")
-    (problem,) = readiness(host, tmp_path / "xl.safetensors", "gone", {"erase": ["church"]})
+    (problem,) = readiness(host, tmp_path / "xl.safetensors", "gone", CHURCH)
     assert "xl.safetensors is a Stable Diffusion XL model" in problem
     assert str(tmp_path) not in problem
 
@@ -197,14 +201,14 @@ def test_a_full_disk_is_told_before_the_start(
 ) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**12, 10**12, 10**6))
-    (problem,) = readiness(host, tiny_checkpoint, "gone", {"erase": ["church"]})
+    (problem,) = readiness(host, tiny_checkpoint, "gone", CHURCH)
     assert "1 MB are free" in problem
 
 
 def test_a_taken_name_is_told_wherever_the_file_lies(host: FakeHost, tiny_checkpoint: Path) -> None:
     (host.lora_folder() / "sub").mkdir(parents=True)
     (host.lora_folder() / "sub" / "Gone.safetensors").touch()
-    (problem,) = readiness(host, tiny_checkpoint, "gone", {"erase": ["church"]})
+    (problem,) = readiness(host, tiny_checkpoint, "gone", CHURCH)
     assert "'gone' already" in problem
 
 

@@ -48,9 +48,10 @@ def checkpoint(tiny_checkpoint: Path, tmp_path: Path) -> Path:
 
 def use_everywhere(checkpoint: Path, folder: Path) -> None:
     """What a form and then a run ask of a checkpoint."""
+    config = config_from_dict({"erase": ["church"]})
     for _ in range(3):
-        assert readiness(FakeHost(folder, checkpoint), checkpoint, "gone", {"erase": ["church"]}) == []
-        assert estimate(config_from_dict({"erase": ["church"]}), checkpoint, "cpu", folder).bytes
+        assert readiness(FakeHost(folder, checkpoint), checkpoint, "gone", config) == []
+        assert estimate(config, checkpoint, "cpu", folder).bytes
     info = inspect_checkpoint(checkpoint)
     assert info.size.pixels == 64
     assert load_parts(info).info is info

@@ -28,9 +28,16 @@ def settle(asked: Mapping[str, Any]) -> Settled:
 
     ``asked``: setting -> value of the setting's own type, lists being as good as tuples. It is not changed.
     """
+    values, notes = used_values(asked)
+    problems = setting_problems(settings().values(), values)
+    config = None if problems else EraseConfig(**values, asked=plain(asked))
+    return Settled(values, tuple(problems), notes, config)
+
+
+def used_values(asked: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Every setting with the value that is used, not checked yet; and a note for each that was asked for in vain."""
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in asked.items()}
-    known = settings()
-    values = {**{name: about.default for name, about in known.items()}, **given}
+    values = {**{name: about.default for name, about in settings().items()}, **given}
     notes: list[str] = []
     method = method_of(values)
     if method is not None:
@@ -40,9 +47,7 @@ def settle(asked: Mapping[str, Any]) -> Settled:
             if given.get(name, unused.value) != unused.value:
                 notes.append(f"{name}: {given[name]!r} was asked for; method {values['method']} {unused.why}")
             values[name] = unused.value
-    problems = setting_problems(known.values(), values)
-    config = None if problems else EraseConfig(**values, asked=plain(given))
-    return Settled(values, tuple(problems), tuple(notes), config)
+    return values, tuple(notes)
 
 
 def with_changes(config: EraseConfig, **changes: Any) -> EraseConfig:
@@ -75,7 +80,7 @@ def asked_for(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def notes_of(config: EraseConfig) -> tuple[str, ...]:
     """What was asked for and has no effect, a line each."""
-    return settle(asked_of(config)).notes
+    return used_values(asked_of(config))[1]
 
 
 def decided(config: EraseConfig) -> dict[str, Any]:

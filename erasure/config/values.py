@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from erasure.config.settings import EraseConfig, plain, settings
-from erasure.config.settle import Settled, asked_for, settle
+from erasure.config.settle import Settled, asked_for, settle, used_values
 from erasure.errors import ConfigError
 
 _KIND_NAMES = {tuple: "a text or a list of texts", bool: "true or false", int: "a whole number",
@@ -47,7 +47,7 @@ def config_from_record(values: Mapping[str, Any], asked: Mapping[str, Any] | Non
     wanted, wrong = _converted_values(asked_for(plain(used)) if asked is None else asked)
     if problems or wrong:
         raise ConfigError([*problems, *wrong])
-    return EraseConfig(**{**settle(wanted).values, **used}, asked=plain(wanted))
+    return EraseConfig(**{**used_values(wanted)[0], **used}, asked=plain(wanted))
 
 
 def _converted_values(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:

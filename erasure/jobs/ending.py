@@ -9,7 +9,6 @@ from erasure.errors import EraseError
 from erasure.jobs.job import Result
 from erasure.jobs.live import LiveJob, logger
 from erasure.jobs.problems import describe
-from erasure.jobs.record import config_of
 from erasure.model.checkpoint import inspect_checkpoint
 from erasure.run.card import UNKNOWN_VERSION, write_card
 from erasure.run.cover import is_unsafe
@@ -26,7 +25,7 @@ def result_of(saved: Saved) -> Result:
 
 def write_job_card(job: LiveJob, result: Result) -> list[Path]:
     """The files written beside the LoRA. A card that fails is a note in the job, since the LoRA is what counts."""
-    config, step = config_of(job.record), job.history.step
+    config, step = job.config, job.history.step
     anchors = ", ".join(anchor for anchor in config.anchor if anchor)
     description = f"Erases {', '.join(config.erase)}" + (f" (turned into {anchors})" if anchors else "")
     of = f" of {job.history.steps}" if step < job.history.steps else ""

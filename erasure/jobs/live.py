@@ -9,11 +9,13 @@ from dataclasses import replace
 from threading import Condition
 from typing import Any, Literal
 
-from erasure.errors import RunError
+from erasure.config.settings import EraseConfig
+from erasure.config.values import config_from_record
+from erasure.errors import ConfigError, RunError
 from erasure.jobs.claim import Claim
 from erasure.jobs.history import History
 from erasure.jobs.job import JobState, Snapshot
-from erasure.jobs.record import Record, history_from_disk, snapshot_of, write_record
+from erasure.jobs.record import Record, history_from_disk, history_of, snapshot_of, write_record
 from erasure.run.folder import RunFolder
 
 Wish = Literal["", "pause", "stop", "discard", "close"]  # "close": the process ends
@@ -24,12 +26,13 @@ class LiveJob:
     """``changed`` is notified of every change; ``versions`` never gives a number twice."""
 
     def __init__(
-        self, folder: RunFolder, record: Record, history: History | None, changed: Condition, versions: Iterator[int]
+        self, folder: RunFolder, record: Record, config: EraseConfig | None, changed: Condition, versions: Iterator[int]
     ):
-        """``history`` None: read from the run's log when it is asked for."""
+        """``config`` is that of a new job; None: a job from disk, whose config and log are read when asked for."""
         self.id = folder.path.name
         self.folder = folder
-        self._history = history
+        self._config = config
+        self._history = None if config is None else History.of(config)
         self.changed = changed
         self.record = record
         self.claim = Claim(folder)
@@ -45,10 +48,22 @@ class LiveJob:
         return self.record.state
 
     @property
+    def config(self) -> EraseConfig:
+        """Raises: ConfigError where this version cannot use the record's; the job can still be looked at."""
+        with self.changed:
+            if self._config is None:
+                self._config = config_from_record(self.record.config, self.record.asked)
+            return self._config
+
+    @property
     def history(self) -> History:
         with self.changed:
             if self._history is None:
-                self._history = history_from_disk(self.folder, self.record)
+                try:
+                    empty = History.of(self.config)
+                except ConfigError:
+                    empty = history_of(self.record)
+                self._history = history_from_disk(self.folder, empty)
             return self._history
 
     def snapshot(self) -> Snapshot:

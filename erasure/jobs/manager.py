@@ -19,7 +19,6 @@ from erasure.host.data_folder import DataFolder
 from erasure.jobs.concept_cache import ConceptCache, cache_key, measure_concepts
 from erasure.jobs.ending import remove_files, remove_folder, write_job_card
 from erasure.jobs.gate import CONCEPTS, Gate
-from erasure.jobs.history import History
 from erasure.jobs.job import FINISHED, JobRequest, JobState, Result, Snapshot
 from erasure.jobs.live import LiveJob, logger
 from erasure.jobs.problems import describe
@@ -127,7 +126,7 @@ class JobManager:
 
     def submit(self, request: JobRequest) -> str:
         """Queue a job; returns its id. Raises: ConfigError with all problems, before anything is queued; RunError."""
-        problems = readiness(self._host, request.checkpoint, request.name, asked_of(request.config))
+        problems = readiness(self._host, request.checkpoint, request.name, request.config)
         if problems:
             raise ConfigError(problems)
         out = self._host.lora_folder() / f"{request.name}.safetensors"
@@ -137,9 +136,16 @@ class JobManager:
                 raise ConfigError([f"a job that makes the LoRA {request.name!r} is on its way; choose another name"])
             checkpoint = str(Path(request.checkpoint).resolve())
             config = request.config
-            record = Record(request.name, checkpoint, str(out), config.to_dict(), time.time(),
-                            notes=notes_of(config), asked=asked_of(config))  # fmt: skip
-            job = self._table.add(record, History.of(config))
+            record = Record(
+                name=request.name,
+                checkpoint=checkpoint,
+                out=str(out),
+                config=config.to_dict(),
+                asked=asked_of(config),
+                created=time.time(),
+                notes=notes_of(config),
+            )
+            job = self._table.add(record, config)
             self._table.enqueue(job)
         return job.id
 

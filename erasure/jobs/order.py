@@ -73,7 +73,7 @@ def read_order(host: Host, wanted: Wanted, coming: Collection[str] = ()) -> Orde
 
 def start_problems(host: Host, order: Order) -> list[str]:
     """Every reason why a job cannot start from this order: its own problems, and those of name, folders and disk."""
-    others = readiness(host, order.checkpoint, order.name, order.asked)
+    others = readiness(host, order.checkpoint, order.name, order.settled.config)
     if order.checkpoint is None:
         others = [problem for problem in others if problem != NO_CHECKPOINT]  # said already, and better
     return list(dict.fromkeys([*order.problems, *others]))

@@ -5,13 +5,10 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from erasure.config.settings import EraseConfig
-from erasure.config.values import config_from_dict
-from erasure.errors import ConfigError, EraseError, RunError
+from erasure.errors import EraseError, RunError
 from erasure.families.full_size import MIB
 from erasure.families.known import supported
 from erasure.host.base import Host
@@ -22,14 +19,12 @@ _DISK_ALWAYS = 50 * MIB  # pictures and log
 NO_CHECKPOINT = f"no checkpoint is loaded: choose {supported()} checkpoint"
 
 
-def readiness(host: Host, checkpoint: Path | None, name: str, values: Mapping[str, Any]) -> list[str]:
-    """Every reason why this cannot start, in plain language; empty: it can. ``values`` are those of a config."""
-    config: EraseConfig | None = None
+def readiness(host: Host, checkpoint: Path | None, name: str, config: EraseConfig | None) -> list[str]:
+    """Every reason why this cannot start, in plain language; empty: it can.
+
+    ``config``: None where the settings have problems, which are told by who read them.
+    """
     problems: list[str] = []
-    try:
-        config = config_from_dict(values)
-    except ConfigError as error:
-        problems += error.problems
     if config is not None and config.vocabulary_file and not Path(config.vocabulary_file).is_file():
         problems.append(f"vocabulary_file: there is no file {config.vocabulary_file}; check its path")
     info, unfit = _inspected(checkpoint)

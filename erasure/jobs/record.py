@@ -9,10 +9,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from erasure.config.settings import EraseConfig
-from erasure.config.settle import asked_of
-from erasure.config.values import config_from_record, settle_values
-from erasure.errors import ConfigError
+from erasure.config.settle import asked_for
+from erasure.config.values import settle_values
 from erasure.jobs.history import History
 from erasure.jobs.job import ACTIVE, JobState, Result, Snapshot
 from erasure.run.folder import RunFolder
@@ -21,13 +19,14 @@ from erasure.run.folder import RunFolder
 @dataclass(frozen=True)
 class Record:
     """``job.json``. Paths as texts; ``config`` holds every setting with the value that is used, ``asked`` those that
-    were asked for (None in records of older versions); ``log`` is the traceback of a failure that was not foreseen;
+    were asked for; ``log`` is the traceback of a failure that was not foreseen;
     ``speed`` what the run took, for later estimates: see :mod:`erasure.jobs.estimate`."""
 
     name: str
     checkpoint: str
     out: str
     config: dict[str, Any]
+    asked: dict[str, Any]
     created: float
     state: JobState = "queued"
     problem: str = ""
@@ -35,7 +34,6 @@ class Record:
     notes: tuple[str, ...] = ()
     result: Result | None = None
     speed: dict[str, Any] | None = None
-    asked: dict[str, Any] | None = None
 
 
 def write_record(folder: RunFolder, record: Record) -> None:
@@ -48,15 +46,16 @@ def read_record(folder: RunFolder) -> Record:
     values = folder.read_job()
     text = {key: str(values.get(key, "")) for key in ("name", "checkpoint", "out", "problem", "log")}
     state: Any = values.get("state")
+    config = _dict(values.get("config")) or {}
     return Record(
         **{**text, "name": text["name"] or folder.path.name},
-        config=_dict(values.get("config")) or {},
+        config=config,
+        asked=_asked(values.get("asked"), config),
         created=_number(values.get("created"), folder.path.stat().st_mtime),
         state=state if state in get_args(JobState) else "failed",
         notes=tuple(map(str, _list(values.get("notes")))),
         result=_result(values.get("result")),
         speed=_dict(values.get("speed")),
-        asked=_dict(values.get("asked")),
     )
 
 
@@ -65,9 +64,8 @@ def settled(record: Record) -> Record:
     return replace(record, state="interrupted") if record.state in ACTIVE else record
 
 
-def history_from_disk(folder: RunFolder, record: Record) -> History:
-    """What the run's log adds up to; lines that make no sense are left out."""
-    history = _history(record)
+def history_from_disk(folder: RunFolder, history: History) -> History:
+    """``history`` with what the run's log adds to it; lines that make no sense are left out."""
     for event in folder.events():
         with suppress(KeyError, TypeError, ValueError):
             history.see(event)
@@ -75,26 +73,10 @@ def history_from_disk(folder: RunFolder, record: Record) -> History:
     return history
 
 
-def config_of(record: Record) -> EraseConfig:
-    """Raises: ConfigError where this version cannot use it; the job can still be looked at."""
-    return config_from_record(record.config, record.asked)
-
-
-def _history(record: Record) -> History:
-    try:
-        return History.of(config_of(record))
-    except ConfigError:
-        # Of another version, or tampered with: as much of it as can be read.
-        used = settle_values(record.config).values
-        return History(batch=used["batch"], templates=used["templates"], updates=used["steps"])
-
-
-def asked_in(record: Record) -> dict[str, Any]:
-    """What was asked for, as far as the record says."""
-    try:
-        return asked_of(config_of(record))
-    except ConfigError:
-        return dict(record.config if record.asked is None else record.asked)
+def history_of(record: Record) -> History:
+    """The history of a job that has not begun, of a record that this version cannot use."""
+    used = settle_values(record.config).values
+    return History(batch=used["batch"], templates=used["templates"], updates=used["steps"])
 
 
 def snapshot_of(id: str, record: Record, history: History, message: str, version: int) -> Snapshot:
@@ -107,7 +89,7 @@ def snapshot_of(id: str, record: Record, history: History, message: str, version
         version=version,
         checkpoint=Path(record.checkpoint).name,
         config=record.config,
-        asked=asked_in(record),
+        asked=record.asked,
         created=record.created,
         step=history.step,
         steps=history.steps,
@@ -141,6 +123,17 @@ def _message(record: Record, history: History) -> str:
 
 def _dict(value: Any) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
+
+
+def _asked(value: Any, config: dict[str, Any]) -> dict[str, Any]:
+    """Version 0.1.0 did not keep what was asked for: then what it must have been at least."""
+    asked = _dict(value)
+    if asked is not None:
+        return asked
+    try:
+        return asked_for(config)
+    except TypeError:  # a method that is no text
+        return config
 
 
 def _list(value: Any) -> list[Any]:

@@ -10,8 +10,8 @@ from itertools import count
 from pathlib import Path
 from threading import Condition
 
+from erasure.config.settings import EraseConfig
 from erasure.errors import JobConflict, JobNotFound, RunError
-from erasure.jobs.history import History
 from erasure.jobs.job import ACTIONS, ACTIVE, JobState
 from erasure.jobs.live import LiveJob, logger
 from erasure.jobs.record import Record, read_record, settled, write_record
@@ -45,12 +45,12 @@ class JobTable:
                 job.claim.free()
             self.jobs[job.id] = job
 
-    def add(self, record: Record, history: History) -> LiveJob:
+    def add(self, record: Record, config: EraseConfig) -> LiveJob:
         """A new job, on disk first. Raises: RunError."""
         began = time.strftime("%Y%m%d-%H%M%S", time.localtime(record.created))
         folder = RunFolder(self._runs / f"{began}-{secrets.token_hex(3)}")
         write_record(folder, record)
-        job = LiveJob(folder, record, history, self._changed, self._versions)
+        job = LiveJob(folder, record, config, self._changed, self._versions)
         job.claim.take()
         self.jobs[job.id] = job
         return job

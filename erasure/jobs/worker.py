@@ -20,7 +20,6 @@ from erasure.jobs.job import JobState, Result
 from erasure.jobs.live import LiveJob, Wish, logger
 from erasure.jobs.names import free_name
 from erasure.jobs.problems import describe, traceback_of
-from erasure.jobs.record import config_of
 from erasure.run.events import Drawing, Event, Opened, Preview, Saved, event_to_dict
 from erasure.run.preview import RunPreview
 from erasure.training.events import Step
@@ -168,7 +167,7 @@ class Worker:
         if job.folder.holds_run:
             self._fresh = False
             return resume(job.folder, device=device, out=out)
-        return erase(Task(Path(job.record.checkpoint), out, job.folder, config_of(job.record), device))
+        return erase(Task(Path(job.record.checkpoint), out, job.folder, job.config, device))
 
     # --- what is wished, what happened
 

@@ -51,7 +51,7 @@ def check_lora(pictures: RunPictures, path: Path) -> float:
 def _metadata(task: Task, pictures: RunPictures, rows: Sequence[BeforeAfter], out: Path) -> dict[str, str]:
     config, tuned = task.config, pictures.tuned
     # The checkpoint's hashes from then: its file may have been moved or replaced since it was loaded.
-    origin = task.folder.read()[0]
+    origin = task.folder.origin()
     return lora_metadata(
         name=out.stem,
         family=tuned.family,

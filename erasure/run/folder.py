@@ -104,18 +104,23 @@ class RunFolder:
             raise RunError(f"the run folder {self.path} cannot be written: {error}; choose another") from error
 
     def read(self) -> tuple[Origin, EraseConfig]:
-        """What :meth:`create` was given. Raises: RunError."""
+        """What :meth:`create` was given. Raises: RunError, ConfigError."""
         values = self._json("run.json")
         try:
-            checkpoint, sha256, short_hash, out = (
-                str(values.get(name) or "") for name in ("checkpoint", "sha256", "short_hash", "out")
-            )
-            started = values.get("started")
-            known = float(started) if isinstance(started, (int, float)) else None
-            origin = Origin(checkpoint, sha256, short_hash, out, known)
-            return origin, config_from_record(values["config"], values.get("asked"))
+            return self.origin(), config_from_record(values["config"], values.get("asked"))
         except (KeyError, TypeError, AttributeError) as error:
             raise RunError(f"{self.path / 'run.json'} is no description of a run: {error!r}") from error
+
+    def origin(self) -> Origin:
+        """What the run began with, besides its config. Raises: RunError."""
+        values = self._json("run.json")
+        checkpoint, sha256, short_hash, out = (
+            str(values.get(name) or "") for name in ("checkpoint", "sha256", "short_hash", "out")
+        )
+        started = values.get("started")
+        return Origin(
+            checkpoint, sha256, short_hash, out, float(started) if isinstance(started, (int, float)) else None
+        )
 
     def save_space(self, space: ConceptSpace) -> None:
         """Raises: OSError."""

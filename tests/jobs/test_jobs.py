@@ -306,7 +306,7 @@ def test_a_job_of_version_0_1_0_is_looked_at_resumed_and_deleted(host: FakeHost,
     out = host.lora_folder() / "gone.safetensors"
     origin = Origin(str(host.checkpoint), sha256(host.checkpoint), short_hash(host.checkpoint), str(out), 1.0)
     folder.create(origin, config)
-    write_record(folder, Record("gone", str(host.checkpoint), str(out), config.to_dict(), 1.0, "stopped"))
+    write_record(folder, Record("gone", str(host.checkpoint), str(out), config.to_dict(), {}, 1.0, "stopped"))
     step = {"step": 2, "steps": 4, "erase_loss": 1.0, "preserve_loss": 0.5, "erased": ["church"], "preserved": ["bus"]}
     events = [
         {"event": "step", **step, "learning_rate": 1e-4, "rows": 16, "seconds": 2.0},
