@@ -58,7 +58,7 @@ def test_from_a_concept_to_a_changed_picture(app: App, tab: Tab) -> None:
 
 
 def _result_is_shown_and_said(tab: Tab) -> None:
-    """Directly below the state, in view, and heard; the focus is where it was."""
+    """The result is directly below the state, in view and announced; the focus has not moved."""
     card = tab.block("result").locator(".ae-result")
     expect(card).to_contain_text("Self-check passed", timeout=SOON)
     expect(card).to_be_in_viewport(timeout=SOON)
