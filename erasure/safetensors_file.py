@@ -112,7 +112,7 @@ def _read_json(file: IO[bytes], size: int) -> tuple[dict[str, Any], int]:
     if length > _MAX_HEADER:
         raise DamagedFile("not a safetensors file: its header cannot be read")
     if 8 + length > size:
-        raise DamagedFile(f"truncated: its {size:,} bytes end inside its header")
+        raise DamagedFile(f"truncated inside its header ({size:,} bytes)")
     try:
         entries = json.loads(file.read(length))
     except (ValueError, RecursionError) as error:
@@ -146,4 +146,4 @@ def _check_places(places: Mapping[str, tuple[int, int]], there: int, size: int) 
     if end > there:
         raise DamagedFile(f"truncated: it has {size:,} of {size - there + end:,} bytes")
     if end < there:
-        raise DamagedFile(f"damaged: {there - end:,} bytes follow after its weights")
+        raise DamagedFile(f"damaged: {there - end:,} bytes follow its weights")

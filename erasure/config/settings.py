@@ -33,7 +33,7 @@ class EraseConfig:
     erase: tuple[str, ...] = setting((), "a concept to erase (E); repeat for several", "concepts", decides_space=True)
     anchor: tuple[str, ...] = setting(
         (),
-        'what a concept turns into (c_n): none = the empty prompt for all concepts, one = the same for all, or one for '
+        "what a concept turns into (c_n): none = the empty prompt for all concepts, one = the same for all, or one for "
         "each concept",
         "concepts",
         decides_space=True,
@@ -227,9 +227,7 @@ class EraseConfig:
     warmup: int = setting(
         10, "updates over which the learning rate rises from 0", "training", low=0, high=10_000, usual="0 to 50"
     )
-    clip: float = setting(
-        1.0, "largest norm of the gradient, to which it is clipped; 0 = no clipping", "training", low=0.0, high=1e6, usual="1"
-    )
+    clip: float = setting(1.0, "largest norm of the gradient; 0 = no limit", "training", low=0.0, high=1e6, usual="1")
     precision: Precision = setting(
         "fp32",
         "number format of the frozen weights and of activations; LoRA weights and losses are always fp32",

@@ -129,7 +129,7 @@ def lora_state(unet: nn.Module) -> dict[str, Tensor]:
 
 
 def load_lora_state(unet: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Set the adapter's weights to what :func:`lora_state` returned, in place, so that optimizers keep their parameters.
+    """Set the adapter's weights, in place, to what :func:`lora_state` returned. Optimizers keep their parameters.
 
     Raises: LoraFileError if a name is missing or left over, or a shape differs; nothing is changed then.
     """

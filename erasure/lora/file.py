@@ -102,7 +102,8 @@ def write_lora(
     try:
         with whole_file(path) as temporary:
             temporary.touch()
-            mode = temporary.stat().st_mode  # newer safetensors lets only the owner read the file, but a web UI may run as another user
+            # Newer safetensors lets only the owner read the file, but a web UI may run as another user.
+            mode = temporary.stat().st_mode
             save_file(tensors, str(temporary), metadata)
             temporary.chmod(mode & 0o777)
     except (OSError, SafetensorError) as error:

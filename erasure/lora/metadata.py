@@ -91,7 +91,7 @@ def _kohya(name: str, family: Family, config: Mapping[str, Any], steps: int, fin
 
 
 def _modelspec(name: str, family: Family, config: Mapping[str, Any], finished: datetime) -> dict[str, object]:
-    """Return ModelSpec 1.0.0 entries (github.com/Stability-AI/ModelSpec); Forge reads the family from the architecture."""
+    """Return the ModelSpec 1.0.0 (github.com/Stability-AI/ModelSpec); Forge reads the family from its architecture."""
     concepts = ", ".join(config.get("erase", ()))
     return {
         "modelspec.sai_model_spec": "1.0.0",
