@@ -190,7 +190,7 @@ def test_quick_is_the_measured_preset_of_a_kind(idle: TestClient) -> None:
         answer = post(idle, "/jobs", wrong)
         assert answer.status_code == 422
         (problem,) = answer.json()["problems"]
-        assert "there are normal, thorough" in problem
+        assert "choose one of normal, thorough" in problem
     assert post(idle, "/jobs", {"quality": "thorough", "config": QUICK}).json()["asked"]["steps"] == QUICK["steps"]
 
 

@@ -333,7 +333,7 @@ def test_missing_and_foreign_files_are_refused(tmp_path: Path, tiny_checkpoint: 
         read_lora(tmp_path / "none.safetensors")
     page = tmp_path / "page.safetensors"
     page.write_text("<!doctype html><title>Log in</title>" * 50, encoding="utf-8")
-    with pytest.raises(LoraFileError, match="no safetensors file"):
+    with pytest.raises(LoraFileError, match="not a safetensors file"):
         read_lora(page)
     with pytest.raises(LoraFileError, match="is a full checkpoint, no LoRA"):
         read_lora(tiny_checkpoint)
