@@ -15,14 +15,17 @@ from erasure.config.values import config_from_record, settle_values
 from erasure.errors import ConfigError
 from erasure.jobs.history import History
 from erasure.jobs.job import ACTIVE, JobState, Result, Snapshot
+from erasure.jobs.speed import Speed, speed_of
 from erasure.run.folder import RunFolder
 
 
 @dataclass(frozen=True)
 class Record:
-    """``job.json``. Paths as texts; ``config`` holds every setting with the value that is used, ``asked`` those that
-    were asked for (None in records of older versions); ``log`` is the traceback of a failure that was not foreseen;
-    ``speed`` what the run took, for later estimates: see :mod:`erasure.jobs.estimate`."""
+    """What ``job.json`` holds.
+
+    ``config`` are all settings with the values that are used, ``asked`` those that were asked for (None in records of
+    older versions). ``problem`` says why a job failed; ``log`` is the traceback, if the failure was unexpected.
+    """
 
     name: str
     checkpoint: str
@@ -34,7 +37,7 @@ class Record:
     log: str = ""
     notes: tuple[str, ...] = ()
     result: Result | None = None
-    speed: dict[str, Any] | None = None
+    speed: Speed | None = None  # for estimates of later runs
     asked: dict[str, Any] | None = None
 
 
@@ -44,7 +47,10 @@ def write_record(folder: RunFolder, record: Record) -> None:
 
 
 def read_record(folder: RunFolder) -> Record:
-    """What is missing or of the wrong kind is left at its default. Raises: RunError if the file cannot be read."""
+    """Read ``job.json``; a value that is missing or of the wrong kind gets its default.
+
+    Raises: RunError if the file cannot be read.
+    """
     values = folder.read_job()
     text = {key: str(values.get(key, "")) for key in ("name", "checkpoint", "out", "problem", "log")}
     state: Any = values.get("state")
@@ -55,18 +61,18 @@ def read_record(folder: RunFolder) -> Record:
         state=state if state in get_args(JobState) else "failed",
         notes=tuple(map(str, _list(values.get("notes")))),
         result=_result(values.get("result")),
-        speed=_dict(values.get("speed")),
+        speed=speed_of(values.get("speed")),
         asked=_dict(values.get("asked")),
     )
 
 
 def settled(record: Record) -> Record:
-    """The record of a job whose process has ended."""
+    """Return the record of a job whose process has ended: if it was active, it was interrupted."""
     return replace(record, state="interrupted") if record.state in ACTIVE else record
 
 
 def history_from_disk(folder: RunFolder, record: Record) -> History:
-    """What the run's log adds up to; lines that make no sense are left out."""
+    """Return the history that the run's log adds up to. Lines that make no sense are left out."""
     history = _history(record)
     for event in folder.events():
         with suppress(KeyError, TypeError, ValueError):
@@ -76,7 +82,7 @@ def history_from_disk(folder: RunFolder, record: Record) -> History:
 
 
 def config_of(record: Record) -> EraseConfig:
-    """Raises: ConfigError where this version cannot use it; the job can still be looked at."""
+    """Return the job's config. Raises: ConfigError if this version cannot use it; the job can still be looked at."""
     return config_from_record(record.config, record.asked)
 
 
@@ -84,13 +90,13 @@ def _history(record: Record) -> History:
     try:
         return History.of(config_of(record))
     except ConfigError:
-        # Of another version, or tampered with: as much of it as can be read.
+        # Of another version, or edited by hand: use what can be read.
         used = settle_values(record.config).values
         return History(batch=used["batch"], templates=used["templates"], updates=used["steps"])
 
 
 def asked_in(record: Record) -> dict[str, Any]:
-    """What was asked for, as far as the record says."""
+    """Return the settings that were asked for, as far as the record tells."""
     try:
         return asked_of(config_of(record))
     except ConfigError:
@@ -98,6 +104,7 @@ def asked_in(record: Record) -> dict[str, Any]:
 
 
 def snapshot_of(id: str, record: Record, history: History, message: str, version: int) -> Snapshot:
+    """Return what a page shows of a job. ``message``: "" for one that its state gives."""
     return Snapshot(
         id=id,
         name=record.name,

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from erasure.config.settle import asked_of, decided, notes_of
+from erasure.config.settle import asked_of, notes_of
 from erasure.config.values import config_from_dict
 from erasure.errors import ConfigError, EraseError, IneffectiveLora, RunError
 from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint, sha256, short_hash
@@ -206,7 +206,7 @@ class Run:
             yield Note(f"resumed after update {tuned.training.step} of {config.updates}")
         for note in (*notes_of(config), *tuned.space.notes):
             yield Note(note)
-        yield Planned({**tuned.plan, "decided": decided(config)})
+        yield Planned(tuned.plan)
 
         pictures = self._pictures = yield from open_run_pictures(tuned, folder, config, self._task.prompts)
         saver, previewer = StateSaver(config.save_every, self._save_state), Previewer(config.preview_every, pictures)

@@ -74,7 +74,7 @@ def test_all_problems_are_told_before_anything_is_queued(host: FakeHost, manager
 def test_two_jobs_on_their_way_cannot_have_one_name(host: FakeHost, manager: JobManager, run: ScriptedRun) -> None:
     hold = run.hold(1)
     id = manager.submit(request(host))
-    with pytest.raises(ConfigError, match="on its way"):
+    with pytest.raises(ConfigError, match="another job is making the LoRA"):
         manager.submit(request(host, "Gone"))
     hold.release()
     ends(manager, id)
