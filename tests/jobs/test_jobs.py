@@ -291,9 +291,10 @@ def test_what_a_state_does_not_allow_is_refused_and_repeating_is_no_error(
     for action in (manager.pause, manager.resume, manager.stop, manager.discard):
         with pytest.raises(JobConflict, match="gone is done"):
             action(id)
-    for action in (manager.pause, manager.resume, manager.stop, manager.discard, manager.delete, manager.lora_path):
+    every: list[Callable[[str], object]] = [manager.pause, manager.resume, manager.stop, manager.discard, manager.delete]
+    for asked in (*every, manager.lora_path):
         with pytest.raises(JobNotFound):
-            action("../../etc")
+            asked("../../etc")
 
 
 # --- jobs of earlier versions
