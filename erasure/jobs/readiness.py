@@ -81,7 +81,9 @@ def _disk_problems(config: EraseConfig, info: CheckpointInfo, folder: Path) -> l
     needed = _DISK_ALWAYS + full.state_per_rank * config.rank * math.sqrt(info.size.unet / full.unet)
     if free >= needed:
         return []
-    return [f"the disk is almost full: a run may need {needed / MIB:.0f} MB, and {free / MIB:.0f} MB are free; free some space"]
+    return [
+        f"the disk is almost full: a run may need {needed / MIB:.0f} MB, and {free / MIB:.0f} MB are free; free some space"
+    ]
 
 
 def _existing(folder: Path) -> Path:

@@ -291,7 +291,13 @@ def test_what_a_state_does_not_allow_is_refused_and_repeating_is_no_error(
     for action in (manager.pause, manager.resume, manager.stop, manager.discard):
         with pytest.raises(JobConflict, match="gone is done"):
             action(id)
-    every: list[Callable[[str], object]] = [manager.pause, manager.resume, manager.stop, manager.discard, manager.delete]
+    every: list[Callable[[str], object]] = [
+        manager.pause,
+        manager.resume,
+        manager.stop,
+        manager.discard,
+        manager.delete,
+    ]
     for asked in (*every, manager.lora_path):
         with pytest.raises(JobNotFound):
             asked("../../etc")
