@@ -78,7 +78,8 @@ class _Eps:
 
     def tuned(self, state: LatentState, text: str) -> Tensor:
         c = self._model.embed([text]).states
-        return self._model.unet(state.z[None], torch.tensor([state.t]), encoder_hidden_states=c).sample[0]
+        sample: Tensor = self._model.unet(state.z[None], torch.tensor([state.t]), encoder_hidden_states=c).sample
+        return sample[0]
 
     def frozen(self, state: LatentState, text: str) -> Tensor:
         with torch.no_grad(), self._model.frozen():

@@ -141,7 +141,7 @@ def _train(
     with _open_run(RunFolder(folder / "run"), checkpoint, config, device, lora.resolve(), measured_space.space) as run:
         for event in run:
             if isinstance(event, Planned):
-                parameters = event.plan["parameters"]
+                parameters = event.plan.parameters
             elif isinstance(event, Step):
                 last = event
                 yield Progress("training", event.step, event.steps)

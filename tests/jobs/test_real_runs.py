@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,9 @@ from erasure.config.values import config_from_dict
 from erasure.errors import JobConflict, TrainingError
 from erasure.jobs.job import JobRequest
 from erasure.jobs.manager import JobManager
+from erasure.model.draw_settings import DrawSettings
+from erasure.model.drawing import drawing_steps
+from erasure.model.model import Model
 from erasure.run.folder import RunFolder
 from erasure.run.run import erase
 from erasure.run.task import Task
@@ -39,11 +42,11 @@ def _config(folder: Path, **changes: Any) -> EraseConfig:
 @pytest.fixture(autouse=True)
 def _few_drawing_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures of two DDIM steps: they cost more than the training here."""
-    from erasure.model.draw_settings import DrawSettings
-    from erasure.model.drawing import drawing_steps
 
-    def draw(*arguments: Any) -> Any:
-        return drawing_steps(*arguments[:3], DrawSettings(steps=2))
+    def draw(
+        model: Model, prompts: Sequence[str], seeds: Sequence[int], settings: DrawSettings
+    ) -> Generator[float, None, list[Image.Image]]:
+        return drawing_steps(model, prompts, seeds, DrawSettings(steps=2))
 
     monkeypatch.setattr("erasure.run.tuned_model.drawing_steps", draw)
 
