@@ -1,4 +1,4 @@
-"""Run by the web UI's launcher at every start: adds the packages that are missing, and is silent when none is."""
+"""Install missing packages. The web UI's launcher runs this at every start; it is silent if nothing is missing."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from erasure.host.requirements import Unmet, advice, unmet
 
-# Whatever else is installed, these never move: the web UI chose them for the machine.
+# These are never changed, whatever else is installed: the web UI chose them for the machine.
 ALWAYS_KEPT = ("torch", "torchvision", "torchaudio", "xformers")
 
 
 def main() -> None:
-    """Install what is missing, in versions that leave all that the web UI pins as it is."""
+    """Install what is missing, in versions that change nothing that the web UI pins."""
     missing = unmet()
     if not missing:
         return
@@ -27,13 +27,14 @@ def main() -> None:
     for item in missing:
         if item not in free:
             # The launcher would put its own version back at the next start.
-            print(f"Adversarial Erase needs {item}, but this web UI pins {item.name} {item.installed}")
+            pins = f"this web UI pins {item.name} {item.installed}"
+            print(f"Adversarial Erase needs {item}, but {pins}: it cannot work until the web UI is updated")
     if free:
         install(free, pinned)
 
 
 def install(missing: list[Unmet], pinned: set[str]) -> None:
-    """Run pip once for all, held back by the versions that are to stay."""
+    """Run pip once for all packages, with the versions that must stay as constraints."""
     import launch
 
     kept = constraints(pinned)
@@ -48,7 +49,7 @@ def install(missing: list[Unmet], pinned: set[str]) -> None:
 
 
 def pinned_names(requirements: Path) -> set[str]:
-    """Packages with an exact version in the web UI's requirements file, in normal form."""
+    """Return the packages with an exact version in the web UI's requirements file, by their normal names."""
     if not requirements.is_file():
         return set()
     lines = requirements.read_text(encoding="utf-8").splitlines()
@@ -57,7 +58,7 @@ def pinned_names(requirements: Path) -> set[str]:
 
 
 def constraints(pinned: set[str]) -> list[str]:
-    """``name==version`` of each installed package that must stay as it is."""
+    """Return ``name==version`` of each installed package that must stay as it is."""
     kept = []
     for name in sorted({*pinned, *ALWAYS_KEPT}):
         try:

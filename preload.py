@@ -1,4 +1,4 @@
-"""The extension's own command-line flags; the web UI reads this before anything else."""
+"""The extension's own command-line flags. The web UI reads this file before anything else."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ def preload(parser: argparse.ArgumentParser) -> None:
         "--adversarial-erase-data",
         metavar="DIR",
         default=None,
-        help="where Adversarial Erase keeps its runs and presets (adversarial-erase in the data folder)",
+        help="folder for the runs and presets of Adversarial Erase (default: adversarial-erase in the data folder)",
     )

@@ -1,31 +1,31 @@
-/* The page's part of the Adversarial Erase tab: it asks for news about once a second while a job is on, passes clicks
-   on, and puts a LoRA into the txt2img prompt. All else is decided by the server, so that two pages never disagree. */
+/* The page's part of the Adversarial Erase tab: it asks for news about once a second while a job is running, passes on
+   clicks, and puts a LoRA into the txt2img prompt. The server decides all else, so that two pages never disagree. */
 "use strict";
 
 (() => {
-  const BUSY_MS = 1000; // between two answers while a job is on
+  const BUSY_MS = 1000; // from an answer to the next question while a job is running
   const IDLE_MS = 4000;
-  const PATIENCE_MS = 20000; // after that, an answer is taken for lost
+  const PATIENCE_MS = 20000; // after that, an answer counts as lost
   const CHECK_MS = 350; // after the last change of the form
-  // What each clickable thing calls; what is not named here is something to be done with a run.
+  // What each clickable thing calls; whatever is not named here is an action of a run.
   const CALLS = {
     "chip-erase": "chip", "chip-protect": "chip", "chip-auto": "chip",
     settings: "load", "preset-overwrite": "preset",
   };
   const REFRESH = ["txt2img_lora_extra_refresh_internal", "img2img_lora_extra_refresh_internal"];
 
-  const page = { job: "", step: null }; // what this page looks at
-  const says = { action: "", value: "" }; // of the call that is about to be made
+  const page = { job: "", step: null }; // what this page shows
+  const says = { action: "", value: "" }; // what goes with the next call
   const open = new Map(); // <details> by name
-  const answered = new Set(); // calls whose answer was seen
+  const answered = new Set(); // calls whose answer has arrived
   let serial = 0;
   let asked = { serial: 0, time: 0 }; // the poll that is under way; serial 0: none
   let lost = 0; // polls in a row without an answer
   let pollTimer = 0;
   let checkTimer = 0;
   let filled = ""; // the name of the LoRA that was put into its box for the user
-  let states = null; // of jobs, as last seen: what was on and is done now has made a LoRA
-  let arrived = ""; // the job whose result is to be brought into view once it is drawn
+  let states = null; // of jobs, as last seen: a job that was running and is done now has made a LoRA
+  let arrived = ""; // the job whose result comes into view once it is drawn
   let said = { job: "", state: "" }; // what was announced last
   let focus = null; // the button that had the focus, to find it again when its HTML is replaced
 
@@ -33,7 +33,7 @@
   const tab = () => find("ae_tab");
   const block = (name) => tab()?.querySelector(`[data-ae-block="${name}"]`);
 
-  /** The button itself; older gradio gives its id to the button, newer ones may wrap it. */
+  /** Press a button. Older gradio gives the id to the button itself, newer ones may wrap it. */
   function press(id) {
     const element = find(id);
     const button = element?.matches("button") ? element : element?.querySelector("button");
@@ -48,7 +48,7 @@
     return press(`ae_call_${name}`);
   }
 
-  /** What goes with a call: see erasure/ui/page.py. */
+  /** Return what goes with a call, see erasure/ui/page.py. */
   function message(name) {
     const sent = { serial: ++serial, action: name, value: "", job: page.job, step: page.step, filled, tokens: {} };
     if (says.action) Object.assign(sent, says);
@@ -70,7 +70,7 @@
   function poll() {
     clearTimeout(pollTimer);
     pollTimer = setTimeout(poll, BUSY_MS);
-    if (document.hidden) return; // asked for at once when the page is seen again
+    if (document.hidden) return; // it asks at once when it is visible again
     if (asked.serial) {
       if (Date.now() - asked.time < PATIENCE_MS * Math.min(8, 2 ** lost)) return;
       lost += 1;
@@ -87,19 +87,19 @@
     pollTimer = setTimeout(poll, busy ? BUSY_MS : IDLE_MS);
   }
 
-  /** Ask now, or as soon as what is under way was answered. */
+  /** Ask now, or as soon as the question under way is answered. */
   function hurry() {
     clearTimeout(pollTimer);
     pollTimer = setTimeout(poll, asked.serial ? 150 : 0);
   }
 
-  /** The form has changed: the name, the estimate and the chips follow, a moment after the last key. */
+  /** The form has changed: name, estimate and chips follow a moment after the last key. */
   function changed() {
     clearTimeout(checkTimer);
     checkTimer = setTimeout(() => call("check", "", ""), CHECK_MS);
   }
 
-  /** The name of the LoRA follows the concept until it is edited, and never while it is. */
+  /** Let the LoRA's name follow the concept, unless the user has edited it or is doing so. */
   function suggest(name) {
     const box = find("ae_name")?.querySelector("textarea, input");
     if (!box || box === document.activeElement || !["", filled].includes(box.value.trim())) return;
@@ -107,7 +107,7 @@
     if (box.value !== name) write(box, name);
   }
 
-  /** Web UIs show a new LoRA's card only after these were pressed. */
+  /** When a job is done, press Refresh on the Lora pages: web UIs show a new LoRA's card only then. */
   function refreshCards() {
     const shown = block("status");
     if (!shown) return;
@@ -120,13 +120,13 @@
     if (finished.length) {
       if (finished.includes(shown.dataset.aeJob)) arrived = shown.dataset.aeJob;
       REFRESH.forEach(press);
-      changed(); // the name is taken now, and the time an update takes is known
+      changed(); // the name is taken now, and the time per update is known
     }
   }
 
-  // --- what came of it
+  // --- the result
 
-  /** The result of the job that is looked at. The focus stays where it is, and a page that is typed into stays, too. */
+  /** Bring the result of the shown job into view, but keep the focus, and do not scroll while the user types. */
   function showResult() {
     const result = block("result");
     if (!arrived || result?.dataset.aeJob !== arrived || !result.querySelector(".ae-result")) return;
@@ -138,7 +138,7 @@
     block("status").scrollIntoView({ block: "start", behavior: calm ? "auto" : "smooth" }); // with the card below it
   }
 
-  /** Tell assistive technology when the state of the job that is looked at changes. */
+  /** Tell assistive technology when the state of the shown job changes. */
   function announce() {
     const shown = block("status");
     const now = { job: shown?.dataset.aeJob ?? "", state: shown?.querySelector(".ae-pill")?.textContent.trim() ?? "" };
@@ -151,7 +151,7 @@
     live().textContent = [...parts, ["Done", "Stopped"].includes(now.state) ? check : ""].filter(Boolean).join(". ");
   }
 
-  /** A place that stays when all else is replaced, which is what makes its changes heard. */
+  /** Return a place that stays when all else is replaced: only then are its changes announced. */
   function live() {
     const there = find("ae_live");
     if (there) return there;
@@ -178,7 +178,7 @@
     box.dispatchEvent(new Event("input", { bubbles: true }));
   }
 
-  /** Newer gradio draws a tab only once it was looked at: look at txt2img for a moment. */
+  /** Return the prompt. Newer gradio draws a tab only when it is first shown, so show txt2img for a moment. */
   async function drawnPrompt() {
     for (let wait = 0; !prompt() && wait < 30; wait += 1) {
       if (wait === 0) find("tab_txt2img-button")?.click();
@@ -199,7 +199,7 @@
     showInserted();
   }
 
-  /** The weight of a LoRA that is in the prompt already follows the slider. */
+  /** Let the weight of a LoRA that is in the prompt follow the slider. */
   function weigh() {
     const name = tab()?.querySelector('[data-ae-action="insert"]')?.dataset.aeValue;
     const box = prompt();
@@ -218,7 +218,7 @@
     }
   }
 
-  // --- clicks and what is kept when HTML is replaced
+  // --- clicks, and what is kept when HTML is replaced
 
   async function copy(button) {
     try {
@@ -286,7 +286,7 @@
 
   let watched = null;
 
-  /** Newer gradio draws a tab when it is first looked at, and may draw it anew. */
+  /** Watch the tab once it is there: newer gradio draws it when it is first shown, and may draw it again. */
   function watch() {
     if (watched?.isConnected || !tab() || !find("ae_call_poll")) return;
     watched = tab();

@@ -1,4 +1,4 @@
-"""The web UI's way in: the tab, the settings and the API. Whatever goes wrong here, the web UI starts."""
+"""What the web UI picks up: the tab, the settings and the API. The web UI starts even if something fails here."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ TAB = ("Adversarial Erase", "adversarial_erase")
 
 
 def _trouble() -> str:
-    """Why the extension cannot work here, in one line with the command that mends it; "" if it can."""
+    """Return why the extension cannot work here, in one line with the command that fixes it; "" if it can."""
     try:
-        # Now, while the extension's folder is on sys.path: later imports find the rest through the package.
+        # Now, while the extension's folder is on sys.path; later imports find the rest through the package.
         from erasure.host import requirements, webui
 
         webui.host()
@@ -24,17 +24,18 @@ def _trouble() -> str:
         return f"Adversarial Erase cannot work yet: {requirements.advice(missing)}" if missing else ""
     except ImportError as error:
         name = error.name or "a package"
-        return f'{name} cannot be imported ({error}). Run: "{sys.executable}" -m pip install {name}, and start again.'
+        fix = f'"{sys.executable}" -m pip install {name}'
+        return f"{name} cannot be imported ({error}). Run: {fix} and restart the web UI."
     except Exception as error:
         traceback.print_exc()
-        return f"Adversarial Erase could not be started: {type(error).__name__}: {error} (more in the console)"
+        return f"Adversarial Erase could not be started: {type(error).__name__}: {error} (details in the console)"
 
 
 trouble = _trouble()
 
 
 def on_ui_tabs() -> list[tuple[gr.Blocks, str, str]]:
-    """The tab; a line that says what is wrong where it cannot be made."""
+    """Return the tab, or a line that says why it cannot be made."""
     if trouble:
         return [(_message(trouble), *TAB)]
     try:
@@ -42,17 +43,18 @@ def on_ui_tabs() -> list[tuple[gr.Blocks, str, str]]:
         from erasure.jobs.manager import manager_of
         from erasure.ui.tab import build_tab
 
-        with gr.Blocks(analytics_enabled=False) as tab:
+        tab = gr.Blocks(analytics_enabled=False)
+        with tab:
             build_tab(webui.host(), manager_of(webui.host()))
         return [(tab, *TAB)]
     except Exception as error:
         traceback.print_exc()
-        what = f"The tab could not be made: {type(error).__name__}: {error} (more in the console)"
+        what = f"The tab could not be made: {type(error).__name__}: {error} (details in the console)"
         return [(_message(what), *TAB)]
 
 
 def on_app_started(demo: Any, app: Any) -> None:
-    """The API, on each new app; ``demo`` is None where there is no page."""
+    """Mount the API on each new app; ``demo`` is None if there is no page."""
     from erasure.api.guard import make_guard
     from erasure.api.routes import mount_api
     from erasure.host import webui
@@ -64,14 +66,15 @@ def on_app_started(demo: Any, app: Any) -> None:
 
 
 def on_ui_settings() -> None:
-    """The section of the settings page."""
+    """Add the section of the settings page."""
     from erasure.host import webui
 
     webui.add_settings()
 
 
 def _message(text: str) -> gr.Blocks:
-    with gr.Blocks(analytics_enabled=False) as tab:
+    tab = gr.Blocks(analytics_enabled=False)
+    with tab:
         gr.HTML(f'<p class="ae-trouble" role="alert">{html.escape(text)}</p>')
     return tab
 

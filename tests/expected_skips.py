@@ -1,4 +1,4 @@
-"""Skips that nobody expected fail CI: a test that is left out says nothing, and nobody reads the list of them.
+"""Unexpected skips fail CI: a skipped test shows nothing, and nobody reads the list of them.
 
 ``expected_skips`` in pyproject.toml holds the beginnings of the reasons for which a test may be skipped.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Generator, Sequence
-from typing import Any
 
 import pytest
 
@@ -28,7 +27,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    return refuse_skip(report, item.config)
+    refuse_skip(report, item.config)
+    return report
 
 
 @pytest.hookimpl(wrapper=True)
@@ -36,22 +36,22 @@ def pytest_make_collect_report(
     collector: pytest.Collector,
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     report = yield
-    return refuse_skip(report, collector.config)
+    refuse_skip(report, collector.config)
+    return report
 
 
-def refuse_skip(report: Any, config: pytest.Config) -> Any:
-    """In CI, a skip for a reason that is not expected is made a failure."""
+def refuse_skip(report: pytest.TestReport | pytest.CollectReport, config: pytest.Config) -> None:
+    """In CI, make a skip for a reason that is not expected a failure."""
     # A test that is expected to fail is "skipped" too; its reason is elsewhere.
     if os.environ.get("CI") and report.skipped and not hasattr(report, "wasxfail"):
         reason = reason_of(report.longrepr)
         if not is_expected(reason, config.getini("expected_skips")):
             report.outcome = "failed"
             report.longrepr = f"skipped, and pyproject.toml's expected_skips do not name the reason: {reason}"
-    return report
 
 
-def reason_of(longrepr: Any) -> str:
-    """pytest gives a skip as (file, line, "Skipped: reason")."""
+def reason_of(longrepr: object) -> str:
+    """Return the reason of a skip, which pytest gives as (file, line, "Skipped: reason")."""
     text = longrepr[2] if isinstance(longrepr, tuple) else str(longrepr)
     return text.removeprefix("Skipped: ")
 

@@ -80,7 +80,7 @@ def get(client: TestClient, path: str, **more: Any) -> Any:
 def follow(client: TestClient, id: str, until: Any, seconds: float = 240) -> dict[str, Any]:
     end, version = time.monotonic() + seconds, 0
     while time.monotonic() < end:
-        job = get(client, f"/jobs/{id}/events?since={version}&timeout=5").json()
+        job: dict[str, Any] = get(client, f"/jobs/{id}/events?since={version}&timeout=5").json()
         if until(job):
             return job
         version = job["version"]
@@ -146,7 +146,7 @@ def test_a_poll_waits_for_news_and_no_longer(idle: TestClient) -> None:
 # --- what is asked for
 
 
-def test_every_problem_is_told_at_once_and_nothing_is_queued(idle: TestClient) -> None:
+def test_every_problem_is_listed_at_once_and_nothing_is_queued(idle: TestClient) -> None:
     body = {
         "checkpoint": "other",
         "name": "a/b",
@@ -157,14 +157,14 @@ def test_every_problem_is_told_at_once_and_nothing_is_queued(idle: TestClient) -
     }
     answer = post(idle, "/jobs", body)
     assert answer.status_code == 422
-    told = "\n".join(answer.json()["problems"])
+    listed = "\n".join(answer.json()["problems"])
     for word in ("'confg'", "'other'", "'a/b'", "'objekt'", "'best'", "erase", "'stepz'", "rank", "learning_rate"):
-        assert word in told
+        assert word in listed
     assert get(idle, "/jobs").json() == {"jobs": []}
 
 
 @pytest.mark.parametrize("field", ["checkpoint", "name", "preset", "quality", "config"])
-def test_fields_of_the_wrong_kind_are_told(idle: TestClient, field: str) -> None:
+def test_fields_of_the_wrong_kind_are_named(idle: TestClient, field: str) -> None:
     answer = post(idle, "/jobs", {"config": QUICK, field: [1]})
     assert answer.status_code == 422
     assert [problem for problem in answer.json()["problems"] if problem.startswith(f"{field}:")]
@@ -249,7 +249,7 @@ def test_a_vocabulary_is_one_of_the_programs_own(idle: TestClient, tmp_path: Pat
     assert job["config"]["vocabulary_file"] == "words.txt"
 
 
-def test_a_taken_name_is_told_and_a_free_one_suggested(idle: TestClient, host: LocalHost) -> None:
+def test_a_taken_name_is_refused_and_a_free_one_suggested(idle: TestClient, host: LocalHost) -> None:
     host.lora_folder().mkdir(parents=True)
     (host.lora_folder() / "erase-truck.safetensors").write_bytes(b"")
     assert "already" in post(idle, "/jobs", {"name": "erase-truck", "config": QUICK}).json()["problems"][0]
@@ -442,7 +442,7 @@ def test_mounted_again_the_newest_guard_counts(host: LocalHost) -> None:
     assert len([route for route in app.router.routes if getattr(route, "path", "") == PREFIX]) == 1
 
 
-# --- what is not told
+# --- what is not revealed
 
 
 def test_places_on_this_machine_are_left_out_of_messages(host: LocalHost, tmp_path: Path) -> None:

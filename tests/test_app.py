@@ -29,9 +29,9 @@ def test_script_and_style_are_found() -> None:
     assert "ae-hidden" in web_files.style()
 
 
-def test_missing_page_files_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_page_files_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(web_files, "__file__", str(tmp_path / "a" / "b" / "c.py"))
-    monkeypatch.setattr(web_files.sysconfig, "get_path", lambda name: str(tmp_path / "data"))
+    monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path / "data"))
     with pytest.raises(RunError, match=r"style\.css is missing.*install"):
         web_files.style()
     shared = tmp_path / "data" / "share" / "adversarial-erase"
@@ -41,14 +41,14 @@ def test_missing_page_files_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"), [(["--auth", "me"], "USER:PASSWORD"), (["--checkpoint", "nothing.safetensors"], "nothing")]
+    ("arguments", "named"), [(["--auth", "me"], "USER:PASSWORD"), (["--checkpoint", "nothing.safetensors"], "nothing")]
 )
-def test_bad_arguments_are_told(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_arguments_are_named(arguments: list[str], named: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["app", *arguments]) == 2
-    assert told in capsys.readouterr().err
+    assert named in capsys.readouterr().err
 
 
-def test_without_gradio_the_mending_command_is_told(tmp_path: Path) -> None:
+def test_without_gradio_the_command_to_install_it_is_shown(tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['gradio'] = None; from erasure.cli import main; "
         f"raise SystemExit(main(['app', '--data', {str(tmp_path)!r}]))"
@@ -121,7 +121,7 @@ def test_the_page_has_tab_txt2img_script_and_style(url: str) -> None:
     assert "fonts.googleapis.com" not in config
 
 
-def test_a_port_in_use_is_told(url: str, tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_a_port_in_use_is_named(url: str, tiny_checkpoint: Path, tmp_path: Path) -> None:
     from erasure.ui.app import serve
 
     host = LocalHost(tiny_checkpoint, tmp_path, "cpu")
@@ -130,7 +130,7 @@ def test_a_port_in_use_is_told(url: str, tiny_checkpoint: Path, tmp_path: Path) 
         serve(host, JobManager(host, start=False), port=port)
 
 
-def test_txt2img_draws_and_tells_what_is_wrong(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_txt2img_draws_and_says_what_is_wrong(tiny_checkpoint: Path, tmp_path: Path) -> None:
     pytest.importorskip("gradio")
     from erasure.ui.txt2img import _generate
 

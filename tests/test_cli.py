@@ -193,8 +193,8 @@ def test_what_was_asked_for_is_kept_beside_what_was_used(
     del base[base.index("--layers") : base.index("--layers") + 2]
     method = ["--method", "esd-u", "--synonym-threshold", "0.5"]
     assert main([*base, *method, "--out", str(out), "--run", str(run)]) == 0
-    told = "synonym_threshold: 0.5 was asked for; method esd-u measures no synonyms"
-    assert told in capsys.readouterr().out
+    note = "synonym_threshold: 0.5 was asked for; method esd-u measures no synonyms"
+    assert note in capsys.readouterr().out
     values = json.loads((run / "run.json").read_text(encoding="utf-8"))
     assert (values["asked"]["synonym_threshold"], values["config"]["synonym_threshold"]) == (0.5, 0.0)
     assert ("layers" in values["asked"], values["config"]["layers"]) == (False, "noxattn")
@@ -211,7 +211,7 @@ def test_what_was_asked_for_is_kept_beside_what_was_used(
     assert "synonym_threshold = 0.0 (asked for: 0.5)" in capsys.readouterr().out
     assert main([*base, *method, "--dry-run"]) == 0
     shown = capsys.readouterr().out
-    assert told in shown
+    assert note in shown
     assert "layers = noxattn, by method esd-u" in shown
     assert main([*base, *method, "--layers", "xattn", "--dry-run"]) == 2
 

@@ -42,16 +42,16 @@ def outcomes(folder: Path, ci: str, *flags: str, content: str = TESTS) -> str:
 
 
 @pytest.mark.parametrize(
-    ("ci", "expected", "told"),
+    ("ci", "expected", "summary"),
     [
         ("", "", "1 passed, 2 skipped, 1 xfailed"),
         ("true", "", "1 failed, 1 passed, 1 xfailed, 1 error"),
         ("true", "needs the moon", "1 passed, 1 skipped, 1 xfailed, 1 error"),
     ],
 )
-def test_in_ci_a_skip_that_is_not_expected_fails(tmp_path: Path, ci: str, expected: str, told: str) -> None:
+def test_in_ci_a_skip_that_is_not_expected_fails(tmp_path: Path, ci: str, expected: str, summary: str) -> None:
     shown = outcomes(tmp_path, ci, "-o", f"expected_skips={expected}")
-    assert told in shown
+    assert summary in shown
     assert ("needs the sun" in shown) == bool(ci)
 
 

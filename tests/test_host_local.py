@@ -144,8 +144,8 @@ def test_lora_tags_are_read_as_the_web_ui_does(prompt: str, plain: str, tags: li
     assert split_prompt(prompt) == (plain, tags)
 
 
-def test_a_weight_that_is_no_number_is_refused() -> None:
-    with pytest.raises(LoraFileError, match="'strong', which is no number"):
+def test_a_weight_that_is_not_a_number_is_refused() -> None:
+    with pytest.raises(LoraFileError, match="'strong', which is not a number"):
         split_prompt("<lora:x:strong>")
 
 

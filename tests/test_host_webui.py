@@ -24,8 +24,9 @@ def webui(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WebUI]:
 
 
 def shown(webui: WebUI) -> SimpleNamespace:
-    """What the page's progress bar shows of the task at hand."""
-    return webui.progress.progressapi(SimpleNamespace(id_task=webui.progress.current_task))
+    """Return what the page's progress bar shows of the current task."""
+    answer: SimpleNamespace = webui.progress.progressapi(SimpleNamespace(id_task=webui.progress.current_task))
+    return answer
 
 
 # --- what there is
@@ -245,7 +246,12 @@ def test_reload_ui_still_interrupts_pictures(webui: WebUI) -> None:
 def test_a_picture_is_drawn_as_asked(webui: WebUI, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
     process = webui.processing.process_images
-    monkeypatch.setattr(webui.processing, "process_images", lambda p: seen.append(p) or process(p))
+
+    def watched(p: Any) -> Any:
+        seen.append(p)
+        return process(p)
+
+    monkeypatch.setattr(webui.processing, "process_images", watched)
     webui.host().draw(TextToImage("a dog <lora:x:1>", "blurry", seed=7, steps=9, guidance=4.5, size=72))
     p = seen[0]
     assert (p.prompt, p.negative_prompt, p.seed, p.steps, p.cfg_scale) == ("a dog <lora:x:1>", "blurry", 7, 9, 4.5)
@@ -264,7 +270,7 @@ def test_a_checkpoints_own_size_is_that_of_its_configuration(webui: WebUI, tiny_
     assert webui.host().draw(TextToImage("a dog")).size == (64, 64)
 
 
-def test_a_failure_of_the_web_ui_is_told_and_the_lock_given_back(webui: WebUI, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_of_the_web_ui_gives_the_lock_back(webui: WebUI, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(p: Any) -> None:
         raise ValueError("no such sampler")
 
@@ -285,7 +291,7 @@ def test_an_interrupted_picture_is_no_picture(webui: WebUI, monkeypatch: pytest.
 
 
 def test_the_guard_gets_its_answer_through_a_middleware_that_waits_for_the_caller_to_leave() -> None:
-    """AUTOMATIC1111 1.10 has two of this kind; one that is never told would hang the whole program."""
+    """AUTOMATIC1111 1.10 has two of this kind; one that never hears of it would hang the whole program."""
     pytest.importorskip("httpx")
     from starlette.applications import Starlette
     from starlette.middleware import Middleware

@@ -57,7 +57,7 @@ def test_what_is_missing_depends_on_the_transformers_that_is_there(
 def test_the_advice_is_one_line_with_the_command() -> None:
     text = advice(unmet(versions({**A1111, "diffusers": "0.27.2"})))
     assert "\n" not in text
-    assert "diffusers 0.27.2 does not fit, peft is not installed" in text
+    assert "diffusers 0.27.2 does not work here, peft is not installed" in text
     assert f'"{sys.executable}" -m pip install "diffusers>=0.30,<0.32" "peft>=0.10,<0.14"' in text
 
 

@@ -39,7 +39,7 @@ def test_estimate_of_nothing_known_promises_nothing() -> None:
     assert "Ready to start" in estimate_html(None)
 
 
-def test_plan_is_told_in_words() -> None:
+def test_plan_is_put_into_words() -> None:
     text = Page(plan_html(a_plan(a_space()))).text
     for part in ("church → nothing", "cathedral, basilica", "100 concepts", "32 layers, rank 8", "400 updates of 19.4"):
         assert part in text

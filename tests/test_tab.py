@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,7 @@ def test_a_block_is_news_until_the_page_has_it() -> None:
 # --- the live side
 
 
-def pages(manager: Any, page: Page | None = None) -> tuple[Page, dict[str, str | None]]:
+def pages(manager: Any, page: Page | None = None) -> tuple[Page, Mapping[str, str | None]]:
     """What is drawn, and the page that has it."""
     page = page or Page()
     live = render(manager, page)
@@ -129,8 +130,9 @@ def test_a_run_with_a_hostile_name_adds_no_element_to_any_block(word: str) -> No
         done = replace(run, id="done", state="done", result=a_result(name=name), picks=((name, 3),))
         waiting = a_snapshot("queued", id="waiting", name=name)
         found: dict[str, list[str]] = {}
+        manager: Any = Manager(run, done, waiting)
         for job in (run.id, done.id):
-            for block, html in render(Manager(run, done, waiting), Page(job=job)).blocks.items():
+            for block, html in render(manager, Page(job=job)).blocks.items():
                 page = Html(html or "")
                 assert not [key for _, a in page.elements for key in a if key.startswith("on")], block
                 found.setdefault(block, []).extend(tag for tag, _ in page.elements)
@@ -317,7 +319,7 @@ def test_a_title_is_found_after_its_hash_was_calculated(host: FakeHost) -> None:
 def test_starting_submits_what_the_form_holds(host: FakeHost) -> None:
     manager = Manager()
     html = actions.start(host, manager, order(host, erase="church, bell", steps=30, learning_rate="0.002"))  # type: ignore[arg-type]
-    assert "has begun" in said(html)
+    assert "has started" in said(html)
     (request,) = manager.told
     assert (request.name, request.checkpoint) == ("gone", host.checkpoint)
     assert request.config == erase_config(erase=("church", "bell"), steps=30, learning_rate=0.002)
@@ -385,10 +387,10 @@ def test_trying_draws_the_same_seed_without_and_with_the_lora(host: FakeHost, mo
     assert len(Html(html).all("img")) == 2
 
 
-def test_trying_is_refused_while_a_job_has_the_device(host: FakeHost) -> None:
+def test_trying_is_refused_while_a_job_uses_the_device(host: FakeHost) -> None:
     run, on = a_snapshot("done", result=a_result()), a_snapshot("running", id="on", name="erase-bell")
     html = actions.try_it(host, Manager(on, run), run, "", 7, 1.0)  # type: ignore[arg-type]
-    assert "erase-bell has the device" in said(html)
+    assert "erase-bell is using the device" in said(html)
     assert host.calls == []
 
 

@@ -88,7 +88,12 @@ def test_the_api_asks_for_the_web_uis_own_logins(webui: WebUI, monkeypatch: pyte
     from erasure.api import guard
 
     asked: list[Any] = []
-    monkeypatch.setattr(guard, "make_guard", lambda *given: asked.append(given) or "the guard")
+
+    def make_guard(*given: Any) -> str:
+        asked.append(given)
+        return "the guard"
+
+    monkeypatch.setattr(guard, "make_guard", make_guard)
     webui.shared.cmd_opts.api_auth = "me:secret"
     run_script(webui)
     app = SimpleNamespace()

@@ -1,4 +1,4 @@
-"""What the API answers: plain JSON in which no place on this machine is told, and errors as lists of problems."""
+"""The API's answers: plain JSON that reveals no path on this machine, and errors as lists of problems."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from erasure.errors import ConfigError, EraseError, JobNotFound, RunError, Train
 from erasure.host.base import Host
 from erasure.jobs.job import Snapshot
 
-# Left out of the list of jobs: long, and asked for job by job.
+# Left out of the list of jobs, because they are long; each job on its own has them.
 _LONG = ("config", "asked", "series", "picks", "plan", "notes")
 _JSON_TYPES: dict[type, dict[str, Any]] = {
     tuple: {"type": ["array", "string"], "items": {"type": "string"}},
@@ -29,20 +29,20 @@ _PLACE = re.compile(r"(?<![\w.~/\\-])(?:[A-Za-z]:[\\/]+|\\\\|/)(?:[^\s/\\'\"<>|:
 
 
 def status_of(error: EraseError) -> int:
-    """404 for what is not there, 409 for what does not fit how things are now, 422 for what can never work."""
+    """Return 404 for what is not there, 409 for what cannot be done at present, 422 for what can never work."""
     if isinstance(error, JobNotFound):
         return 404
     return 409 if isinstance(error, (RunError, TrainingError)) else 422
 
 
 def problems_of(error: EraseError, host: Host) -> list[str]:
-    """Every problem of an error, for people who need not know where things lie."""
+    """Return every problem of an error, without paths on this machine."""
     problems = error.problems if isinstance(error, ConfigError) else [str(error)]
     return [without_places(problem, host) for problem in problems]
 
 
 def job_dict(job: Snapshot, host: Host, *, short: bool = False) -> dict[str, Any]:
-    """A job as JSON; ``short`` without what is long."""
+    """Return a job as JSON; ``short`` leaves out what is long."""
     values = {**job.to_dict(), "message": without_places(job.message, host)}
     values["problem"] = without_places(job.problem, host)
     values["notes"] = [without_places(note, host) for note in job.notes]
@@ -51,23 +51,24 @@ def job_dict(job: Snapshot, host: Host, *, short: bool = False) -> dict[str, Any
 
 
 def config_dict(config: dict[str, Any]) -> dict[str, Any]:
-    """A config's settings with files by their base names."""
+    """Return a config's settings with files by their base names."""
     file = config.get("vocabulary_file")
     return {**config, "vocabulary_file": base_name(file)} if isinstance(file, str) else dict(config)
 
 
 def base_name(path: str) -> str:
+    """Return the last part of a path of any system."""
     return PureWindowsPath(PurePosixPath(path).name).name
 
 
 def without_places(text: str, host: Host) -> str:
-    """``text`` with files and folders by their names instead of their places on this machine."""
+    """Return the text with files and folders by their names instead of their paths."""
     if "/" not in text and "\\" not in text:
         return text
     folders = {host.lora_folder(), host.data_folder(), Path.home(), Path.cwd(), Path(tempfile.gettempdir())}
     folders |= {checkpoint.path.parent for checkpoint in host.checkpoints()}
     folders |= {folder.resolve() for folder in folders}
-    # The longest first, so that a folder within another is not cut in two. A repr has its backslashes doubled.
+    # The longest first, so that a folder within another is not cut in two. In a repr, backslashes are doubled.
     for folder in sorted(map(str, folders), key=len, reverse=True):
         if len(folder) < 2:
             continue
@@ -78,7 +79,7 @@ def without_places(text: str, host: Host) -> str:
 
 
 def finite(value: Any) -> Any:
-    """The same JSON with null for numbers that JSON cannot write (NaN and infinities)."""
+    """Return the same JSON with null for numbers that JSON cannot write (NaN and infinities)."""
     if isinstance(value, dict):
         return {str(key): finite(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
@@ -89,7 +90,7 @@ def finite(value: Any) -> Any:
 
 
 def schema() -> dict[str, Any]:
-    """A config as JSON Schema (draft 2020-12); ``x-group`` and ``x-usual`` are for people."""
+    """Return the JSON Schema of a config (draft 2020-12); ``x-group`` and ``x-usual`` are for people."""
     properties = {}
     for name, about in settings().items():
         default = about.default

@@ -1,4 +1,4 @@
-"""From a request's body to an order; every problem is told at once."""
+"""From a request's body to a job; all problems are reported at once."""
 
 from __future__ import annotations
 
@@ -14,25 +14,28 @@ from erasure.jobs.job import JobRequest
 from erasure.jobs.order import Wanted, read_order, start_problems
 
 _TEXTS = {
-    "checkpoint": "the title of a checkpoint is a text",
-    "name": "the LoRA's name is a text",
-    "preset": "the name of a preset is a text",
-    "quality": "the name of a quality is a text",
+    "checkpoint": "must be a text, the title of a checkpoint",
+    "name": "must be a text, the name of the LoRA",
+    "preset": "must be a text, the name of a preset",
+    "quality": "must be a text, the name of a quality",
 }
 
 
 def unknown_fields(body: Mapping[str, Any], known: Collection[str]) -> list[str]:
-    """One problem per field that means nothing."""
+    """Return one problem for every unknown field."""
     problems = []
     for name in sorted(set(body) - set(known)):
         close = get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(known)) or 'none'}"
+        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(known)) or 'none here'}"
         problems.append(f"there is no field {name!r}; {hint}")
     return problems
 
 
 def asked_job(host: Host, body: Mapping[str, Any], coming: Collection[str] = ()) -> JobRequest:
-    """``coming`` are the names of LoRAs that jobs are about to make. Raises: ConfigError with every problem."""
+    """Return the job that a body asks for.
+
+    ``coming``: the names of LoRAs that jobs are about to make. Raises: ConfigError with every problem.
+    """
     wanted, problems = _wanted(body, ("checkpoint", "name", "preset", "quality", "config"))
     order = read_order(host, wanted, coming)
     if problems or order.problems:
@@ -41,7 +44,7 @@ def asked_job(host: Host, body: Mapping[str, Any], coming: Collection[str] = ())
 
 
 def asked_concepts(host: Host, body: Mapping[str, Any]) -> tuple[Path, EraseConfig]:
-    """Checkpoint and config whose concepts are wanted. Raises: ConfigError with every problem of the body."""
+    """Return the checkpoint and config whose concepts are wanted. Raises: ConfigError with every problem."""
     wanted, problems = _wanted(body, ("checkpoint", "preset", "config"))
     order = read_order(host, wanted)
     if problems:
@@ -51,7 +54,7 @@ def asked_concepts(host: Host, body: Mapping[str, Any]) -> tuple[Path, EraseConf
 
 
 def _wanted(body: Mapping[str, Any], known: Collection[str]) -> tuple[Wanted, list[str]]:
-    """What of the body can be read, and a problem for every field that cannot."""
+    """Return what can be read of the body, and a problem for every field that cannot."""
     problems = unknown_fields(body, known)
     texts: dict[str, str] = {}
     for name in known:
@@ -62,5 +65,5 @@ def _wanted(body: Mapping[str, Any], known: Collection[str]) -> tuple[Wanted, li
             problems.append(f"{name}: {_TEXTS[name]}")
     config = body.get("config")
     if config is not None and not isinstance(config, Mapping):
-        problems.append("config: an object is needed, setting -> value")
+        problems.append("config: must be an object, setting -> value")
     return Wanted(**texts, settings=config if isinstance(config, Mapping) else {}), problems

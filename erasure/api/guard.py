@@ -1,6 +1,6 @@
 """Who may use the API: whoever may use its host.
 
-Routes that are added to a web UI are open to everybody, whatever its own login says, so they are guarded here.
+Routes that are added to a web UI are open to everybody, even if it demands a login, so they are guarded here.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _READING = ("GET", "HEAD", "OPTIONS")
 
 
 def make_guard(app: Starlette, accounts: str | Mapping[str, str] | None = None) -> Guard:
-    """A check that lets in who is logged in to ``app`` (gradio's cookie), or gives one of ``accounts`` by HTTP Basic.
+    """Return a check that lets in whoever is logged in to ``app`` (gradio's cookie) or has an account (HTTP Basic).
 
-    ``accounts`` is a mapping of user to password, or a text as ``--api-auth`` of web UIs takes it: "user:password",
-    several with commas between. The API is open only where there are no accounts and gradio demands no login. What
-    the guard raises: HTTPException 401.
+    ``accounts``: user -> password, or a text as ``--api-auth`` of web UIs takes it: "user:password", several with
+    commas between. The API is open only if there are no accounts and gradio demands no login. The guard raises
+    HTTPException 401.
     """
     known = _accounts(accounts)
 
@@ -42,7 +42,7 @@ def make_guard(app: Starlette, accounts: str | Mapping[str, str] | None = None) 
             return
         if login in (200, 404) and not known:
             return
-        # Without accounts, a browser's own dialog for a password would lead nowhere.
+        # Without accounts, the browser's own dialog for a password would be useless.
         headers = {"WWW-Authenticate": 'Basic realm="Adversarial Erase", charset="UTF-8"'} if known else None
         ways = ["log in to the page"] * (login == 401) + ["send user and password by HTTP Basic"] * bool(known)
         broken = f"the login check of this page answered with status {login}; see the program's console"
@@ -52,11 +52,11 @@ def make_guard(app: Starlette, accounts: str | Mapping[str, str] | None = None) 
 
 
 def refuse_foreign_page(request: Request) -> None:
-    """Raises: HTTPException 403 if a page of another site asks for a change, using its visitor's login."""
+    """Refuse changes that a page of another site asks for with its visitor's login. Raises: HTTPException 403."""
     if request.method in _READING:
         return
     origin = request.headers.get("origin")
-    # Browsers say so where the connection is safe; elsewhere the page's origin is compared with where it was sent.
+    # Browsers send this over safe connections; otherwise the page's origin is compared with the host it asked.
     site = request.headers.get("sec-fetch-site")
     foreign = (
         site not in ("same-origin", "none")
@@ -73,12 +73,11 @@ def refuse_foreign_page(request: Request) -> None:
 
 
 def demand_json(request: Request) -> None:
-    """Raises: HTTPException 415 for a POST or PUT of anything else, above all of a plain form."""
+    """Refuse a POST or PUT of anything but JSON, above all of a plain form. Raises: HTTPException 415."""
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if request.method in ("POST", "PUT") and kind != "application/json":
-        raise HTTPException(
-            415, f"the body must be JSON (Content-Type: application/json), and this one has {kind or 'no type'}"
-        )
+        given = f"not {kind}" if kind else "and this one has no type"
+        raise HTTPException(415, f"the body must be JSON (Content-Type: application/json), {given}")
 
 
 def _accounts(accounts: str | Mapping[str, str] | None) -> tuple[bytes, ...]:
@@ -97,18 +96,18 @@ def _is_known(authorization: str, accounts: Iterable[bytes]) -> bool:
         given = base64.b64decode(credentials.strip(), validate=True)
     except (binascii.Error, ValueError):
         return False
-    # All are compared, in constant time: how long it takes tells nothing.
+    # All are compared, each in constant time, so that the time taken reveals nothing.
     return sum(hmac.compare_digest(given, account) for account in accounts) > 0
 
 
 async def _login_check(app: ASGIApp, headers: Iterable[tuple[bytes, bytes]]) -> int:
-    """What the app's own login check answers to these headers: 200, 401, or 404 where it has none.
+    """Return the status of the app's own login check for these headers: 200, 401, or 404 if it has none.
 
-    Asked as a request inside the process, because what is behind it has another shape in every version of gradio.
+    This is a request inside the process, because the functions behind it differ between versions of gradio.
     """
     kept = [(name, value) for name, value in headers if name.lower() not in _OF_BODY]
     status = 404
-    # The transport alone: a client would write a line to the log for every call of the API.
+    # The bare transport: a client would write a line to the log for every call of the API.
     transport = httpx.ASGITransport(app)
     for path in _LOGIN_CHECKS:
         asked = httpx.Request("GET", f"http://127.0.0.1{path}", headers=kept)

@@ -1,4 +1,4 @@
-"""What each route does: plain functions from a :class:`Call` to plain JSON values, to a file or to other content."""
+"""What each route does: functions from a :class:`Call` to JSON values, a file or other content."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from erasure.host.data_folder import DataFolder
 from erasure.jobs.manager import JobManager
 from erasure.jobs.order import coming_names
 
-# What a job's id is made of; nothing that means something in a path.
+# The characters of a job's id: none of them has a meaning in a path.
 _ID = re.compile(r"[\w-][\w.-]{0,200}")
 _ACTIONS = ("pause", "resume", "stop", "discard")
 
@@ -34,7 +34,7 @@ class Call:
 
     @property
     def id(self) -> str:
-        """Raises: JobNotFound for what cannot be an id."""
+        """Return the job's id in the path. Raises: JobNotFound if it cannot be an id."""
         id = self.path["id"]
         if not _ID.fullmatch(id) or ".." in id:
             raise JobNotFound(f"there is no job {id[:50]!r}")
@@ -42,10 +42,11 @@ class Call:
 
     @property
     def presets(self) -> Path:
-        """Where the user's presets are."""
+        """Return the folder of the user's presets."""
         return DataFolder(self.host.data_folder()).presets
 
     def job(self) -> dict[str, Any]:
+        """Return the job in the path as JSON."""
         return job_dict(self.manager.snapshot(self.id), self.host)
 
 
@@ -60,7 +61,7 @@ class File:
 
 @dataclass(frozen=True)
 class Content:
-    """What is made for one answer, as it is to be sent."""
+    """Bytes that were made for one answer."""
 
     data: bytes
     kind: str
@@ -86,7 +87,7 @@ def act_on_job(call: Call) -> dict[str, Any]:
     _refuse_fields(call)
     action, id = call.path["action"], call.id
     if action not in _ACTIONS:
-        raise JobNotFound(f"a job cannot {action[:50]!r}; there are {', '.join(_ACTIONS)}")
+        raise JobNotFound(f"there is no action {action[:50]!r}; a job can {', '.join(_ACTIONS)}")
     getattr(call.manager, action)(id)
     return {"id": id, "discarded": True} if action == "discard" else call.job()
 
@@ -99,7 +100,7 @@ def delete_job(call: Call) -> dict[str, Any]:
 def get_preview(call: Call) -> Content:
     id, step = call.id, call.path["step"]
     if not re.fullmatch(r"\d{1,9}", step, re.ASCII):
-        raise JobNotFound(f"there is no preview of update {step[:50]!r}; see the job's previews")
+        raise JobNotFound(f"there is no preview of update {step[:50]!r}; the job's previews list those that exist")
     try:
         return Content(call.manager.preview(id, int(step)).png(), "image/png")
     except (OSError, ValueError) as error:
@@ -132,9 +133,9 @@ def put_preset(call: Call) -> dict[str, Any]:
     description, settings = call.body.get("description", ""), call.body.get("settings")
     overwrite = call.body.get("overwrite", False)
     if not isinstance(overwrite, bool):
-        problems.append("overwrite: true or false")
+        problems.append("overwrite: must be true or false")
     if settings is None:
-        problems.append("settings are missing: an object, setting -> value")
+        problems.append("settings: missing; must be an object, setting -> value")
     if problems:
         raise ConfigError(problems)
     name = call.path["name"]

@@ -1,11 +1,11 @@
-"""The routes, and what all of them have in common: guard, JSON in, JSON or a file out, errors as lists of problems."""
+"""The routes, and what they have in common: the guard, JSON in, JSON or a file out, errors as lists of problems."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from starlette.applications import Starlette
@@ -28,7 +28,9 @@ LARGEST_BODY = 1_000_000  # bytes; a config is a few thousand
 LONGEST_POLL = 25.0  # seconds; proxies give up after 30 or 60
 _POLL_EVERY = 0.2  # seconds
 
-# method, path, status of success, what is done
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+# method, path, status of success, handler
 ROUTES: tuple[tuple[str, str, int, Handler], ...] = (
     ("GET", "/jobs", 200, handlers.list_jobs),
     ("POST", "/jobs", 201, handlers.create_job),
@@ -47,12 +49,12 @@ ROUTES: tuple[tuple[str, str, int, Handler], ...] = (
 
 
 def mount_api(app: Starlette, manager: JobManager, host: Host, guard: Guard | None = None) -> None:
-    """Serve the API below :data:`PREFIX` of ``app`` (FastAPI's too); mounted again, it replaces the one before.
+    """Serve the API below :data:`PREFIX` of ``app``, which may be a FastAPI; it replaces an API mounted there before.
 
-    ``guard`` lets in or raises HTTPException, see :func:`erasure.api.guard.make_guard`; None: open to everybody.
+    ``guard``: see :func:`erasure.api.guard.make_guard`; None leaves the API open to everybody.
     """
 
-    def serve(work: Callable[[Request], Any]) -> Callable[[Request], Any]:
+    def serve(work: Endpoint) -> Endpoint:
         async def endpoint(request: Request) -> Response:
             if guard is not None:
                 await guard(request)
@@ -78,7 +80,7 @@ def mount_api(app: Starlette, manager: JobManager, host: Host, guard: Guard | No
     app.mount(PREFIX, api)
 
 
-def _work(manager: JobManager, host: Host, handler: Handler, status: int) -> Callable[[Request], Any]:
+def _work(manager: JobManager, host: Host, handler: Handler, status: int) -> Endpoint:
     async def work(request: Request) -> Response:
         body = await _body(request) if request.method in ("POST", "PUT") else {}
         call = Call(manager, host, request.path_params, request.query_params, body)
@@ -93,14 +95,14 @@ def _work(manager: JobManager, host: Host, handler: Handler, status: int) -> Cal
     return work
 
 
-def _follow(manager: JobManager, host: Host) -> Callable[[Request], Any]:
-    """A long poll: the job as soon as its version is not ``since`` any more, or after ``timeout`` seconds."""
+def _follow(manager: JobManager, host: Host) -> Endpoint:
+    """Return a long poll: it answers once the job's version differs from ``since``, or after ``timeout`` seconds."""
 
     async def work(request: Request) -> Response:
         call = Call(manager, host, request.path_params, request.query_params, {})
         since, timeout = _number(call, "since", -1), _number(call, "timeout", LONGEST_POLL)
         end = time.monotonic() + min(timeout, LONGEST_POLL)
-        # Looked at from time to time: a thread that waits would be one less for everybody else's requests.
+        # Looks from time to time, because a waiting thread would be missing for other requests.
         while True:
             job = await run_in_threadpool(manager.snapshot, call.id)
             if job.version != since or time.monotonic() >= end or await request.is_disconnected():
@@ -111,17 +113,17 @@ def _follow(manager: JobManager, host: Host) -> Callable[[Request], Any]:
 
 
 def _number(call: Call, name: str, default: float) -> float:
-    """Raises: ConfigError for a query that is no number from 0 up."""
+    """Return a number of the query. Raises: ConfigError if it is not a whole number from 0 up."""
     text = call.query.get(name)
     if text is None:
         return default
     if not text.isdecimal() or len(text) > 15:
-        raise ConfigError([f"{name}: a whole number is needed, not {text[:50]!r}"])
+        raise ConfigError([f"{name}: must be a whole number from 0 up, not {text[:50]!r}"])
     return float(text)
 
 
 async def _body(request: Request) -> dict[str, Any]:
-    """The JSON object of a request; an empty body is an empty object. Raises: HTTPException 400, 413."""
+    """Return the JSON object of a request, {} for an empty body. Raises: HTTPException 400, 413."""
     text = b""
     async for part in request.stream():
         text += part
@@ -130,14 +132,14 @@ async def _body(request: Request) -> dict[str, Any]:
     try:
         values = json.loads(text, parse_constant=_no_number) if text.strip() else {}
     except (ValueError, RecursionError) as error:
-        raise HTTPException(400, f"the body is no JSON: {error}") from error
+        raise HTTPException(400, f"the body is not valid JSON: {error}") from error
     if not isinstance(values, dict):
         raise HTTPException(400, "the body must be a JSON object")
     return values
 
 
 def _no_number(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a number in JSON")
 
 
 def _problem(request: Request, error: Exception) -> Response:
@@ -146,9 +148,9 @@ def _problem(request: Request, error: Exception) -> Response:
 
 
 def _unexpected(request: Request, error: Exception) -> Response:
-    return _json({"problems": ["something went wrong inside; the program's log says what"]}, 500)
+    return _json({"problems": ["an unexpected error happened; the program's log has the details"]}, 500)
 
 
-def _json(values: dict[str, Any], status: int, headers: Any = None) -> Response:
+def _json(values: dict[str, Any], status: int, headers: Mapping[str, str] | None = None) -> Response:
     headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", **(headers or {})}
     return JSONResponse(finite(values), status, headers)

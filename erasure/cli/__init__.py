@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from erasure.cli import app, bench, concepts, inspect, presets, preview, spectrum, train
 from erasure.errors import ConfigError, EraseError, OutputExists
@@ -13,7 +13,7 @@ FAILED, BAD_ARGUMENTS, STOPPED = 1, 2, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0 done, 1 failed, 2 bad arguments, 130 stopped."""
+    """Run one command and return the exit code: 0 done, 1 failed, 2 bad arguments, 130 stopped."""
     parser = argparse.ArgumentParser(
         prog="python -m erasure",
         description="Erase concepts from Stable Diffusion 1.x with a LoRA, preserving what would be hurt most.",
@@ -23,7 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         command.add_parser(commands)
     arguments = parser.parse_args(argv)
     try:
-        return arguments.run(arguments)
+        run: Callable[[argparse.Namespace], int] = arguments.run
+        return run(arguments)
     except (ConfigError, OutputExists) as error:
         print(f"error: {error}".replace("\n", "\nerror: "), file=sys.stderr)
         return BAD_ARGUMENTS
@@ -31,5 +32,5 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
-        print("stopped at once", file=sys.stderr)
+        print("stopped without saving", file=sys.stderr)
         return STOPPED

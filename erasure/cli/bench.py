@@ -1,4 +1,4 @@
-"""``python -m erasure bench``: compare methods on a grid of target sets and seeds, and report it."""
+"""``python -m erasure bench``: compare methods on a grid of target sets and seeds, and report the results."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from erasure.bench.metrics import METRICS, check_metrics
-from erasure.cli.flags import add_config_flags, given_settings
+from erasure.cli.flags import DEVICE_HELP, Commands, add_command, add_config_flags, given_settings
 from erasure.config.presets import preset
 from erasure.config.values import config_from_file
 from erasure.errors import ConfigError
@@ -25,61 +25,58 @@ if TYPE_CHECKING:
     from erasure.bench.grid import GridEvent, Todo
 
 EPILOG = """\
-Everything made is below --folder: results.jsonl (a row per run), cells/ (LoRA, run, pictures), base/ (pictures before),
-spaces/, table-*.md and plot-*.svg. Started again, it goes on where it was; rows that are there are not computed again.
-Settings (--steps ...) go to every method; a method's own, such as uce+rank=16, come after them.
+All output goes to --folder: results.jsonl (a row per run), cells/ (LoRA, run, pictures), base/ (pictures before),
+spaces/, table-*.md and plot-*.svg. Started again, the bench continues; rows that exist are not computed again.
+Settings (--steps ...) apply to every method; those of one method, such as uce+rank=16, override them.
 
-More figures of each group of pictures, with --metrics; none of what they need is downloaded:
+--metrics adds figures for each group of pictures; nothing that they need is downloaded:
 """ + "".join(f"  {name:10} {about}\n" for name, about in METRICS.items())
 
 
-def add_parser(commands: Any) -> None:
-    parser = commands.add_parser(
-        "bench",
-        help="compare methods on a checkpoint",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def add_parser(commands: Commands) -> None:
+    parser = add_command(commands, "bench", "compare methods on a checkpoint", EPILOG)
+    add = parser.add_argument
+    add("--suite", default="emoji", metavar="NAME", help="emoji, or imagenette for SD 1.4 (default: emoji)")
+    add("--folder", type=Path, action="append", metavar="DIR", help="folder for all output (default: bench/SUITE)")
+    add("--checkpoint", type=Path, metavar="FILE", help=f"{supported()} checkpoint (default for emoji: emoji-SD)")
+    add("--device", metavar="NAME", help=DEVICE_HELP)
+    add("--picture-device", default="", metavar="NAME", help="device to draw pictures on (default: that of --device)")
+    add("--methods", metavar="A,B", help="methods, presets or setting=value, joined by + (default: all methods)")
+    add("--ablation", metavar="A,B", help="ablations to run as well: see --list")
+    add("--sets", metavar="A,B", help="target sets by name, or by its beginning: doubles,style-flat (default: all)")
+    add("--seeds", default="0", metavar="0,1,2", help="seeds of training (default: 0)")
+    add("--part", default="1/1", metavar="I/N", help="run only the I-th of N parts, to share work among processes")
+    add("--threads", type=int, default=0, metavar="N", help="number of torch's threads (default: torch's own choice)")
+    add("--list", action="store_true", help="list cells, methods, sets and ablations, and run nothing")
+    _suite_flags(parser.add_argument_group("pictures").add_argument)
+    add = parser.add_argument_group("engine").add_argument
+    add("--engine", choices=("local", "ray"), default="local", help="this process, or Ray (default: local)")
+    add("--ray-address", default="", metavar="ADDRESS", help="a Ray cluster (default: a new one on this machine)")
+    add("--workers", type=int, default=0, metavar="N", help="processes of a new Ray cluster (default: one per core)")
+    add = parser.add_argument_group("report").add_argument
+    add("--report", type=Path, metavar="FILE.md", help="only write a report on one or more --folder")
+    add(
+        "--reference",
+        default="adversarial",
+        metavar="NAME",
+        help="method that the others are compared with (default: adversarial)",
     )
-    parser.add_argument("--suite", default="emoji", help="emoji, or imagenette (SD 1.4's) (emoji)")
-    parser.add_argument("--folder", type=Path, action="append", metavar="DIR", help="where all goes (bench/SUITE)")
-    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help=f"{supported()} checkpoint; emoji-SD for emoji")
-    parser.add_argument("--device", metavar="NAME", help="cuda, mps or cpu; default: the best there is")
-    parser.add_argument("--picture-device", default="", metavar="NAME", help="where pictures are drawn (as --device)")
-    parser.add_argument("--methods", metavar="A,B", help="methods, presets or field=value, joined by + (all methods)")
-    parser.add_argument("--ablation", metavar="A,B", help="questions to answer as well: see --list")
-    parser.add_argument("--sets", metavar="A,B", help="target sets, by name or beginning: doubles,style-flat (all)")
-    parser.add_argument("--seeds", default="0", metavar="0,1,2", help="seeds of training (0)")
-    parser.add_argument("--part", default="1/1", metavar="I/N", help="only the I-th of N parts, for several processes")
-    parser.add_argument("--threads", type=int, default=0, metavar="N", help="threads of torch (its own choice)")
-    parser.add_argument("--list", action="store_true", help="list cells, methods, sets and ablations, and run nothing")
-    _suite_flags(parser.add_argument_group("pictures"))
-    engine = parser.add_argument_group("engine")
-    engine.add_argument("--engine", choices=("local", "ray"), default="local", help="this process, or Ray (local)")
-    engine.add_argument("--ray-address", default="", metavar="ADDRESS", help="a Ray cluster (a new one, here)")
-    engine.add_argument("--workers", type=int, default=0, metavar="N", help="processes of a local Ray (cores)")
-    report = parser.add_argument_group("report")
-    report.add_argument(
-        "--report", type=Path, metavar="FILE.md", help="write a report of --folder (repeat it), and stop"
-    )
-    report.add_argument(
-        "--reference", default="adversarial", metavar="NAME", help="what differences are from (adversarial)"
-    )
-    report.add_argument("--overwrite", action="store_true", help="replace an existing report")
+    add("--overwrite", action="store_true", help="replace an existing report")
     add_config_flags(parser)
     parser.set_defaults(run=run)
 
 
-def _suite_flags(group: Any) -> None:
-    group.add_argument("--pictures-per-concept", type=int, metavar="N", help="and style (emoji 1, imagenette 500)")
-    group.add_argument("--limit", type=int, default=0, metavar="N", help="at most N pictures per group (no limit)")
-    group.add_argument("--picture-steps", type=int, metavar="N", help="DDIM steps (emoji 20, imagenette 50)")
-    group.add_argument("--picture-guidance", type=float, metavar="X", help="guidance (emoji 4, imagenette 7.5)")
-    group.add_argument("--picture-batch", type=int, metavar="N", help="pictures drawn at once (emoji 32, imagenette 8)")
-    group.add_argument("--pixels", type=int, default=0, metavar="N", help="side of a picture (the checkpoint's own)")
-    group.add_argument("--classifier", default="", metavar="PATH", help="weights of the judge (imagenette)")
-    group.add_argument("--metrics", metavar="A,B", help="more figures, listed below: " + ", ".join(METRICS))
-    group.add_argument("--clip-model", default="", metavar="DIR", help="a CLIP model for clip and clip-drop")
-    group.add_argument("--random-classifier", action="store_true", help="an untrained judge, only to try the bench out")
+def _suite_flags(add: Callable[..., object]) -> None:
+    add("--pictures-per-concept", type=int, metavar="N", help="and per style (default: emoji 1, imagenette 500)")
+    add("--limit", type=int, default=0, metavar="N", help="largest number of pictures per group (default: no limit)")
+    add("--picture-steps", type=int, metavar="N", help="DDIM steps (default: emoji 20, imagenette 50)")
+    add("--picture-guidance", type=float, metavar="X", help="guidance (default: emoji 4, imagenette 7.5)")
+    add("--picture-batch", type=int, metavar="N", help="pictures drawn at once (default: emoji 32, imagenette 8)")
+    add("--pixels", type=int, default=0, metavar="N", help="picture size (default: the checkpoint's own)")
+    add("--classifier", default="", metavar="PATH", help="weights of the classifier that judges (imagenette only)")
+    add("--metrics", metavar="A,B", help="more figures, described below: " + ", ".join(METRICS))
+    add("--clip-model", default="", metavar="DIR", help="a CLIP model for clip and clip-drop")
+    add("--random-classifier", action="store_true", help="judge with an untrained classifier, only to try the bench")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -93,17 +90,17 @@ def run(arguments: argparse.Namespace) -> int:
     todo = todo_of(grid)
     bench.folder.mkdir(parents=True, exist_ok=True)
     _note_command(bench.folder)
-    print(f"{len(grid)} cells, {len(grid) - sum(1 + len(one.also) for one in todo)} of them done already", flush=True)
+    print(f"{len(grid)} cells, {len(grid) - sum(1 + len(one.also) for one in todo)} of them already done", flush=True)
     workers = (arguments.workers or os.cpu_count() or 1) if arguments.engine == "ray" else 1
     failed = _follow(_events(arguments, todo), todo, bench.folder, min(workers, len(todo) or 1))
     _summary(bench.folder)
     if failed:
-        print(f"{failed} cells failed; started again, the bench tries them again", file=sys.stderr)
+        print(f"{failed} cells failed; start the bench again to retry them", file=sys.stderr)
     return 1 if failed else 0
 
 
 def _grid(arguments: argparse.Namespace) -> tuple[Bench, list[Cell]]:
-    """Raises: ConfigError with all that is wrong in the arguments of the grid."""
+    """Return what the arguments ask for, and its cells. Raises: ConfigError with all that is wrong in them."""
     from erasure.bench.cell import Bench
     from erasure.bench.grid import cells
     from erasure.bench.suite import SuiteOptions
@@ -126,15 +123,15 @@ def _grid(arguments: argparse.Namespace) -> tuple[Bench, list[Cell]]:
     chosen = suite(arguments.suite, options)
     checkpoint = arguments.checkpoint or chosen.checkpoint
     if checkpoint is None:
-        raise ConfigError([f"--checkpoint is needed: suite {chosen.name} has none of its own"])
+        raise ConfigError([f"--checkpoint: missing; suite {chosen.name} has no default"])
     folders = arguments.folder or [Path("bench") / chosen.name]
     if len(folders) > 1:
-        raise ConfigError(["--folder: one is enough to run a bench; several are for --report"])
+        raise ConfigError(["--folder: several are given, but only --report takes more than one"])
     values = preset(arguments.preset).settings if arguments.preset else {}
     values = {**values, **(config_from_file(arguments.config) if arguments.config else {}), **given_settings(arguments)}
     taken = [name for name in ("erase", "seed") if name in values]
     if taken:
-        raise ConfigError([f"--{name}: the grid decides it (--sets, --seeds)" for name in taken])
+        raise ConfigError([f"--{name}: cannot be given to the bench, which has --sets and --seeds" for name in taken])
     device = arguments.device or default_device()
     bench = Bench(
         chosen.name, checkpoint, folders[0], device, arguments.threads, options, values, arguments.picture_device
@@ -157,7 +154,7 @@ def _events(arguments: argparse.Namespace, todo: list[Todo]) -> Iterator[GridEve
 
 
 def _follow(events: Iterator[GridEvent], todo: Sequence[Todo], folder: Path, workers: int) -> int:
-    """Print what happens; returns the number of failed cells."""
+    """Print what happens, and return the number of failed cells."""
     from erasure.bench.eta import Eta
     from erasure.bench.grid import Failed, Finished
     from erasure.bench.results import read_rows
@@ -187,7 +184,7 @@ def _follow(events: Iterator[GridEvent], todo: Sequence[Todo], folder: Path, wor
 
 
 def _summary(folder: Path) -> None:
-    """Tables and pictures of all that is in the folder."""
+    """Write and print tables and plots of all results in the folder."""
     from erasure.bench.plot import scatter_svg
     from erasure.bench.report import panels
     from erasure.bench.results import current, finished, read_rows
@@ -237,12 +234,12 @@ def _note_command(folder: Path) -> None:
     from erasure.bench.report import COMMANDS
     from erasure.bench.results import append_row
 
-    told = {"command": _command(), "time": datetime.now(timezone.utc).isoformat(timespec="seconds")}
-    append_row(folder / COMMANDS, told)
+    row = {"command": _command(), "time": datetime.now(timezone.utc).isoformat(timespec="seconds")}
+    append_row(folder / COMMANDS, row)
 
 
 def _command() -> str:
-    """What was typed, without places on this machine: paths outside of the current folder by name only."""
+    """Return what was typed, with absolute paths by name only, so that it reveals nothing of this machine."""
     shown = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
     return shlex.join(["python", "-m", "erasure", *shown])
 
@@ -261,7 +258,7 @@ def _sets(known: Sequence[str], wanted: Sequence[str]) -> list[str]:
 def _part(text: str) -> tuple[int, int]:
     numbers = _numbers("--part", text, "/")
     if len(numbers) != 2 or not 1 <= numbers[0] <= numbers[1]:
-        raise ConfigError([f"--part: {text!r} should be I/N with I from 1 to N, as 1/2"])
+        raise ConfigError([f"--part: {text!r} is not I/N with I from 1 to N, such as 1/2"])
     return numbers[0], numbers[1]
 
 
@@ -269,4 +266,4 @@ def _numbers(flag: str, text: str, separator: str) -> list[int]:
     try:
         return [int(part) for part in text.split(separator)]
     except ValueError:
-        raise ConfigError([f"{flag}: {text!r} should be whole numbers, as 0{separator}1"]) from None
+        raise ConfigError([f"{flag}: {text!r} must be whole numbers, such as 0{separator}1"]) from None

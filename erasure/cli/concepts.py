@@ -1,23 +1,23 @@
-"""``python -m erasure concepts``: what lies near a concept, before any training."""
+"""``python -m erasure concepts``: which concepts are near a target, before any training."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from erasure.cli.flags import add_config_flags, add_model_flags, config_from_flags
+from erasure.cli.flags import Commands, add_command, add_config_flags, add_model_flags, config_from_flags
 from erasure.model.device import default_device
 
 if TYPE_CHECKING:
     from erasure.concepts.space import Candidate, ConceptSpace
 
 
-def add_parser(commands: Any) -> None:
-    parser = commands.add_parser("concepts", help="list the nearest concepts, and which of them are synonyms")
+def add_parser(commands: Commands) -> None:
+    parser = add_command(commands, "concepts", "list the nearest concepts, and which of them are synonyms")
     add_model_flags(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--show", type=int, default=20, metavar="N", help="concepts shown per target (20)")
+    parser.add_argument("--show", type=int, default=20, metavar="N", help="concepts shown per target (default: 20)")
     add_config_flags(parser)
     parser.set_defaults(run=run)
 
@@ -40,19 +40,19 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def print_space(space: ConceptSpace, shown: int, *, erase_synonyms: bool) -> None:
-    """Per target: the nearest concepts with similarity and s(c), the synonyms, and what was left out by name."""
+    """Print for each target the nearest concepts with similarity and s(c), the synonyms, and its other names."""
     for target in space.targets:
         print(f"{target.target} -> {target.anchor or 'nothing'}")
         more = len(target.preserved) - shown
-        print("  preserved: " + ", ".join(_shown(c) for c in target.preserved[:shown]), end="")
+        print("  protected: " + ", ".join(_shown(c) for c in target.preserved[:shown]), end="")
         print(f", and {more} more" if more > 0 else "")
         if target.synonyms:
             print(
-                f"  drawn just like it, {'will go too' if erase_synonyms else 'neither erased nor preserved'}: "
+                f"  drawn just like it, {'will go too' if erase_synonyms else 'neither erased nor protected'}: "
                 + ", ".join(_shown(c) for c in target.synonyms)
             )
         if target.named:
-            print("  the same by name: " + ", ".join(target.named))
+            print("  other names of the target: " + ", ".join(target.named))
     for note in space.notes:
         print(f"note: {note}")
 

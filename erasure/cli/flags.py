@@ -1,10 +1,10 @@
-"""Flags from the config: every field of EraseConfig is one, with its help, default and range."""
+"""What the commands have in common: a flag for every setting, with its help, default and range."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from erasure.config.presets import preset
 from erasure.config.setting import GROUPS, Setting
@@ -12,9 +12,24 @@ from erasure.config.settings import EraseConfig, settings
 from erasure.config.values import config_from_dict, config_from_file
 from erasure.families.known import supported
 
+DEVICE_HELP = "cuda, mps or cpu (default: the best that this machine has)"
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def add_command(commands: Commands, name: str, does: str, epilog: str | None = None) -> argparse.ArgumentParser:
+    """Add a command. ``does`` describes it in the list of commands and in its own help."""
+    return commands.add_parser(
+        name,
+        help=does,
+        description=f"{does[0].upper()}{does[1:]}.",
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
 
 def add_config_flags(parser: argparse.ArgumentParser) -> None:
-    """``--preset``, ``--config`` and a flag per setting; a flag that is not given is absent from the namespace."""
+    """Add ``--preset``, ``--config`` and a flag per setting. A flag that is not given is absent from the namespace."""
     parser.add_argument("--preset", metavar="NAME", help="start from a preset (see: python -m erasure presets)")
     parser.add_argument("--config", type=Path, metavar="FILE.json", help="settings from a file; flags override them")
     described = settings()
@@ -26,12 +41,12 @@ def add_config_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def flag(name: str) -> str:
-    """``learning_rate`` -> ``--learning-rate``"""
+    """Return the flag of a setting: ``learning_rate`` -> ``--learning-rate``."""
     return "--" + name.replace("_", "-")
 
 
 def config_from_flags(arguments: argparse.Namespace) -> EraseConfig:
-    """What is asked for by the preset, then the file, then the flags. Raises: ConfigError with all problems."""
+    """Return the config of preset, file and flags; the later overrides. Raises: ConfigError with all problems."""
     values: dict[str, Any] = {}
     if arguments.preset:
         values.update(preset(arguments.preset).settings)
@@ -41,13 +56,17 @@ def config_from_flags(arguments: argparse.Namespace) -> EraseConfig:
 
 
 def given_settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The settings that were given as flags."""
+    """Return the settings that were given as flags."""
     return {name: getattr(arguments, name) for name in settings() if hasattr(arguments, name)}
 
 
 def add_model_flags(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    """Add ``--checkpoint`` and ``--device``."""
     parser.add_argument("--checkpoint", type=Path, required=required, metavar="FILE", help=f"{supported()} checkpoint")
-    parser.add_argument("--device", metavar="NAME", help="cuda, mps or cpu; default: the best there is")
+    parser.add_argument("--device", metavar="NAME", help=DEVICE_HELP)
+
+
+_METAVARS: dict[type, str] = {int: "N", float: "X", str: "TEXT"}
 
 
 def _kind(about: Setting) -> dict[str, Any]:
@@ -59,7 +78,7 @@ def _kind(about: Setting) -> dict[str, Any]:
         return {**absent, "action": "append", "metavar": "TEXT"}
     # Ranges and choices are checked with the whole config, so that all problems show at once.
     choices = about.choices
-    return {**absent, "type": kind, "metavar": "|".join(choices) if choices else kind.__name__.upper()}
+    return {**absent, "type": kind, "metavar": "|".join(choices) if choices else _METAVARS[kind]}
 
 
 def _help(about: Setting) -> str:
@@ -69,5 +88,10 @@ def _help(about: Setting) -> str:
     if about.usual:
         facts.append(f"usual: {about.usual}")
     elif about.low is not None and about.high is not None:
-        facts.append(f"{about.low:g} to {about.high:g}")
+        facts.append(f"{_number(about.low)} to {_number(about.high)}")
     return (about.help + (f" ({'; '.join(facts)})" if facts else "")).replace("%", "%%")
+
+
+def _number(value: float) -> str:
+    """Return a number in full: 4294967295, not 4.29497e+09."""
+    return str(int(value)) if value == int(value) else f"{value:g}"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+
+from erasure.cli.flags import Commands, add_command
 
 
-def add_parser(commands: Any) -> None:
-    parser = commands.add_parser("inspect", help="explain a LoRA file")
-    parser.add_argument("file", type=Path)
+def add_parser(commands: Commands) -> None:
+    parser = add_command(commands, "inspect", "explain a LoRA file")
+    parser.add_argument("file", type=Path, metavar="FILE", help="the LoRA file")
     parser.set_defaults(run=run)
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
+from erasure.cli.flags import Commands, add_command
 from erasure.config.presets import presets
 
 
-def add_parser(commands: Any) -> None:
-    parser = commands.add_parser("presets", help="list the bundled presets")
+def add_parser(commands: Commands) -> None:
+    parser = add_command(commands, "presets", "list the bundled presets")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    for name, preset in presets().items():
-        print(f"{name:12} {preset.description}")
+    bundled = presets()
+    width = max(map(len, bundled))
+    for name, preset in bundled.items():
+        print(f"{name:{width}}  {preset.description}")
     return 0

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
-from erasure.cli.flags import add_model_flags
+from erasure.cli.flags import Commands, add_command, add_model_flags
 from erasure.errors import OutputExists
 from erasure.model.device import default_device
 from erasure.whole_file import whole_file
 
 
-def add_parser(commands: Any) -> None:
-    parser = commands.add_parser("preview", help="draw pictures with and without a LoRA")
+def add_parser(commands: Commands) -> None:
+    parser = add_command(commands, "preview", "draw pictures with and without a LoRA")
     add_model_flags(parser)
-    parser.add_argument("--lora", type=Path, required=True, metavar="FILE")
-    parser.add_argument("--weight", type=float, default=1.0, help="as in <lora:name:weight> (1)")
-    parser.add_argument("--prompt", action="append", required=True, help="repeat for several")
-    parser.add_argument("--seed", action="append", type=int, help="repeat for several (1, 2)")
-    parser.add_argument("--steps", type=int, default=20, help="DDIM steps (20)")
-    parser.add_argument("--guidance", type=float, default=5.0, help="classifier-free guidance (5)")
-    parser.add_argument("--pixels", type=int, default=0, help="side of a picture (the checkpoint's own)")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE.png")
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing --out")
+    add = parser.add_argument
+    add("--lora", type=Path, required=True, metavar="FILE", help="the LoRA file")
+    add("--weight", type=float, default=1.0, metavar="X", help="weight of the LoRA (default: 1)")
+    add("--prompt", action="append", required=True, metavar="TEXT", help="what to draw; repeat for several")
+    add("--seed", action="append", type=int, metavar="N", help="repeat for several (default: 1 and 2)")
+    add("--steps", type=int, default=20, metavar="N", help="DDIM steps (default: 20)")
+    add("--guidance", type=float, default=5.0, metavar="X", help="classifier-free guidance (default: 5)")
+    add("--pixels", type=int, default=0, metavar="N", help="picture size (default: the checkpoint's own)")
+    add("--out", type=Path, required=True, metavar="FILE.png", help="the grid of pictures to write")
+    add("--overwrite", action="store_true", help="replace an existing --out")
     parser.set_defaults(run=run)
 
 

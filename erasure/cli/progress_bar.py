@@ -1,4 +1,4 @@
-"""What a run looks like in a terminal: a bar with time left, both losses and the concept now preserved."""
+"""A run in a terminal: a bar with the time left, both losses and the concept that is preserved now."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from erasure.whole_file import whole_file
 
 
 class ProgressBar:
-    """Shows the events of the run in ``folder``; a context manager, so that the bar is closed whatever happens."""
+    """The progress of the run in ``folder``; a context manager, so that the bar is closed whatever happens."""
 
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
@@ -33,6 +33,7 @@ class ProgressBar:
             self._bar.close()
 
     def show(self, event: Event) -> None:
+        """Print what the event says; an update moves the bar."""
         if isinstance(event, Step):
             self._step(event)
         elif isinstance(event, Note):
@@ -42,11 +43,11 @@ class ProgressBar:
         elif isinstance(event, Preview):
             tqdm.write(f"before/after pictures: {write_sheet(self._folder, event.step)}")
         elif isinstance(event, Measured):
-            tqdm.write(f"after {event.step} updates {event.series} is {event.value:.4g}")
+            tqdm.write(f"after {event.step} updates: {event.series} {event.value:.4g}")
         elif isinstance(event, Saved) and event.is_lora:
             rows, seconds = (self._last.rows, self._last.seconds) if self._last else (0, 0.0)
             size = event.path.stat().st_size / 1e6
-            said = "done" if event.final else "the LoRA as it is now"
+            said = "done" if event.final else "LoRA so far"
             tqdm.write(
                 f"{said}: {event.path} ({size:.1f} MB), {event.step} updates, {rows:,} U-Net rows, {seconds:.0f} s"
             )
@@ -81,7 +82,7 @@ class ProgressBar:
 
 
 def write_sheet(folder: RunFolder, step: int) -> Path:
-    """Lay the pictures after ``step`` updates out beside those from before, in the run folder. Raises: OSError."""
+    """Write a sheet of the pictures before and after ``step`` updates into the run folder. Raises: OSError."""
     path = folder.sheet(step)
     path.parent.mkdir(exist_ok=True)
     with whole_file(path) as temporary:

@@ -5,26 +5,38 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
-from erasure.cli.flags import add_model_flags
+from erasure.cli.flags import Commands, add_command, add_model_flags
 from erasure.errors import ConfigError
 from erasure.model.device import default_device
 
 
-def add_parser(commands: Any) -> None:
-    parser = commands.add_parser("spectrum", help="list the words whose predicted noise a LoRA changes most")
+def add_parser(commands: Commands) -> None:
+    parser = add_command(commands, "spectrum", "list the words whose predicted noise a LoRA changes most")
     add_model_flags(parser)
-    parser.add_argument("--lora", type=Path, required=True, metavar="FILE")
-    parser.add_argument("--word", action="append", metavar="TEXT", help="repeat for several (the common words)")
-    parser.add_argument("--words", type=int, default=200, metavar="N", help="so many common words, evenly spaced (200)")
-    parser.add_argument("--states", type=int, default=4, metavar="N", help="points of each word's trajectory (4)")
-    parser.add_argument("--show", type=int, default=30, metavar="N", help="lines printed (30)")
+    add = parser.add_argument
+    add("--lora", type=Path, required=True, metavar="FILE", help="the LoRA file")
+    add("--word", action="append", metavar="TEXT", help="a word to measure; repeat for several (default: common words)")
+    add(
+        "--words", type=int, default=200, metavar="N", help="how many of the common words, evenly spaced (default: 200)"
+    )
+    add(
+        "--states",
+        type=int,
+        default=4,
+        metavar="N",
+        help="states of each word's own trajectory to measure on (default: 4)",
+    )
+    add("--show", type=int, default=30, metavar="N", help="number of words printed (default: 30)")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    problems = [f"--{n}: should be at least 1" for n in ("words", "states", "show") if getattr(arguments, n) < 1]
+    problems = [
+        f"--{n}: {getattr(arguments, n)} is less than 1"
+        for n in ("words", "states", "show")
+        if getattr(arguments, n) < 1
+    ]
     if problems:
         raise ConfigError(problems)
     from erasure.concepts.vocabulary import WORDS, read_words
@@ -44,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         if len(found) % 50 == 0:
             print(f"{len(found)}/{len(words)}", file=sys.stderr)
     found.sort(key=lambda one: one.share, reverse=True)
-    print("change of the predicted noise, relative to what the word itself adds to it (1 = as if it were left out)")
+    print("change of the predicted noise, relative to what the word itself adds to it (1 = as without the word)")
     for one in found[: arguments.show]:
         print(f"{one.share:8.3f}  {one.change:10.2e}  {one.text}")
     middle = found[len(found) // 2]

@@ -1,4 +1,4 @@
-"""``python -m erasure train``: erase, resume, or only say what would be done."""
+"""``python -m erasure train``: erase, resume, or only print the plan."""
 
 from __future__ import annotations
 
@@ -9,9 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from erasure.cli.flags import add_config_flags, add_model_flags, config_from_flags, given_settings
+from erasure.cli.flags import (
+    Commands,
+    add_command,
+    add_config_flags,
+    add_model_flags,
+    config_from_flags,
+    given_settings,
+)
 from erasure.errors import ConfigError
 from erasure.model.device import default_device
 
@@ -22,18 +29,14 @@ if TYPE_CHECKING:
 STOPPED = 130
 
 
-def add_parser(commands: Any) -> None:
-    parser = commands.add_parser(
-        "train",
-        help="erase concepts: train a LoRA file",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_parser(commands: Commands) -> None:
+    parser = add_command(commands, "train", "erase concepts: train a LoRA file")
     add_model_flags(parser, required=False)
     parser.add_argument("--out", type=Path, metavar="FILE.safetensors", help="the LoRA file to write")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing --out")
-    parser.add_argument("--run", dest="folder", type=Path, metavar="DIR", help="run folder (runs/<out>-<time>)")
+    parser.add_argument("--run", dest="folder", type=Path, metavar="DIR", help="run folder (default: runs/OUT-TIME)")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and write nothing")
-    parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with the interrupted run in this folder")
+    parser.add_argument("--resume", type=Path, metavar="DIR", help="continue the interrupted run in this folder")
     add_config_flags(parser)
     parser.set_defaults(run=run)
 
@@ -66,7 +69,7 @@ def _resume(arguments: argparse.Namespace) -> int:
     names = {"checkpoint": "checkpoint", "preset": "preset", "config": "config", "folder": "run"}
     refused = [f"--{shown}" for name, shown in names.items() if getattr(arguments, name)]
     if refused:
-        raise ConfigError([f"{', '.join(refused)}: a resumed run keeps its own; leave it out"])
+        raise ConfigError([f"{', '.join(refused)}: does not go with --resume, since a resumed run keeps its own"])
     from erasure.run.folder import RunFolder
     from erasure.run.run import resume
 
@@ -82,7 +85,7 @@ def _resume(arguments: argparse.Namespace) -> int:
 
 
 def _follow(run: Run) -> int:
-    """Show a run until it ends or is stopped; a stop waits for the update at hand."""
+    """Show a run until it ends or is stopped; a stop waits for the end of the current update."""
     from erasure.cli.progress_bar import ProgressBar
 
     with _stop_flag() as stop, ProgressBar(run.folder) as progress, run:
@@ -95,7 +98,7 @@ def _follow(run: Run) -> int:
         for event in run.stop():
             progress.show(event)
     folder = run.folder.path
-    print(f"stopped; all that was made is in {folder}. To go on: python -m erasure train --resume {folder}")
+    print(f"stopped; all that was made is in {folder}. To continue: python -m erasure train --resume {folder}")
     return STOPPED
 
 
@@ -106,7 +109,7 @@ class _Stop:
 
 @contextmanager
 def _stop_flag() -> Iterator[_Stop]:
-    """Ctrl-C and SIGTERM set a flag; the second one interrupts at once."""
+    """Let Ctrl-C and SIGTERM set a flag; the second one interrupts at once."""
     stop = _Stop()
 
     def ask(number: int, frame: object) -> None:
@@ -142,13 +145,13 @@ def _dry_run(arguments: argparse.Namespace, config: EraseConfig) -> int:
     print(f"layers:  {plan.layers} ({config.layers}), rank {plan.rank}, {plan.parameters:,} parameters")
     total = plan.rows_per_update * plan.updates + plan.rows_setup
     print(f"work:    {plan.updates} updates of about {plan.rows_per_update:.1f} U-Net rows, {total:,.0f} rows in all")
-    print(f"         ({plan.rows_setup} of them already spent on measuring synonyms)")
+    print(f"         ({plan.rows_setup} of them just now, to measure synonyms)")
     minutes = cost.seconds_per_update * plan.updates / 60
     print(f"time:    about {minutes:.1f} min ({cost.seconds_per_update:.2f} s per update, measured here)")
     print(f"memory:  {cost.peak_bytes / 2**30:.1f} GiB, peak of the {cost.peak_of}, measured here")
     if cost.peak_of == "process":
-        # Which says little of a GPU, where people run short of it.
+        # That says little about a GPU, where memory is what people run out of.
         expected = memory_bytes(config, checkpoint.size, checkpoint.family.full) / 2**30
         measured = f"a full-size {checkpoint.family.short} took on a CPU"
-        print(f"         on a GPU expect about {expected:.1f} GiB, scaled from what {measured}")
+        print(f"         on a GPU, expect about {expected:.1f} GiB, scaled from what {measured}")
     return 0

@@ -1,4 +1,4 @@
-"""What the extension asks of the program that it runs in: a web UI, or the stand-alone app."""
+"""What is asked of the program that we run in: a web UI, or the stand-alone app."""
 
 from __future__ import annotations
 
@@ -23,21 +23,22 @@ class HostCheckpoint:
 
 
 def bare_title(title: str) -> str:
-    """A title without the hash that web UIs add once they have calculated it: "x.safetensors [0123abcd]"."""
+    """Return a title without the hash that web UIs add once they know it: "x.safetensors [0123abcd]"."""
     return _HASH.sub("", title)
 
 
 def same_title(one: str, other: str) -> bool:
-    """Whether both name one checkpoint: equal, or equal but for a hash that only one of them has."""
+    """Return whether both name one checkpoint: equal, or equal except for a hash that only one of them has."""
     if one == other:
         return True
-    # Two hashes that differ are two files.
+    # Two different hashes are two files.
     return bare_title(one) == bare_title(other) and not (_HASH.search(one) and _HASH.search(other))
 
 
 @dataclass(frozen=True)
 class TextToImage:
-    """One picture for the host to draw; ``prompt`` may hold ``<lora:name:weight>``. ``size`` in pixels, 0: native."""
+    """One picture for the host to draw; ``prompt`` may hold ``<lora:name:weight>``. ``size`` is in pixels, 0
+    for the checkpoint's own."""
 
     prompt: str
     negative: str = ""
@@ -48,38 +49,40 @@ class TextToImage:
 
 
 class Host(Protocol):
-    """A program with a checkpoint loaded, a Lora folder, and a device that only one may use at a time."""
+    """A program with a checkpoint, a Lora folder, and a device that only one may use at a time."""
 
     name: str
 
     def checkpoints(self) -> list[HostCheckpoint]:
-        """All that can be chosen, in the host's order."""
+        """Return all that can be chosen, in the host's order."""
 
     def current_checkpoint(self) -> HostCheckpoint | None:
-        """The one that pictures are drawn with now (selected, even if not loaded yet); None if there is none."""
+        """Return the one that pictures are drawn with (selected, even if not loaded yet); None if there is none."""
 
     def lora_folder(self) -> Path:
-        """Where LoRA files go. May not exist yet."""
+        """Return the folder of LoRA files. It may not exist yet."""
 
     def data_folder(self) -> Path:
-        """Where runs and the user's presets are kept: outside of the extension's own folder."""
+        """Return the folder of runs and of the user's presets, outside the extension's own folder."""
 
     def device(self) -> str:
-        """A torch device: "cuda", "cuda:1", "mps" or "cpu"."""
+        """Return a torch device: "cuda", "cuda:1", "mps" or "cpu"."""
 
     def exclusive(self, title: str) -> AbstractContextManager[None]:
-        """Hold the device: generation waits, the host's own model is out of its memory, and back at the end.
+        """Hold the device: the host draws nothing meanwhile, and its own model is out of the device's memory.
 
         Blocks until a picture that is being drawn is finished. Not re-entrant. Whatever happens inside, the lock
         is released and the model is back afterwards.
         """
 
     def show_progress(self, step: int, steps: int, text: str, picture: Image.Image | None = None) -> None:
-        """Show progress in the host's own progress bar. Call it inside :meth:`exclusive` only."""
+        """Show progress in the host's own progress bar. Only called inside :meth:`exclusive`."""
 
     def interrupted(self) -> bool:
-        """Whether the user pressed the host's own Interrupt since :meth:`exclusive` was entered."""
+        """Return whether the user pressed the host's own Interrupt since :meth:`exclusive` was entered."""
 
     def draw(self, request: TextToImage) -> Image.Image:
-        """A picture by the host, as its own txt2img would draw it. Takes the device itself: never call it inside
-        :meth:`exclusive`. Raises: EraseError."""
+        """Return a picture as the host's own txt2img would draw it.
+
+        It takes the device itself, so it must not be called inside :meth:`exclusive`. Raises: EraseError.
+        """

@@ -1,4 +1,4 @@
-"""Where everything is kept that people make with the program, besides LoRA files."""
+"""Where everything is kept that people make with the program, except LoRA files."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class DataFolder:
-    """A host's data folder; neither it nor what is in it need exist yet."""
+    """A host's data folder; neither it nor its parts need to exist yet."""
 
     path: Path
 
     @property
     def runs(self) -> Path:
-        """A folder for every run."""
+        """Return the folder that holds a folder for every run."""
         return self.path / "runs"
 
     @property
     def presets(self) -> Path:
-        """The user's own presets, a JSON file each."""
+        """Return the folder of the user's presets, a JSON file each."""
         return self.path / "presets"
 
     @property
     def vocabularies(self) -> Path:
-        """The user's own lists of prompts, a text file each."""
+        """Return the folder of the user's lists of prompts, a text file each."""
         return self.path / "vocabularies"

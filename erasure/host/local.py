@@ -1,4 +1,4 @@
-"""The program is our own: the stand-alone app, which draws pictures with the core."""
+"""The host of the stand-alone app, which draws its pictures with our own model."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class _Loaded:
 class LocalHost:
     """A :class:`erasure.host.base.Host` without a web UI.
 
-    ``checkpoints`` is a checkpoint (a file, or a folder of the diffusers layout), or a folder with several; None:
-    emoji-SD, which ships with the project. LoRA files, runs and presets go below ``data``.
+    ``checkpoints``: a checkpoint (a file, or a folder of the diffusers layout), a folder with several, or None for
+    emoji-SD, which ships with the project. ``data``: the folder for LoRA files, runs and presets.
     """
 
     name = "stand-alone"
@@ -54,7 +54,7 @@ class LocalHost:
         self._loaded: _Loaded | None = None
 
     def checkpoints(self) -> list[HostCheckpoint]:
-        """Single files below the folder, and folders of the diffusers layout, by their path within it."""
+        """Return the files and the diffusers folders below the folder, titled by their path within it."""
         source = self._source
         if source.is_file() or _is_diffusers(source):
             return [HostCheckpoint(source.name, source)]
@@ -64,13 +64,13 @@ class LocalHost:
         return [HostCheckpoint(path.relative_to(source).as_posix(), path) for path in sorted(found)]
 
     def current_checkpoint(self) -> HostCheckpoint | None:
-        """The selected one; the first if none was selected, or the selected one is gone."""
+        """Return the selected one; the first if none was selected, or if the selected one is gone."""
         every = self.checkpoints()
         chosen = [checkpoint for checkpoint in every if checkpoint.title == self._selected]
         return next(iter(chosen or every), None)
 
     def select(self, title: str) -> None:
-        """Draw with this one from now on. Raises: RunError if there is no such checkpoint."""
+        """Draw with this checkpoint from now on. Raises: RunError if there is no such checkpoint."""
         titles = [checkpoint.title for checkpoint in self.checkpoints()]
         if title not in titles:
             raise RunError(f"there is no checkpoint {title!r} in {self._source}; choose one of {', '.join(titles[:5])}")
@@ -91,21 +91,21 @@ class LocalHost:
 
     @contextmanager
     def exclusive(self, title: str) -> Iterator[None]:
-        """See :class:`erasure.host.base.Host`. A model on a GPU is dropped; the next picture loads it again."""
+        """Hold the device, see :class:`erasure.host.base.Host`. A model on a GPU is dropped until the next picture."""
         with self._lock:
             if self.device() != "cpu":
                 self._drop_model()
             yield
 
     def show_progress(self, step: int, steps: int, text: str, picture: Image.Image | None = None) -> None:
-        """Shown nowhere: this program has no progress bar but the tab's, which follows the job."""
+        """Do nothing: the only progress bar is the tab's, which follows the job."""
 
     def interrupted(self) -> bool:
-        """Never: this program has no button for that but the tab's, which stops the job."""
+        """Return False: the only button for that is the tab's, which stops the job."""
         return False
 
     def draw(self, request: TextToImage) -> Image.Image:
-        """Deterministic DDIM with classifier-free guidance; waits while the device is held."""
+        """Return a picture by deterministic DDIM with classifier-free guidance. Waits while the device is held."""
         prompt, tags = split_prompt(request.prompt)
         _check(request, self._checkpoint().family)
         with self._lock:
@@ -116,7 +116,7 @@ class LocalHost:
             except torch.cuda.OutOfMemoryError as error:
                 self._drop_model()
                 raise OutOfMemory(
-                    "the device ran out of memory drawing a picture; choose a smaller size, or close other programs"
+                    "the device ran out of memory while drawing; choose a smaller size, or close other programs"
                 ) from error
 
     def _draw(self, request: TextToImage, prompt: str, tags: list[tuple[str, float]]) -> Image.Image:
@@ -167,7 +167,7 @@ class LocalHost:
 
 @contextmanager
 def _worn(model: Model, files: list[tuple[LoraFile, float]]) -> Iterator[None]:
-    """The U-Net with the LoRA files on it, and as it was afterwards."""
+    """Put the LoRA files on the U-Net, and take them off at the end."""
     from erasure.lora.adapter import remove_lora
     from erasure.lora.combine import merge_loras
     from erasure.lora.file import inject_lora_file
@@ -182,9 +182,11 @@ def _worn(model: Model, files: list[tuple[LoraFile, float]]) -> Iterator[None]:
 def _check(request: TextToImage, family: Family) -> None:
     most, step = family.schedule.steps, family.pixels_per_latent
     if not 1 <= request.steps <= most:
-        raise RunError(f"a picture takes 1 to {most} steps, not {request.steps}")
+        raise RunError(f"a picture needs 1 to {most} steps, not {request.steps}")
     if request.size < 0 or request.size % step:
-        raise RunError(f"a picture's size is a multiple of {step} pixels (0: the checkpoint's own), not {request.size}")
+        raise RunError(
+            f"a picture's size must be 0 (the checkpoint's own) or a multiple of {step} pixels, not {request.size}"
+        )
 
 
 def _is_diffusers(path: Path) -> bool:
@@ -194,7 +196,7 @@ def _is_diffusers(path: Path) -> bool:
 def _is_checkpoint(path: Path, source: Path) -> bool:
     if path.is_dir():
         return _is_diffusers(path)
-    # The weights of a diffusers folder are no checkpoints of their own.
+    # The weights in a diffusers folder are not checkpoints of their own.
     inside = any(_is_diffusers(parent) for parent in path.parents if source in parent.parents)
     vae = path.name.lower().endswith((".vae.safetensors", ".vae.ckpt"))
     return path.suffix.lower() in _SUFFIXES and not vae and not inside

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from erasure.errors import LoraFileError
-
-if TYPE_CHECKING:
-    pass
 
 _TAG = re.compile(r"<lora:([^:>]+)((?::[^:>]*)*)>")
 
 
 def split_prompt(prompt: str) -> tuple[str, list[tuple[str, float]]]:
-    """The prompt without its tags, and (name, weight) of each; a missing weight is 1.
+    """Return the prompt without its tags, and (name, weight) of each tag; a missing weight is 1.
 
-    The web UI's second number, ``<lora:name:te:unet>``, and ``unet=`` are the U-Net's weight, and win: this LoRA is
-    on the U-Net alone. Raises: LoraFileError for a weight that is no number.
+    Our LoRA files change the U-Net alone, so the web UI's weight for it counts: the second number in
+    ``<lora:name:te:unet>``, or ``unet=``. Raises: LoraFileError if a weight is not a number.
     """
     tags = [(match[1].strip(), _weight(match[0], match[2])) for match in _TAG.finditer(prompt)]
     return _TAG.sub("", prompt).strip(), tags
@@ -36,14 +32,14 @@ def _weight(tag: str, numbers: str) -> float:
     try:
         return float(weight)
     except ValueError:
-        raise LoraFileError(f"{tag} has the weight {weight!r}, which is no number; write <lora:name:1>") from None
+        raise LoraFileError(f"{tag} has the weight {weight!r}, which is not a number; write <lora:name:1>") from None
 
 
 def find_lora(folder: Path, name: str) -> Path:
-    """The file of that stem below the folder, sub-folders and all. Raises: LoraFileError naming some that exist."""
+    """Return the file of that stem in the folder or its sub-folders. Raises: LoraFileError if there is none."""
     files = sorted(folder.rglob("*.safetensors")) if folder.is_dir() else []
     for path in files:
         if path.stem == name:
             return path
     there = ", ".join(path.stem for path in files[:5]) or "none"
-    raise LoraFileError(f"there is no LoRA called {name!r} in {folder} (there: {there}); check the name in the prompt")
+    raise LoraFileError(f"there is no LoRA called {name!r} in {folder} (it has: {there}); check the name in the prompt")

@@ -1,4 +1,4 @@
-"""Which packages are missing beside what the host brings, and the command that mends it. Imports none of them."""
+"""Which packages the host lacks, and the command that installs them. Imports none of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-# Later ones do not import beside a transformers that old.
+# Later versions of diffusers and peft cannot be imported with an older transformers than this.
 _OLD = Version("4.43")
 _NARROW = {"diffusers": ">=0.30,<0.32", "peft": ">=0.10,<0.14"}
 _WIDE = {"diffusers": ">=0.30", "peft": ">=0.10"}
@@ -18,7 +18,7 @@ _WIDE = {"diffusers": ">=0.30", "peft": ">=0.10"}
 
 @dataclass(frozen=True)
 class Unmet:
-    """A package to install, ``diffusers>=0.30,<0.32``; ``installed`` is the version there, None if there is none."""
+    """A package to install, ``diffusers>=0.30,<0.32``; ``installed`` is the version that is there, or None."""
 
     name: str
     versions: str
@@ -29,7 +29,10 @@ class Unmet:
 
 
 def unmet(version: Callable[[str], str] | None = None) -> list[Unmet]:
-    """What is missing or of a version that does not work here. ``version``: :func:`importlib.metadata.version`."""
+    """Return what is missing, or installed in a version that does not work here.
+
+    ``version``: a stand-in for :func:`importlib.metadata.version`.
+    """
     version = version or importlib.metadata.version
     transformers = _installed("transformers", version)
     modern = transformers is not None and Version(transformers) >= Version("5")
@@ -43,13 +46,13 @@ def unmet(version: Callable[[str], str] | None = None) -> list[Unmet]:
 
 
 def advice(missing: list[Unmet]) -> str:
-    """One line for people: what is wrong, and the command that mends it."""
-    what = ", ".join(
-        f"{item.name} is not installed" if item.installed is None else f"{item.name} {item.installed} does not fit"
-        for item in missing
-    )
+    """Return one line for people: what is wrong, and the command that fixes it."""
+    states = [
+        "is not installed" if item.installed is None else f"{item.installed} does not work here" for item in missing
+    ]
+    what = ", ".join(f"{item.name} {state}" for item, state in zip(missing, states, strict=True))
     packages = " ".join(f'"{item}"' for item in missing)
-    return f'{what}. Run: "{sys.executable}" -m pip install {packages} and start the web UI again.'
+    return f'{what}. Run: "{sys.executable}" -m pip install {packages} and restart the web UI.'
 
 
 def _installed(name: str, version: Callable[[str], str]) -> str | None:

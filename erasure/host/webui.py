@@ -1,4 +1,4 @@
-"""The program is AUTOMATIC1111's web UI (1.10) or Forge. The only file of the package that imports ``modules``."""
+"""The host is AUTOMATIC1111's web UI (1.10) or Forge. The only file of the package that imports ``modules``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _USUAL_SIDE = 512  # the web UI's own
 
 
 class WebuiHost:
-    """A :class:`erasure.host.base.Host`: everything is asked of the web UI when it is needed, nothing is remembered."""
+    """A :class:`erasure.host.base.Host` that asks the web UI for everything anew and remembers nothing of it."""
 
     name = "web UI"
 
@@ -40,10 +40,10 @@ class WebuiHost:
         return [_host_checkpoint(info) for info in list(sd_models.checkpoints_list.values())]
 
     def current_checkpoint(self) -> HostCheckpoint | None:
-        """The selected one, whether it is loaded yet or not: Forge loads nothing before the first picture."""
+        """Return the selected one, loaded or not: Forge loads nothing before the first picture."""
         try:
             info = sd_models.select_checkpoint()
-        except FileNotFoundError:  # AUTOMATIC1111's way to say that there is none; Forge's is None
+        except FileNotFoundError:  # AUTOMATIC1111's way to say that there is none; Forge returns None
             return None
         return None if info is None else _host_checkpoint(info)
 
@@ -51,8 +51,10 @@ class WebuiHost:
         return Path(getattr(shared.cmd_opts, "lora_dir", None) or Path(paths_internal.models_path, "Lora")).absolute()
 
     def data_folder(self) -> Path:
-        """By the flag, else the setting, else a folder beside ``models`` and ``outputs``: it survives an update or a
-        new installation of the extension, and moves along with ``--data-dir``."""
+        """Return the folder of the flag, else of the setting, else one beside ``models`` and ``outputs``.
+
+        There it survives updates and new installations of the extension, and moves along with ``--data-dir``.
+        """
         chosen = getattr(shared.cmd_opts, DATA_FLAG, None) or getattr(shared.opts, DATA_OPTION, "")
         return Path(chosen or Path(paths_internal.data_path, "adversarial-erase")).absolute()
 
@@ -62,10 +64,10 @@ class WebuiHost:
 
     @contextmanager
     def exclusive(self, title: str) -> Iterator[None]:
-        """See :class:`erasure.host.base.Host`. The web UI shows a job called ``title`` meanwhile."""
+        """Hold the device, see :class:`erasure.host.base.Host`. The web UI shows a job called ``title`` meanwhile."""
         task = progress.create_task_id("adversarial-erase")
         progress.add_task_to_queue(task)
-        # The last callback given runs first: the model is back before the job ends, and the lock goes last.
+        # Callbacks run last to first: the model comes back, then the job ends, then the lock is released.
         with call_queue.queue_lock, ExitStack() as stack:
             stack.callback(self._end, task)
             self._begin(task, title)
@@ -76,7 +78,7 @@ class WebuiHost:
 
     def show_progress(self, step: int, steps: int, text: str, picture: Image.Image | None = None) -> None:
         state = shared.state
-        # Set anew each time: a picture's own cleaning up, after it gave the lock away, may have cleared it.
+        # Set every time: a picture clears this when it cleans up, which is after it has released the lock.
         state.job_count, state.job_no = 1, 0
         state.sampling_steps, state.sampling_step = steps, step
         state.textinfo = text
@@ -104,11 +106,11 @@ class WebuiHost:
             raise RunError(f"the web UI has no checkpoint; put {supported()} checkpoint into models/Stable-diffusion")
         try:
             return inspect_checkpoint(checkpoint.path).size.pixels
-        except CheckpointError:  # the web UI draws with more kinds of models than concepts are erased from
+        except CheckpointError:  # the web UI can draw with more kinds of models than we can erase from
             return _USUAL_SIDE
 
     def _begin(self, task: str, title: str) -> None:
-        shared.state.begin(job=title)  # also forgets an Interrupt of before
+        shared.state.begin(job=title)  # also forgets an earlier Interrupt
         shared.state.job_count = 1
         shared.state.sampling_steps = 0
         shared.state.textinfo = title
@@ -124,41 +126,41 @@ class WebuiHost:
 
 @cache
 def host() -> WebuiHost:
-    """The one of this process: "Reload UI" runs scripts anew, but the package stays."""
+    """Return the one host of this process: "Reload UI" runs scripts again, but the package stays imported."""
     return WebuiHost()
 
 
 def add_settings() -> None:
-    """The extension's section of the settings page."""
+    """Add the extension's section to the settings page."""
     import gradio as gr
 
     choices = [SAME_DEVICE, "cpu", *_other_gpus()]
     device = shared.OptionInfo(
         SAME_DEVICE,
-        "Device that concepts are erased on",
+        "Device to erase concepts on",
         gr.Dropdown,
         {"choices": choices},
         section=SECTION,
-    ).info("pictures wait for a running erasure on any device")
+    ).info("pictures wait while an erasure runs, on any device")
     data = shared.OptionInfo(
         "",
         "Folder for runs and your presets",
         gr.Textbox,
         {"placeholder": str(host().data_folder())},
         section=SECTION,
-        restrict_api=True,  # else whoever may use the API could have files written anywhere
-    ).info("empty: adversarial-erase in the web UI's data folder; runs that are there are not moved")
+        restrict_api=True,  # or users of the API could have files written anywhere
+    ).info("empty: adversarial-erase in the web UI's data folder; existing runs are not moved")
     shared.opts.add_option(DEVICE_OPTION, device)
     shared.opts.add_option(DATA_OPTION, data.needs_restart())
 
 
 def api_accounts() -> str | None:
-    """The logins of the web UI's own API, as ``--api-auth`` has them: "user:password", several with commas between."""
+    """Return the logins of the web UI's own API, as in ``--api-auth``: "user:password", several with commas between."""
     return getattr(shared.cmd_opts, "api_auth", None)
 
 
 def keep_private(demo: Any) -> None:
-    """Take the runs out of what gradio's ``/file=`` gives to everybody: all below the web UI's folder."""
+    """Keep gradio's ``/file=``, which gives everybody all below the web UI's folder, from giving out runs."""
     folder = str(host().data_folder())
     if demo is not None and folder not in demo.blocked_paths:
         demo.blocked_paths = [*demo.blocked_paths, folder]
@@ -172,13 +174,15 @@ def _other_gpus() -> list[str]:
 
 
 def _host_checkpoint(info: Any) -> HostCheckpoint:
-    # Not info.title, which changes when the hash is known: a page made before would offer what is not there any more.
+    # Not info.title: it changes once the hash is known, and an older page would offer a title that is gone.
     return HostCheckpoint(info.name, Path(info.filename).absolute())
 
 
 def _wait_for_loading() -> None:
-    """AUTOMATIC1111 loads its first model in a thread, without the queue's lock, and layers built meanwhile
-    in other threads come out empty."""
+    """Wait until AUTOMATIC1111 has loaded its first model.
+
+    It does so in a thread without the queue's lock, and layers built meanwhile in other threads come out empty.
+    """
     lock = getattr(sd_models.model_data, "lock", None)
     if lock is not None:
         with lock:
@@ -187,7 +191,7 @@ def _wait_for_loading() -> None:
 
 def _put_model_away() -> None:
     model = sd_models.model_data.sd_model
-    if model is not None:  # else asking for it would load it
+    if model is not None:  # otherwise asking for it would load it
         sd_models.unload_model_weights(model)
 
 
@@ -199,6 +203,7 @@ def _bring_model_back() -> None:
 
 
 def _draw(request: TextToImage, side: int) -> Image.Image:
+    """Return a picture of the web UI. Raises: OutOfMemory, RunError."""
     p = processing.StableDiffusionProcessingTxt2Img(
         sd_model=shared.sd_model,
         prompt=request.prompt,
@@ -213,12 +218,12 @@ def _draw(request: TextToImage, side: int) -> Image.Image:
     )
     try:
         with closing(p):
-            pictures = processing.process_images(p).images
+            pictures: list[Image.Image] = processing.process_images(p).images
     except EraseError:
         raise
     except Exception as error:
         if type(error).__name__ == "OutOfMemoryError":
-            raise OutOfMemory("the device ran out of memory drawing a picture; choose a smaller size") from error
+            raise OutOfMemory("the device ran out of memory while drawing; choose a smaller size") from error
         raise RunError(f"the web UI could not draw the picture: {type(error).__name__}: {error}") from error
     if not pictures or shared.state.interrupted:
         raise RunError("drawing the picture was interrupted; try again")
@@ -226,7 +231,7 @@ def _draw(request: TextToImage, side: int) -> Image.Image:
 
 
 def _watch_reloads(host: WebuiHost) -> None:
-    """ "Reload UI" also presses Interrupt, meant for pictures; a run does not mind the reload and goes on."""
+    """Let "Reload UI" interrupt pictures only: it also presses Interrupt, but a run goes on through a reload."""
     state = shared.state
     reload = state.request_restart
 

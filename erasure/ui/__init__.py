@@ -1,1 +1,1 @@
-"""The tab: drawn without torch, fed by snapshots of jobs."""
+"""The tab in the page. It needs no torch: it is drawn from snapshots of jobs."""

@@ -1,4 +1,4 @@
-"""What the tab's controls do, without gradio: plain values in, HTML and plain values out."""
+"""The work behind the tab's controls, without gradio: plain values go in, HTML and plain values come out."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 def problem_lines(work: Callable[[], Any]) -> list[str]:
-    """Do it; every problem in a line of its own, none if it went well."""
+    """Call ``work`` and return its problems, one per line; an empty list if all went well."""
     try:
         work()
     except ConfigError as error:
@@ -35,13 +35,13 @@ def problem_lines(work: Callable[[], Any]) -> list[str]:
     except EraseError as error:
         return str(error).splitlines()
     except Exception as error:
-        logger.exception("unexpected, in the tab")
+        logger.exception("unexpected error in the tab")
         return [describe(error)]
     return []
 
 
 def check_order(host: Host, order: Order) -> tuple[str, bool]:
-    """What stands beside the start button, and whether it may be pressed."""
+    """Return the HTML beside the start button, and whether the button may be pressed."""
     shown: list[str] = []
 
     def work() -> None:
@@ -60,15 +60,15 @@ def check_order(host: Host, order: Order) -> tuple[str, bool]:
 
 
 def _differences(config: EraseConfig) -> str:
-    """What will not be as the form shows it."""
-    # The form says itself what a learning rate of 0 means.
-    used = [f"{name} is {value}" for name, value in decided(config).items() if name != "learning_rate"]
-    told = [f"With method {config.method}, {', '.join(used)}."] if used else []
-    return notes_html([*told, *notes_of(config)])
+    """Return notes on settings whose value will not be the one in the form."""
+    # The form already says what a learning rate of 0 means.
+    used = [f"{name} = {value}" for name, value in decided(config).items() if name != "learning_rate"]
+    by_method = [f"Method {config.method} uses {', '.join(used)}."] if used else []
+    return notes_html([*by_method, *notes_of(config)])
 
 
 def start(host: Host, manager: JobManager, order: Order) -> str:
-    """Queue a job; what came of it as HTML."""
+    """Queue a job and return the outcome as HTML."""
 
     def work() -> None:
         request = order.request()
@@ -77,20 +77,20 @@ def start(host: Host, manager: JobManager, order: Order) -> str:
 
     problems = problem_lines(work)
     if problems:
-        return problems_html(problems, "It did not start")
+        return problems_html(problems, "The run was not started")
     waiting = sum(job.state in ACTIVE for job in manager.snapshots()) > 1
-    return notes_html([f"{order.name} waits for its turn." if waiting else f"{order.name} has begun."])
+    return notes_html([f"{order.name} waits for its turn." if waiting else f"{order.name} has started."])
 
 
 def act(manager: JobManager, page: Page) -> str:
-    """Do with a run what one of its buttons says; problems as HTML, "" if it went well."""
+    """Do what a button of a run asks for. Return problems as HTML, "" if all went well."""
     if page.action not in ("pause", "resume", "stop", "discard", "delete"):
-        return problems_html([f"there is nothing called {page.action!r} to be done; reload the page"])
+        return problems_html([f"{page.action!r} is not an action of a run; reload the page"])
     return problems_html(problem_lines(lambda: getattr(manager, page.action)(page.value)))
 
 
 def measure(host: Host, manager: JobManager, order: Order) -> tuple[dict[str, Any] | None, str]:
-    """The concept space as plain values, and problems as HTML."""
+    """Return the concept space as plain values, None if it could not be measured, and problems as HTML."""
     found: list[dict[str, Any]] = []
 
     def work() -> None:
@@ -98,19 +98,19 @@ def measure(host: Host, manager: JobManager, order: Order) -> tuple[dict[str, An
         found.append(manager.concepts(request.checkpoint, request.config))
 
     problems = problem_lines(work)
-    return (found[0] if found else None), problems_html(problems, "Nothing was measured" if problems else "")
+    return (found[0] if found else None), problems_html(problems, "The concepts could not be measured")
 
 
 def try_it(host: Host, manager: JobManager, run: Snapshot | None, prompt: str, seed: int | None, weight: float) -> str:
-    """Draw one prompt with one seed, without and with the run's LoRA, in the host."""
+    """Draw one prompt with one seed in the host, without and with the run's LoRA. Return both as HTML."""
     shown: list[str] = []
 
     def work() -> None:
         if run is None or run.result is None:
-            raise JobNotFound("there is no LoRA to try yet")
+            raise JobNotFound("this run has no LoRA to try yet; wait until it is done")
         busy = next((job for job in manager.snapshots() if job.state in ACTIVE and job.state not in _RESTING), None)
         if busy is not None:
-            raise RunError(f"{busy.name} has the device; pause it, or wait until it is done")
+            raise RunError(f"{busy.name} is using the device; pause it, or wait until it is done")
         chosen = prompt.strip() or _own_prompt(run)
         number = random.randrange(2**31) if seed is None or seed < 0 else int(seed)
         without = host.draw(TextToImage(chosen, seed=number))

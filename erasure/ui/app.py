@@ -20,8 +20,8 @@ from erasure.ui.tab import build_tab
 from erasure.ui.txt2img import draw_txt2img
 
 TITLE = "Adversarial Erase"
-# The LoRA is put into the prompt of the other tab, which must be in the page for that. Gradio 5 and 6 draw a tab when
-# it is first looked at, and 6 does so even where it is asked to draw it at once.
+# A LoRA is inserted into the prompt of the other tab, which must be in the page for that. Gradio 5 and 6 draw a tab
+# only when it is first shown; 6 does so even with ``render_children``.
 _VISIT_ONCE = """
 let left = 100;
 const visit = setInterval(() => {
@@ -32,14 +32,14 @@ const visit = setInterval(() => {
   if (drawn || !(left -= 1)) clearInterval(visit);
 }, 50);
 """
-# Fonts of the machine itself: the themes' own are fetched from the network.
+# Fonts of the machine itself: those of the themes are fetched from the network.
 _FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
 _MONO = ("ui-monospace", "Consolas", "monospace")
 
 
 @dataclass(frozen=True)
 class Server:
-    """The running app. ``close`` ends it; a job that is on saves its state first."""
+    """The running app. ``close`` ends it, after a running job has saved its state."""
 
     url: str
     close: Callable[[], None]
@@ -54,10 +54,10 @@ def serve(
     accounts: Mapping[str, str] | None = None,
     browser: bool = False,
 ) -> Server:
-    """Start the app in threads of its own and return.
+    """Start the app in threads of its own, and return.
 
-    ``port`` None: the first free one from 7860 on. ``listen``: for other machines too. ``accounts``, user to
-    password, guard page and API alike. Raises: RunError if the port is taken.
+    ``port``: None for the first free one from 7860 on. ``listen``: let other machines connect. ``accounts``: user ->
+    password, for page and API alike. Raises: RunError if the port is taken.
     """
     looks = _looks()
     page = build_page(host, manager, looks)
@@ -77,7 +77,7 @@ def serve(
     except OSError as error:
         page.close(verbose=False)
         which = f"port {port}" if port else "any port from 7860 on"
-        raise RunError(f"the app cannot listen on {which}, another program does; choose another port") from error
+        raise RunError(f"the app cannot listen on {which}: another program does; choose another --port") from error
     mount_api(app, manager, host, make_guard(app, accounts))
 
     def close() -> None:
@@ -88,10 +88,11 @@ def serve(
 
 
 def build_page(host: LocalHost, manager: JobManager, looks: Mapping[str, Any] | None = None) -> gr.Blocks:
-    """The page with its two tabs. ``looks`` are given to the Blocks up to gradio 5, from 6 on to ``launch``."""
+    """Return the page with its two tabs. ``looks`` go to the Blocks up to gradio 5, and to ``launch`` from 6 on."""
     looks = _looks() if looks is None else looks
     drawn = _known(gr.Tab, {"render_children": True})
-    with gr.Blocks(title=TITLE, analytics_enabled=False, **_known(gr.Blocks, looks)) as page:
+    page = gr.Blocks(title=TITLE, analytics_enabled=False, **_known(gr.Blocks, looks))
+    with page:
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab(TITLE, elem_id="tab_adversarial_erase", **drawn):
                 build_tab(host, manager)
@@ -107,7 +108,7 @@ def _looks() -> dict[str, Any]:
     style = web_files.style()
     if not _has_head():
         return {"theme": theme, "css": style}
-    # In the head they are as they were written; gradio rewrites the selectors of a ``css``.
+    # gradio rewrites the selectors of ``css``; what is in the head stays as it was written.
     return {"theme": theme, "head": f"<style>\n{style}\n</style>\n<script>\n{web_files.script()}\n</script>"}
 
 
@@ -116,6 +117,6 @@ def _has_head() -> bool:
 
 
 def _known(function: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the options that this version of gradio has."""
+    """Return those of the options that this version of gradio has."""
     known = inspect.signature(function).parameters
     return {name: value for name, value in options.items() if name in known}

@@ -1,4 +1,4 @@
-"""Before a run: what it will take and do. After it: the LoRA that came of it."""
+"""The cards of a run: before it, what it will take and do; after it, the LoRA that it made."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 
 def estimate_html(estimate: Estimate | None, problems: Sequence[str] = ()) -> Markup:
-    """Beside the start button: expected time and memory, or every reason why it cannot start."""
+    """Return what stands beside the start button: expected time and memory, or every reason why a run cannot start."""
     if problems:
-        return problems_html(problems, "It cannot start yet" if len(problems) == 1 else "It cannot start yet because:")
+        return problems_html(problems, "This cannot start yet:")
     if estimate is None or (estimate.seconds is None and estimate.bytes is None):
-        basis = estimate.basis if estimate is not None else "the first run on this machine will tell"
+        basis = estimate.basis if estimate is not None else "The first run on this machine will show how long it takes."
         return box("estimate", icon("clock"), element("p", "Ready to start. ", quiet(basis)))
     values = []
     if estimate.seconds is not None:
@@ -45,7 +45,7 @@ def estimate_html(estimate: Estimate | None, problems: Sequence[str] = ()) -> Ma
 
 
 def plan_html(plan: Plan | None) -> Markup:
-    """What a run will do; "" while that is not known."""
+    """Return the plan as names and values; "" while it is not known."""
     if plan is None:
         return Markup("")
     targets = plan.space.targets
@@ -57,18 +57,18 @@ def plan_html(plan: Plan | None) -> Markup:
         ("Protects", f"{kept} concepts of a vocabulary of {plan.space.vocabulary_size}"),
         ("Trains", f"{plan.layers} layers, rank {plan.rank}, {_count(plan.parameters)} parameters"),
         ("Work", f"{plan.updates} updates of {plan.rows_per_update:.3g} U-Net rows each"),
-        ("The method decides", ", ".join(f"{name} {value}" for name, value in plan.decided.items())),
+        ("The method decides", ", ".join(f"{name} = {value}" for name, value in plan.decided.items())),
     ]
     return box("plan", facts(rows))
 
 
 def result_html(snapshot: Snapshot | None) -> Markup:
-    """The finished LoRA: its name, size, place and self-check."""
+    """Return the card of the finished LoRA: its name, size, place and self-check."""
     if snapshot is None or snapshot.result is None:
         return empty_html("The finished LoRA will be shown here.", "With its pictures before and after, ready to use.")
     result = snapshot.result
     tag = f"<lora:{result.name}:1>"
-    copy = button("Copy", "copy", tag, title="copy this text", html=icon("copy") + element("span", "Copy"))
+    copy = button("Copy", "copy", tag, title="to the clipboard", html=icon("copy") + element("span", "Copy"))
     rows = [
         ("File", _base_name(result.path)),
         ("Size", size(result.size)),
@@ -90,11 +90,11 @@ def result_html(snapshot: Snapshot | None) -> Markup:
 def _check(snapshot: Snapshot, result: Result) -> Markup:
     erased = snapshot.config.get("erase") or [snapshot.name]
     if result.change is None:
-        said = "It was stopped before the end, so it may erase less than it could. The run can be resumed."
+        said = "The run was stopped before the end, so the LoRA may erase less than it could. You can resume the run."
         return element("p", said, class_="ae-check")
     return element(
         "p",
-        f"Self-check passed: read back from the file, it changes the picture of “{erased[0]}” by ",
+        f"Self-check passed: read back from its file, the LoRA changes the picture of “{erased[0]}” by ",
         element("strong", f"{result.change / 255:.0%}"),
         " ",
         quiet(f"({result.change:.0f} of 255 levels on average)"),

@@ -1,6 +1,7 @@
-"""What was measured over the updates: a drawing that stretches with the page, and the same in words and numbers.
+"""The chart of what was measured over the updates, and the same in words and numbers.
 
-Lines and dots are one SVG, stretched without its strokes; labels are HTML over it, so that they keep their size.
+Lines and dots are one SVG that stretches with the page, except for the width of its strokes; labels are HTML over it,
+so that they keep their size.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from erasure.ui.html import box, element, empty_html, join, more, quiet
 from erasure.ui.units import number
 
 SIDE = 1000  # units of the drawing, in both directions
-DECADES = 4  # what lies further below the largest value is drawn at the bottom
+DECADES = 4  # values further below the largest one are drawn at the bottom
 TABLE_ROWS = 12
 
 Point = tuple[int, float]
@@ -36,7 +37,8 @@ LABELS = {
 
 
 class Curve(NamedTuple):
-    """``values`` are all that can be said, ``points`` those that can be drawn on a log scale."""
+    """A series with its label. ``values``, by update, are all that is known; ``points`` are those that a log scale can
+    show."""
 
     label: Label
     values: dict[int, float]
@@ -58,20 +60,21 @@ class Frame(NamedTuple):
         return (step - self.first) / max(1, self.last - self.first)
 
     def y(self, value: float) -> float:
-        """0 at the top, 1 at the bottom."""
+        """Return the height of a value: 0 is the top, 1 the bottom."""
         place = (self.high - math.log10(value)) / (self.high - self.low) if value > 0 else 1.0
         return min(1.0, max(0.0, place))
 
 
 def chart_html(series: Mapping[str, Sequence[Point]], steps: int = 0) -> Markup:
-    """``series`` as in a snapshot, points (update, value) by name; ``steps`` ends the axis, 0: the last point does.
+    """Return the chart of all series, or what stands in its place before there are two points.
 
-    A series that has no label here is drawn under its own name.
+    ``series``: as in a snapshot, points (update, value) by name; one that has no label here is drawn under its own
+    name. ``steps``: where the axis ends, 0 for the last point.
     """
     curves = [_curve_of(name, points) for name, points in series.items()]
     curves = [curve for curve in curves if curve.values]
     if not any(len(curve.points) > 1 for curve in curves):
-        return empty_html("The losses will be drawn here.", "Both begin with the first updates.")
+        return empty_html("The losses will be drawn here.", "They appear with the first updates.")
     frame = _frame(curves, steps)
     summary = _summary(curves)
     drawing = element(
@@ -100,7 +103,7 @@ def _frame(curves: list[Curve], steps: int) -> Frame:
     values = [math.log10(value) for curve in curves for _, value in curve.points]
     high = max(values)
     low = max(min(values), high - DECADES)
-    if high - low < 1:  # less than a decade says little and wobbles with every point
+    if high - low < 1:  # less than a decade shows little and wobbles with every point
         middle = (high + low) / 2
         high, low = middle + 0.5, middle - 0.5
     pad = 0.04 * (high - low)
@@ -110,7 +113,7 @@ def _frame(curves: list[Curve], steps: int) -> Frame:
 
 
 def _curve(curve: Curve, frame: Frame) -> Markup:
-    """Faint dots (strokes of no length with round ends) under the smoothed line."""
+    """Return faint dots (strokes of no length with round ends) under the smoothed line."""
     dots = "".join(f"M{_at(frame, point)}h0" for point in curve.points)
     line = " ".join(_at(frame, point) for point in smooth(curve.points))
     shape = Markup('<path class="ae-raw" d="{}"/><polyline class="ae-smooth" points="{}"/>').format(dots, line)
@@ -122,7 +125,7 @@ def _at(frame: Frame, point: Point) -> str:
 
 
 def smooth(points: Sequence[Point]) -> list[Point]:
-    """A centred mean of the logarithms, with weights that fall off to both sides; as many points as given."""
+    """Return as many points, smoothed by a centred mean of the logarithms whose weights fall off to both sides."""
     reach = max(2, len(points) // 10)
     logs = [math.log10(loss) for _, loss in points]
     smoothed = []
@@ -147,7 +150,7 @@ def _grid(frame: Frame) -> Markup:
 
 
 def _levels(frame: Frame) -> list[float]:
-    """Values with a line and a label: powers of ten, with 2 and 5 between them where there is room."""
+    """Return the values that get a line and a label: powers of ten, with 2 and 5 between them where there is room."""
     factors = (1, 2, 5) if frame.high - frame.low < 1.6 else (1, 3) if frame.high - frame.low < 2.4 else (1,)
     exponents = range(math.floor(frame.low), math.ceil(frame.high) + 1)
     values = [factor * 10.0**exponent for exponent in exponents for factor in factors]
@@ -155,7 +158,7 @@ def _levels(frame: Frame) -> list[float]:
 
 
 def _marks(frame: Frame) -> list[int]:
-    """About four round updates, the first and the last among them."""
+    """Return about four round updates, the first and the last among them."""
     length = max(1, frame.last - frame.first)
     raw = length / 4
     scale = 10 ** math.floor(math.log10(raw)) if raw >= 1 else 1

@@ -1,8 +1,8 @@
-"""Concepts to protect, before training: what will go with the target, and what will stay, as chips to move about.
+"""The concepts near a target, before training: what will go with it and what will stay, as chips that can be moved.
 
-Three actions, each with the concept's text as its value:
-``chip-erase`` it goes too (add it to ``synonym``, take it out of ``preserve``), ``chip-protect`` always protect it
-(add it to ``preserve``, take it out of ``synonym``), ``chip-auto`` let the measurement decide (take it out of both).
+A click on a chip is one of three actions, whose value is the concept's text:
+``chip-erase``: erase it too (add it to ``synonym``, take it out of ``preserve``); ``chip-protect``: always protect it
+(add it to ``preserve``, take it out of ``synonym``); ``chip-auto``: let the measurement decide (take it out of both).
 """
 
 from __future__ import annotations
@@ -15,10 +15,14 @@ from markupsafe import Markup
 from erasure.ui.html import box, button, element, empty_html, icon, more, notes_html, quiet
 
 SHOWN = 24
+# What the button says that measures the concepts, and what it says meanwhile.
+FIND = "Find nearby concepts"
+MEASURING = "Measuring nearby concepts …"
 
 
 class Chip(NamedTuple):
-    """``row`` is what was measured, None for a concept that was named by hand."""
+    """A concept to click. ``row`` is what was measured, None for a concept that the user named; ``action`` is what a
+    click does, and ``does`` the same in words."""
 
     word: str
     row: Mapping[str, Any] | None
@@ -34,13 +38,15 @@ def chips_html(
     erase_synonyms: bool = True,
     stale: bool = False,
 ) -> Markup:
-    """``space`` as ConceptSpace.to_dict() gives it; ``synonym`` and ``preserve`` are the user's lists as they are now,
-    and win over what ``space`` says. ``stale``: the form was changed since it was measured.
+    """Return all chips, or an invitation to measure while ``space`` is None.
+
+    ``space``: as ConceptSpace.to_dict() gives it. ``synonym`` and ``preserve``: the user's lists as they are now, which
+    win over ``space``. ``stale``: whether the form has changed since ``space`` was measured.
     """
     if space is None:
         return empty_html(
-            "See what lies near the concept before anything is trained.",
-            "It takes seconds: press “Look around”, then move what should go or stay with a click.",
+            "See which concepts are near yours before you train.",
+            f"Press “{FIND}”. Then click a concept to erase it too, or to protect it.",
         )
     moved = {*synonym, *preserve}
     placed: set[str] = set()
@@ -50,7 +56,7 @@ def chips_html(
         going = _going(target, synonym, moved, erase_synonyms)
         placed.update(chip.word for chip in going)
         kept = [
-            Chip(row["text"], row, "chip-erase", "click to let it go too")
+            Chip(row["text"], row, "chip-erase", "click to erase it too")
             for row in target["preserved"]
             if row["text"] not in moved
         ]
@@ -66,15 +72,15 @@ def chips_html(
     if always:
         says = "whatever the search finds"
         parts.append(_group("always", "lock", "Always protected", says, always, keep="chips-always"))
-    old = notes_html(["The settings have changed since; look again to see what lies near now."]) if stale else ""
+    old = notes_html([f"The settings have changed since these were measured. Press “{FIND}” again."]) if stale else ""
     return box("chips", old, *parts, notes_html(space.get("notes", ())))
 
 
 def _going(target: Mapping[str, Any], synonym: Sequence[str], moved: set[str], erase_synonyms: bool) -> list[Chip]:
-    """Measured synonyms that the user did not move away, and what the user moved here."""
+    """Return the measured synonyms that the user did not move away, and what the user moved here."""
     rows = {row["text"]: row for row in (*target["synonyms"], *target["preserved"])}
-    told = [word for word in dict.fromkeys(synonym) if word in rows or word in target.get("told", ())]
-    chips = [Chip(word, rows.get(word), "chip-auto", "moved here by you; click to undo") for word in told]
+    named = [word for word in dict.fromkeys(synonym) if word in rows or word in target.get("told", ())]
+    chips = [Chip(word, rows.get(word), "chip-auto", "moved here by you; click to undo") for word in named]
     does = "drawn just like it; click to protect it instead" if erase_synonyms else "click to protect it"
     chips += [Chip(row["text"], row, "chip-protect", does) for row in target["synonyms"] if row["text"] not in moved]
     return chips
@@ -91,8 +97,8 @@ def _target(
     if not erase_synonyms:
         title, says = "Neither erased nor protected", "the model draws them just like it"
     gone = _group("erase", "fade", title, says, going, keep=f"chips-erase-{name}") if going else ""
-    same = quiet("The same by name, never protected:")
-    named = element("p", same, " ", ", ".join(target["named"]), class_="ae-named") if target["named"] else ""
+    others = quiet("Other names of the target, never protected:")
+    named = element("p", others, " ", ", ".join(target["named"]), class_="ae-named") if target["named"] else ""
     protected = _group("keep", "shield", "Protected", "nearest first", kept, keep=f"chips-keep-{name}")
     label = name if several else None
     return element("section", head, gone, named, protected, class_="ae-target-box", aria_label=label)
@@ -119,9 +125,10 @@ def _chip(chip: Chip) -> Markup:
 
 
 def _hint(row: Mapping[str, Any] | None) -> tuple[str, str]:
-    """s(c) where it was measured, else the similarity of the texts: the figure, and what it says."""
+    """Return a figure and what it means: s(c) where it was measured, else the similarity of the texts."""
     if row is None:
         return "", ""
     if row.get("difference") is not None:
-        return f"{row['difference']:.2f}", "drawn differently by this much: 0 = just like it, 1 = like an empty prompt"
-    return f"{row['similarity']:.2f}", "similarity of the texts; how it is drawn was not measured"
+        means = "how differently the model draws it: 0 = just like the target, 1 = as for an empty prompt"
+        return f"{row['difference']:.2f}", means
+    return f"{row['similarity']:.2f}", "similarity of the texts; how the model draws it was not measured"

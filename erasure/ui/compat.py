@@ -20,11 +20,12 @@ def listen(
     progress: bool = False,
     latest: bool = False,
 ) -> Any:
-    """``event`` (say ``button.click``) calls ``fn`` and, in the page before that, ``js``.
+    """Let ``event`` (say ``button.click``) call ``js`` in the page and then ``fn``. Return what gradio gives for that.
 
     Such a call has no name in gradio's own API, runs beside others of its kind, and never goes through gradio's queue,
     which a web UI may have switched off and which gives up on long calls in gradio 3. ``progress``: gradio shows that
-    it is at work. ``latest``: of several triggers during a call, the last one is served after it (gradio 3 serves all).
+    it is working. ``latest``: of several triggers during a call, only the last is served after it (gradio 3 serves
+    all).
     """
     parameters = inspect.signature(event).parameters
     options: dict[str, Any] = {"show_progress": "full" if progress else "hidden", "queue": False}
@@ -42,15 +43,15 @@ def listen(
 
 
 def leaf(component: Any) -> Any:
-    """AUTOMATIC1111 would write the first value of every labelled control into a file and go on using that."""
+    """Return the component, marked so that AUTOMATIC1111 does not save its first value and go on using that."""
     component.do_not_save_to_config = True
     return component
 
 
 def html(value: str, label: str, elem_id: str, **options: Any) -> Any:
-    """An HTML component: without a visible label, and without the padding that newer versions put around it.
+    """Return an HTML component without a visible label, and without the padding that newer versions put around it.
 
-    A ``value`` that is no Markup is text.
+    A ``value`` that is no Markup is shown as text.
     """
     if "padding" in inspect.signature(gr.HTML).parameters:
         options["padding"] = False

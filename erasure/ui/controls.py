@@ -1,4 +1,4 @@
-"""The form, drawn: gradio components for the controls of :mod:`erasure.ui.form`, and for what is not a setting."""
+"""The components of the form: for the controls of :mod:`erasure.ui.form`, and for what is not a setting."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from erasure.ui.form import Control, advanced, controls, show_settings
 from erasure.ui.html import heading_html
 
 _KIND_LABELS = {"object": "Object", "style": "Art style", "person": "Person", "nudity": "Unsafe content"}
-_QUALITY_LABELS = {"quick": "Quick", "normal": "Normal", "thorough": "Thorough"}
+_QUALITY_LABELS: dict[Quality, str] = {"quick": "Quick", "normal": "Normal", "thorough": "Thorough"}
 # docs/measurements.md, "Against other methods" and "Erasing a style".
 _QUALITY_INFO = (
-    "Quick: about a sixth of the work. On the miniature model it erased 93 % of objects instead of 100 % and kept 85 % "
-    "of what is like them instead of 91 %; with styles there was no such difference. Thorough: twice the updates."
+    "Quick does about a sixth of the work. On the miniature model it erased 93 % of objects instead of 100 % and kept "
+    "85 % of similar ones instead of 91 %; styles showed no such difference. Thorough makes twice the updates."
 )
 
 
 def kind_choices(folder: Path) -> dict[str, Preset]:
-    """Label -> preset: the four kinds, the other bundled ones, the user's."""
+    """Return label -> preset: the four kinds, then the other bundled presets, then the user's own in ``folder``."""
     every = presets(folder)
     first = {_KIND_LABELS[name]: every[name] for name in KINDS}
     return {**first, **{name: preset for name, preset in every.items() if name not in KINDS}}
 
 
-def quality_of(label: str | None) -> Any:
-    """The quality that the label stands for."""
-    return next((name for name in QUALITIES if _QUALITY_LABELS[name] == label), label)
+def quality_of(label: str | None) -> Quality:
+    """Return the quality that a label stands for, normal for a label of none."""
+    return next((name for name in QUALITIES if _QUALITY_LABELS[name] == label), "normal")
 
 
 def quality_update(offered: Sequence[Quality], chosen: Quality) -> Any:
-    """The qualities that there are, and the one that is chosen."""
+    """Return an update of the quality control: what it offers, and what is chosen."""
     return gr.update(choices=[_QUALITY_LABELS[name] for name in offered], value=_QUALITY_LABELS[chosen])
 
 
@@ -59,7 +59,7 @@ def draw_kind(folder: Path) -> Any:
             labels,
             value=labels[0],
             label="Kind of concept",
-            info="A preset: it sets what is under Advanced.",
+            info="Chooses a preset, which fills in the settings under Advanced.",
             elem_id="ae_kind",
             allow_custom_value=True,
         )
@@ -72,7 +72,7 @@ def draw_checkpoint(titles: Sequence[str], chosen: str | None) -> Any:
             list(titles),
             value=chosen,
             label="Checkpoint",
-            info=f"It must be {supported()} checkpoint. The one that is loaded is chosen already.",
+            info=f"Must be {supported()} checkpoint. The loaded one is already chosen.",
             elem_id="ae_checkpoint",
             allow_custom_value=True,
         )
@@ -80,17 +80,17 @@ def draw_checkpoint(titles: Sequence[str], chosen: str | None) -> Any:
 
 
 def draw_upload() -> Any:
-    """For a file of prompts. What kind of file it is, is seen from its content."""
-    return leaf(gr.File(label="Upload a file, one prompt per line", height=120, elem_id="ae_upload"))
+    """Return the upload for a list of prompts. It accepts any file: only the content shows whether it is a list."""
+    return leaf(gr.File(label="Upload a text file with one prompt per line", height=120, elem_id="ae_upload"))
 
 
 def first_values() -> dict[str, Any]:
-    """What every control holds at first: the kind and the quality that are chosen then."""
+    """Return what every control holds at first: the settings of the first kind at normal quality."""
     return show_settings(kind_settings(presets()[KINDS[0]], "normal"))
 
 
 def draw_control(control: Control, value: Any, **options: Any) -> Any:
-    """The component of one setting, holding ``value``."""
+    """Return the component of one setting, holding ``value``."""
     common = {"label": control.label, "info": control.info, "elem_id": f"ae_{control.name}", **options}
     if control.kind == "check":
         return leaf(gr.Checkbox(value=value, **common))
@@ -103,13 +103,13 @@ def draw_control(control: Control, value: Any, **options: Any) -> Any:
 
 
 def draw_settings(names: Sequence[str], **options: Any) -> dict[str, Any]:
-    """The components of these settings, by name."""
+    """Draw these settings, and return their components by name."""
     known, held = controls(), first_values()
     return {name: draw_control(known[name], held[name], **options) for name in names}
 
 
 def draw_advanced() -> dict[str, Any]:
-    """The components of all settings under Advanced, by name, each group under its title and in two columns."""
+    """Draw all settings under Advanced, each group under its title in two columns. Return their components by name."""
     drawn: dict[str, Any] = {}
     held = first_values()
     for group, members in advanced().items():

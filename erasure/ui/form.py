@@ -1,7 +1,7 @@
-"""The form, without gradio: one control for every setting of a config, and the way there and back.
+"""The form without gradio: one control for every setting of a config, and the conversion between their values.
 
-What a control is follows from the setting's description in :mod:`erasure.config.settings` alone, so that a new setting
-needs nothing here. Floating-point numbers are written in text boxes: gradio 3.41 rounds a number box to its step.
+A control follows from the setting's description in :mod:`erasure.config.settings` alone, so a new setting needs nothing
+here. Floating-point numbers are written in text boxes, because gradio 3.41 rounds a number box to its step.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ _LABELS = {
     "synonym": "Erase these names as well",
     "preserve": "Always protect these",
     "vocabulary": "Where concepts to protect come from",
-    "vocabulary_file": "File with a prompt per line",
+    "vocabulary_file": "File with one prompt per line",
 }
 _INFOS = {
     "erase": "What the model should no longer draw. Separate several with commas or line breaks.",
-    "anchor": "Empty: into nothing in particular. Otherwise one for all or one for each, separated in the same way.",
+    "anchor": "Leave empty for nothing in particular. Else give one for all, or one for each, separated likewise.",
     "synonym": "Words that mean the same. They are erased too and never protected.",
-    "preserve": "They are protected whatever the search for concepts to protect finds.",
-    "vocabulary": "Common words, styles and artists, the tokenizer's own words, or a file of yours.",
-    "vocabulary_file": "The name of a file that you uploaded. Used where “file” is chosen above.",
+    "preserve": "Protected in any case, whatever the search for concepts to protect finds.",
+    "vocabulary": "Common English words, styles and artists, the tokenizer's own words (tokens), or a file of yours.",
+    "vocabulary_file": "The name of a file that you uploaded. Used when “file” is chosen.",
 }
 
 
@@ -53,12 +53,12 @@ class Control:
 
 
 def controls() -> dict[str, Control]:
-    """By setting, in the config's order."""
+    """Return the control of every setting by name, in the config's order."""
     return {name: _control(name, about) for name, about in settings().items()}
 
 
 def advanced() -> dict[str, list[Control]]:
-    """By group, what has no place of its own."""
+    """Return the controls that have no place of their own, by group."""
     known = controls()
     left = [control for name, control in known.items() if name not in (*MAIN, *PROTECT)]
     grouped = {group: [control for control in left if control.group == group] for group in GROUPS}
@@ -85,7 +85,7 @@ def _kind(name: str, about: Setting) -> Kind:
 
 
 def as_shown(kind: Kind, value: Any) -> Any:
-    """A setting's value as its control holds it."""
+    """Return a setting's value as its control holds it."""
     if kind in ("texts", "anchors"):
         return join_texts(list(value))
     if kind == "lines":
@@ -96,7 +96,7 @@ def as_shown(kind: Kind, value: Any) -> Any:
 
 
 def as_read(kind: Kind, value: Any) -> Any:
-    """What a control holds as a config takes it; what cannot be read is passed on for the config to refuse."""
+    """Return what a control holds as a config takes it; what cannot be read is passed on for the config to refuse."""
     if kind == "texts":
         return split_texts(value)
     if kind == "anchors":
@@ -114,8 +114,8 @@ def as_read(kind: Kind, value: Any) -> Any:
 
 
 def read_form(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What is asked for by what the controls hold, by setting: what differs from the defaults, for
-    :func:`erasure.config.values.config_from_dict`."""
+    """Return the settings that the form asks for, those that differ from the defaults, as
+    :func:`erasure.config.values.config_from_dict` takes them. ``values``: what the controls hold."""
     known = settings()
     read = {name: as_read(control.kind, values[name]) for name, control in controls().items()}
     return {name: value for name, value in read.items() if _comparable(value) != known[name].default}
@@ -126,9 +126,9 @@ def _comparable(value: Any) -> Any:
 
 
 def show_settings(chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """What every control holds where these settings are asked for; the defaults for the others.
+    """Return what every control holds for these settings, with the defaults for all others.
 
-    What is of the wrong kind (a run's config of another version) is left at its default. Files are shown by name.
+    A value of the wrong type (in a run of another version) is left at its default. Files are shown by name.
     """
     held: dict[str, Any] = {}
     if chosen.get("vocabulary_file"):

@@ -1,4 +1,4 @@
-"""What fills the form, without gradio: chips that are moved, presets, and the settings of earlier runs."""
+"""What fills in the form, without gradio: chips that are moved, presets, and the settings of earlier runs."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from erasure.config.settings import space_settings
 from erasure.errors import OutputExists, RunError
 from erasure.host.base import Host
 from erasure.host.data_folder import DataFolder
+from erasure.jobs.job import Snapshot
 from erasure.jobs.manager import JobManager
 from erasure.jobs.order import Order
 from erasure.jobs.vocabularies import MOST_BYTES, keep_vocabulary
@@ -26,12 +27,12 @@ from erasure.ui.texts import join_texts, split_texts
 
 # A preset holds neither what is erased nor what is protected.
 _OWN = ("erase", "preserve")
-# What a chip says of a concept, by the chip's action: the list that it is put on; it is taken off the other.
+# By the action of a chip, the list that its concept is put on; it is taken off the other one.
 _LISTS = {"chip-erase": "synonym", "chip-protect": "preserve", "chip-auto": ""}
 
 
 def chips(found: Mapping[str, Any], order: Order) -> str:
-    """``found`` as :func:`remember` gives it, {} before anything was measured."""
+    """Return the chips. ``found``: as :func:`remember` gives it, {} before anything was measured."""
     used = order.settled.values
     return chips_html(
         found.get("space"),
@@ -43,12 +44,12 @@ def chips(found: Mapping[str, Any], order: Order) -> str:
 
 
 def remember(space: Mapping[str, Any], order: Order) -> dict[str, Any]:
-    """A measured concept space with what it was measured for."""
+    """Return a measured concept space together with what it was measured for."""
     return {"space": dict(space), "of": _decides(order)}
 
 
 def moved(page: Page, order: Order) -> dict[str, str]:
-    """What the boxes of synonyms and of protected concepts hold after a chip was clicked."""
+    """Return what the boxes of synonyms and of protected concepts hold after a click on a chip."""
     lists = {name: list(order.settled.values[name]) for name in ("synonym", "preserve")}
     if page.action in _LISTS and page.value:
         for name, texts in lists.items():
@@ -60,12 +61,13 @@ def moved(page: Page, order: Order) -> dict[str, str]:
 
 
 def with_moved(order: Order, boxes: Mapping[str, str]) -> Order:
+    """Return the order with the contents of these boxes, as :func:`moved` gives them."""
     lists = {name: tuple(split_texts(box)) for name, box in boxes.items()}
     return replace(order, settled=replace(order.settled, values={**order.settled.values, **lists}))
 
 
 def at_quality(kind: Preset, quality: Quality) -> tuple[Preset, Quality]:
-    """The preset that a kind comes down to at a quality, and that quality: normal where it has no such quality."""
+    """Return the preset that a kind means at a quality, and the quality: normal if the kind does not have that one."""
     if quality not in kind.qualities:
         quality = "normal"
     about = preset(kind.quick).description if quality == "quick" else kind.description
@@ -75,9 +77,9 @@ def at_quality(kind: Preset, quality: Quality) -> tuple[Preset, Quality]:
 def with_preset(
     held: Mapping[str, Any], chosen: Mapping[str, Any], filled: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What every control holds once a preset is chosen, and what was filled in by it.
+    """Return what every control holds once a preset is chosen, and what the preset filled in.
 
-    Concepts stay as the user wrote them; an anchor or synonyms that the last preset brought make way for this one's.
+    Concepts stay as the user wrote them. An anchor or synonyms from the preset before are replaced by this one's.
     """
     shown = show_settings(chosen)
     for name in _OWN:
@@ -90,21 +92,24 @@ def with_preset(
 
 
 def load_run(host: Host, manager: JobManager, id: str) -> tuple[str, dict[str, Any] | None, str | None]:
-    """What happened as HTML; what every control holds for the settings of a run; its checkpoint's title, if there."""
-    found: list[Any] = []
+    """Return the outcome as HTML, what every control holds for a run's settings, and its checkpoint's title.
+
+    The values are None if there is no such run, the title if its checkpoint is gone.
+    """
+    found: list[Snapshot] = []
     problems = problem_lines(lambda: found.append(manager.snapshot(id)))
     if problems:
         return problems_html(problems), None, None
     run = found[0]
     same = [checkpoint.title for checkpoint in host.checkpoints() if checkpoint.path.name == run.checkpoint]
-    said = [f"These are the settings of {run.name}."]
+    said = [f"The form now holds the settings of {run.name}."]
     if not same:
-        said.append(f"Its checkpoint, {run.checkpoint}, is not there any more.")
+        said.append(f"Its checkpoint, {run.checkpoint}, is no longer there; choose another.")
     return notes_html(said), show_settings(run.asked), next(iter(same), None)
 
 
 def keep_preset(folder: Path, page: Page, name: str, asked: Mapping[str, Any], about: str = "") -> str:
-    """Save what the form asks for as a preset of the user's, or delete one; what came of it as HTML."""
+    """Save what the form asks for as a preset of the user, or delete one. Return the outcome as HTML."""
     name = name.strip()
     if page.action == "preset-delete":
         problems = problem_lines(lambda: delete_preset(folder, name))
@@ -124,15 +129,15 @@ def keep_preset(folder: Path, page: Page, name: str, asked: Mapping[str, Any], a
     problems = problem_lines(save)
     if problems:
         return problems_html(problems) + (box("actions-row", *again) if again else "")
-    return notes_html([f"The preset {name} is saved: choose it under Kind of concept."])
+    return notes_html([f"The preset {name} is saved. It is listed under Kind of concept."])
 
 
 def keep_upload(host: Host, upload: Any) -> tuple[str, str]:
-    """Keep an uploaded list of prompts. The name of the file that was kept, "" if none, and what came of it as HTML."""
+    """Keep an uploaded list of prompts. Return the name of the file, "" if it is refused, and the outcome as HTML."""
     kept: list[Path] = []
 
     def keep() -> None:
-        # gradio 3 gives an object, later versions a path; the file itself is gone when the program ends, or earlier.
+        # gradio 3 gives an object, later versions a path. The file is copied, for gradio deletes it sooner or later.
         path = Path(getattr(upload, "name", None) or str(upload))
         name = Path(getattr(upload, "orig_name", None) or path.name).name
         try:
@@ -144,12 +149,12 @@ def keep_upload(host: Host, upload: Any) -> tuple[str, str]:
 
     problems = problem_lines(keep)
     if problems:
-        return "", problems_html(problems, "The file is not used")
+        return "", problems_html(problems, "The file cannot be used")
     count = len(read_words(kept[0]))
-    return kept[0].name, notes_html([f"{kept[0].name} is kept, with {count:,} prompts, and chosen."])
+    return kept[0].name, notes_html([f"{kept[0].name} is uploaded, with {count:,} prompts, and chosen."])
 
 
 def _decides(order: Order) -> str:
-    """All that decides what lies near, but the lists that chips are moved between."""
+    """Return all that decides which concepts are near, as a text, without the lists that chips are moved between."""
     values = space_settings(order.settled.values)
     return json.dumps([str(order.checkpoint), {k: v for k, v in values.items() if k not in ("synonym", "preserve")}])

@@ -1,11 +1,11 @@
-"""The few pieces that all of the tab's HTML is built of; there are no scripts.
+"""The few pieces that all of the tab's HTML is built of. None of them holds a script.
 
 HTML is markupsafe's ``Markup``, and any other text that is put into it comes out escaped: nothing has to be escaped by
 hand, so nothing can be forgotten. HTML in an f-string is no ``Markup``; it would be shown as text.
 
-What can be clicked is ``<button type="button" data-ae-action=... data-ae-value=...>``; the page's script delegates
-clicks, asks the question in ``data-ae-confirm`` first where there is one, and keeps each ``<details data-ae-keep=...>``
-as open as it was when its HTML is replaced.
+What can be clicked is ``<button type="button" data-ae-action=... data-ae-value=...>``. The page's script handles the
+clicks, and first asks the question in ``data-ae-confirm`` if there is one. When HTML is replaced, it keeps each
+``<details data-ae-keep=...>`` open or closed as it was.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _ICONS = {
 
 
 def element(tag: str, *content: str | int, **attributes: str | None) -> Markup:
-    """``<tag name="value">content</tag>``. Both are escaped, but for content that is HTML already.
+    """Return ``<tag name="value">content</tag>``; values are escaped, and so is content that is not HTML yet.
 
     In a name, ``_`` stands for ``-``; ``class_`` is ``class``. An attribute that is None is left out, "" is not.
     """
@@ -45,18 +45,18 @@ def element(tag: str, *content: str | int, **attributes: str | None) -> Markup:
 
 
 def join(parts: Iterable[str | int]) -> Markup:
-    """One after the other; what is not HTML already is escaped."""
+    """Return the parts one after the other; what is not HTML yet is escaped."""
     return Markup("").join(map(_part, parts))
 
 
 def icon(name: str) -> Markup:
-    """A small decorative drawing; the word beside it carries the meaning."""
+    """Return a small decorative drawing; the word beside it carries the meaning."""
     drawing = Markup('<svg class="ae-icon ae-icon-{}" viewBox="0 0 16 16" aria-hidden="true">{}</svg>')
     return drawing.format(name, Markup(_ICONS[name]))
 
 
 def box(kind: str, *parts: str, role: str = "") -> Markup:
-    """The outermost element of everything: ``<div class="ae ae-KIND">``; all styles are bound to ``ae``."""
+    """Return the outermost element of a piece, ``<div class="ae ae-KIND">``; all styles are bound to ``ae``."""
     return element("div", *parts, class_=f"ae ae-{kind}", role=role or None)
 
 
@@ -71,7 +71,8 @@ def button(
     confirm: str = "",
     pressed: bool | None = None,
 ) -> Markup:
-    """A button that says ``label`` (or shows ``html``, which is then named by ``title``)."""
+    """Return a button that shows ``label``, or ``html`` in its place. ``title`` says what it does; ``confirm`` is the
+    question that is asked first."""
     name = f"{label}: {title}" if label and title else label or title
     return element(
         "button",
@@ -88,13 +89,13 @@ def button(
 
 
 def more(summary: str, html: str, *, keep: str) -> Markup:
-    """``html`` folded away under a line; ``keep`` names it, so that a script can keep it open over updates."""
+    """Return ``html`` folded away under a line; ``keep`` is the name by which the page's script keeps it open."""
     body = element("div", html, class_="ae-more-body")
     return element("details", element("summary", summary), body, class_="ae-more", data_ae_keep=keep)
 
 
 def picture(src: str, alt: str, kind: str = "picture", *, lazy: bool = False) -> Markup:
-    """Empty for a source that is neither a path on this server, nor http(s), nor an image's data."""
+    """Return an image, "" for a source that is neither a path on this server, nor http(s), nor an image's data."""
     if not src.startswith(("/", "http://", "https://", "data:image/")):
         return Markup("")
     later = {"loading": "lazy", "decoding": "async"} if lazy else {}
@@ -102,7 +103,7 @@ def picture(src: str, alt: str, kind: str = "picture", *, lazy: bool = False) ->
 
 
 def facts(rows: Iterable[tuple[str, str]]) -> Markup:
-    """Names and values, as text."""
+    """Return names and values as a list, without those whose value is empty."""
     cells = [
         element("div", element("dt", name), element("dd", value), class_="ae-fact") for name, value in rows if value
     ]
@@ -110,28 +111,28 @@ def facts(rows: Iterable[tuple[str, str]]) -> Markup:
 
 
 def quiet(words: str) -> Markup:
-    """Words of less weight than those around them."""
+    """Return words that carry less weight than those around them."""
     return element("span", words, class_="ae-quiet")
 
 
 def heading_html(words: str) -> Markup:
-    """Above a group of controls."""
+    """Return a heading for a group of controls."""
     return box("heading", element("h4", words))
 
 
 def empty_html(sentence: str, hint: str = "") -> Markup:
-    """Where nothing is yet: a friendly sentence, and what to do about it."""
+    """Return what stands where nothing is yet: a friendly sentence, and what to do."""
     second = element("p", hint, class_="ae-quiet") if hint else ""
     return box("empty", icon("spark"), element("div", element("p", sentence), second))
 
 
 def problems_html(problems: Iterable[str], title: str = "") -> Markup:
-    """What went wrong or stands in the way, each on a line of its own; "" if there is none."""
+    """Return what went wrong or stands in the way, each on a line of its own; "" if there is nothing."""
     return _lines("problems", "warning", problems, title, role="alert")
 
 
 def notes_html(notes: Iterable[str], title: str = "") -> Markup:
-    """What is worth knowing; "" if there is nothing."""
+    """Return what is worth knowing, each on a line of its own; "" if there is nothing."""
     return _lines("notes", "info", notes, title)
 
 

@@ -1,4 +1,4 @@
-"""What a page tells with every call: whose run it looks at, and what it shows of it already."""
+"""What a page sends with every call: which run it shows, and which blocks it has already."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from erasure.ui.html import element
 
 @dataclass(frozen=True)
 class Page:
-    """``serial`` counts the page's calls. ``job`` "" is whichever run is of most interest, ``step`` None its last
-    pictures. ``seen`` says up to where the page is, ``tokens`` which version it has of every block, ``filled`` the name
-    of the LoRA that its script filled in last: another one in the box is the user's own."""
+    """What one page sent with one call.
+
+    ``serial`` counts the page's calls. ``job`` is the run that it shows, "" for the one of most interest; ``step`` says
+    which pictures, None for the last. ``seen`` tells what the page was drawn from, ``tokens`` which version of every
+    block it has. ``filled`` is the LoRA name that its script filled in last: any other in the box is the user's own."""
 
     serial: int = 0
     action: str = ""
@@ -30,7 +32,7 @@ class Page:
 
 
 def read_page(message: str | None) -> Page:
-    """What the page's script sent; whatever makes no sense is left at its default."""
+    """Return what the page's script sent; whatever makes no sense is left at its default."""
     try:
         values = json.loads(message or "{}")
     except ValueError:
@@ -52,24 +54,24 @@ def read_page(message: str | None) -> Page:
 
 
 def block(name: str, html: str, **data: str) -> Markup:
-    """``html`` as one block of the page, with its token; ``data`` becomes ``data-ae-...`` attributes."""
+    """Return ``html`` as one block of the page, with its token; ``data`` becomes ``data-ae-...`` attributes."""
     return element(
         "div", html, class_="ae-block", data_ae_block=name, data_ae_token=_token(html, data), **_attributes(data)
     )
 
 
 def news(page: Page, name: str, html: str, **data: str) -> Markup | None:
-    """The block, or None if the page shows just that already."""
+    """Return the block, or None if the page shows exactly that already."""
     return None if page.tokens.get(name) == _token(html, data) else block(name, html, **data)
 
 
 def answer(page: Page, html: str, **data: str) -> Markup:
-    """Tells the page's script that its call ``serial`` was answered, beside ``html``; ``data`` as for a block."""
+    """Return ``html``, marked as the answer to the page's call ``serial``; ``data`` as for a block."""
     return element("div", html, class_="ae-answer", data_ae_answer=str(page.serial), **_attributes(data))
 
 
 def _token(html: str, data: Mapping[str, str]) -> str:
-    """Another for every content of a block."""
+    """Return a text that is different for every content of a block."""
     return blake2b("\0".join([html, *map(str, data.items())]).encode(), digest_size=6).hexdigest()
 
 

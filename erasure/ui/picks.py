@@ -13,21 +13,22 @@ SHOWN = 10
 
 
 def picks_html(snapshot: Snapshot | None) -> Markup:
-    """Bars by share, most often first, the concept preserved right now marked; the rest folded away."""
+    """Return bars by share, largest first, with the concept preserved right now marked and the rest folded away."""
     picks = snapshot.picks if snapshot is not None else ()
     total = sum(count for _, count in picks)
     if snapshot is None or total == 0:
         return empty_html(
             "The concepts that need protection most will be listed here.",
-            "At each update the search looks for the one that the erasure would hurt most, and preserves it.",
+            "Each update searches for the concept that the erasure would hurt most, and preserves it.",
         )
     current = snapshot.current_pick
     largest = max(count for _, count in picks)
     rows = [(place, _row(word, count, total, largest, word == current)) for place, (word, count) in enumerate(picks)]
     first = [row for place, row in rows if place < SHOWN or picks[place][0] == current]
     rest = [row for place, row in rows if place >= SHOWN and picks[place][0] != current]
-    counted = quiet(f"{len(picks)} {'concept' if len(picks) == 1 else 'concepts'} in {total} picks")
-    head = element("p", "Preserved against the erasure ", counted, class_="ae-picks-title")
+    concepts = "1 concept" if len(picks) == 1 else f"{len(picks)} concepts"
+    counted = quiet(f"{concepts} in {total} {'pick' if total == 1 else 'picks'}")
+    head = element("p", "Preserved most often ", counted, class_="ae-picks-title")
     tail = more(f"and {len(rest)} more", _list(rest), keep="picks") if rest else ""
     return box("picks", head, _list(first), tail)
 

@@ -1,4 +1,4 @@
-"""Pictures inside of the page's HTML, as data: nothing to be served, so nothing to be guarded or to go stale."""
+"""Pictures inside the page's HTML, as data: nothing is served, so nothing has to be guarded or can go stale."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ShownRow(NamedTuple):
 
 
 def data_url(image: Image, widest: int = WIDEST, lossless: int = 512) -> str:
-    """PNG up to so many pixels a side, JPEG for what is larger."""
+    """Return an image as the address of its own data: PNG up to ``lossless``² pixels, JPEG above."""
     image = image.convert("RGB")
     if image.width > widest:
         image = image.resize((widest, max(1, round(image.height * widest / image.width))))
@@ -47,14 +47,14 @@ def data_url(image: Image, widest: int = WIDEST, lossless: int = 512) -> str:
 
 
 def thumbnail_url(preview: RunPreview) -> str:
-    """The first subjects before (left) and after (right); "" where they cannot be read (any more)."""
+    """Return the address of the first subjects before (left) and after (right); "" if they cannot be read."""
     try:
         return "" if preview.is_sheet else _thumbnail_url(preview, preview.place.stat().st_mtime_ns)
     except (OSError, ValueError):
         return ""
 
 
-# Of each once, as long as its files stay the same: ``time`` is when they last changed.
+# Encoded once for as long as the files stay the same: ``time`` is when they last changed.
 @lru_cache(maxsize=8)
 def _sheet_url(preview: RunPreview, time: int) -> str:
     return data_url(preview.sheet())
@@ -82,37 +82,37 @@ def _thumbnail_url(preview: RunPreview, time: int) -> str:
 
 
 def shown_step(snapshot: Snapshot, wanted: int | None) -> int | None:
-    """The step whose grid is shown: the wanted one if there is one, else the last."""
+    """Return the step whose grid is shown: the wanted one if it is there, else the last; None without any."""
     if wanted in snapshot.previews:
         return wanted
     return snapshot.previews[-1] if snapshot.previews else None
 
 
 def grid_html(snapshot: Snapshot | None, preview: RunPreview | None) -> Markup:
-    """The pictures of a preview before and after, and a selector of steps where there are several."""
+    """Return the pictures of a preview before and after, with a selector of steps if there are several."""
     if snapshot is None or preview is None:
         return empty_html(
             "Pictures before and after will be shown here.",
-            "The erased concept, neighbours that are protected, and something else: each with the same seeds.",
+            "They show the erased concept, protected neighbours and an unrelated concept, each with the same seeds.",
         )
     step = preview.step
     try:
         time = preview.place.stat().st_mtime_ns
         shown = _whole_sheet(snapshot, preview, time) if preview.is_sheet else _sheet(_rows(preview, time), step)
     except (OSError, ValueError):
-        return empty_html("The picture of this step cannot be read any more.")
+        return empty_html("The pictures of this step cannot be read any more.")
     selector = join(
-        button(str(other), "step", str(other), title="show the pictures after so many updates", kind="step",
+        button(str(other), "step", str(other), title="show the pictures after this many updates", kind="step",
                pressed=other == step)
         for other in snapshot.previews
     )  # fmt: skip
-    label = "Pictures after so many updates"
+    label = "Choose the pictures by number of updates"
     steps = element("div", quiet("after update"), selector, class_="ae-steps", role="group", aria_label=label)
     return box("grid", steps if len(snapshot.previews) > 1 else "", shown)
 
 
 def _sheet(rows: Sequence[ShownRow], step: int) -> Markup:
-    """A row for every subject; what it is called, and what is above it, in the page's own letters."""
+    """Return a row for every subject; names and column heads are text of the page, not part of a picture."""
     after = f"after {step} {'update' if step == 1 else 'updates'}"
     lines = [
         element(
@@ -128,7 +128,7 @@ def _sheet(rows: Sequence[ShownRow], step: int) -> Markup:
     ]
     columns = [element("span", word) for word in ("", "before", after)]
     head = element("div", *columns, class_="ae-row", aria_hidden="true")
-    said = element("p", "Each with the same seeds before and after.", class_="ae-quiet")
+    said = element("p", "The same seeds before and after.", class_="ae-quiet")
     return element("div", head, *lines, class_="ae-sheet") + said
 
 
@@ -139,14 +139,14 @@ def _shots(row: ShownRow, when: str, urls: Sequence[str]) -> Markup:
 
 
 def _whole_sheet(snapshot: Snapshot, preview: RunPreview, time: int) -> Markup:
-    """Of version 0.1.0, which kept no pictures but this one; nor what they show, which follows from the run."""
+    """Return the one picture that version 0.1.0 kept of a preview; what it shows follows from the run."""
     names = ", ".join(dict.fromkeys(_names(snapshot)))
     said = f"Pictures of {names}: on the left before, on the right after {preview.step} updates"
     return picture(_sheet_url(preview, time), said, "grid-picture")
 
 
 def pair_html(without: Image, with_it: Image, prompt: str, about: str) -> Markup:
-    """Two pictures of one prompt and seed, without and with a LoRA; ``about`` says with which, and what changed."""
+    """Return two pictures of one prompt and seed, without and with a LoRA; ``about`` is a line about them."""
     figures = [
         element(
             "figure",

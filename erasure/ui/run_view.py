@@ -1,4 +1,4 @@
-"""The side of the tab that follows a run: its blocks of HTML, made of snapshots, and only where something changed."""
+"""The side of the tab that follows a run: blocks of HTML from snapshots, drawn again only if something changed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _THUMBNAILS = 30  # of the newest runs
 
 @dataclass(frozen=True)
 class RunView:
-    """The answer to a call, and every block that changed; None: as the page has it."""
+    """The answer to a call, and its blocks by name; None for a block that the page has already."""
 
     answer: Markup
     blocks: dict[str, Markup | None]
@@ -36,14 +36,14 @@ class RunView:
 
 
 def followed(snapshots: list[Snapshot], wanted: str) -> Snapshot | None:
-    """The run that a page shows: the wanted one, else the one that is on, else the newest."""
+    """Return the run that a page shows: the wanted one, else the one at work, else the newest."""
     chosen = [run for run in snapshots if run.id == wanted]
     active = [run for run in snapshots if run.state in ACTIVE and run.state != "queued"]
     return next(iter([*chosen, *active, *snapshots]), None)
 
 
 def render(manager: JobManager, page: Page) -> RunView:
-    """What the page has to show now. Cheap when nothing has changed since ``page.seen``."""
+    """Return what the page has to show now. Cheap if nothing has changed since ``page.seen``."""
     snapshots = manager.snapshots()
     run = followed(snapshots, page.job)
     seen = _seen(snapshots, run, page)
@@ -73,14 +73,15 @@ def render(manager: JobManager, page: Page) -> RunView:
 
 
 def _seen(snapshots: list[Snapshot], run: Snapshot | None, page: Page) -> str:
-    """Changes with everything that is shown: versions never come twice, and a run of an earlier process has none."""
+    """Return a text that changes with all that is shown. No version comes twice, but a run of an earlier process has
+    none, so the states count too."""
     newest = max((other.version for other in snapshots), default=0)
     states = hash(tuple((other.id, other.state) for other in snapshots)) & 0xFFFFFFFF
     return f"{run.id if run else ''} {page.step} {newest} {states:x}"
 
 
 def _status(run: Snapshot | None, snapshots: list[Snapshot]) -> Markup:
-    """State, progress and what can be done; why it failed; what else is on or waits."""
+    """Return state, progress and what can be done; why the run failed; what else is running or waits."""
     parts = [status_html(run), progress_html(run)]
     if run is None:
         return join(parts)
@@ -100,21 +101,19 @@ def _status(run: Snapshot | None, snapshots: list[Snapshot]) -> Markup:
     )
     if buttons:
         parts.append(box("actions-row", element("div", buttons, class_="ae-actions")))
-    # With a result, its card has them.
+    # The card of a result shows the notes itself.
     parts += [_others(run, snapshots), notes_html(() if run.result else run.notes)]
     if run.plan:
-        parts.append(box("plan-box", more("What it does", plan_html(run.plan), keep="plan")))
+        parts.append(box("plan-box", more("What this run does", plan_html(run.plan), keep="plan")))
     return join(parts)
 
 
 def _others(run: Snapshot, snapshots: list[Snapshot]) -> Markup:
-    """The run that is on, if another is looked at, and the queue behind it."""
+    """Return a line about the run at work, if another one is shown, and one about the queue."""
     lines = []
     on = next((other for other in snapshots if other.state in ACTIVE and other.state != "queued"), None)
     if on is not None and on.id != run.id:
-        lines.append(
-            join([f"{on.name} is {on.state} now. ", button("Look at it", "select", on.id, kind="quiet-button")])
-        )
+        lines.append(join([f"{on.name} is {on.state} now. ", button("Show it", "select", on.id, kind="quiet-button")]))
     waiting = [other.name for other in reversed(snapshots) if other.state == "queued" and other.id != run.id]
     if waiting:
         lines.append(join([f"Waiting: {', '.join(waiting)}"]))
@@ -122,7 +121,7 @@ def _others(run: Snapshot, snapshots: list[Snapshot]) -> Markup:
 
 
 def _picks(run: Snapshot | None) -> Markup:
-    """Nothing is preserved "now" once the run has ended."""
+    """Return the picks; nothing is preserved "now" once the run has ended."""
     if run is None:
         return Markup("")
     return picks_html(run if run.state in ACTIVE else replace(run, current_pick=""))
@@ -131,7 +130,7 @@ def _picks(run: Snapshot | None) -> Markup:
 def _grid(run: Snapshot | None, preview: RunPreview | None) -> Markup:
     shown = grid_html(run, preview)
     if preview is not None and run is not None and _unsafe(run):
-        return more("Show the pictures: those before may show what is to go", shown, keep=f"pictures {run.id}")
+        return more("Show the pictures (those from before may show unsafe content)", shown, keep=f"pictures {run.id}")
     return shown
 
 
@@ -144,7 +143,7 @@ def _result(run: Snapshot | None) -> Markup:
         return Markup("")
     buttons = button(
         "Insert into txt2img", "insert", run.result.name, title="put it into the prompt, or take it out", pressed=False
-    ) + button("Train again from these settings", "settings", run.id, title="fill the form with the run's settings")
+    ) + button("Use these settings", "settings", run.id, title="fill the form with the settings of this run")
     return result_html(run) + box("actions-row", element("div", buttons, class_="ae-actions"))
 
 

@@ -1,4 +1,4 @@
-"""Past and present runs as a list, each with what can be done with it."""
+"""The list of past and present runs, each with what can be done with it."""
 
 from __future__ import annotations
 
@@ -11,28 +11,30 @@ from erasure.ui.html import box, button, element, empty_html, icon, picture
 from erasure.ui.status import pill
 from erasure.ui.units import ago, duration
 
-# What a button says, what it does, and what is asked before it is done.
+# What a button says, what it does, and the question that is asked first.
 ACTION_WORDS: dict[str, tuple[str, str, str]] = {
-    "pause": ("Pause", "give the device back after this update", ""),
-    "resume": ("Resume", "go on where it ended", ""),
-    "stop": ("Stop and save", "keep a LoRA of what was learnt so far", ""),
-    "discard": ("Discard", "end it and keep nothing", "Discard “{name}”? Nothing of this run is kept."),
+    "pause": ("Pause", "free the device after the current update", ""),
+    "resume": ("Resume", "continue where it left off", ""),
+    "stop": ("Stop and save", "end it, and save a LoRA of what is trained so far", ""),
+    "discard": ("Discard", "end it, and keep nothing", "Discard “{name}”? Nothing of this run is kept."),
     "delete": (
         "Delete",
         "remove its log, pictures and saved state",
-        "Delete the run “{name}”? Its log, pictures and saved state go; a LoRA file that it made stays.",
+        "Delete the run “{name}”? Its log, pictures and saved state are deleted; its LoRA file stays.",
     ),
-    "settings": ("Use settings", "fill the form with the settings of this run", ""),
+    "settings": ("Use these settings", "fill the form with the settings of this run", ""),
 }
 
 
 def runs_html(snapshots: Sequence[Snapshot], selected: str = "", pictures: Mapping[str, str] | None = None,
               now: float = 0.0) -> Markup:  # fmt: skip
-    """Newest first, as given. ``pictures``: run id -> address of its last preview; ``now``: seconds since the epoch,
-    for "5 min ago". Actions: ``select`` and those of ``Snapshot.actions`` and ``settings``, with the id as value.
+    """Return the runs in the given order, newest first.
+
+    ``pictures``: run id -> address of its last preview. ``now``: seconds since the epoch, for "5 min ago". Actions:
+    ``select``, those of ``Snapshot.actions``, and ``settings``, with the run's id as value.
     """
     if not snapshots:
-        return empty_html("No runs yet.", "Every run is kept here with its pictures, so that nothing gets lost.")
+        return empty_html("No runs yet.", "Every run is kept here with its pictures, so nothing gets lost.")
     pictures = pictures or {}
     items = [_run(run, run.id == selected, pictures.get(run.id, ""), now) for run in snapshots]
     waiting = sum(run.state == "queued" for run in snapshots)
@@ -60,7 +62,7 @@ def _action(action: str, run: Snapshot) -> Markup:
 
 
 def _about(run: Snapshot, now: float) -> str:
-    """When it began, what it erases and how far it came, in one line."""
+    """Return in one line when the run began, what it erases and how far it came."""
     erased = ", ".join(run.config.get("erase", ()))
     done = (
         f"{run.step} of {run.steps} updates" if run.state in ACTIVE or run.step < run.steps else f"{run.step} updates"

@@ -1,4 +1,4 @@
-"""What a job does now: its state in a word, and how far it is."""
+"""What a job does now: its state in a word, and its progress."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from erasure.ui.units import duration, speed
 
 
 class Look(NamedTuple):
-    """How a state is shown: by a word, a drawing and, last, a tone."""
+    """How a state is shown: as a word, a drawing and a tone, which alone carries no meaning."""
 
     word: str
     icon: str
@@ -34,15 +34,15 @@ LOOKS: dict[JobState, Look] = {
 
 
 def pill(state: JobState) -> Markup:
-    """The state as word and drawing; a part, without the outermost element."""
+    """Return the state as a word and a drawing, to be put into another element."""
     look = LOOKS[state]
     return element("span", icon(look.icon), element("span", look.word), class_=f"ae-pill ae-tone-{look.tone}")
 
 
 def status_html(snapshot: Snapshot | None) -> Markup:
-    """State, name and what it is doing; an inviting sentence if there is no job.
+    """Return the job's state, name and what it is doing; an invitation if there is no job.
 
-    No live region, since it changes with every update: the page's script says when the state is another.
+    This is no live region, because it changes with every update: the page's script announces a new state.
     """
     if snapshot is None:
         return empty_html(
@@ -53,7 +53,7 @@ def status_html(snapshot: Snapshot | None) -> Markup:
 
 
 def progress_html(snapshot: Snapshot | None) -> Markup:
-    """A bar with updates, speed and time left; "" if there is no job, or none of its updates is near."""
+    """Return a bar with updates, speed and time left; "" without a job, and for one that waits for its first turn."""
     if snapshot is None or (snapshot.state == "queued" and snapshot.step == 0):
         return Markup("")
     unknown = snapshot.state == "preparing"
@@ -82,7 +82,7 @@ def _spoken(snapshot: Snapshot) -> str:
 
 
 def _pace(snapshot: Snapshot) -> str:
-    """Speed and time, as far as they are known in this state."""
+    """Return speed and time, as far as they are known in this state."""
     if snapshot.state in ("preparing", "queued"):
         return ""
     if snapshot.state in ("running", "pausing", "stopping"):

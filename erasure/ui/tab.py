@@ -1,4 +1,4 @@
-"""The tab: where everything stands, and which call does what. The same in every host."""
+"""The layout of the tab, the same in every host."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import gradio as gr
 from erasure.host.base import Host
 from erasure.host.data_folder import DataFolder
 from erasure.jobs.manager import JobManager
-from erasure.ui.chips import chips_html
+from erasure.ui.chips import FIND, chips_html
 from erasure.ui.compat import html, leaf
 from erasure.ui.components import Components
 from erasure.ui.controls import (
@@ -30,8 +30,9 @@ CALLS = ("open", "check", "poll", "act", "chip", "load", "preset")
 
 
 def build_tab(host: Host, manager: JobManager) -> gr.Blocks:
-    """The tab as Blocks of its own; inside of others it becomes a part of them."""
-    with gr.Blocks(analytics_enabled=False) as tab:
+    """Return the tab as Blocks of its own; inside other Blocks it becomes a part of them."""
+    tab = gr.Blocks(analytics_enabled=False)
+    with tab:
         components = Components()
         with gr.Column(elem_id="ae_tab"):
             with gr.Row(elem_id="ae_columns"):
@@ -79,7 +80,7 @@ def _protect(components: Components) -> None:
         components.settings.update(draw_settings(PROTECT[:2]))
     components.main["upload"] = draw_upload()
     _block(components, "upload-message")
-    components.main["look"] = leaf(gr.Button("Look around", elem_id="ae_look"))
+    components.main["look"] = leaf(gr.Button(FIND, elem_id="ae_look"))
     _block(components, "look-message")
     _block(components, "chips", chips_html(None))
     with gr.Row(elem_classes=["ae-pair-row"]):
@@ -92,27 +93,27 @@ def _presets(components: Components) -> None:
         components.main["preset_name"] = leaf(
             gr.Textbox(
                 label="Name of the preset",
-                info="Keeps all settings but the concepts, for other erasures. Listed under Kind of concept.",
+                info="Saves all settings except the concepts. You find it under Kind of concept.",
                 elem_id="ae_preset_name",
             )
         )
         components.main["preset_about"] = leaf(
             gr.Textbox(
-                label="What it is for", info="A line, if you like. Shown when it is chosen.", elem_id="ae_preset_about"
+                label="What it is for", info="Optional. Shown when the preset is chosen.", elem_id="ae_preset_about"
             )
         )
     with gr.Row(elem_classes=["ae-pair-row"]):
         with gr.Column(min_width=160):
-            components.main["preset_save"] = leaf(gr.Button("Save as a preset", elem_id="ae_preset_save"))
+            components.main["preset_save"] = leaf(gr.Button("Save preset", elem_id="ae_preset_save"))
         with gr.Column(min_width=160):
-            components.main["preset_delete"] = leaf(gr.Button("Delete this preset", elem_id="ae_preset_delete"))
+            components.main["preset_delete"] = leaf(gr.Button("Delete preset", elem_id="ae_preset_delete"))
     _block(components, "preset-message")
 
 
 def _run(components: Components) -> None:
     _block(components, "status")
     _block(components, "act-message")
-    # Empty while a job is on; what came of it then stands where one looks already.
+    # Empty while a job is running; its result then appears where the user is already looking.
     _block(components, "result")
     _block(components, "grid")
     _use(components)
@@ -121,22 +122,22 @@ def _run(components: Components) -> None:
 
 
 def _use(components: Components) -> None:
-    """What can be done with a LoRA, shown once there is one."""
+    """Draw what can be done with a LoRA, shown once there is one."""
     with gr.Column(visible=False, elem_id="ae_use") as use:
         components.main["use"] = use
         main = components.main
         main["weight"] = leaf(
             gr.Slider(0.0, 2.0, value=1.0, step=0.05, label="Weight of the LoRA", elem_id="ae_weight",
-                      info="1 erases as trained; less lets the concept through.")
+                      info="1 erases as trained; a lower weight erases less.")
         )  # fmt: skip
         with gr.Row(elem_classes=["ae-pair-row"]):
             main["try_prompt"] = leaf(
                 gr.Textbox(label="Prompt to try", placeholder="empty: the erased concept", elem_id="ae_try_prompt")
             )
             main["try_seed"] = leaf(
-                gr.Number(value=1, precision=0, label="Seed to try (-1: any)", elem_id="ae_try_seed")
+                gr.Number(value=1, precision=0, label="Seed to try (-1: random)", elem_id="ae_try_seed")
             )
-        main["try"] = leaf(gr.Button("Try it: same seed, without and with", elem_id="ae_try"))
+        main["try"] = leaf(gr.Button("Try it: one seed, without and with the LoRA", elem_id="ae_try"))
         _block(components, "try")
 
 

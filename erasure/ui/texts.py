@@ -6,25 +6,27 @@ from collections.abc import Sequence
 
 
 def split_texts(written: str | None) -> list[str]:
-    """One text per line; in a single line, commas part them as well. Texts that hold commas go on lines of their own
-    (a line break at the end makes a line of a single one). Empty ones are left out.
+    """Return the texts in a box: one per line, or separated by commas if there is only one line.
+
+    Texts that hold commas go on lines of their own; a single one needs a line break at its end. Empty texts are left
+    out.
     """
     return [text for text in _parts(written) if text]
 
 
 def split_anchors(written: str | None) -> list[str]:
-    """As :func:`split_texts`, but an empty place among others is kept: it stands for "nothing"."""
+    """Return the texts as :func:`split_texts` does, but keep empty ones among others: they stand for "nothing"."""
     parts = _parts(written)
     return parts if any(parts) else []
 
 
 def split_lines(written: str | None) -> list[str]:
-    """One text per line, commas and all; empty lines are left out."""
+    """Return one text per line, commas included; empty lines are left out."""
     return [line.strip() for line in (written or "").splitlines() if line.strip()]
 
 
 def join_texts(texts: Sequence[str]) -> str:
-    """What :func:`split_texts` reads as these texts."""
+    """Return what :func:`split_texts` reads as these texts."""
     if not any("," in text for text in texts):
         return ", ".join(texts)
     return "\n".join(texts) + ("\n" if len(texts) == 1 else "")

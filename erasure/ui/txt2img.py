@@ -18,7 +18,7 @@ _PICTURES = 6  # kept in the gallery
 
 
 def draw_txt2img(host: LocalHost) -> None:
-    """Controls and their event, into the Blocks at hand."""
+    """Draw the controls into the current Blocks, and connect their event."""
     titles = [checkpoint.title for checkpoint in host.checkpoints()]
     current = host.current_checkpoint()
     with gr.Row():
@@ -32,13 +32,13 @@ def draw_txt2img(host: LocalHost) -> None:
             )
             prompt = gr.Textbox(
                 label="Prompt",
-                placeholder="church, noto style; <lora:name:1> puts a LoRA on",
+                placeholder="church, noto style <lora:name:1>",
                 lines=2,
                 elem_id="txt2img_prompt",
             )
             negative = gr.Textbox(label="Negative prompt", lines=1, elem_id="txt2img_neg_prompt")
             with gr.Row():
-                seed = gr.Number(value=1, precision=0, label="Seed", info="-1: any", elem_id="txt2img_seed")
+                seed = gr.Number(value=1, precision=0, label="Seed", info="-1: random", elem_id="txt2img_seed")
                 steps = gr.Slider(1, 100, value=20, step=1, label="Sampling steps", elem_id="txt2img_steps")
                 cfg = gr.Slider(1, 30, value=5, step=0.5, label="CFG scale", elem_id="txt2img_cfg_scale")
             button = gr.Button("Generate", variant="primary", elem_id="txt2img_generate")
@@ -63,7 +63,7 @@ def _generate(
     cfg: float | None,
     shown: list[Any] | None,
 ) -> tuple[list[Any], str]:
-    """The new picture before those that are shown, and a line about it or about what went wrong."""
+    """Return the pictures with the new one first, and a line about it or about what went wrong."""
     shown = [_entry(picture, caption) for picture, caption in shown or []]
     kept = shown[: _PICTURES - 1]
     number = 1 if seed is None else int(seed)
@@ -80,5 +80,5 @@ def _generate(
 
 
 def _entry(picture: Any, caption: str | None) -> tuple[Any, str | None]:
-    """A picture of the gallery as the gallery takes it back: gradio 3 gives a file's description for it."""
+    """Return a picture of the gallery as the gallery takes it: gradio 3 hands it over as the description of a file."""
     return (picture["name"] if isinstance(picture, dict) and "name" in picture else picture), caption

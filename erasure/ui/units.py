@@ -8,7 +8,7 @@ MINUTE, HOUR, DAY = 60, 3600, 86400
 
 
 def duration(seconds: float) -> str:
-    """Like "45 s", "3 min 20 s", "1 h 05 min", "2 d 3 h"; never negative."""
+    """Return seconds like "45 s", "3 min 20 s", "1 h 05 min", "2 d 3 h"; never negative."""
     whole = max(0, round(seconds))
     if whole < MINUTE:
         return f"{whole} s"
@@ -24,7 +24,7 @@ def duration(seconds: float) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes in the decimal units that file managers show: "812 kB", "3.4 MB", "5.1 GB"."""
+    """Return bytes in the decimal units that file managers show: "812 kB", "3.4 MB", "5.1 GB"."""
     value, unit = float(max(0, count)), "bytes"
     for larger in ("kB", "MB", "GB", "TB"):
         if value < 999.5:
@@ -34,7 +34,7 @@ def size(count: float) -> str:
 
 
 def speed(steps: float, seconds: float) -> str:
-    """Like "4.2 updates/s", or "2.5 s per update" when slow; "" before anything was timed."""
+    """Return a speed like "4.2 updates/s", or "2.5 s per update" if slow; "" before anything was timed."""
     if steps <= 0 or seconds <= 0:
         return ""
     rate = steps / seconds
@@ -42,7 +42,7 @@ def speed(steps: float, seconds: float) -> str:
 
 
 def ago(then: float, now: float) -> str:
-    """Like "just now", "5 min ago", "yesterday", then the local date; both in seconds since the epoch."""
+    """Return a time like "just now", "5 min ago", "yesterday", or a local date; both in seconds since the epoch."""
     passed = now - then
     if passed < MINUTE:
         return "just now"
@@ -58,5 +58,5 @@ def ago(then: float, now: float) -> str:
 
 
 def number(value: float) -> str:
-    """A loss or a similarity in three significant digits."""
+    """Return a loss or a similarity with three significant digits."""
     return f"{value:.3g}"

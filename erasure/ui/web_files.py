@@ -1,4 +1,4 @@
-"""The page's script and style sheet, which web UIs pick up from the extension's folder by themselves."""
+"""The page's script and style sheet. A web UI finds them in the extension's folder by itself."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ STYLE = "style.css"
 
 
 def script() -> str:
-    """Raises: RunError."""
+    """Return the page's script. Raises: RunError if its file is missing."""
     return _read(SCRIPT)
 
 
 def style() -> str:
-    """Raises: RunError."""
+    """Return the style sheet. Raises: RunError if its file is missing."""
     return _read(STYLE)
 
 
@@ -27,4 +27,4 @@ def _read(name: str) -> str:
     for folder in folders:
         if (folder / name).is_file():
             return (folder / name).read_text(encoding="utf-8")
-    raise RunError(f"{name} is missing in {folders[0]} and in {folders[1]}; install the project again")
+    raise RunError(f"{name} is missing from {folders[0]} and {folders[1]}; install the project again")

@@ -1,7 +1,7 @@
-"""Which control calls what. Every call takes the page's message first, and what it returns goes to its outputs.
+"""Which control calls what. Every handler takes the page's message first, and what it returns goes to its outputs.
 
-Calls that only the page's script makes are hidden buttons: ``poll`` about once a second while a job is on, ``check`` a
-moment after any control changed, ``open`` when the tab comes into view.
+Calls that only the page's script makes are hidden buttons: ``poll`` about once a second while a job is running,
+``check`` a moment after any control has changed, ``open`` when the tab comes into view.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from erasure.host.data_folder import DataFolder
 from erasure.jobs.manager import JobManager
 from erasure.jobs.order import Order, Wanted, coming_names, read_order, suggested_name
 from erasure.ui import actions, form_actions
+from erasure.ui.chips import FIND, MEASURING
 from erasure.ui.compat import listen
 from erasure.ui.components import Components
 from erasure.ui.controls import kind_choices, quality_of, quality_update
@@ -28,7 +29,7 @@ Handler = Callable[..., list[Any]]
 
 
 def wire(components: Components, host: Host, manager: JobManager) -> None:
-    """Inside of the Blocks that the components are in."""
+    """Connect the components with their handlers. To be called inside the Blocks that they are in."""
     # What was filled in for the user: checkpoint, anchor and synonyms of the chosen kind.
     auto = gr.State({})
     space = gr.State({})
@@ -69,7 +70,7 @@ def _wire_order(components: Components, host: Host, manager: JobManager, space: 
 
     def check(page: Page, found: dict[str, Any], *held: Any) -> list[Any]:
         asked = _order(components, host, manager, held, page.filled)
-        # The page's script puts it into the box, since only the page knows what was typed there meanwhile.
+        # The page's script fills it in, because only the page knows what was typed meanwhile.
         name = suggested_name(host, asked.settled.values["erase"], coming_names(manager.snapshots()))
         shown, ready = actions.check_order(host, asked)
         chips = news(page, "chips", form_actions.chips(found, asked))
@@ -113,14 +114,19 @@ def _wire_concepts(components: Components, host: Host, manager: JobManager, spac
 
     outputs = [blocks["upload-message"], settings["vocabulary"], settings["vocabulary_file"]]
     _call(components, main["upload"], "upload", upload, [main["upload"]], outputs, trigger="upload")
-    _call(components, main["look"], "look", look, order, [blocks["look-message"], space, blocks["chips"]], slow=True)
+    # The button says that it is at work, and cannot be pressed again until all is over, even after an error.
+    button = main["look"]
+    begun = listen(button.click, lambda: gr.update(value=MEASURING, interactive=False), [], [button])
+    outputs = [blocks["look-message"], space, blocks["chips"]]
+    looked = _call(components, button, "look", look, order, outputs, slow=True, after=begun)
+    listen(looked.then, lambda: gr.update(value=FIND, interactive=True), [], [button])
     outputs = [settings["synonym"], settings["preserve"], blocks["chips"]]
     _call(components, components.calls["chip"], "chip", move, [space, *order], outputs)
 
 
 def _wire_filling(components: Components, host: Host, manager: JobManager, auto: Any) -> None:
-    """What fills the form: opening the tab, choosing kind and quality, loading a run's settings; and the user's own
-    presets."""
+    """Connect what fills in the form (opening the tab, choosing kind and quality, loading a run's settings) and the
+    user's own presets."""
     main, blocks, settings = components.main, components.blocks, components.settings
     folder = DataFolder(host.data_folder()).presets
 
@@ -170,7 +176,7 @@ def _wire_filling(components: Components, host: Host, manager: JobManager, auto:
 
 
 def _order(components: Components, host: Host, manager: JobManager, held: Sequence[Any], filled: str = "") -> Order:
-    """``filled`` is a name that was not written by the user but suggested earlier."""
+    """Return the order that the controls hold. ``filled``: a LoRA name that was suggested, not written by the user."""
     checkpoint, name, *values = held
     asked = read_form(dict(zip(components.settings, values, strict=True)))
     name = (name or "").strip()
@@ -193,10 +199,12 @@ def _call(
     trigger: str = "click",
     slow: bool = False,
     latest: bool = False,
-) -> None:
-    """Let the component call the handler with the page it comes from and the inputs. None in its answer: unchanged.
+    after: Any = None,
+) -> Any:
+    """Let the component call the handler with the page and the inputs. Return gradio's description of the event.
 
-    ``says`` is the name under which the page's script makes the message.
+    ``says``: the name of the call in the page's script. ``after``: the event that must be over first, instead of the
+    component's ``trigger``. A None in the handler's answer leaves that output as it is.
     """
 
     def answered(message: str, *given: Any) -> Any:
@@ -206,8 +214,8 @@ def _call(
     # gradio up to 5 hands the values of the outputs over as well; sent back, they would shift the inputs.
     given = f"...rest.slice(0, {len(inputs)})"
     js = f"(message, ...rest) => [window.adversarialErase.message({says!r}), {given}]"
-    listen(
-        getattr(component, trigger),
+    return listen(
+        getattr(component, trigger) if after is None else after.then,
         answered,
         [components.message, *inputs],
         outputs,

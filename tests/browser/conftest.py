@@ -70,7 +70,7 @@ def app(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 
 def _oldest(folder: Path) -> Path:
-    """A Python with the oldest gradio in front of all that this one has."""
+    """Return a Python that has the oldest gradio, and everything else from this one."""
     given = os.environ.get("OLDEST_GRADIO_PYTHON")
     if given:
         return Path(given)
@@ -83,7 +83,7 @@ def _oldest(folder: Path) -> Path:
     import sysconfig
 
     (Path(where) / "zz_shared.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
-    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *OLDEST]
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *OLDEST]
     installed = subprocess.run(pip, capture_output=True, text=True, check=False)
     if installed.returncode:
         shutil.rmtree(folder, ignore_errors=True)
@@ -117,14 +117,14 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def errors() -> list[str]:
-    """What went wrong on the pages of a test; a test that expects something takes it out."""
+    """What went wrong on the pages of a test; a test that expects an error removes it."""
     return []
 
 
 @pytest.fixture
 def context(browser: Any, errors: list[str], tmp_path: Path) -> Iterator[Any]:
-    """A browser of its own for every test, whose questions are all answered with yes. Its last sight of each page is
-    kept as a picture in the test's folder."""
+    """A browser of its own for every test; it answers all questions with yes. The last state of each page is kept as a
+    picture in the test's folder."""
     made = browser.new_context(viewport={"width": 1400, "height": 1000}, locale="en-GB")
     made.on("weberror", lambda error: errors.append(str(error.error)))
     made.on("dialog", lambda dialog: dialog.accept())

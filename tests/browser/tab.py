@@ -66,7 +66,7 @@ class Tab:
         self.page.wait_for_timeout(600)
         expect(self.button("start")).to_be_enabled(timeout=SOON)
         self.button("start").click()
-        expect(self.page.locator("#ae_message_block").first).to_contain_text(re.compile("begun|turn"), timeout=SOON)
+        expect(self.page.locator("#ae_message_block").first).to_contain_text(re.compile("started|turn"), timeout=SOON)
 
     # --- the run
 

@@ -143,12 +143,15 @@ def _run_id(tab: Tab, name: str) -> str:
     return runs.locator('[data-ae-action="select"]').first.get_attribute("data-ae-value", timeout=SOON) or ""
 
 
-def test_concepts_lie_on_chips_that_move_with_a_click(tab: Tab) -> None:
+def test_nearby_concepts_are_found_and_move_with_a_click(tab: Tab) -> None:
     tab.order("church", neighbours="6", synonym_threshold="0.5", synonym_states="1")
     tab.unfold("synonym")
     tab.button("look").click()
+    expect(tab.button("look")).to_have_text("Measuring nearby concepts …", timeout=SOON)
     chip = tab.action("chips", "chip-erase")
     chip.wait_for(timeout=LONG)
+    expect(tab.button("look")).to_have_text("Find nearby concepts", timeout=SOON)
+    expect(tab.button("look")).to_be_enabled()
     word = chip.get_attribute("data-ae-value") or ""
     chip.click()
     expect(tab.box("synonym")).to_have_value(word, timeout=SOON)
@@ -172,13 +175,13 @@ def test_a_list_of_prompts_is_uploaded_kept_and_chosen(app: App, tab: Tab, tmp_p
     expect(tab.box("vocabulary")).to_have_value("words")
     tab.page.locator("#ae_upload button[aria-label=Clear], #ae_upload button[aria-label^=Remove]").first.click()
     picker.set_input_files(tmp_path / "my bells.txt")
-    expect(said).to_contain_text("my bells.txt is kept, with 3 prompts", timeout=SOON)
+    expect(said).to_contain_text("my bells.txt is uploaded, with 3 prompts", timeout=SOON)
     expect(tab.box("vocabulary")).to_have_value("file", timeout=SOON)
     expect(tab.box("vocabulary_file")).to_have_value("my bells.txt")
     assert (app.data / "vocabularies" / "my bells.txt").exists()
 
 
-def test_what_is_wrong_stands_beside_the_button_until_it_is_mended(tab: Tab) -> None:
+def test_what_is_wrong_stands_beside_the_button_until_it_is_corrected(tab: Tab) -> None:
     tab.order("bell", learning_rate="fast", rank="0")
     problems = tab.page.locator("#ae_estimate_block").first
     expect(problems).to_contain_text("learning_rate", timeout=SOON)
