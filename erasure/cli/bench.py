@@ -1,4 +1,4 @@
-"""``python -m erasure bench``: compare methods on a grid of target sets and seeds, and report it."""
+"""``python -m erasure bench``: compare methods on a grid of target sets and seeds, and write a report."""
 
 from __future__ import annotations
 
@@ -12,25 +12,17 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from erasure.bench.metrics import METRICS, check_metrics
-from erasure.cli.flags import add_config_flags, given_settings
+from erasure.bench.metrics import check_metrics
+from erasure.cli.bench_flags import EPILOG, add_bench_flags
+from erasure.cli.flags import given_settings
 from erasure.config.presets import preset
 from erasure.config.values import config_from_file
 from erasure.errors import ConfigError
-from erasure.families.known import supported
 from erasure.model.device import default_device
 
 if TYPE_CHECKING:
     from erasure.bench.cell import Bench, Cell
     from erasure.bench.grid import GridEvent, Todo
-
-EPILOG = """\
-Everything made is below --folder: results.jsonl (a row per run), cells/ (LoRA, run, pictures), base/ (pictures before),
-spaces/, table-*.md and plot-*.svg. Started again, it goes on where it was; rows that are there are not computed again.
-Settings (--steps ...) go to every method; a method's own, such as uce+rank=16, come after them.
-
-More figures of each group of pictures, with --metrics; none of what they need is downloaded:
-""" + "".join(f"  {name:10} {about}\n" for name, about in METRICS.items())
 
 
 def add_parser(commands: Any) -> None:
@@ -40,46 +32,8 @@ def add_parser(commands: Any) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--suite", default="emoji", help="emoji, or imagenette (SD 1.4's) (emoji)")
-    parser.add_argument("--folder", type=Path, action="append", metavar="DIR", help="where all goes (bench/SUITE)")
-    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help=f"{supported()} checkpoint; emoji-SD for emoji")
-    parser.add_argument("--device", metavar="NAME", help="cuda, mps or cpu; default: the best there is")
-    parser.add_argument("--picture-device", default="", metavar="NAME", help="where pictures are drawn (as --device)")
-    parser.add_argument("--methods", metavar="A,B", help="methods, presets or field=value, joined by + (all methods)")
-    parser.add_argument("--ablation", metavar="A,B", help="questions to answer as well: see --list")
-    parser.add_argument("--sets", metavar="A,B", help="target sets, by name or beginning: doubles,style-flat (all)")
-    parser.add_argument("--seeds", default="0", metavar="0,1,2", help="seeds of training (0)")
-    parser.add_argument("--part", default="1/1", metavar="I/N", help="only the I-th of N parts, for several processes")
-    parser.add_argument("--threads", type=int, default=0, metavar="N", help="threads of torch (its own choice)")
-    parser.add_argument("--list", action="store_true", help="list cells, methods, sets and ablations, and run nothing")
-    _suite_flags(parser.add_argument_group("pictures"))
-    engine = parser.add_argument_group("engine")
-    engine.add_argument("--engine", choices=("local", "ray"), default="local", help="this process, or Ray (local)")
-    engine.add_argument("--ray-address", default="", metavar="ADDRESS", help="a Ray cluster (a new one, here)")
-    engine.add_argument("--workers", type=int, default=0, metavar="N", help="processes of a local Ray (cores)")
-    report = parser.add_argument_group("report")
-    report.add_argument(
-        "--report", type=Path, metavar="FILE.md", help="write a report of --folder (repeat it), and stop"
-    )
-    report.add_argument(
-        "--reference", default="adversarial", metavar="NAME", help="what differences are from (adversarial)"
-    )
-    report.add_argument("--overwrite", action="store_true", help="replace an existing report")
-    add_config_flags(parser)
+    add_bench_flags(parser)
     parser.set_defaults(run=run)
-
-
-def _suite_flags(group: Any) -> None:
-    group.add_argument("--pictures-per-concept", type=int, metavar="N", help="and style (emoji 1, imagenette 500)")
-    group.add_argument("--limit", type=int, default=0, metavar="N", help="at most N pictures per group (no limit)")
-    group.add_argument("--picture-steps", type=int, metavar="N", help="DDIM steps (emoji 20, imagenette 50)")
-    group.add_argument("--picture-guidance", type=float, metavar="X", help="guidance (emoji 4, imagenette 7.5)")
-    group.add_argument("--picture-batch", type=int, metavar="N", help="pictures drawn at once (emoji 32, imagenette 8)")
-    group.add_argument("--pixels", type=int, default=0, metavar="N", help="side of a picture (the checkpoint's own)")
-    group.add_argument("--classifier", default="", metavar="PATH", help="weights of the judge (imagenette)")
-    group.add_argument("--metrics", metavar="A,B", help="more figures, listed below: " + ", ".join(METRICS))
-    group.add_argument("--clip-model", default="", metavar="DIR", help="a CLIP model for clip and clip-drop")
-    group.add_argument("--random-classifier", action="store_true", help="an untrained judge, only to try the bench out")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -93,17 +47,17 @@ def run(arguments: argparse.Namespace) -> int:
     todo = todo_of(grid)
     bench.folder.mkdir(parents=True, exist_ok=True)
     _note_command(bench.folder)
-    print(f"{len(grid)} cells, {len(grid) - sum(1 + len(one.also) for one in todo)} of them done already", flush=True)
+    print(f"{len(grid)} cells, {len(grid) - sum(1 + len(one.also) for one in todo)} of them already done", flush=True)
     workers = (arguments.workers or os.cpu_count() or 1) if arguments.engine == "ray" else 1
     failed = _follow(_events(arguments, todo), todo, bench.folder, min(workers, len(todo) or 1))
     _summary(bench.folder)
     if failed:
-        print(f"{failed} cells failed; started again, the bench tries them again", file=sys.stderr)
+        print(f"{failed} cells failed; start the bench again to retry them", file=sys.stderr)
     return 1 if failed else 0
 
 
 def _grid(arguments: argparse.Namespace) -> tuple[Bench, list[Cell]]:
-    """Raises: ConfigError with all that is wrong in the arguments of the grid."""
+    """Make the bench and its cells from the arguments. Raises: ConfigError with the problems that were found."""
     from erasure.bench.cell import Bench
     from erasure.bench.grid import cells
     from erasure.bench.suite import SuiteOptions
@@ -126,15 +80,16 @@ def _grid(arguments: argparse.Namespace) -> tuple[Bench, list[Cell]]:
     chosen = suite(arguments.suite, options)
     checkpoint = arguments.checkpoint or chosen.checkpoint
     if checkpoint is None:
-        raise ConfigError([f"--checkpoint is needed: suite {chosen.name} has none of its own"])
+        raise ConfigError([f"--checkpoint is needed: suite {chosen.name} does not come with one"])
     folders = arguments.folder or [Path("bench") / chosen.name]
     if len(folders) > 1:
-        raise ConfigError(["--folder: one is enough to run a bench; several are for --report"])
+        raise ConfigError(["--folder: give one folder to run a bench; only --report takes several"])
     values = preset(arguments.preset).settings if arguments.preset else {}
     values = {**values, **(config_from_file(arguments.config) if arguments.config else {}), **given_settings(arguments)}
-    taken = [name for name in ("erase", "seed") if name in values]
+    grid_flags = {"erase": "--sets", "seed": "--seeds"}
+    taken = [name for name in grid_flags if name in values]
     if taken:
-        raise ConfigError([f"--{name}: the grid decides it (--sets, --seeds)" for name in taken])
+        raise ConfigError([f"--{name}: the grid decides it; use {grid_flags[name]}" for name in taken])
     device = arguments.device or default_device()
     bench = Bench(
         chosen.name, checkpoint, folders[0], device, arguments.threads, options, values, arguments.picture_device
@@ -147,6 +102,7 @@ def _grid(arguments: argparse.Namespace) -> tuple[Bench, list[Cell]]:
 
 
 def _events(arguments: argparse.Namespace, todo: list[Todo]) -> Iterator[GridEvent]:
+    """Run what is to be done on the chosen engine."""
     if arguments.engine == "ray":
         from erasure.bench.ray_engine import run_on_ray
 
@@ -157,19 +113,19 @@ def _events(arguments: argparse.Namespace, todo: list[Todo]) -> Iterator[GridEve
 
 
 def _follow(events: Iterator[GridEvent], todo: Sequence[Todo], folder: Path, workers: int) -> int:
-    """Print what happens; returns the number of failed cells."""
+    """Print what happens; return the number of failed cells."""
     from erasure.bench.eta import Eta
     from erasure.bench.grid import Failed, Finished
-    from erasure.bench.results import read_rows
+    from erasure.bench.results import finished, read_rows
     from erasure.bench.work import RESULTS
 
-    eta = Eta(read_rows(folder / RESULTS), [one.cell for one in todo], workers=workers)
+    eta = Eta(finished(read_rows(folder / RESULTS)), [one.cell for one in todo], workers=workers)
     failed, shown = 0, 0.0
     for event in events:
         if isinstance(event, Finished):
-            eta.ended(event.row["variant"], event.row["set"], event.row["seed"], event.row["seconds"])
-            figures = ", ".join(f"{name} {value:.1f}" for name, value in event.row["after"].items())
             row = event.row
+            eta.ended(row["variant"], row["set"], row["seed"], row["seconds"])
+            figures = ", ".join(f"{name} {value:.1f}" for name, value in row["after"].items())
             print(
                 f"{eta.counter()} {row['variant']} on {row['set']}, seed {row['seed']}: {figures}; {eta.left()}",
                 flush=True,
@@ -187,7 +143,7 @@ def _follow(events: Iterator[GridEvent], todo: Sequence[Todo], folder: Path, wor
 
 
 def _summary(folder: Path) -> None:
-    """Tables and pictures of all that is in the folder."""
+    """Write a table and a plot of each family in the folder, and print the tables."""
     from erasure.bench.plot import scatter_svg
     from erasure.bench.report import panels
     from erasure.bench.results import current, finished, read_rows
@@ -237,12 +193,12 @@ def _note_command(folder: Path) -> None:
     from erasure.bench.report import COMMANDS
     from erasure.bench.results import append_row
 
-    told = {"command": _command(), "time": datetime.now(timezone.utc).isoformat(timespec="seconds")}
-    append_row(folder / COMMANDS, told)
+    note = {"command": _command(), "time": datetime.now(timezone.utc).isoformat(timespec="seconds")}
+    append_row(folder / COMMANDS, note)
 
 
 def _command() -> str:
-    """What was typed, without places on this machine: paths outside of the current folder by name only."""
+    """Return the command line without paths of this machine: an absolute path is shortened to its name."""
     shown = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
     return shlex.join(["python", "-m", "erasure", *shown])
 
@@ -254,14 +210,14 @@ def _split(text: str | None) -> list[str]:
 def _sets(known: Sequence[str], wanted: Sequence[str]) -> list[str]:
     lost = [text for text in wanted if not any(name.startswith(text) for name in known)]
     if lost:
-        raise ConfigError([f"--sets: there is no target set {text!r}; there are {', '.join(known)}" for text in lost])
+        raise ConfigError([f"--sets: there is no target set {text!r}; choose from {', '.join(known)}" for text in lost])
     return [name for name in known if not wanted or any(name.startswith(text) for text in wanted)]
 
 
 def _part(text: str) -> tuple[int, int]:
     numbers = _numbers("--part", text, "/")
     if len(numbers) != 2 or not 1 <= numbers[0] <= numbers[1]:
-        raise ConfigError([f"--part: {text!r} should be I/N with I from 1 to N, as 1/2"])
+        raise ConfigError([f"--part: {text!r} should be I/N with I from 1 to N, such as 1/2"])
     return numbers[0], numbers[1]
 
 
@@ -269,4 +225,4 @@ def _numbers(flag: str, text: str, separator: str) -> list[int]:
     try:
         return [int(part) for part in text.split(separator)]
     except ValueError:
-        raise ConfigError([f"{flag}: {text!r} should be whole numbers, as 0{separator}1"]) from None
+        raise ConfigError([f"{flag}: {text!r} should be whole numbers, such as 0{separator}1"]) from None

@@ -1,4 +1,4 @@
-"""``python -m erasure spectrum``: which words a LoRA moved, and how far."""
+"""``python -m erasure spectrum``: which words a LoRA changes, and how much."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from erasure.model.device import default_device
 def add_parser(commands: Any) -> None:
     parser = commands.add_parser("spectrum", help="list the words whose predicted noise a LoRA changes most")
     add_model_flags(parser)
-    parser.add_argument("--lora", type=Path, required=True, metavar="FILE")
-    parser.add_argument("--word", action="append", metavar="TEXT", help="repeat for several (the common words)")
-    parser.add_argument("--words", type=int, default=200, metavar="N", help="so many common words, evenly spaced (200)")
-    parser.add_argument("--states", type=int, default=4, metavar="N", help="points of each word's trajectory (4)")
-    parser.add_argument("--show", type=int, default=30, metavar="N", help="lines printed (30)")
+    parser.add_argument("--lora", type=Path, required=True, metavar="FILE", help="the LoRA file to measure")
+    parser.add_argument("--word", action="append", metavar="TEXT", help="a word to measure; repeatable (common words)")
+    parser.add_argument("--words", type=int, default=200, metavar="N", help="else measure this many common words (200)")
+    parser.add_argument("--states", type=int, default=4, metavar="N", help="points of each sampling to measure at (4)")
+    parser.add_argument("--show", type=int, default=30, metavar="N", help="how many words to print (30)")
     parser.set_defaults(run=run)
 
 
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
         if len(found) % 50 == 0:
             print(f"{len(found)}/{len(words)}", file=sys.stderr)
     found.sort(key=lambda one: one.share, reverse=True)
-    print("change of the predicted noise, relative to what the word itself adds to it (1 = as if it were left out)")
+    print("change of the predicted noise: relative to what the word itself adds (1: as if it were left out), absolute")
     for one in found[: arguments.show]:
         print(f"{one.share:8.3f}  {one.change:10.2e}  {one.text}")
     middle = found[len(found) // 2]
