@@ -28,7 +28,7 @@ def _byte_symbols() -> list[str]:
 
 
 def write_tokenizer(bpe: Path, target: Path) -> dict[str, int]:
-    """Convert ``bpe_simple_vocab_16e6.txt.gz`` to the files of transformers' ``CLIPTokenizer``; return the vocabulary."""
+    """Convert ``bpe_simple_vocab_16e6.txt.gz`` to transformers' ``CLIPTokenizer`` files; return the vocabulary."""
     with gzip.open(bpe, "rt", encoding="utf-8") as lines:
         merges = lines.read().split("\n")[1 : 49152 - 256 - 2 + 1]
     symbols = _byte_symbols()

@@ -1,9 +1,9 @@
 """Train the text encoder: CLIP's layout and vocabulary, hidden size 96, four layers, 5.2 M parameters.
 
 ``python -m emoji_sd.making.text_encoder --work DIR`` reads ``tokenizer/`` and ``words.npz``, and writes
-``text_encoder/`` in transformers' layout. The loss reads concept, style and category from the EOS state and from padding
-states, since cross-attention sees those too. It also pulls the EOS states to where all-MiniLM-L6-v2 places the texts, so
-that words which were never drawn still lie near their relatives.
+``text_encoder/`` in transformers' layout. The loss reads concept, style and category from the EOS state and from a
+padding state, since cross-attention sees those too. It also pulls the EOS states to where all-MiniLM-L6-v2 places the
+texts, so that words which were never drawn still lie near their relatives.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ class Batches:
         self.alpha_bar = alphas_cumprod()
 
     def draw(self, step: int, rank: int, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Draw z_t and eps (count, 4, 16, 16), t (count,), text states (count, 77, 96) and min-SNR-5 weights (count,)."""
+        """Draw z_t and eps (count, 4, 16, 16), t (count,), text states (count, 77, 96), min-SNR-5 weights (count,)."""
         rng = np.random.default_rng([400, step, rank])
         words = random.Random(int(rng.integers(2**31)))
         picked = rng.integers(0, len(self.z), count)
