@@ -26,6 +26,8 @@ from erasure.jobs.job import ACTIONS, FINISHED
 from erasure.jobs.manager import JobManager
 from erasure.lora.file import read_lora
 
+pytestmark = pytest.mark.usefixtures("quick_pictures")
+
 QUICK: dict[str, Any] = {
     "erase": ["truck"],
     "vocabulary": "file",

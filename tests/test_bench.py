@@ -33,6 +33,8 @@ from erasure.bench.variant import ABLATIONS, method_names, variant, variants
 from erasure.cli import main
 from erasure.errors import ConfigError, MissingExtra, OutputExists, RunError
 
+pytestmark = pytest.mark.usefixtures("quick_pictures")
+
 WORDS = "truck\nbus\nhouse\ntower\nbell\ndog\n"
 
 

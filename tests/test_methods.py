@@ -361,6 +361,7 @@ def test_stop_then_resume_gives_the_same_weights(tiny_models: ModelParts, method
 # --- from checkpoint to file
 
 
+@pytest.mark.usefixtures("quick_pictures")
 @pytest.mark.parametrize("method", COMPARED)
 def test_every_method_ends_in_a_lora_file_that_works(
     tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str

@@ -1,7 +1,7 @@
 """Make a virtual environment with the optional parts and run their tests: ``python -m tools.extras_environment DIR``.
 
-Each release of torchvision works with one release of torch only, and its builds on PyPI do not fit a CPU build of torch.
-So these parts get an environment of their own, with releases that fit each other. It takes several gigabytes.
+Each release of torchvision works with one release of torch only, and its builds on PyPI do not fit a CPU build of
+torch. So these parts get an environment of their own, with releases that fit each other. It takes several gigabytes.
 """
 
 from __future__ import annotations

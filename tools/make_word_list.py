@@ -21,10 +21,10 @@ from emoji_sd.concepts import CONCEPTS
 from erasure.concepts.naming import plurals
 from tools.word_choices import ADJECTIVES, DROPPED, NOUNS
 
-# The lexicographer files of WordNet, lexnames(5WN), whose nouns can be seen in a picture: animal, artifact, body, event,
-# food, location, object, person, phenomenon, plant, shape, substance.
+# The lexicographer files of WordNet, lexnames(5WN), whose nouns can be seen in a picture: animal, artifact, body,
+# event, food, location, object, person, phenomenon, plant, shape, substance.
 VISUAL = {5, 6, 8, 11, 13, 15, 17, 18, 19, 20, 25, 27}
-# How often words of a length must occur in WordNet's tagged texts, since many short ones are abbreviations or fragments.
+# How often words of a length must occur in WordNet's tagged texts: many short ones are abbreviations or fragments.
 LEAST_TAGGED = {3: 3, 4: 1}
 # A noun that never occurs in the tagged texts must have at most this rank in captions.
 LAST_RANK = 8_000

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,14 @@ from erasure.config.values import config_from_dict
 from erasure.errors import JobConflict, TrainingError
 from erasure.jobs.job import JobRequest
 from erasure.jobs.manager import JobManager
-from erasure.model.draw_settings import DrawSettings
-from erasure.model.drawing import drawing_steps
-from erasure.model.model import Model
 from erasure.run.folder import RunFolder
 from erasure.run.run import erase
 from erasure.run.task import Task
 from erasure.training.events import Step
 from tests.fake_host import FakeHost
 from tests.jobs.asked import ends
+
+pytestmark = pytest.mark.usefixtures("quick_pictures")
 
 LONG = 300.0  # seconds; the machine may have a lot to do
 
@@ -37,18 +36,6 @@ def _config(folder: Path, **changes: Any) -> EraseConfig:
     quick = {"steps": 3, "learning_rate": 0.02, "clip": 0, "sampling_steps": 2, "layers": "full", "warmup": 0}
     space = {"vocabulary": "file", "vocabulary_file": str(words), "synonym_threshold": 0, "synonym_states": 1}
     return config_from_dict({"erase": ["church"], **quick, **space, "search_steps": 1, **changes})
-
-
-@pytest.fixture(autouse=True)
-def _few_drawing_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures of two DDIM steps: they cost more than the training here."""
-
-    def draw(
-        model: Model, prompts: Sequence[str], seeds: Sequence[int], settings: DrawSettings
-    ) -> Generator[float, None, list[Image.Image]]:
-        return drawing_steps(model, prompts, seeds, DrawSettings(steps=2))
-
-    monkeypatch.setattr("erasure.run.tuned_model.drawing_steps", draw)
 
 
 @pytest.fixture
