@@ -121,7 +121,8 @@ def main() -> None:
     parser.add_argument("--precision", default="fp32", choices=PRECISIONS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.case is not None:
-        print(json.dumps(one(*CASES[arguments.case], arguments.device)))
+        layers, precision, checkpointing = CASES[arguments.case]
+        print(json.dumps(one(layers, precision, checkpointing, arguments.device)))
         return
     if arguments.work:
         print(json.dumps(without_gradients(arguments.work, arguments.precision, arguments.device)))

@@ -56,4 +56,4 @@ def _measure(checkpoint: CheckpointInfo, config: EraseConfig, device: str) -> Me
     config = with_changes(config, seed=0)
     model = open_model(checkpoint, precision=config.precision, resolution=config.resolution, device=device)
     space = build_concept_space(model, config)
-    return MeasuredSpace(space, model.rows["synonyms"].total, time.perf_counter() - began)
+    return MeasuredSpace(space, int(model.rows["synonyms"].total), time.perf_counter() - began)

@@ -41,7 +41,7 @@ def unet_from_ldm(document: dict[str, Any], weights: Weights, size: int, origin:
 
 
 def _unet_config(document: dict[str, Any]) -> dict[str, Any]:
-    config = create_unet_diffusers_config_from_ldm(document, {})
+    config: dict[str, Any] = create_unet_diffusers_config_from_ldm(document, {})
     heads = config["attention_head_dim"]  # for historical reasons diffusers has the number of heads here
     if not isinstance(heads, int) or heads < 1 or any(width % heads for width in config["block_out_channels"]):
         raise ValueError(f"num_heads is {heads}, which does not divide the layers' widths")

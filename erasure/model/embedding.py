@@ -68,17 +68,19 @@ class Embedder:
             truncation=True,
             return_tensors="pt",
         )
-        return tokens.input_ids.to(self._parts.device)
+        ids: Tensor = tokens.input_ids.to(self._parts.device)
+        return ids
 
     @torch.no_grad()
     def _states(self, texts: Sequence[str]) -> Tensor:
-        return self._parts.text_encoder(self._ids(texts)).last_hidden_state.float()
+        states: Tensor = self._parts.text_encoder(self._ids(texts)).last_hidden_state.float()
+        return states
 
     @torch.no_grad()
     def _end_states(self, texts: Sequence[str]) -> Tensor:
         # The text encoder is causal: the padding after the end token cannot change its state.
         ids = self._ids(texts, padding="longest")
-        states = self._parts.text_encoder(ids).last_hidden_state.float()
+        states: Tensor = self._parts.text_encoder(ids).last_hidden_state.float()
         # SD 1.x pads with the end token itself, so the first one ends the text.
         end = (ids == self._parts.tokenizer.eos_token_id).int().argmax(dim=1)
         return states[torch.arange(len(ids), device=ids.device), end]

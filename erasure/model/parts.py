@@ -47,12 +47,14 @@ class ModelParts:
     @property
     def device(self) -> torch.device:
         """Where the U-Net is now."""
-        return next(self.unet.parameters()).device
+        device: torch.device = next(self.unet.parameters()).device
+        return device
 
     @property
     def dtype(self) -> torch.dtype:
         """The U-Net's number type."""
-        return next(self.unet.parameters()).dtype
+        dtype: torch.dtype = next(self.unet.parameters()).dtype
+        return dtype
 
     @property
     def sample_size(self) -> int:
