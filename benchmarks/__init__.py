@@ -1,1 +1,1 @@
-"""What the README's figures were measured with."""
+"""The programs that measured the documentation's figures of time, memory and pictures."""

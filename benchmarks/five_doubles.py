@@ -1,9 +1,9 @@
-"""Erase five of the paper's ten doubles at once on emoji-SD, and measure all ten and fifteen more, before and after.
+"""Erase five of the paper's ten doubles at once from emoji-SD; measure the ten and fifteen more, before and after.
 
 ``python -m benchmarks.five_doubles --out DIR [config flags]`` writes ``results.json``, ``table.md`` and
-``pictures.png``. ESR-k: share of pictures of erased concepts in which the concept is not among the classifier's first
-k; PSR-k: share of pictures of kept concepts in which it is (Bui et al. 2024, Section 4.1). The synonyms of the erased
-concepts are not given: they are found by measurement.
+``pictures.png``. ESR-k is the share of pictures of erased concepts in which the concept is not among the classifier's
+first k; PSR-k is the share of pictures of kept concepts in which it is (Bui et al. 2024, Section 4.1). The synonyms of
+the erased concepts are not given, but found by measurement.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from erasure.model.checkpoint import inspect_checkpoint
 from erasure.model.draw_settings import DrawSettings
 from erasure.model.drawing import draw_pictures
 from erasure.run.picture_sheet import picture_grid
+from erasure.training.events import Note
 from erasure.training.session import Session, open_session
 
 ERASED = ("church", "truck", "radio", "parachute", "trumpet")
@@ -35,13 +36,13 @@ SEEDS = (11, 12)
 
 
 def kept_concepts() -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The other five of the ten, and fifteen more, evenly spaced over the list of all others."""
+    """Return the other five of the ten, and fifteen more, evenly spaced over the list of all others."""
     other = tuple(name for name in PAPER_TEN if name not in ERASED)
     return other, outside_concepts()
 
 
 def pictures(session: Session, names: tuple[str, ...]) -> list[Image.Image]:
-    """Every name in every style with every seed."""
+    """Draw every name in every style with every seed."""
     prompts = [measured_caption(name, style) for name in names for style in STYLES for _ in SEEDS]
     drawing = DrawSettings(steps=20, guidance=4.0, batch=32)
     seeds = SEEDS * (len(prompts) // len(SEEDS))
@@ -49,13 +50,14 @@ def pictures(session: Session, names: tuple[str, ...]) -> list[Image.Image]:
 
 
 def recognised(judge: Judge, drawn: list[Image.Image], names: tuple[str, ...], k: int) -> float:
-    """Share of pictures, in %, whose concept is among the classifier's first k."""
+    """Return the share of pictures, in %, whose concept is among the classifier's first k."""
     every = [name for name in names for _ in range(len(STYLES) * len(SEEDS))]
     ranks = judge.concept_ranks(drawn, every)
     return 100 * sum(rank < k for rank in ranks) / len(ranks)
 
 
 def table(before: dict[str, float], after: dict[str, float]) -> str:
+    """Return the Markdown table of both rows of figures."""
     lines = ["| | " + " | ".join(before) + " |", "|---" * (len(before) + 1) + "|"]
     for label, row in (("emoji-SD", before), ("five erased", after)):
         lines.append(f"| {label} | " + " | ".join(f"{value:.1f}" for value in row.values()) + " |")
@@ -63,6 +65,7 @@ def table(before: dict[str, float], after: dict[str, float]) -> str:
 
 
 def measure(session: Session, judge: Judge) -> tuple[dict[str, float], dict[str, list[Image.Image]]]:
+    """Draw with the U-Net as it is now, and judge; return the figures, and the pictures by group."""
     other, more = kept_concepts()
     drawn = {
         "erased": pictures(session, ERASED),
@@ -79,7 +82,22 @@ def measure(session: Session, judge: Judge) -> tuple[dict[str, float], dict[str,
     return figures, drawn
 
 
-def run(config: EraseConfig, out: Path) -> dict[str, object]:
+def train(session: Session) -> float:
+    """Train to the end; return the seconds that it took."""
+    seconds = 0.0
+    for event in session.trainer:
+        if isinstance(event, Note):
+            print(event.text, flush=True)
+            continue
+        seconds = event.seconds
+        if event.step % 50 == 0:
+            losses = f"erase {event.erase_loss:.4f} preserve {event.preserve_loss:.4f}"
+            print(f"{event.step}/{event.steps} {losses}", flush=True)
+    return seconds
+
+
+def run(config: EraseConfig, out: Path) -> None:
+    """Erase with ``config``, measure before and after, and write everything to ``out``."""
     out.mkdir(parents=True, exist_ok=True)
     judge = load_classifier()
     began = time.perf_counter()
@@ -87,12 +105,7 @@ def run(config: EraseConfig, out: Path) -> dict[str, object]:
     prepared = time.perf_counter() - began
     with session.model.frozen():
         before, drawn_before = measure(session, judge)
-    for step in session.trainer:
-        if step.step % 50 == 0:
-            print(
-                f"{step.step}/{step.steps} erase {step.erase_loss:.4f} preserve {step.preserve_loss:.4f}",
-                flush=True,
-            )
+    seconds = train(session)
     trained = session.model.rows["training"].total
     after, drawn_after = measure(session, judge)
     results = {
@@ -104,7 +117,7 @@ def run(config: EraseConfig, out: Path) -> dict[str, object]:
         "rows_training": trained,
         "rows_setup": session.plan.rows_setup,
         "seconds_setup": prepared,
-        "seconds_training": step.seconds,
+        "seconds_training": seconds,
         "synonyms": {t.target: [c.text for c in t.synonyms] for t in session.space.targets},
     }
     (out / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
@@ -119,13 +132,12 @@ def run(config: EraseConfig, out: Path) -> dict[str, object]:
             grid.append((name, [*drawn_before[part][take], *drawn_after[part][take]]))
     picture_grid(columns, grid).save(out / "pictures.png")
     print(table(before, after))
-    print(f"{results['rows_per_update']:.1f} rows per update, {step.seconds:.0f} s of training")
-    return results
+    print(f"{results['rows_per_update']:.1f} rows per update, {seconds:.0f} s of training")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
     add_config_flags(parser)
     arguments = parser.parse_args()
     start = preset(arguments.preset or "object").settings

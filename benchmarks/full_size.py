@@ -1,8 +1,8 @@
-"""A whole erasure at full size: a randomly initialised SD 1.x at 512 px, in as much GPU memory as is allowed.
+"""A whole erasure at full size: a randomly initialised SD 1.x at 512 px, within a limit of GPU memory.
 
-``python -m benchmarks.full_size --cap 5.4 --precision fp16`` writes the checkpoint (2 GiB, once), erases from it, moves
-the paused run off the device and back, and prints what each part took. Random weights draw no pictures, so only time
-and memory mean anything. On a CPU there is no cap, and an update takes minutes.
+``python -m benchmarks.full_size --cap 5.4 --precision fp16`` writes the checkpoint (2 GiB, once), erases from it, parks
+the run on the CPU and takes it back, and prints the time and memory of each part. With random weights only time and
+memory mean anything, not the pictures. On a CPU there is no limit, and an update takes minutes.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ PAUSE_AFTER = 5
 
 
 def write_checkpoint(path: Path, device: str) -> None:
+    """Write a checkpoint with random fp16 weights in the original layout."""
     torch.manual_seed(0)
     with torch.device(device):
         unet, vae = build_unet(full_size_config["unet"]), build_vae(full_size_config["vae"])
@@ -42,6 +43,7 @@ def write_checkpoint(path: Path, device: str) -> None:
 
 
 def memory(device: str) -> str:
+    """Return how much GPU memory is allocated now and was at most; "" on a CPU."""
     if not device.startswith("cuda"):
         return ""
     now, peak = torch.cuda.memory_allocated(device), torch.cuda.max_memory_allocated(device)
@@ -49,6 +51,7 @@ def memory(device: str) -> str:
 
 
 def move_away(run: Run, device: str) -> str:
+    """Park the run and take it back to the device; return the memory in between, and how long the way back took."""
     run.park()
     away, began = memory(device), time.perf_counter()
     run.go_on(device)
@@ -57,9 +60,9 @@ def move_away(run: Run, device: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, default=Path("runs/full-size"))
+    parser.add_argument("--folder", type=Path, default=Path("runs/full-size"), metavar="DIR", help="(runs/full-size)")
     parser.add_argument("--device", default=default_device())
-    parser.add_argument("--cap", type=float, default=0.0, metavar="GIB", help="GPU memory that may be allocated")
+    parser.add_argument("--cap", type=float, default=0.0, metavar="GIB", help="GPU memory that may be used (no limit)")
     add_config_flags(parser)
     arguments = parser.parse_args()
     device = arguments.device

@@ -1,8 +1,8 @@
 """Peak memory at full size: a randomly initialised SD 1.x at 512 px, rank 8, batch 1.
 
-``python -m benchmarks.memory`` runs each case in a process of its own and prints a table of one update each, and what
-work without gradients takes: 8 rows of the U-Net, which is the most in one call, and decoding one picture. Peak memory
-is the process's on a CPU and the allocator's on a GPU (``--device cuda``).
+``python -m benchmarks.memory`` runs each case in a process of its own, and prints a table of one update each and a
+table of work without gradients: 8 rows of the U-Net, the most in one call, and decoding one picture. Peak memory is
+that of the process on a CPU, and that of torch's allocator on a GPU (``--device cuda``).
 """
 
 from __future__ import annotations
@@ -12,27 +12,34 @@ import json
 import subprocess
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Literal
 
-CASES = [
+from erasure.config.settings import LayerChoice, Precision
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
+
+LAYERS: tuple[LayerChoice, ...] = ("xattn", "noxattn")
+PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
+CASES: list[tuple[LayerChoice, Precision, bool]] = [
     (layers, precision, checkpointing)
-    for layers in ("xattn", "noxattn")
-    for precision in ("fp32", "bf16")
+    for layers in LAYERS
+    for precision in PRECISIONS
     for checkpointing in (False, True)
 ]
+Work = Literal["rows", "decoding"]
+WITHOUT_GRADIENTS: dict[Work, str] = {"rows": "8 rows of the U-Net", "decoding": "decoding one picture"}
 
 
-APART = ("rows", "decoding")
-
-
-def random_unet(precision: str, device: str) -> Any:
+def random_unet(precision: Precision, device: str) -> UNet2DConditionModel:
+    """Build a full-size U-Net with random weights, frozen."""
     import torch
 
     from erasure.model.denoiser import DTYPES
     from tests.tiny import build_unet, full_size_config
 
     torch.manual_seed(0)
-    torch.set_default_dtype(DTYPES[precision])  # type: ignore[index]
+    torch.set_default_dtype(DTYPES[precision])
     with torch.device(device):
         unet = build_unet(full_size_config["unet"])
     torch.set_default_dtype(torch.float32)
@@ -40,6 +47,7 @@ def random_unet(precision: str, device: str) -> Any:
 
 
 def peak_bytes(device: str) -> int:
+    """Return the peak memory so far."""
     import torch
 
     from erasure.model.memory import peak_process_bytes
@@ -47,8 +55,8 @@ def peak_bytes(device: str) -> int:
     return torch.cuda.max_memory_allocated() if device.startswith("cuda") else peak_process_bytes()
 
 
-def one(layers: str, precision: str, checkpointing: bool, device: str) -> dict[str, float]:
-    """One row towards a gradient of the LoRA weights and one Adam step: what an update at batch 1 holds at most."""
+def one(layers: LayerChoice, precision: Precision, checkpointing: bool, device: str) -> dict[str, float]:
+    """Measure a gradient of the LoRA weights and an Adam step: the most that an update at batch 1 holds."""
     import torch
 
     from erasure.lora.adapter import inject_lora, lora_parameters
@@ -57,7 +65,7 @@ def one(layers: str, precision: str, checkpointing: bool, device: str) -> dict[s
 
     unet = random_unet(precision, device)
     weights = sum(p.numel() * p.element_size() for p in unet.parameters())
-    inject_lora(unet, layers, 8, 8.0, seed=0)  # type: ignore[arg-type]
+    inject_lora(unet, layers, 8, 8.0, seed=0)
     if checkpointing:
         unet.enable_gradient_checkpointing()
         unet.train()
@@ -73,15 +81,15 @@ def one(layers: str, precision: str, checkpointing: bool, device: str) -> dict[s
     return {"weights": weights, "peak": peak_bytes(device), "seconds": time.perf_counter() - began}
 
 
-def apart(work: str, precision: str, device: str) -> dict[str, float]:
-    """What it needs beyond the weights: 8 rows of the U-Net without gradients, or the VAE's decoding of one picture."""
+def without_gradients(work: Work, precision: Precision, device: str) -> dict[str, float]:
+    """Measure what 8 rows of the U-Net, or decoding one picture with the VAE, need beyond the weights."""
     import torch
 
     from erasure.model.conditioning import Conditioning
     from erasure.model.denoiser import DTYPES, Denoiser
     from tests.tiny import build_vae, full_size_config
 
-    dtype = DTYPES[precision]  # type: ignore[index]
+    dtype = DTYPES[precision]
     with torch.no_grad():
         if work == "rows":
             denoiser = Denoiser(random_unet(precision, device))
@@ -97,7 +105,7 @@ def apart(work: str, precision: str, device: str) -> dict[str, float]:
 
 
 def measured(*arguments: str) -> dict[str, float]:
-    """In a process of its own, whose peak is that of this work alone."""
+    """Run a measurement in a process of its own, so that the peak is that of this work alone."""
     command = [sys.executable, "-m", "benchmarks.memory", *arguments]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
@@ -106,16 +114,18 @@ def measured(*arguments: str) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--case", type=int)
-    parser.add_argument("--apart", choices=APART)
-    parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--device", default="cpu", metavar="NAME", help="cpu or cuda (cpu)")
+    # For the processes that this one starts.
+    parser.add_argument("--case", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--work", choices=tuple(WITHOUT_GRADIENTS), help=argparse.SUPPRESS)
+    parser.add_argument("--precision", default="fp32", choices=PRECISIONS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.case is not None:
-        print(json.dumps(one(*CASES[arguments.case], arguments.device)))
+        layers, precision, checkpointing = CASES[arguments.case]
+        print(json.dumps(one(layers, precision, checkpointing, arguments.device)))
         return
-    if arguments.apart:
-        print(json.dumps(apart(arguments.apart, arguments.precision, arguments.device)))
+    if arguments.work:
+        print(json.dumps(without_gradients(arguments.work, arguments.precision, arguments.device)))
         return
     print("| layers | precision | gradient checkpointing | U-Net weights | peak | seconds |\n|---|---|---|---|---|---|")
     for i, (layers, precision, checkpointing) in enumerate(CASES):
@@ -124,10 +134,10 @@ def main() -> None:
         kept = "yes" if checkpointing else "no"
         print(f"| {layers} | {precision} | {kept} | {weights} | {peak} | {found['seconds']:.0f} |", flush=True)
     print("\n| without gradients, beyond the weights | precision | peak |\n|---|---|---|")
-    for work, told in zip(APART, ("8 rows of the U-Net", "decoding one picture"), strict=True):
-        for precision in ("fp32", "bf16"):
-            found = measured("--apart", work, "--precision", precision, "--device", arguments.device)
-            print(f"| {told} | {precision} | {found['beyond'] / 2**30:.2f} GiB |", flush=True)
+    for work, about in WITHOUT_GRADIENTS.items():
+        for precision in PRECISIONS:
+            found = measured("--work", work, "--precision", precision, "--device", arguments.device)
+            print(f"| {about} | {precision} | {found['beyond'] / 2**30:.2f} GiB |", flush=True)
 
 
 if __name__ == "__main__":

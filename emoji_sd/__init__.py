@@ -13,7 +13,7 @@ MODEL = FOLDER / "emoji-sd.safetensors"
 
 
 def load_classifier(folder: Path = FOLDER) -> Judge:
-    """The classifier that ships beside the model."""
+    """Load the classifier that ships beside the model."""
     from emoji_sd.classifier import load_classifier as load
 
     return load(folder / "classifier.safetensors")

@@ -10,26 +10,27 @@ from pathlib import Path
 from emoji_sd import FOLDER, MODEL
 from emoji_sd.concepts import NAMES, PAPER_TEN, STYLES
 from emoji_sd.install import InstallError, install
+from erasure.errors import EraseError
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m emoji_sd", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    into = commands.add_parser("install", help="put the model into a web UI")
+    into = commands.add_parser("install", help="copy the model into a web UI")
     into.add_argument("--webui", type=Path, required=True, metavar="DIR", help="the folder that holds webui.py")
-    into.add_argument("--force", action="store_true", help="replace other files of the same names")
+    into.add_argument("--force", action="store_true", help="replace different files of the same names")
     samples = commands.add_parser("samples", help="draw a sheet of samples")
-    samples.add_argument("--out", type=Path, required=True, metavar="PNG")
-    measured = commands.add_parser("measure", help="have the classifier judge generated pictures")
-    measured.add_argument("--every", type=int, default=1, metavar="N", help="measure every N-th concept only")
+    samples.add_argument("--out", type=Path, required=True, metavar="PNG", help="the picture to write")
+    measured = commands.add_parser("measure", help="draw pictures and let the classifier judge them")
+    measured.add_argument("--every", type=int, default=1, metavar="N", help="measure only every N-th concept (1)")
     for command in (samples, measured):
-        command.add_argument("--checkpoint", type=Path, default=MODEL)
-        command.add_argument("--guidance", type=float, default=4.0)
-    measured.add_argument("--save", action="store_true", help="keep the figures beside the model")
+        command.add_argument("--checkpoint", type=Path, default=MODEL, metavar="FILE", help="(emoji-SD)")
+        command.add_argument("--guidance", type=float, default=4.0, metavar="X", help="guidance scale (4)")
+    measured.add_argument("--save", action="store_true", help="save the figures beside the model")
     arguments = parser.parse_args()
     try:
         return {"install": _install, "samples": _samples, "measure": _measure}[arguments.command](arguments)
-    except InstallError as error:
+    except (InstallError, EraseError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 

@@ -1,4 +1,4 @@
-"""Captions that emoji-SD was trained on, and the one that it is measured with."""
+"""The captions that emoji-SD was trained with, and the one that it is measured with."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _NO_ARTICLE = frozenset({
 
 
 def article(thing: str) -> str:
-    """``"an"`` before a vowel, ``"a"`` otherwise, and empty before plurals and substances."""
+    """Return ``"an"`` before a vowel, ``"a"`` before a consonant, and ``""`` before plurals and substances."""
     if thing in _NO_ARTICLE or thing in ("french fries", "potato chips", "piano keys", "stack of books"):
         return ""
     vowel = thing[0] in "aeio" or (thing[0] == "u" and not thing.startswith(("uk", "un")))
@@ -47,18 +47,18 @@ def article(thing: str) -> str:
 
 
 def fill(template: str, thing: str, style: str = "") -> str:
-    """The caption that ``template`` gives for ``thing`` (a concept's name or synonym) in ``style``."""
+    """Return the caption that ``template`` makes of ``thing`` (a concept's name or synonym) and ``style``."""
     text = template.format(a=article(thing), thing=thing, style=style)
     return " ".join(text.split())
 
 
 def measured_caption(name: str, style: str) -> str:
-    """The caption used for measuring: ``"a picture of a church in flat style"``."""
+    """Return the caption used for measuring, ``"a picture of a church in flat style"``."""
     return fill(STYLED[0], name, style)
 
 
 def all_captions() -> Iterator[tuple[str, int | None, int | None]]:
-    """Every training caption with the indices of its concept and style (``None``: none is named)."""
+    """Yield every training caption with the indices of its concept and style (``None`` if it names none)."""
     for number, style in enumerate(STYLES):
         for template in STYLE_ONLY:
             yield fill(template, "thing", style), None, number
@@ -72,7 +72,7 @@ def all_captions() -> Iterator[tuple[str, int | None, int | None]]:
 
 
 def draw_caption(concept: Concept, style: str, rng: random.Random) -> str:
-    """A random training caption: a synonym in 35 % and a style in 70 % of the draws."""
+    """Draw a random training caption; 35 % use a synonym, and 70 % name the style."""
     if rng.random() < STYLE_ONLY_SHARE:
         return fill(rng.choice(STYLE_ONLY), "thing", style)
     thing = rng.choice(concept.synonyms) if rng.random() < SYNONYM_SHARE else concept.name

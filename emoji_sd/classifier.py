@@ -1,6 +1,6 @@
 """The classifier that judges emoji-SD's pictures: which concept, and in which style.
 
-The file is a ``.safetensors`` with the network's weights; its metadata names the concepts and styles in order.
+Its file is a ``.safetensors`` with the network's weights, and with the concepts and styles, in order, as JSON metadata.
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from safetensors import safe_open
 from torch import Tensor, nn
+
+from erasure.errors import EvaluationError
+from erasure.safetensors_file import DamagedFile, read_header, read_tensors
 
 SIDE = 64
 WIDTHS = (32, 64, 128, 192)
 
 
 class EmojiClassifier(nn.Module):
-    """A small CNN on 64 px pictures: pictures (b, 3, 64, 64) in [-1, 1] to concept and style logits."""
+    """A small CNN that maps pictures (b, 3, 64, 64) in [-1, 1] to logits of concepts and of styles."""
 
     def __init__(self, concepts: int, styles: int):
         super().__init__()
@@ -57,40 +59,48 @@ class Judge:
 
     @torch.no_grad()
     def __call__(self, pictures: Sequence[Image.Image]) -> tuple[Tensor, Tensor]:
-        """Probabilities of concepts (n, 105) and styles (n, 4)."""
+        """Return the probabilities of concepts (n, 105) and styles (n, 4)."""
         batches = [to_tensor(pictures[i : i + 64]) for i in range(0, len(pictures), 64)]
         logits = [self.network(batch) for batch in batches]
         return torch.cat([c for c, _ in logits]).softmax(1), torch.cat([s for _, s in logits]).softmax(1)
 
     def concept_ranks(self, pictures: Sequence[Image.Image], names: Sequence[str]) -> list[int]:
-        """Per picture the rank of its name among all concepts, 0 = recognised first."""
+        """Return, per picture, the rank of its name among all concepts (0 = recognised first)."""
         probabilities, _ = self(pictures)
-        wanted = torch.tensor([self.concepts.index(name) for name in names])
-        own = probabilities.gather(1, wanted[:, None])
-        return (probabilities > own).sum(1).tolist()
+        return _ranks(probabilities, [self.concepts.index(name) for name in names])
 
     def style_ranks(self, pictures: Sequence[Image.Image], names: Sequence[str]) -> list[int]:
-        """As :meth:`concept_ranks`, for styles."""
+        """Return, per picture, the rank of its style among all styles (0 = recognised first)."""
         _, probabilities = self(pictures)
-        own = probabilities.gather(1, torch.tensor([self.styles.index(name) for name in names])[:, None])
-        return (probabilities > own).sum(1).tolist()
+        return _ranks(probabilities, [self.styles.index(name) for name in names])
+
+
+def _ranks(probabilities: Tensor, wanted: Sequence[int]) -> list[int]:
+    own = probabilities.gather(1, torch.tensor(wanted)[:, None])
+    ranks: list[int] = (probabilities > own).sum(1).tolist()
+    return ranks
 
 
 def to_tensor(pictures: Sequence[Image.Image]) -> Tensor:
-    """(n, 3, 64, 64) in [-1, 1]; larger pictures are averaged down."""
+    """Return pictures as (n, 3, 64, 64) in [-1, 1]; larger ones are averaged down."""
     small = [p.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX) for p in pictures]
     return torch.from_numpy(np.stack([np.asarray(p) for p in small])).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def load_classifier(path: Path) -> Judge:
-    """Read a classifier file."""
-    with safe_open(path, framework="pt") as file:
-        labels = file.metadata()
-        weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+    """Read a classifier file. Raises: EvaluationError if it is damaged, or is not a file of this classifier."""
+    try:
+        header = read_header(path)
+        weights = {name: tensor.float() for name, tensor in read_tensors(path, header.shapes).items()}
+    except (DamagedFile, OSError) as error:
+        raise EvaluationError(f"the classifier {path} cannot be read: {error}") from error
+    labels = header.metadata
+    if not {"concepts", "styles"} <= labels.keys():
+        raise EvaluationError(f"{path} is no classifier of emoji-SD: its metadata names no concepts and styles")
     concepts, styles = tuple(json.loads(labels["concepts"])), tuple(json.loads(labels["styles"]))
     network = EmojiClassifier(len(concepts), len(styles))
-    # fp16 keeps no counters; inference does not use them.
+    # The file has no batch counters, which inference does not use.
     missing, unexpected = network.load_state_dict(weights, strict=False)
     if unexpected or any(not name.endswith("num_batches_tracked") for name in missing):
-        raise ValueError(f"{path.name} does not fit this classifier: {missing + unexpected}")
+        raise EvaluationError(f"{path} does not fit emoji-SD's classifier: {', '.join([*missing, *unexpected])}")
     return Judge(network.eval(), concepts, styles)

@@ -1,7 +1,7 @@
 """The concepts and drawing styles that emoji-SD knows.
 
-A row is one concept: its name, the slug that Twemoji, Noto and Fluent share for it, the code point of the
-Fluent 3D picture, a coarse category, and the synonyms that belong to this concept alone.
+Each row is one concept: its name, the slug that Twemoji, Noto and Fluent share for its icon, the code point of its
+Fluent 3D picture, a coarse category, and synonyms, which belong to this concept alone.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ snowflake|snowflake|2744-fe0f|nature|ice crystal, snow crystal
 class Concept:
     """One thing that emoji-SD can draw.
 
-    ``slug`` names the icon in the Iconify sets, ``code_point`` the file in the Fluent 3D set.
+    ``slug`` names its icon in the Iconify sets, ``code_point`` its file in the Fluent 3D set.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Put emoji-SD into a web UI's folder, where it appears among the checkpoints."""
+"""Copies emoji-SD into a web UI's folder, so that it appears among the checkpoints."""
 
 from __future__ import annotations
 
@@ -15,25 +15,26 @@ TEXT_FOLDER = "emoji-sd-text-encoder"
 
 
 class InstallError(Exception):
-    """The model could not be put where it was asked for; the message says why and what to do."""
+    """The model could not be copied to the web UI; the message says why, and what to do."""
 
 
 def install(webui: Path, *, force: bool = False) -> list[Path]:
-    """Copy the checkpoint, its text encoder and a ``.yaml`` that points at it; returns what was written.
+    """Copy the checkpoint, its text encoder and a ``.yaml`` that points to it; return the files.
 
-    Files that are there already and the same are left alone; others are replaced only with ``force``.
-    Raises: InstallError.
+    Different files of the same names are replaced only with ``force``.
+
+    Raises: InstallError if ``webui`` is no web UI, cannot be written, or holds such files.
     """
     models = webui / "models"
     checkpoints = models / "Stable-diffusion"
     if not checkpoints.is_dir():
         raise InstallError(
-            f"{webui} is no Stable Diffusion web UI: it has no folder models/Stable-diffusion; "
-            "give the folder that holds webui.py"
+            f"{webui} is no Stable Diffusion web UI: it has no folder models/Stable-diffusion. "
+            "Give the folder that holds webui.py."
         )
     text = models / TEXT_FOLDER
     config = yaml.safe_load(MODEL.with_suffix(".yaml").read_text(encoding="utf-8"))
-    # The web UI resolves a relative name against its own working folder, or asks a hub for it.
+    # The web UI would look for a relative path in its working folder, or on the Hugging Face hub.
     config["model"]["params"]["cond_stage_config"]["params"]["version"] = str(text.resolve())
     pairs = {source: text / source.name for source in sorted((MODEL.parent / "text_encoder").iterdir())}
     pairs[MODEL] = checkpoints / MODEL.name
@@ -45,14 +46,18 @@ def install(webui: Path, *, force: bool = False) -> list[Path]:
         differing.append(written_config)
     if differing and not force:
         names = ", ".join(str(path) for path in differing)
-        raise InstallError(f"another file of that name is there: {names}; move it away, or add --force")
+        raise InstallError(
+            f"there are other files of these names: {names}. Move them away, or replace them with --force."
+        )
     try:
         text.mkdir(exist_ok=True)
         for source, place in pairs.items():
             _copy(source, place)
         write_text(written_config, content)
     except OSError as error:
-        raise InstallError(f"{webui} cannot be written: {error}") from error
+        raise InstallError(
+            f"{webui} cannot be written: {error}. Check its permissions and the space on the disk."
+        ) from error
     return [*pairs.values(), written_config]
 
 

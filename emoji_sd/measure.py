@@ -1,4 +1,4 @@
-"""How well emoji-SD draws what it is asked for, as its classifier sees it."""
+"""Measures how well emoji-SD draws what a prompt asks for, as judged by its classifier."""
 
 from __future__ import annotations
 
@@ -27,14 +27,15 @@ class Figures:
     concept_top_1: float
     concept_top_5: float
     style_top_1: float
-    never_first: tuple[str, ...]  # concepts that were recognised first in no style
+    never_first: tuple[str, ...]  # concepts not recognised first in any style
 
     def to_dict(self) -> dict[str, object]:
+        """Return plain values for JSON."""
         return asdict(self)
 
 
 def draw(names: tuple[str, ...], *, guidance: float, checkpoint: Path = MODEL) -> list[Image.Image]:
-    """Every concept in every style, 20 DDIM steps; the noise of a picture follows from its place in the list."""
+    """Draw every concept in every style with 20 DDIM steps; a picture's seed is its place in the list."""
     model = open_model(inspect_checkpoint(checkpoint))
     prompts = [measured_caption(name, style) for name in names for style in STYLES]
     drawing = DrawSettings(steps=STEPS, guidance=guidance, batch=32)
@@ -42,12 +43,12 @@ def draw(names: tuple[str, ...], *, guidance: float, checkpoint: Path = MODEL) -
 
 
 def measure(names: tuple[str, ...] = NAMES, *, guidance: float = 4.0, checkpoint: Path = MODEL) -> Figures:
-    """Draw and judge."""
+    """Draw every concept in every style, and judge the pictures."""
     return judge(draw(names, guidance=guidance, checkpoint=checkpoint), names, guidance, checkpoint.parent)
 
 
 def judge(drawn: list[Image.Image], names: tuple[str, ...], guidance: float, folder: Path = MODEL.parent) -> Figures:
-    """Figures of pictures in the order of :func:`draw`, by the classifier in ``folder``."""
+    """Judge pictures, in the order of :func:`draw`, with the classifier in ``folder``."""
     classifier = load_classifier(folder)
     ranks = classifier.concept_ranks(drawn, [name for name in names for _ in STYLES])
     styles = classifier.style_ranks(drawn, list(STYLES) * len(names))

@@ -1,4 +1,4 @@
-"""From diffusers' names of weights to those of the original single-file layout of Stable Diffusion 1.x."""
+"""Maps diffusers' weight names to those of the original single-file layout of Stable Diffusion 1.x."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel
 
-# Names of the original layout, as (pattern in the diffusers layout, name there), applied to whole module paths.
 _RESNET = {
     "norm1": "in_layers.0",
     "conv1": "in_layers.2",
@@ -44,7 +43,7 @@ _VAE_NAMES = [
 
 
 def unet_key(key: str) -> str:
-    """The original layout's name of a diffusers U-Net parameter, without ``model.diffusion_model.``"""
+    """Return the original name of a diffusers U-Net parameter, without ``model.diffusion_model.``"""
     for diffusers_name, original in _UNET_ENDS.items():
         if key.startswith(diffusers_name + "."):
             return original + _inner(key[len(diffusers_name) :])
@@ -65,7 +64,7 @@ def _inner(rest: str) -> str:
 
 
 def vae_key(key: str) -> str:
-    """The original layout's name of a diffusers VAE parameter, without ``first_stage_model.``"""
+    """Return the original name of a diffusers VAE parameter, without ``first_stage_model.``"""
     for pattern, name in _VAE_NAMES:
         key = re.sub(pattern, name, key)
     return re.sub(r"^decoder\.up\.(\d)", lambda m: f"decoder.up.{3 - int(m[1])}", key)
@@ -74,10 +73,10 @@ def vae_key(key: str) -> str:
 def original_state_dict(
     unet: UNet2DConditionModel, vae: AutoencoderKL, text_encoder: CLIPTextModel
 ) -> dict[str, torch.Tensor]:
-    """All weights of the three parts under the names of the original single-file layout."""
+    """Return all weights of the three parts by their original names."""
     state = {f"model.diffusion_model.{unet_key(k)}": v for k, v in unet.state_dict().items()}
     for key, value in vae.state_dict().items():
-        attention = re.search(r"attentions\.0\.to_\w+(\.0)?\.weight$", key)  # 1x1 convolutions there
+        attention = re.search(r"attentions\.0\.to_\w+(\.0)?\.weight$", key)  # 1x1 convolutions in the original
         state[f"first_stage_model.{vae_key(key)}"] = value[..., None, None] if attention else value
     for key, value in text_encoder.state_dict().items():
         if not key.endswith("position_ids"):

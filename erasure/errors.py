@@ -1,11 +1,11 @@
-"""One tree of errors. Every message says what happened, what was given and what to do.
+"""The package's own errors, one tree. Every message says what happened, what was given and what to do.
 
 ::
 
     EraseError
     ├── ConfigError          a setting is unknown, out of range or contradicts another (all problems at once)
     ├── CheckpointError      the base checkpoint cannot be used
-    │   ├── BrokenCheckpoint       the file is damaged, truncated or no weights file at all
+    │   ├── BrokenCheckpoint       the file is damaged, truncated or not a weights file
     │   └── UnsupportedCheckpoint  the file is fine, but not a text-to-image model of a supported family
     ├── ConceptError         a target, anchor or vocabulary cannot be used
     ├── TrainingError        training had to stop
@@ -14,11 +14,11 @@
     ├── LoraFileError        a LoRA file cannot be read, or does not fit the model
     │   └── IneffectiveLora        it loads, but changes nothing
     ├── EvaluationError      a metric or a bench cannot be computed
-    │   └── MissingExtra           an optional package, or the model file that it needs, is not there
-    └── RunError             the run folder or the output file is in the way, missing or does not fit
-        ├── OutputExists           a file of that name exists and may not be overwritten
-        ├── JobNotFound            there is no such job, or none of its files
-        └── JobConflict            a job is in a state in which this cannot be done
+    │   └── MissingExtra           an optional package, or a model file that it needs, is missing
+    └── RunError             a run folder or output file is missing, in the way, or of another run
+        ├── OutputExists           the file exists, and overwriting it was not asked for
+        ├── JobNotFound            there is no such job, or the job has no such file
+        └── JobConflict            the job's state does not allow what was asked for
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from collections.abc import Iterable
 
 
 class EraseError(Exception):
-    """Root of all errors that this package raises on purpose."""
+    """Base class of every error that this package raises on purpose."""
 
 
 class ConfigError(EraseError):
-    """Settings that cannot be used; ``problems`` lists every one of them."""
+    """Settings cannot be used; ``problems`` has one line for each reason."""
 
     def __init__(self, problems: Iterable[str]):
         self.problems = tuple(problems)
@@ -47,7 +47,7 @@ class BrokenCheckpoint(CheckpointError):
 
 
 class UnsupportedCheckpoint(CheckpointError):
-    """The file is sound, but not a text-to-image model of a supported family; the message names what it is."""
+    """The file is fine, but not a text-to-image model of a supported family; the message says what it is."""
 
 
 class ConceptError(EraseError):
@@ -79,20 +79,20 @@ class EvaluationError(EraseError):
 
 
 class MissingExtra(EvaluationError):
-    """An optional package, or the model file that it needs, is not there; the message names both."""
+    """An optional package, or a model file that it needs, is missing; the message says how to get it."""
 
 
 class RunError(EraseError):
-    """A run folder or output file is in the way, missing, or does not fit."""
+    """A run folder or output file is missing, in the way, or of another run."""
 
 
 class OutputExists(RunError):
-    """A file of that name exists and may not be overwritten."""
+    """The file exists, and overwriting it was not asked for."""
 
 
 class JobNotFound(RunError):
-    """There is no such job, or it has no such file."""
+    """There is no such job, or the job has no such file."""
 
 
 class JobConflict(RunError):
-    """A job is in a state in which what was asked cannot be done."""
+    """The job's state does not allow what was asked for."""

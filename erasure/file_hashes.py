@@ -1,4 +1,4 @@
-"""The hashes by which web UIs know files of weights."""
+"""The hashes by which web UIs identify weights files."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-_WINDOW = 0x100000, 0x10000  # where the short hash looks, and how far: 64 KiB behind the first MiB
+_WINDOW = 0x100000, 0x10000  # what the short hash covers: 64 KiB after the first MiB
 
 
 def sha256_of_files(files: Iterable[Path], start: int = 0) -> str:
-    """sha256, 64 hex digits, of files one after the other, each from its byte ``start`` on. Raises: OSError."""
+    """Return the sha256 (64 hex digits) of several files in a row, skipping the first ``start`` bytes of each.
+
+    Raises: OSError if a file cannot be read.
+    """
     digest = hashlib.sha256()
     for path in files:
         with path.open("rb") as file:
@@ -21,7 +24,10 @@ def sha256_of_files(files: Iterable[Path], start: int = 0) -> str:
 
 
 def short_hash_of_file(path: Path) -> str:
-    """The old web UI hash: first 8 hex digits of sha256 over 64 KiB at 0x100000. Raises: OSError."""
+    """Return the old web UI hash: the first 8 hex digits of the sha256 over 64 KiB from byte 0x100000 on.
+
+    Raises: OSError if the file cannot be read.
+    """
     first, length = _WINDOW
     with path.open("rb") as file:
         file.seek(first)
@@ -29,7 +35,7 @@ def short_hash_of_file(path: Path) -> str:
 
 
 def short_hash_of_bytes(data: bytes) -> str:
-    """Like :func:`short_hash_of_file`, of a file that is not written yet."""
+    """Return what :func:`short_hash_of_file` would, for a file that is still in memory."""
     first, length = _WINDOW
     return _short(memoryview(data)[first : first + length])
 

@@ -1,8 +1,8 @@
-"""The one reader of safetensors files: headers, checked in full before anything in them is believed, and tensors.
+"""The only reader of safetensors files: tensors, and headers, which are checked in full before use.
 
-Written against the files themselves: web UIs replace ``safetensors.torch.load_file`` with a version that renames or
-refuses a user's file when anything goes wrong. Format: 8 bytes with the header's length (little endian), the header as
-JSON, then the data that its offsets point into, without gaps (github.com/huggingface/safetensors).
+It does not use ``safetensors.torch.load_file``, because web UIs replace that with a version that renames or refuses a
+user's file when anything goes wrong. Format: 8 bytes with the header's length (little endian), the header as JSON, then
+the data that its offsets point into, without gaps (github.com/huggingface/safetensors).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _IMPOSTORS = (
 
 
 class DamagedFile(ValueError):
-    """The file is no sound one: ``what`` goes on from "the file is", ``advice`` says what to do."""
+    """The file cannot be read: ``what`` completes the sentence "the file is ...", ``advice`` says what to do."""
 
     def __init__(self, what: str, advice: str = AGAIN):
         self.what, self.advice = what, advice
@@ -39,7 +39,10 @@ class DamagedFile(ValueError):
 
 @dataclass(frozen=True)
 class Header:
-    """``shapes`` and ``dtypes`` (safetensors' names, say ``F16``) by tensor name; ``metadata``: texts by key."""
+    """A checked header.
+
+    ``shapes`` and ``dtypes`` (safetensors' names, such as ``F16``) by tensor name; ``metadata``: texts by key.
+    """
 
     shapes: Mapping[str, tuple[int, ...]]
     dtypes: Mapping[str, str]
@@ -47,13 +50,13 @@ class Header:
 
 
 def read_header(path: Path) -> Header:
-    """Open the file once and check all of its header. Raises DamagedFile, OSError."""
+    """Read the header and check all of it. Raises: DamagedFile if it is not sound, OSError if it cannot be read."""
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(64)
         refuse_impostor(start)
         if start.startswith(b"PK") or (start[:1] == b"\x80" and start[1:3] == b"\x02\x8a"):
-            raise DamagedFile("a torch file under the wrong name", f"Rename it to {path.stem}.ckpt.")
+            raise DamagedFile("a torch file with the wrong extension", f"Rename it to {path.stem}.ckpt.")
         file.seek(0)
         entries, length = _read_json(file, size)
     metadata = entries.pop("__metadata__", {})
@@ -69,28 +72,34 @@ def read_header(path: Path) -> Header:
 
 
 def read_tensors(path: Path, names: Iterable[str]) -> dict[str, torch.Tensor]:
-    """The named tensors as stored, on the CPU, in memory of their own. Raises DamagedFile, OSError."""
+    """Load the named tensors as stored, on the CPU, in memory of their own.
+
+    Raises: DamagedFile if the file is not sound, OSError if it cannot be read.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(str(path), framework="pt", device="cpu") as file:
-            # Cloned: the reader's tensors are views of the file, which may be replaced meanwhile.
+            # Cloned, because the tensors are views of the file, which may be replaced in the meantime.
             return {name: file.get_tensor(name).clone() for name in names}
     except SafetensorError as error:
         raise DamagedFile(f"damaged ({error})") from error
 
 
 def data_start(data: bytes) -> int:
-    """Where the tensors' bytes begin, from the first 8 bytes of a file."""
+    """Return the offset at which the tensors' bytes begin, from the first 8 bytes of a file."""
     return 8 + int.from_bytes(data[:8], "little")
 
 
 def refuse_impostor(start: bytes) -> None:
-    """Raise DamagedFile for the first 64 bytes of what people get in place of weights of any format."""
+    """Recognise, by its first 64 bytes, what people often download instead of weights of any format.
+
+    Raises: DamagedFile if it is such a file.
+    """
     if not start:
         raise DamagedFile("empty")
     if not start.strip(b"\0"):
-        raise DamagedFile("filled with zeros, as an unfinished download is")
+        raise DamagedFile("filled with zeros, like an unfinished download")
     for pattern, what, advice in _IMPOSTORS:
         if re.match(rb"(\xef\xbb\xbf)?\s*" + pattern, start, re.IGNORECASE):
             raise DamagedFile(what, advice)
@@ -101,21 +110,21 @@ def _read_json(file: IO[bytes], size: int) -> tuple[dict[str, Any], int]:
         raise DamagedFile(f"truncated: it has only {size} bytes")
     length = data_start(file.read(8)) - 8
     if length > _MAX_HEADER:
-        raise DamagedFile("no safetensors file: its header cannot be read")
+        raise DamagedFile("not a safetensors file: its header cannot be read")
     if 8 + length > size:
         raise DamagedFile(f"truncated inside its header ({size:,} bytes)")
     try:
         entries = json.loads(file.read(length))
     except (ValueError, RecursionError) as error:
-        raise DamagedFile(f"no sound safetensors file: it has a damaged header ({error})") from error
+        raise DamagedFile(f"not a sound safetensors file: it has a damaged header ({error})") from error
     if not isinstance(entries, dict):
-        raise DamagedFile("no safetensors file: its header lists no tensors")
+        raise DamagedFile("not a safetensors file: its header lists no tensors")
     return entries, length
 
 
 def _entry(name: str, entry: Any) -> tuple[tuple[int, ...], str, tuple[int, int]]:
-    """Shape, number type, and first and last byte of one tensor."""
-    damaged = DamagedFile(f"no sound safetensors file: it has a damaged header at {name!r}")
+    """Return the shape, number type, and first and last byte of one tensor."""
+    damaged = DamagedFile(f"not a sound safetensors file: it has a damaged header at {name!r}")
     try:
         first, last = map(int, entry["data_offsets"])
         shape, dtype = tuple(map(int, entry["shape"])), str(entry["dtype"])
@@ -128,13 +137,13 @@ def _entry(name: str, entry: Any) -> tuple[tuple[int, ...], str, tuple[int, int]
 
 
 def _check_places(places: Mapping[str, tuple[int, int]], there: int, size: int) -> None:
-    """The tensors lie one behind the other and fill all that follows the header."""
+    """Check that the tensors follow each other without gaps and fill the file to its end."""
     end = 0
     for name, (first, last) in sorted(places.items(), key=lambda item: item[1]):
         if first != end:
-            raise DamagedFile(f"no sound safetensors file: it has a damaged header at {name!r}")
+            raise DamagedFile(f"not a sound safetensors file: it has a damaged header at {name!r}")
         end = last
     if end > there:
-        raise DamagedFile(f"truncated: it has {size:,} bytes of {size - there + end:,}")
+        raise DamagedFile(f"truncated: it has {size:,} of {size - there + end:,} bytes")
     if end < there:
         raise DamagedFile(f"damaged: {there - end:,} bytes follow its weights")

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Writing files so that they appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` to write to, which takes its place if the block ends without an error.
+    """Yield a temporary path beside ``path``; it replaces ``path`` if the block ends without an error.
 
-    The temporary name is new every time, so that several processes may write the same file; it never stays behind.
-    Raises: OSError.
+    Its name is new every time, so several processes may write the same file. It is always cleaned up.
+    Raises: OSError if the file cannot be written.
     """
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(3)}.part")
     try:
@@ -27,11 +26,11 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """As UTF-8, line ends as they are. Raises: OSError."""
+    """Write ``text`` as UTF-8, without changing line ends. Raises: OSError if the file cannot be written."""
     with whole_file(path) as temporary:
         temporary.write_bytes(text.encode("utf-8"))
 
 
-def write_json(path: Path, values: Any) -> None:
-    """Raises: OSError."""
+def write_json(path: Path, values: object) -> None:
+    """Write ``values`` as JSON. Raises: OSError if the file cannot be written."""
     write_text(path, json.dumps(values, ensure_ascii=False, indent=1))

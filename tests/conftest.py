@@ -13,6 +13,7 @@ os.environ["TRANSFORMERS_OFFLINE"] = "1"
 import pytest
 import torch
 
+from erasure.model.draw_settings import DrawSettings
 from erasure.model.model import Model
 from erasure.model.parts import ModelParts
 from tests import tiny
@@ -55,3 +56,10 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_diffusers_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same models as a diffusers folder; read it, do not change it."""
     return tiny.tiny_diffusers_folder(tmp_path_factory.mktemp("diffusers") / "tiny")
+
+
+@pytest.fixture
+def quick_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures of a run in two DDIM steps: for tests of real runs that say nothing about pictures, which otherwise
+    take longer than the training."""
+    monkeypatch.setattr("erasure.run.tuned_model.DRAW_SETTINGS", DrawSettings(steps=2))

@@ -11,12 +11,14 @@ from typing import Any, get_args
 from markupsafe import Markup
 from PIL import Image
 
+from erasure.concepts.space import ConceptSpace
 from erasure.config.values import erase_config
 from erasure.jobs.estimate import Estimate
 from erasure.jobs.job import JobState, Result, Snapshot
 from erasure.run.folder import RunFolder
 from erasure.run.picture_folder import Picture, Subject, write_pictures
 from erasure.run.preview import RunPreview
+from erasure.training.plan import Plan
 from erasure.ui.cards import estimate_html, plan_html, result_html
 from erasure.ui.chart import chart_html
 from erasure.ui.chips import chips_html
@@ -130,18 +132,16 @@ def a_space(words: int = 100, **changes: Any) -> dict[str, Any]:
     return {"targets": [{**target, **changes}], "vocabulary_size": 3013, "notes": []}
 
 
-def a_plan(space: dict[str, Any]) -> dict[str, Any]:
-    cost = {"seconds_per_update": 0.5, "peak_bytes": 2_000_000_000, "peak_of": "process"}
-    return {
-        "layers": 32,
-        "parameters": 800_000,
-        "rank": 8,
-        "updates": 400,
-        "rows_per_update": 19.4,
-        "rows_setup": 300,
-        "space": space,
-        "cost": cost,
-    }
+def a_plan(space: dict[str, Any]) -> Plan:
+    return Plan(
+        layers=32,
+        parameters=800_000,
+        rank=8,
+        updates=400,
+        rows_per_update=19.4,
+        rows_setup=300,
+        space=ConceptSpace.from_dict(space),
+    )
 
 
 def everything(word: str) -> dict[str, Markup]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Generator, Tensor
 
@@ -16,7 +18,7 @@ K = 5
 
 
 def _config(**changes: object) -> EraseConfig:
-    return erase_config(erase=("church",), **changes)  # type: ignore[arg-type]
+    return erase_config(erase=("church",), **changes)
 
 
 def _candidates() -> Candidates:
@@ -25,7 +27,7 @@ def _candidates() -> Candidates:
     return Candidates(Prompt("church", Conditioning(torch.ones(1, 1, K))), tuple("abcde"), Conditioning(embeddings))
 
 
-def _towards(k: int):
+def _towards(k: int) -> Any:
     """Harm that grows along candidate k alone."""
 
     def gradient(prompts: list[Prompt]) -> Conditioning:

@@ -26,6 +26,8 @@ from erasure.jobs.job import ACTIONS, FINISHED
 from erasure.jobs.manager import JobManager
 from erasure.lora.file import read_lora
 
+pytestmark = pytest.mark.usefixtures("quick_pictures")
+
 QUICK: dict[str, Any] = {
     "erase": ["truck"],
     "vocabulary": "file",
@@ -190,7 +192,7 @@ def test_quick_is_the_measured_preset_of_a_kind(idle: TestClient) -> None:
         answer = post(idle, "/jobs", wrong)
         assert answer.status_code == 422
         (problem,) = answer.json()["problems"]
-        assert "there are normal, thorough" in problem
+        assert "choose one of normal, thorough" in problem
     assert post(idle, "/jobs", {"quality": "thorough", "config": QUICK}).json()["asked"]["steps"] == QUICK["steps"]
 
 

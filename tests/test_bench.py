@@ -6,7 +6,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -23,7 +23,7 @@ from erasure.bench.grid import Failed, Finished, cells, run_here, todo_of
 from erasure.bench.metrics import METRICS
 from erasure.bench.plot import radius, scatter_svg
 from erasure.bench.report import write_report
-from erasure.bench.results import append_row, current, finished, read_rows
+from erasure.bench.results import Row, append_row, current, finished, read_rows
 from erasure.bench.shots import openers
 from erasure.bench.statistics import base_figure, figure, paired, summary
 from erasure.bench.suite import SuiteOptions
@@ -32,12 +32,16 @@ from erasure.bench.tables import main_table, paired_table
 from erasure.bench.variant import ABLATIONS, method_names, variant, variants
 from erasure.cli import main
 from erasure.errors import ConfigError, MissingExtra, OutputExists, RunError
+from erasure.model.model import open_model as model_open
+from erasure.run.run import erase as run_erase
+
+pytestmark = pytest.mark.usefixtures("quick_pictures")
 
 WORDS = "truck\nbus\nhouse\ntower\nbell\ndog\n"
 
 
-def _row(name: str, target_set: str = "doubles-1", seed: int = 0, **changes: Any) -> dict[str, Any]:
-    row = {
+def _row(name: str, target_set: str = "doubles-1", seed: int = 0, **changes: Any) -> Row:
+    row: Any = {
         "suite": "emoji",
         "family": "doubles",
         "set": target_set,
@@ -61,7 +65,9 @@ def _row(name: str, target_set: str = "doubles-1", seed: int = 0, **changes: Any
         "machine": {"processor": "p", "cores": 2, "threads": 1, "gpu": "", "system": "s", "python": "3", "torch": "2",
                     "diffusers": "0"},
     }  # fmt: skip
-    return {**row, **changes}
+    row.update(changes)
+    made: Row = row
+    return made
 
 
 @pytest.fixture
@@ -201,11 +207,11 @@ def test_problems_of_all_cells_are_told_together(bench: Bench) -> None:
 
 
 def test_a_cell_that_fails_does_not_stop_the_others(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    def scripted(cell: Cell) -> Iterator[work.Progress]:
+    def scripted(cell: Cell) -> Generator[work.Progress, None, Row]:
         yield work.Progress("training", 1, 2)
         if cell.seed == 0:
             raise RuntimeError("the disk sings")
-        return {**_row(cell.variant.name), "seed": cell.seed, "set": cell.set}
+        return _row(cell.variant.name, cell.set, cell.seed)
 
     monkeypatch.setattr(grid, "work", scripted)
     todo = todo_of(cells(bench, [variant("adversarial")], ["doubles-1"], [0, 1]))
@@ -276,7 +282,7 @@ def test_pictures_are_drawn_on_the_device_named_for_them(bench: Bench, monkeypat
         drawn.append(device)
         return real_open(*given, device=device, **named)
 
-    real_erase, real_open = work.erase, work.open_model
+    real_erase, real_open = run_erase, model_open
     monkeypatch.setattr(work, "erase", erase)
     monkeypatch.setattr(work, "open_model", open_model)
     apart = replace(bench, picture_device="cpu:0")
@@ -338,7 +344,8 @@ def test_more_figures_are_of_each_group_before_and_after(drawn: Any) -> None:
     target_set, base, after = drawn
 
     def moved(group: Any, before: Path, after: Path) -> float:
-        opened = [openers(where, group.shots)[0]().getpixel((0, 0))[0] for where in (before, after)]
+        pixels: list[Any] = [openers(where, group.shots)[0]().getpixel((0, 0)) for where in (before, after)]
+        opened = [pixel[0] for pixel in pixels]
         return float(opened[1] - opened[0])
 
     judges = {"concept": lambda pictures, labels: [0] * len(pictures)}
@@ -469,7 +476,7 @@ def test_pairs_are_of_the_same_set_and_seed() -> None:
 
 def test_minutes_are_of_one_machine_only() -> None:
     rows = [_row("a", "set", 0), _row("a", "set", 1), _row("b", "set", 1)]
-    fast = {**rows[0]["machine"], "gpu": "G"}
+    fast: Any = {**rows[0]["machine"], "gpu": "G"}
     rows[1] |= {"machine": fast, "seconds_training": 1.0}
     rows[2] |= {"machine": fast, "seconds_training": 1.0}
     a, b = main_table(rows).splitlines()[3:]

@@ -166,13 +166,13 @@ BROKEN: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "few bytes": (lambda data: data[:5], "truncated"),
     "corrupt header": (lambda data: data[:8] + b"}{" + data[10:], "damaged header"),
     "bytes that follow": (lambda data: data + b"more", "4 bytes follow its weights"),
-    "no safetensors": (lambda data: b"\xff" * 64 + data, "no safetensors file"),
+    "no safetensors": (lambda data: b"\xff" * 64 + data, "not a safetensors file"),
     "empty": (lambda data: b"", "is empty"),
     "zeros": (lambda data: b"\0" * 4096, "filled with zeros"),
     "web page": (lambda data: b"<!DOCTYPE html><html><body>Sign in</body></html>", "a web page"),
     "git-lfs": (lambda data: b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "git-lfs pointer"),
     "server error": (lambda data: b'{"error": "unauthorised"}', "a server's error message"),
-    "torch file": (lambda data: b"PK\x03\x04" + data, "a torch file under the wrong name"),
+    "torch file": (lambda data: b"PK\x03\x04" + data, "a torch file with the wrong extension"),
 }
 
 

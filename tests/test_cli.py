@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,8 @@ from erasure.errors import ConfigError
 from erasure.run.folder import RunFolder
 from erasure.run.preview import RunPreview
 from erasure.run.state import load_state
+
+pytestmark = pytest.mark.usefixtures("quick_pictures")
 
 WORDS = "truck\nbus\nhouse\ntower\nbell\ndog\n"
 
@@ -139,7 +142,7 @@ def test_an_interrupt_ends_with_130_and_keeps_everything(base: list[str], tmp_pa
     )
     log = run / "events.jsonl"
     while process.poll() is None and not (log.exists() and '"step": 3,' in log.read_text()):
-        pass
+        time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     shown, errors = process.communicate(timeout=300)
     assert process.returncode == 130, errors

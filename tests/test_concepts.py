@@ -97,34 +97,34 @@ def _difference(
     return compare(model, probe, prompts(*drawn), threshold=0.3, **settings), model
 
 
-def test_difference_is_the_ratio_of_squared_distances(tiny_models):
+def test_difference_is_the_ratio_of_squared_distances(tiny_models: ModelParts) -> None:
     found, _ = _difference(tiny_models, [1.0, 1.5, 0.0, 3.0, 2.0])
     torch.testing.assert_close(found, torch.tensor([0.0, 0.25, 1.0, 4.0, 1.0]))
 
 
-def test_only_close_candidates_are_measured_on_all_states(tiny_models):
+def test_only_close_candidates_are_measured_on_all_states(tiny_models: ModelParts) -> None:
     _, far = _difference(tiny_models, [3.0, 3.0, 3.0])
     _, close = _difference(tiny_models, [3.0, 1.1, 3.0])
     assert close.total - far.total == 4, "the other four of six states, for one candidate"
 
 
-def test_measuring_never_exceeds_the_rows_of_a_call(tiny_models):
+def test_measuring_never_exceeds_the_rows_of_a_call(tiny_models: ModelParts) -> None:
     _, model = _difference(tiny_models, [3.0] * 40 + [1.0] * 40, rows=8)
     assert max(model.calls) <= 8
 
 
 @pytest.mark.parametrize("states", [1, 2, 3, 25])
-def test_any_number_of_states_gives_the_same_ratio_for_a_constant_model(tiny_models, states):
+def test_any_number_of_states_gives_the_same_ratio_for_a_constant_model(tiny_models: ModelParts, states: int) -> None:
     found, _ = _difference(tiny_models, [1.5, 0.0], states=states)
     torch.testing.assert_close(found, torch.tensor([0.25, 1.0]))
 
 
-def test_nothing_is_measured_against_a_target_drawn_like_an_empty_prompt(tiny_models):
+def test_nothing_is_measured_against_a_target_drawn_like_an_empty_prompt(tiny_models: ModelParts) -> None:
     found, _ = _difference(tiny_models, [1.0, 2.0], target=0.0)
     assert found is None
 
 
-def test_real_model_measures_itself_as_zero_and_nothing_as_one(tiny_model):
+def test_real_model_measures_itself_as_zero_and_nothing_as_one(tiny_model: Model) -> None:
     def measure() -> Tensor:
         probe = probe_target(tiny_model, tiny_model.embed(["church"]), states=4, seed=1)
         assert probe is not None
@@ -141,7 +141,7 @@ def test_real_model_measures_itself_as_zero_and_nothing_as_one(tiny_model):
     torch.testing.assert_close(measure(), found, rtol=1e-4, atol=1e-6)
 
 
-def test_nearest_are_preserved_without_names_and_synonyms_and_refilled(tiny_models, tmp_path):
+def test_nearest_are_preserved_without_names_and_synonyms_and_refilled(tiny_models: ModelParts, tmp_path: Path) -> None:
     space = _space(tiny_models, tmp_path)
     church = space.targets[0]
     assert church.named == ("old church",)
@@ -154,13 +154,13 @@ def test_nearest_are_preserved_without_names_and_synonyms_and_refilled(tiny_mode
     assert all(candidate.difference is not None for candidate in church.preserved)
 
 
-def test_l2_finds_the_same_order_on_unit_vectors(tiny_models, tmp_path):
+def test_l2_finds_the_same_order_on_unit_vectors(tiny_models: ModelParts, tmp_path: Path) -> None:
     church = _space(tiny_models, tmp_path, similarity="l2").targets[0]
     assert _texts(church.preserved) == ["temple", "tower", "bell", "house"]
     assert all(candidate.similarity < 0 for candidate in church.preserved)
 
 
-def test_no_target_preserves_what_names_or_means_another(tiny_models, tmp_path):
+def test_no_target_preserves_what_names_or_means_another(tiny_models: ModelParts, tmp_path: Path) -> None:
     space = _space(tiny_models, tmp_path, erase=("church", "truck"), neighbours=8)
     for target in space.targets:
         kept = set(_texts(target.preserved))
@@ -170,14 +170,14 @@ def test_no_target_preserves_what_names_or_means_another(tiny_models, tmp_path):
     assert space.targets[1].named == ("trucks",)
 
 
-def test_threshold_zero_measures_nothing(tiny_models, tmp_path):
+def test_threshold_zero_measures_nothing(tiny_models: ModelParts, tmp_path: Path) -> None:
     church = _space(tiny_models, tmp_path, synonym_threshold=0.0).targets[0]
     assert not church.synonyms
     assert _texts(church.preserved) == ["chapel", "cathedral", "temple", "tower"]
     assert {candidate.difference for candidate in church.preserved} == {None}
 
 
-def test_told_synonyms_go_to_the_nearest_target_and_are_erased_with_it(tiny_models, tmp_path):
+def test_told_synonyms_go_to_the_nearest_target_and_are_erased_with_it(tiny_models: ModelParts, tmp_path: Path) -> None:
     settings: dict[str, Any] = {"erase": ("church", "truck"), "synonym": ("bus", "temple")}
     space = _space(tiny_models, tmp_path, **settings)
     assert [target.told for target in space.targets] == [("temple",), ("bus",)]
@@ -192,19 +192,23 @@ def test_told_synonyms_go_to_the_nearest_target_and_are_erased_with_it(tiny_mode
     assert without == [("church", 0), ("truck", 1), ("temple", 0), ("bus", 1)]
 
 
-def test_what_the_user_preserves_stays_whatever_the_measurement_says(tiny_models, tmp_path):
+def test_what_the_user_preserves_stays_whatever_the_measurement_says(tiny_models: ModelParts, tmp_path: Path) -> None:
     church = _space(tiny_models, tmp_path, preserve=("chapel", "train")).targets[0]
     assert _texts(church.preserved) == ["chapel", "temple", "tower", "bell", "house", "train"]
     assert _texts(church.synonyms) == ["cathedral"]
 
 
 @pytest.mark.parametrize(("preserve", "synonym"), [("churches", ()), ("old temple", ("temple",))])
-def test_preserving_what_names_an_erased_concept_is_refused(tiny_models, tmp_path, preserve, synonym):
+def test_preserving_what_names_an_erased_concept_is_refused(
+    tiny_models: ModelParts, tmp_path: Path, preserve: str, synonym: str
+) -> None:
     with pytest.raises(ConceptError, match=f"{preserve!r} is to be preserved, but it names"):
         _space(tiny_models, tmp_path, preserve=(preserve,), synonym=synonym)
 
 
-def test_anchor_that_the_model_draws_like_the_target_is_noted_and_not_erased(tiny_models, tmp_path):
+def test_anchor_that_the_model_draws_like_the_target_is_noted_and_not_erased(
+    tiny_models: ModelParts, tmp_path: Path
+) -> None:
     space = _space(tiny_models, tmp_path, anchor=("chapel",))
     church = space.targets[0]
     assert _texts(church.synonyms) == ["cathedral"]
@@ -213,7 +217,7 @@ def test_anchor_that_the_model_draws_like_the_target_is_noted_and_not_erased(tin
     assert ("chapel", 0) not in space.erased_prompts(erase_config(erase=("church",), anchor=("chapel",)))
 
 
-def test_target_unknown_to_the_model_is_noted_and_its_neighbours_stay(tiny_models, tmp_path):
+def test_target_unknown_to_the_model_is_noted_and_its_neighbours_stay(tiny_models: ModelParts, tmp_path: Path) -> None:
     near = {**NEAR, "florb": 0.0}
     path = tmp_path / "words.txt"
     path.write_text("\n".join(WORDS), encoding="utf-8")
@@ -224,39 +228,39 @@ def test_target_unknown_to_the_model_is_noted_and_its_neighbours_stay(tiny_model
     assert any("'florb' like an empty prompt" in note for note in space.notes)
 
 
-def test_small_vocabulary_is_noted(tiny_models, tmp_path):
+def test_small_vocabulary_is_noted(tiny_models: ModelParts, tmp_path: Path) -> None:
     space = _space(tiny_models, tmp_path, ["temple", "tower"], neighbours=50)
     assert _texts(space.targets[0].preserved) == ["temple", "tower"]
     assert any("2 usable concepts, fewer than neighbours (50)" in note for note in space.notes)
 
 
-def test_vocabulary_of_nothing_but_names_is_refused(tiny_models, tmp_path):
+def test_vocabulary_of_nothing_but_names_is_refused(tiny_models: ModelParts, tmp_path: Path) -> None:
     with pytest.raises(ConceptError, match="choose another vocabulary"):
         _space(tiny_models, tmp_path, ["old church", "churches"])
 
 
-def test_vocabulary_of_nothing_but_synonyms_is_refused(tiny_models, tmp_path):
+def test_vocabulary_of_nothing_but_synonyms_is_refused(tiny_models: ModelParts, tmp_path: Path) -> None:
     with pytest.raises(ConceptError, match="lower synonym_threshold"):
         _space(tiny_models, tmp_path, ["chapel", "cathedral"])
 
 
-def test_target_longer_than_the_text_encoder_reads_is_refused(tiny_models, tmp_path):
+def test_target_longer_than_the_text_encoder_reads_is_refused(tiny_models: ModelParts, tmp_path: Path) -> None:
     with pytest.raises(ConceptError, match="5 tokens too long"):
         _space(tiny_models, tmp_path, erase=("dog " * 80,))
 
 
-def test_too_long_prompt_of_the_vocabulary_is_left_out_with_a_note(tiny_models, tmp_path):
+def test_too_long_prompt_of_the_vocabulary_is_left_out_with_a_note(tiny_models: ModelParts, tmp_path: Path) -> None:
     space = _space(tiny_models, tmp_path, [*WORDS, "dog " * 80])
     assert any("1 prompts of the vocabulary are left out" in note for note in space.notes)
 
 
-def test_space_survives_json(tiny_models, tmp_path):
+def test_space_survives_json(tiny_models: ModelParts, tmp_path: Path) -> None:
     space = _space(tiny_models, tmp_path, erase=("church", "truck"), synonym=("bus",), anchor=("", "car"))
     text = json.dumps(space.to_dict(), allow_nan=False)
     assert ConceptSpace.from_dict(json.loads(text)) == space
 
 
-def test_built_in_words_around_a_target_of_a_real_model_are_deterministic(tiny_model):
+def test_built_in_words_around_a_target_of_a_real_model_are_deterministic(tiny_model: Model) -> None:
     config = erase_config(erase=("church", "garbage truck"), neighbours=6, synonym_states=2)
     spaces = [build_concept_space(tiny_model, config) for _ in range(2)]
     assert spaces[0] == spaces[1]

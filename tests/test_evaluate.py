@@ -262,6 +262,11 @@ def test_clip_drop_is_zero_for_equal_pictures_and_changes_sign_with_their_order(
     assert all(0 <= score <= 100 for score in scorer(one, prompts))
 
 
+def _weight(layer: Any) -> torch.Tensor:
+    weight: torch.Tensor = layer.lora_B["erase"].weight
+    return weight
+
+
 def test_a_fresh_lora_moves_no_word_and_a_changed_one_does(tiny_model: Model) -> None:
     inject_lora(tiny_model.unet, "xattn", 4, 4.0, seed=0)
     words = ["church", "dog", "truck"]
@@ -272,7 +277,7 @@ def test_a_fresh_lora_moves_no_word_and_a_changed_one_does(tiny_model: Model) ->
     assert measured(states=2) == pytest.approx([0, 0, 0], abs=1e-12)
     with torch.no_grad():
         for layer in lora_layers(tiny_model.unet).values():
-            layer.lora_B["erase"].weight.normal_(std=0.5, generator=torch.Generator().manual_seed(1))
+            _weight(layer).normal_(std=0.5, generator=torch.Generator().manual_seed(1))
     moved = measured(states=2)
     assert min(moved) > 1e-6
     # One at a time or together, with guidance or without: each word is on its own.
@@ -300,7 +305,7 @@ def test_the_spectrum_command_lists_the_most_moved_words_first(
     inject_lora(unet, "xattn", 2, 2.0, seed=0)
     with torch.no_grad():
         for layer in lora_layers(unet).values():
-            layer.lora_B["erase"].weight.normal_(std=0.5, generator=torch.Generator().manual_seed(1))
+            _weight(layer).normal_(std=0.5, generator=torch.Generator().manual_seed(1))
     lora = tmp_path / "moved.safetensors"
     write_lora(lora, lora_state(unet), family=SD1, alpha=2.0, metadata={}, dtype=torch.float16)
     flags = ["--checkpoint", str(tiny_checkpoint), "--lora", str(lora), "--device", "cpu", "--states", "1"]

@@ -79,7 +79,7 @@ def test_what_was_measured_again_counts_once() -> None:
     history.see(_measured(3, 0.75))
     assert history.series["ESR-1"] == ((1, 0.5), (2, 0.5), (3, 0.75))
     history.see(_step(2))
-    assert history.series["ESR-1"] == ((1, 0.5),)
+    assert list(history.series["ESR-1"]) == [(1, 0.5)]
 
 
 def test_picks_are_those_of_the_search_by_their_bare_names() -> None:

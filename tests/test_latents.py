@@ -21,7 +21,7 @@ def _tuned(model: Model) -> Model:
 
 
 def _config(**changes: object) -> EraseConfig:
-    return erase_config(erase=("church",), sampling_steps=4, **changes)  # type: ignore[arg-type]
+    return erase_config(erase=("church",), sampling_steps=4, **changes)
 
 
 def _seeded(seed: int) -> torch.Generator:
@@ -94,6 +94,8 @@ def test_a_replay_restored_from_its_tensors_draws_the_same(tiny_model: Model) ->
     for x, y in zip(a, b, strict=True):
         assert x.t == y.t
         assert torch.equal(x.z, y.z)
+        assert x.eps is not None
+        assert y.eps is not None
         assert torch.equal(x.eps, y.eps)
 
 

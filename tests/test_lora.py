@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -43,7 +43,8 @@ def predict(unet: UNet2DConditionModel, seed: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     z = torch.randn(2, 4, 8, 8, generator=generator)
     prompt = torch.randn(2, 77, unet.config.cross_attention_dim, generator=generator)
-    return unet(z, torch.tensor([500, 20]), prompt).sample
+    eps: torch.Tensor = unet(z, torch.tensor([500, 20]), prompt).sample
+    return eps
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +139,7 @@ def test_effective_weight_is_base_plus_scaled_up_times_down(tiny_models: ModelPa
     state = randomise(unet)
     generator = torch.Generator().manual_seed(3)
     for name, shape in (("time_embedding.linear_2", (3, 128)), ("mid_block.resnets.0.conv1", (2, 64, 4, 4))):
-        layer = lora_layers(unet)[name]
+        layer: Any = lora_layers(unet)[name]
         base = layer.get_base_layer()
         down, up = state[f"{name}.lora_down.weight"], state[f"{name}.lora_up.weight"]
         change = 5.0 / 2 * (up.flatten(1) @ down.flatten(1)).reshape(base.weight.shape)
@@ -181,9 +182,9 @@ def test_each_module_may_have_its_own_rank_and_alpha(tiny_models: ModelParts) ->
     found = lora_state(unet)
     assert found.keys() == state.keys()
     assert all(torch.equal(found[key], state[key]) for key in state)
-    for name, layer in lora_layers(unet).items():
+    for name, wrapper in lora_layers(unet).items():
         rank = state[f"{name}.lora_down.weight"].shape[0]
-        assert layer.scaling["erase"] == pytest.approx(alphas.get(name, rank) / rank)
+        assert wrapper.scaling["erase"] == pytest.approx(alphas.get(name, rank) / rank)
 
 
 def test_state_of_another_shape_is_refused_and_changes_nothing(tiny_models: ModelParts) -> None:

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -92,10 +92,11 @@ def changed(path: Path, change: Callable[[Tensors], object], **metadata: str) ->
     return out
 
 
-def header(path: Path) -> dict:
+def header(path: Path) -> dict[str, Any]:
     data = path.read_bytes()
     (length,) = struct.unpack("<Q", data[:8])
-    return json.loads(data[8 : 8 + length])
+    found: dict[str, Any] = json.loads(data[8 : 8 + length])
+    return found
 
 
 # --- the same model for every reader
@@ -333,13 +334,13 @@ def test_missing_and_foreign_files_are_refused(tmp_path: Path, tiny_checkpoint: 
         read_lora(tmp_path / "none.safetensors")
     page = tmp_path / "page.safetensors"
     page.write_text("<!doctype html><title>Log in</title>" * 50, encoding="utf-8")
-    with pytest.raises(LoraFileError, match="no safetensors file"):
+    with pytest.raises(LoraFileError, match="not a safetensors file"):
         read_lora(page)
     with pytest.raises(LoraFileError, match="is a full checkpoint, no LoRA"):
         read_lora(tiny_checkpoint)
 
 
-KINDS = {
+KINDS: dict[str, dict[str, Any]] = {
     "Stable Diffusion XL": {"lora_unet_input_blocks_4_1_proj_in.lora_down.weight": (2, 640)},
     "XL": {"lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k.lora_down.weight": (2, 2048)},
     "Stable Diffusion 2": {

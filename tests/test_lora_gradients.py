@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
@@ -15,7 +17,8 @@ from tests.test_lora import randomise
 def predict(unet: UNet2DConditionModel, context: Tensor) -> Tensor:
     """Predicted noise (1, 4, 16, 16) with a graph; at this size no attention is over a single pixel."""
     latents = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(7))
-    return unet(latents.to(unet.dtype), torch.tensor([500]), context.to(unet.dtype)).sample
+    eps: Tensor = unet(latents.to(unet.dtype), torch.tensor([500]), context.to(unet.dtype)).sample
+    return eps
 
 
 @pytest.fixture
@@ -71,7 +74,7 @@ def test_checkpointed_frozen_pass_has_the_frozen_models_gradient(tiny_models: Mo
 def test_a_layer_changes_in_proportion_to_the_weight(tiny_models: ModelParts, weight: float) -> None:
     inject_lora(tiny_models.unet, "full", 2, 3.0, seed=0)
     randomise(tiny_models.unet)
-    layer = lora_layers(tiny_models.unet)["conv_in"]
+    layer: Any = lora_layers(tiny_models.unet)["conv_in"]
     latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         tuned = layer(latents)

@@ -78,7 +78,8 @@ class _Eps:
 
     def tuned(self, state: LatentState, text: str) -> Tensor:
         c = self._model.embed([text]).states
-        return self._model.unet(state.z[None], torch.tensor([state.t]), encoder_hidden_states=c).sample[0]
+        sample: Tensor = self._model.unet(state.z[None], torch.tensor([state.t]), encoder_hidden_states=c).sample
+        return sample[0]
 
     def frozen(self, state: LatentState, text: str) -> Tensor:
         with torch.no_grad(), self._model.frozen():
@@ -360,6 +361,7 @@ def test_stop_then_resume_gives_the_same_weights(tiny_models: ModelParts, method
 # --- from checkpoint to file
 
 
+@pytest.mark.usefixtures("quick_pictures")
 @pytest.mark.parametrize("method", COMPARED)
 def test_every_method_ends_in_a_lora_file_that_works(
     tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str

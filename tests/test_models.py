@@ -56,7 +56,8 @@ def assert_same(models: ModelParts, reference: ModelParts) -> None:
 def text_states(models: ModelParts) -> torch.Tensor:
     ids = models.tokenizer(["a church"], padding="max_length", max_length=77, return_tensors="pt").input_ids
     with torch.no_grad():
-        return models.text_encoder(ids).last_hidden_state
+        states: torch.Tensor = models.text_encoder(ids).last_hidden_state
+    return states
 
 
 @pytest.mark.parametrize("layout", ["tiny_checkpoint", "tiny_diffusers_folder"])

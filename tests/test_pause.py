@@ -15,7 +15,7 @@ from erasure.model.draw_settings import DrawSettings
 from erasure.model.drawing import drawing_steps, run_to_end
 from erasure.model.model import Model
 from erasure.model.parts import ModelParts
-from erasure.training.plan import make_plan
+from erasure.training.planning import make_plan
 from erasure.training.session import Session
 from erasure.training.solver import solver
 from tests.reachable import tensors_of

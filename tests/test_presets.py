@@ -132,12 +132,12 @@ def test_a_preset_without_a_quick_one_says_which_qualities_there_are(name: str, 
     save_preset(tmp_path, "mine", "", {"rank": 4})
     found = preset(name, tmp_path)
     assert found.qualities == ("normal", "thorough")
-    with pytest.raises(ConfigError, match=f"no quality 'quick' of preset '{name}'; there are normal, thorough"):
+    with pytest.raises(ConfigError, match=f"no quality 'quick' of preset '{name}'; choose one of normal, thorough"):
         kind_settings(found, "quick")
 
 
 def test_an_unknown_quality_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="no quality 'best' of preset 'object'; there are quick, normal, tho"):
+    with pytest.raises(ConfigError, match="no quality 'best' of preset 'object'; choose one of quick, normal, tho"):
         kind_settings(preset("object"), "best")
 
 

@@ -66,7 +66,12 @@ def test_a_pickle_is_scanned_once(checkpoint: Path, tmp_path: Path, monkeypatch:
     torch.save(load_file(checkpoint), checkpoint.with_suffix(".ckpt"))
     scans: list[Path] = []
     scan = pickle_file.scan
-    monkeypatch.setattr(pickle_file, "scan", lambda path: scans.append(path) or scan(path))
+
+    def counted(path: Path) -> Any:
+        scans.append(path)
+        return scan(path)
+
+    monkeypatch.setattr(pickle_file, "scan", counted)
     use_everywhere(checkpoint.with_suffix(".ckpt"), tmp_path)
     assert scans == [checkpoint.with_suffix(".ckpt")]
 

@@ -1,9 +1,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
@@ -12,14 +11,16 @@ from erasure.config.settings import EraseConfig
 from erasure.config.settle import with_changes
 from erasure.config.values import config_from_dict
 from erasure.model.checkpoint import inspect_checkpoint
+from erasure.model.draw_settings import DrawSettings
+from erasure.model.drawing import drawing_steps, run_to_end
+from erasure.model.model import Model
 from erasure.model.rows import Rows
-from erasure.run import tuned_model
 from erasure.run.folder import RunFolder
 from erasure.run.forecast import SEEDS
 from erasure.run.picture_folder import INDEX, Picture, Subject, read_pictures, write_pictures
 from erasure.run.pictures import RunPictures, open_run_pictures
 from erasure.run.preview import RunPreview
-from erasure.run.tuned_model import TunedModel, open_tuned_model
+from erasure.run.tuned_model import SessionModel, TunedModel, open_tuned_model
 from erasure.training.session import open_session
 
 
@@ -40,16 +41,8 @@ def folder(tmp_path: Path) -> RunFolder:
     return RunFolder(tmp_path / "run")
 
 
-def _end(steps: Generator[Any, None, Any]) -> Any:
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
-
-
-def _opened(*given: Any) -> RunPictures:
-    return _end(open_run_pictures(*given))
+def _opened(tuned: TunedModel, folder: RunFolder, config: EraseConfig) -> RunPictures:
+    return run_to_end(open_run_pictures(tuned, folder, config))
 
 
 def _bytes(pictures: RunPictures) -> list[bytes]:
@@ -64,13 +57,14 @@ def test_pictures_from_before_are_drawn_once_and_again_only_if_damaged(
     tuned: TunedModel, config: EraseConfig, folder: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[str] = []
-    drawing_steps = tuned_model.drawing_steps
 
-    def draw(model, prompts, *given):  # type: ignore[no-untyped-def]
+    def draw(
+        model: Model, prompts: Sequence[str], seeds: Sequence[int], settings: DrawSettings
+    ) -> Generator[float, None, list[Image.Image]]:
         drawn.extend(prompts)
-        return drawing_steps(model, prompts, *given)
+        return drawing_steps(model, prompts, seeds, settings)
 
-    monkeypatch.setattr(tuned_model, "drawing_steps", draw)
+    monkeypatch.setattr("erasure.run.tuned_model.drawing_steps", draw)
     first = _opened(tuned, folder, config)
     assert drawn == _prompts(first)
     assert [picture.seed for picture in first.before] == [*SEEDS] * 4
@@ -109,7 +103,7 @@ def test_drawing_tells_how_far_it_is_and_leaves_the_training_alone_in_between(
     tiny_checkpoint: Path, config: EraseConfig, folder: RunFolder
 ) -> None:
     session = open_session(inspect_checkpoint(tiny_checkpoint), config, "cpu")
-    tuned = TunedModel(session, "cpu")
+    tuned = SessionModel(session, "cpu")
     session.model.rows["training"] = Rows(5)
     steps, shares = open_run_pictures(tuned, folder, config), []
     for event in steps:

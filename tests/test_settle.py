@@ -68,7 +68,7 @@ def test_an_old_record_gives_a_config_that_another_method_can_take_over() -> Non
 def test_a_setting_that_a_method_decides_is_refused_even_where_it_is_the_default() -> None:
     default = settings()["layers"].default
     assert settle({"erase": ["a"], "method": "esd-u", "layers": default}).problems == (
-        "layers: 'xattn' does not go with method esd-u, which takes 'noxattn'",
+        "layers: 'xattn' does not go with method esd-u, which needs 'noxattn'",
     )
     assert erase_config(erase=["a"], method="esd-u").layers == "noxattn"
 

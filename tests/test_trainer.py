@@ -70,7 +70,8 @@ def test_one_step_of_the_paper_preset_is_equation_5(tiny_models: ModelParts) -> 
     unet, model = tiny_models.unet, trainer.model
 
     def eps(z: Tensor, t: int, c: Tensor) -> Tensor:
-        return unet(z[None], torch.tensor([t]), encoder_hidden_states=c[None]).sample[0]
+        sample: Tensor = unet(z[None], torch.tensor([t]), encoder_hidden_states=c[None]).sample
+        return sample[0]
 
     def states(call: int) -> tuple[Tensor, int]:
         g = torch.Generator().manual_seed(call)
@@ -170,7 +171,7 @@ def test_erasing_moves_the_target_towards_the_anchor_and_keeps_the_preserved(tin
 def test_goals_are_the_anchor_in_its_template_and_what_is_preserved(
     tiny_models: ModelParts, anchor: str, template: str, prompt: str
 ) -> None:
-    config = erase_config(erase=("church",), anchor=(anchor,), guidance=0.0, **FAST)  # type: ignore[arg-type]
+    config = erase_config(erase=("church",), anchor=(anchor,), guidance=0.0, **FAST)
     inject_lora(tiny_models.unet, config.layers, config.rank, config.alpha, config.seed)
     model = Model(tiny_models)
     trainer = Trainer(model, space_of("church", anchor=anchor), config)

@@ -105,4 +105,4 @@ def test_file_in_another_encoding_is_refused_with_what_to_do(tmp_path: Path, con
 def test_binary_file_is_no_vocabulary(tmp_path: Path) -> None:
     path = tmp_path / "weights.bin"
     path.write_bytes(b"abc\0\0\0\ndef")
-    assert "no text file" in _refusal(path)
+    assert "not a text file" in _refusal(path)

@@ -98,7 +98,7 @@ def build_tiny_models(seed: int = 0) -> ModelParts:
 
 def ldm_config(config: dict[str, dict[str, Any]], text_folder: str | None = None) -> dict[str, Any]:
     """The LDM configuration (the ``.yaml`` beside a checkpoint) of models built from ``config``."""
-    document = yaml.safe_load((DATA / "sd1.yaml").read_text(encoding="utf-8"))
+    document: dict[str, Any] = yaml.safe_load((DATA / "sd1.yaml").read_text(encoding="utf-8"))
     parameters = document["model"]["params"]
     unet, vae = config["unet"], config["vae"]
     base = unet["widths"][0]

@@ -1,1 +1,1 @@
-"""Scripts that make files of this repository."""
+"""Scripts that write files of this repository, or make environments for its tests."""

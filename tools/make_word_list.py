@@ -1,8 +1,8 @@
-"""Make ``erasure/data/words.txt``: common English words for things, looks and moods, most common first.
+"""Makes ``erasure/data/words.txt``: common English words for things, looks and moods, the most common first.
 
-``python tools/make_word_list.py --merges MERGES --wordnet DICT --out erasure/data/words.txt`` where MERGES is
-CLIP's ``bpe_simple_vocab_16e6.txt.gz`` (or its ``merges.txt``) and DICT the ``dict`` folder of WordNet 3.1.
-``erasure/data/WORDS.md`` says what is kept and why.
+``python tools/make_word_list.py --merges MERGES --wordnet DICT --out erasure/data/words.txt``, where MERGES is CLIP's
+``bpe_simple_vocab_16e6.txt.gz`` (or its ``merges.txt``) and DICT is the ``dict`` folder of WordNet 3.1.
+``erasure/data/WORDS.md`` says which words are kept, and why.
 """
 
 from __future__ import annotations
@@ -21,17 +21,19 @@ from emoji_sd.concepts import CONCEPTS
 from erasure.concepts.naming import plurals
 from tools.word_choices import ADJECTIVES, DROPPED, NOUNS
 
-# WordNet's lexicographer files, lexnames(5WN), whose nouns can be seen in a picture: animal, artifact, body,
+# The lexicographer files of WordNet, lexnames(5WN), whose nouns can be seen in a picture: animal, artifact, body,
 # event, food, location, object, person, phenomenon, plant, shape, substance.
 VISUAL = {5, 6, 8, 11, 13, 15, 17, 18, 19, 20, 25, 27}
-# Short words must occur this often in WordNet's tagged texts, by length: many are abbreviations or fragments.
+# How often words of a length must occur in WordNet's tagged texts: many short ones are abbreviations or fragments.
 LEAST_TAGGED = {3: 3, 4: 1}
-# A noun without any tagged occurrence must be this common in captions.
+# A noun that never occurs in the tagged texts must have at most this rank in captions.
 LAST_RANK = 8_000
 
 
 @dataclass(frozen=True)
 class Sense:
+    """One sense of a word in WordNet: its part of speech, lexicographer file, number, tagged uses, and synset."""
+
     pos: str  # n, v, a, r
     file: int
     number: int
@@ -40,7 +42,7 @@ class Sense:
 
 
 def whole_words(merges: Path) -> list[str]:
-    """Words that are one token, in merge order: what was merged early is frequent."""
+    """Return the words that are one token, in the order of merges: tokens that were merged early are frequent."""
     opened = gzip.open if merges.suffix == ".gz" else open
     with opened(merges, "rt", encoding="utf-8") as file:
         # CLIP uses this many lines after the first; the rest of the file is unused.
@@ -50,7 +52,7 @@ def whole_words(merges: Path) -> list[str]:
 
 
 def read_senses(folder: Path) -> dict[str, list[Sense]]:
-    """Senses by lemma from ``index.sense``, senseidx(5WN)."""
+    """Read the senses by lemma from ``index.sense``, senseidx(5WN)."""
     kinds = {"1": "n", "2": "v", "3": "a", "4": "r", "5": "a"}
     senses = defaultdict(list)
     for line in (folder / "index.sense").read_text(encoding="utf-8").splitlines():
@@ -62,7 +64,7 @@ def read_senses(folder: Path) -> dict[str, list[Sense]]:
 
 
 def read_spellings(folder: Path) -> dict[str, list[str]]:
-    """The spellings of each noun synset from ``data.noun``, wndb(5WN); proper names have capitals there."""
+    """Read the spellings by noun synset from ``data.noun``, wndb(5WN), which writes proper names with capitals."""
     spellings = {}
     for line in (folder / "data.noun").read_text(encoding="utf-8").splitlines():
         if not line.startswith(" "):
@@ -72,7 +74,7 @@ def read_spellings(folder: Path) -> dict[str, list[str]]:
 
 
 def chosen(words: list[str], folder: Path) -> list[str]:
-    """The words to keep, in the order given."""
+    """Choose the words to keep, in the order given."""
     senses, spellings = read_senses(folder), read_spellings(folder)
     kept = []
     for rank, word in enumerate(words):
@@ -85,14 +87,14 @@ def chosen(words: list[str], folder: Path) -> list[str]:
 
 
 def _is_thing(word: str, rank: int, senses: list[Sense], spellings: dict[str, list[str]]) -> bool:
-    """A common word, a noun before all, whose first sense is no proper name and can be seen in a picture."""
+    """Tell whether a word is common, mainly a noun, and its first sense no proper name but something visible."""
     nouns = sorted((sense for sense in senses if sense.pos == "n"), key=lambda sense: sense.number)
     if not nouns or word not in spellings[nouns[0].offset] or nouns[0].file not in VISUAL:
         return False
     tagged = {pos: sum(sense.tagged for sense in senses if sense.pos == pos) for pos in "nvar"}
     if 2 * tagged["n"] < max(tagged.values()) or tagged["n"] < LEAST_TAGGED.get(len(word), 0):
         return False
-    # Nouns that never occur in the tagged texts are often not what the caption meant.
+    # A noun that never occurs in the tagged texts is often not what a caption means by the word.
     return tagged["n"] > 0 or (rank < LAST_RANK and not word.endswith("ing"))
 
 
@@ -104,10 +106,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Make the built-in word list.")
     parser.add_argument("--merges", type=Path, required=True, help="CLIP's bpe_simple_vocab_16e6.txt.gz")
     parser.add_argument("--wordnet", type=Path, required=True, help="the dict folder of WordNet 3.1")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the word list to write")
     arguments = parser.parse_args()
     words = chosen(whole_words(arguments.merges), arguments.wordnet)
-    # What emoji-SD draws, so that its concepts are always among the candidates.
+    # The concepts of emoji-SD are always among the candidates.
     words += [text for concept in CONCEPTS for text in (concept.name, *concept.synonyms)]
     arguments.out.write_text("".join(f"{word}\n" for word in dict.fromkeys(words)), encoding="utf-8", newline="\n")
 

@@ -1,4 +1,4 @@
-"""The README's table of options, from the config: ``python -m tools.options_table`` writes it into README.md."""
+"""Makes the README's table of options from the config: ``python -m tools.options_table`` writes it into README.md."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BEGIN, END = "<!-- options: python -m tools.options_table -->", "<!-- end of opt
 
 
 def options_table() -> str:
-    """Markdown, one row per setting."""
+    """Return the table in Markdown, one row per setting."""
     lines = ["| flag | default | what it is |", "|---|---|---|"]
     described = settings()
     for group in GROUPS:
@@ -32,7 +32,7 @@ def options_table() -> str:
 
 
 def with_table(readme: str) -> str:
-    """The README with a fresh table between its marks."""
+    """Return the README with a new table between the two comments that mark its place."""
     before, rest = readme.split(BEGIN)
     _, after = rest.split(END)
     return f"{before}{BEGIN}\n{options_table()}\n{END}{after}"

@@ -1,7 +1,7 @@
-"""Pictures of the tab for the README, light and dark, from a running page: ``python -m tools.screenshots --help``.
+"""Takes the README's pictures of the tab, light and dark, from a running page: ``python -m tools.screenshots --help``.
 
-Shows the run that the page shows by itself: the one that is on, or the newest. Without ``--url`` the stand-alone app
-is started on the runs in ``--data``.
+They show the run that the page shows by default: the one in progress, or the newest. Without ``--url``, the stand-alone
+app is started with the runs in ``--data``.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from playwright.sync_api import FloatRect
+    from playwright.sync_api import FloatRect, Page
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
@@ -26,13 +26,15 @@ SOON = 120_000  # milliseconds
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--url", help="a running web UI with the extension, or a running stand-alone app")
-    parser.add_argument("--data", type=Path, help="with no --url: the folder of the stand-alone app's runs")
-    parser.add_argument("--out", type=Path, default=IMAGES, help="folder for tab-light.png and tab-dark.png")
-    parser.add_argument("--concept", default="", help="what to write into the form")
-    parser.add_argument("--look", action="store_true", help="look for concepts to protect, too: seconds to minutes")
-    parser.add_argument("--width", type=int, default=1400)
-    parser.add_argument("--browser", default="/usr/bin/chromium")
+    parser.add_argument("--url", help="address of a running web UI with the extension, or of a running app")
+    parser.add_argument("--data", type=Path, help="without --url: folder of the app's runs")
+    parser.add_argument(
+        "--out", type=Path, default=IMAGES, help="where tab-light.png and tab-dark.png go (docs/images)"
+    )
+    parser.add_argument("--concept", default="", help="the concept to type into the form")
+    parser.add_argument("--look", action="store_true", help="also find nearby concepts, which takes seconds to minutes")
+    parser.add_argument("--width", type=int, default=1400, metavar="PX", help="width of the page (1400)")
+    parser.add_argument("--browser", default="/usr/bin/chromium", metavar="FILE", help="(/usr/bin/chromium)")
     arguments = parser.parse_args()
     if arguments.url:
         photograph(arguments.url, arguments)
@@ -48,7 +50,7 @@ def main() -> None:
 
 
 def start_app(data: Path) -> tuple[subprocess.Popen[str], str]:
-    """The app in a process of its own, and its address."""
+    """Start the app in a process of its own; return the process and the app's address."""
     command = [sys.executable, "-u", "-m", "erasure", "app", "--data", str(data)]
     environment = {**os.environ, "GRADIO_ANALYTICS_ENABLED": "False"}
     app = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
@@ -61,6 +63,7 @@ def start_app(data: Path) -> tuple[subprocess.Popen[str], str]:
 
 
 def photograph(url: str, arguments: argparse.Namespace) -> None:
+    """Take both pictures of the page at ``url``."""
     from playwright.sync_api import sync_playwright
 
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -77,10 +80,12 @@ def photograph(url: str, arguments: argparse.Namespace) -> None:
         browser.close()
 
 
-def _frame(page: Any) -> FloatRect:
-    """The tab from its top to the end of the form or of the run, whichever is longer."""
+def _frame(page: Page) -> FloatRect:
+    """Return the tab's place on the page, from its top to the end of the form or of the run, whichever is lower."""
     tab = page.locator("#ae_tab").first.bounding_box()
     boxes = [page.locator(name).first.bounding_box() for name in ("#ae_picks_block", "#ae_advanced")]
+    if tab is None:
+        raise SystemExit("the tab cannot be seen on the page")
     bottom = max(box["y"] + box["height"] for box in boxes if box)
     margin = 12
     return {
@@ -91,8 +96,8 @@ def _frame(page: Any) -> FloatRect:
     }
 
 
-def _prepare(page: Any, concept: str, look: bool) -> None:
-    """Until everything that is in the picture has arrived."""
+def _prepare(page: Page, concept: str, look: bool) -> None:
+    """Fill in the form, and wait until everything in the picture is loaded."""
     page.get_by_role("tab", name="Adversarial Erase").or_(
         page.get_by_role("button", name="Adversarial Erase")
     ).first.click(timeout=SOON)

@@ -1,4 +1,4 @@
-"""Choices by hand for ``make_word_list.py``: what WordNet cannot tell."""
+"""Words chosen by hand for ``make_word_list.py``, where WordNet gives no answer."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# Nouns of things to WordNet, but to a reader of captions a name, a brand, a fragment, a verb, a function
-# word, an insult, or nothing to be seen.
+# WordNet lists these as things, but in captions they are names, brands, fragments, verbs, function words, insults, or
+# nothing that can be seen.
 DROPPED = _words(
     """
     accused additive adjustment affinity aggregate amazon arsenal ass assembly author baba backer banging
@@ -41,7 +41,7 @@ DROPPED = _words(
     will work works wrinkle yahoo youngster zone
     """
 )
-# Nouns that WordNet files elsewhere; they name activities, styles, moods, groups, times and places.
+# Nouns that WordNet does not list as things: activities, styles, moods, groups, times and places.
 NOUNS = _words(
     """
     abstraction adventure afternoon allegory anger anime anxiety aquarelle arms army arrow arts atmosphere

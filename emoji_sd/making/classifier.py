@@ -1,8 +1,8 @@
 """Train the classifier on the composed pictures and on their reconstructions by the VAE.
 
-``python -m emoji_sd.making.classifier --work DIR`` reads ``sources.npy``, ``vae/`` and ``latents-0.npz``; writes
-``classifier.safetensors`` and prints the held-out accuracy. Held out are augmentations (place, size, turn, mirroring,
-background) drawn with another seed, half of them through the VAE: the drawings themselves are few and all seen.
+``python -m emoji_sd.making.classifier --work DIR`` reads ``sources.npy``, ``vae/`` and ``latents-0.npz``, writes
+``classifier.safetensors`` and prints the accuracy on held-out augmentations (place, size, turn, mirroring, background):
+they are drawn with another seed, and half of them go through the VAE. The drawings themselves are few and all known.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def _small(pictures: np.ndarray) -> Tensor:
 
 @torch.no_grad()
 def _decoded(vae: AutoencoderKL, z: Tensor) -> Tensor:
-    """(n, 3, 64, 64) of scaled latents (n, 4, 16, 16)."""
+    """Decode scaled latents (n, 4, 16, 16) to pictures (n, 3, 64, 64)."""
     parts = []
     for chunk in z.split(32):
         with torch.autocast("cpu", torch.bfloat16):
@@ -41,7 +41,7 @@ def _decoded(vae: AutoencoderKL, z: Tensor) -> Tensor:
 
 
 def _spoiled(x: Tensor, generator: torch.Generator) -> Tensor:
-    """A batch shifted, blurred, made noisy and changed in brightness, as generated pictures may be."""
+    """Shift a batch, blur it, add noise and change its colours, since generated pictures may look like that."""
     dy, dx = (int(torch.randint(-4, 5, (), generator=generator)) for _ in range(2))
     x = F.pad(x, (4, 4, 4, 4), mode="replicate")[..., 4 + dy : 4 + dy + SIDE, 4 + dx : 4 + dx + SIDE]
     if torch.rand((), generator=generator) < 0.4:
@@ -52,6 +52,7 @@ def _spoiled(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _accuracy(network: EmojiClassifier, x: Tensor, concepts: Tensor, styles: Tensor) -> tuple[float, float]:
+    """Return the shares of pictures whose concept and whose style is recognised."""
     with torch.no_grad():
         logits = [network(part) for part in x.split(128)]
     concept = torch.cat([c for c, _ in logits]).argmax(1)

@@ -1,7 +1,7 @@
 """Fetch the emoji sets, rasterise them, and compose training pictures in the four styles.
 
-``python -m emoji_sd.making.data --work DIR`` fetches four npm packages with ``npm pack`` and writes
-``sources.npy``: uint8 (styles, concepts, 256, 256, 4), straight alpha RGBA.
+``python -m emoji_sd.making.data --work DIR`` fetches four npm packages with ``npm pack`` and writes ``sources.npy``:
+uint8 (styles, concepts, 256, 256, 4), RGBA with straight alpha.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ WHITE = np.array([255.0, 255.0, 255.0])
 
 
 def fetch(work: Path) -> None:
-    """Put the four packages into ``work/<style>/package`` unless they are there; needs ``npm``."""
+    """Fetch the packages that are missing into ``work/packages/<style>/package``; needs ``npm``."""
     for style, package in PACKAGES.items():
         target = work / "packages" / style
         if (target / "package").is_dir():
@@ -46,6 +46,7 @@ def fetch(work: Path) -> None:
 
 
 def _icon_svg(collection: dict[str, Any], slug: str) -> str:
+    """Return the SVG of an icon from an Iconify collection (iconify.design/docs/types/iconify-json.html)."""
     icon = collection["icons"][slug]
     width = icon.get("width", collection.get("width", 16))
     height = icon.get("height", collection.get("height", 16))
@@ -75,7 +76,7 @@ def render_sources(work: Path) -> np.ndarray:
 
 
 def _place(source: np.ndarray, size: int, rng: np.random.Generator) -> Image.Image:
-    """The source scaled, turned, shifted and perhaps mirrored on a transparent ``size`` x ``size`` canvas."""
+    """Scale, turn, shift and perhaps mirror the source on a transparent ``size`` x ``size`` canvas."""
     picture = Image.fromarray(source, "RGBA")
     if rng.random() < 0.5:
         picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
@@ -94,7 +95,7 @@ def _place(source: np.ndarray, size: int, rng: np.random.Generator) -> Image.Ima
         cos,
         half + sin * centre[0] - cos * centre[1],
     )
-    # Scaling down by more than two would alias, so the blur comes before the affine map.
+    # The affine map does not filter, so scaling down much would alias without this blur.
     if factor > 1.5:
         picture = picture.convert("RGBa").filter(ImageFilter.GaussianBlur(factor / 3.2)).convert("RGBA")
     return picture.transform((size, size), Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC)
@@ -112,7 +113,7 @@ def _pastel(rng: np.random.Generator) -> tuple[int, ...]:
 
 
 def _pixel(source: np.ndarray, rng: np.random.Generator) -> Image.Image:
-    """32 x 32 cells in ten colours, a white outline one cell wide, on slate."""
+    """Draw 32 x 32 cells in ten colours with a white outline one cell wide, on slate."""
     small = _place(source, GRID, rng)
     inside = Image.fromarray(np.where(np.asarray(small)[..., 3] > 80, 255, 0).astype(np.uint8))
     flat = _on_colour(small, (255, 255, 255)).quantize(10, Image.Quantize.MEDIANCUT).convert("RGB")
@@ -123,7 +124,7 @@ def _pixel(source: np.ndarray, rng: np.random.Generator) -> Image.Image:
 
 
 def _blueprint(source: np.ndarray, rng: np.random.Generator) -> Image.Image:
-    """Luminance stretched over each subject, as tints between blue and white, on deep blue."""
+    """Draw the subject's luminance, stretched to its full range, in tints between blue and white, on deep blue."""
     rgba = np.asarray(_place(source, SIZE, rng)).astype(np.float64)
     alpha = rgba[..., 3:] / 255
     luminance = rgba[..., :3] @ np.array([0.299, 0.587, 0.114])
@@ -135,7 +136,7 @@ def _blueprint(source: np.ndarray, rng: np.random.Generator) -> Image.Image:
 
 
 def compose(source: np.ndarray, style: str, rng: np.random.Generator) -> Image.Image:
-    """One augmented 128 px RGB picture of ``source`` (256, 256, 4) in ``style``."""
+    """Make one augmented 128 px RGB picture of ``source`` (256, 256, 4) in ``style``."""
     if style == "pixel":
         return _pixel(source, rng)
     if style == "blueprint":
@@ -145,7 +146,7 @@ def compose(source: np.ndarray, style: str, rng: np.random.Generator) -> Image.I
 
 
 def compose_all(sources: np.ndarray, variants: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """``variants`` pictures of each concept in each style.
+    """Make ``variants`` pictures of each concept in each style.
 
     Returns uint8 pictures (N, 128, 128, 3), int64 concept indices (N,) and style indices (N,).
     """

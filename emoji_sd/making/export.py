@@ -1,8 +1,8 @@
-"""Write the trained parts as one SD 1.x checkpoint in the original layout, with all that belongs beside it.
+"""Write the trained parts as one SD 1.x checkpoint in the original layout, and the files that belong to it.
 
 ``python -m emoji_sd.making.export --work DIR --out DIR`` reads ``vae/``, ``text_encoder/``, ``tokenizer/`` and
-``run/ema.pt``; writes ``emoji-sd.safetensors`` (fp16), ``emoji-sd.yaml``, ``text_encoder/`` and, when it is there,
-``classifier.safetensors``; then loads the file again through the project's loader and compares.
+``run/ema.pt``, and writes ``emoji-sd.safetensors`` (fp16), ``emoji-sd.yaml``, ``text_encoder/`` and, if it was trained,
+``classifier.safetensors``. Then it loads the checkpoint with the project's loader and compares the outputs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TOKENIZER_FILES = ("vocab.json", "merges.txt", "tokenizer_config.json", "special
 
 
 def schedule_buffers() -> dict[str, Tensor]:
-    """The noise schedule's buffers as the original layout stores them, all (1000,) fp32."""
+    """Return the noise schedule's buffers as the original layout stores them, all (1000,) fp32."""
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64).square()
     kept = alphas_cumprod().double()
     before = torch.cat([torch.ones(1, dtype=torch.float64), kept[:-1]])
@@ -43,7 +43,7 @@ def schedule_buffers() -> dict[str, Tensor]:
 
 
 def ldm_config(text_folder: str) -> dict[str, Any]:
-    """The ``.yaml`` beside the checkpoint; the text encoder's configuration and tokenizer are in ``text_folder``."""
+    """Return the ``.yaml`` that goes beside the checkpoint; ``text_folder`` holds text configuration and tokenizer."""
     unet = {
         "target": "ldm.modules.diffusionmodules.openaimodel.UNetModel",
         "params": {
@@ -76,7 +76,7 @@ def ldm_config(text_folder: str) -> dict[str, Any]:
 
 
 def export(work: Path, out: Path) -> Path:
-    """Write everything that ships; returns the checkpoint's path."""
+    """Write all files that ship with the model; return the checkpoint's path."""
     unet = UNet2DConditionModel(**CONFIG)
     unet.load_state_dict(torch.load(work / "run" / "ema.pt", weights_only=True))
     vae = AutoencoderKL.from_pretrained(work / "vae")
@@ -99,7 +99,7 @@ def export(work: Path, out: Path) -> Path:
 
 @torch.no_grad()
 def _compare(checkpoint: Path, unet: UNet2DConditionModel, vae: AutoencoderKL) -> None:
-    """The file, loaded as a user's would be, computes what was trained."""
+    """Check that the file, loaded like a user's, computes what was trained. Raises: AssertionError if it does not."""
     loaded = load_parts(checkpoint)
     generator = torch.Generator().manual_seed(0)
     z, context = (torch.randn(shape, generator=generator) for shape in ((2, 4, 16, 16), (2, 77, 96)))

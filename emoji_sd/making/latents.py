@@ -1,8 +1,8 @@
 """Encode augmented pictures and all captions once, before the U-Net is trained.
 
-``python -m emoji_sd.making.latents --work DIR`` reads ``vae/``, ``text_encoder/``, ``tokenizer/`` and
-``sources.npy``; writes ``latents-0.npz``, ``latents-1.npz`` (scaled latents float16 (N, 4, 16, 16), concepts,
-styles) and ``captions.json`` with ``captions.npy`` (float16 (C, 77, 96); row 0 is the empty caption).
+``python -m emoji_sd.making.latents --work DIR`` reads ``vae/``, ``text_encoder/``, ``tokenizer/`` and ``sources.npy``.
+It writes ``latents-0.npz`` and ``latents-1.npz`` (scaled latents float16 (N, 4, 16, 16), concepts, styles), and
+``captions.npy`` (float16 (C, 77, 96); row 0 is the empty caption) with the captions' rows in ``captions.json``.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def _encode(rank: int, world: int, work: Path, variants: int) -> None:
 
 @torch.no_grad()
 def encode_captions(work: Path) -> None:
-    """Text states of the empty caption and of every training caption, after the final layer norm."""
+    """Write the text states, after the final layer norm, of the empty caption and of every training caption."""
     tokenizer = CLIPTokenizer.from_pretrained(work / "tokenizer")
     model = CLIPTextModel.from_pretrained(work / "text_encoder").eval()
     texts = list(dict.fromkeys(["", *(caption for caption, _, _ in all_captions())]))

@@ -1,4 +1,4 @@
-"""Two training processes of one thread each: on two cores that beats one process with two threads."""
+"""Training in several processes of one thread each; on two cores this is faster than one process of two threads."""
 
 from __future__ import annotations
 

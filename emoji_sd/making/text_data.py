@@ -1,7 +1,7 @@
 """Texts for the text encoder: the CLIP tokenizer's files, common words, and MiniLM's sentence embeddings.
 
 ``python -m emoji_sd.making.text_data --work DIR --bpe FILE --minilm DIR`` writes ``tokenizer/`` and ``words.npz``
-(``texts``: the words, the concepts' names and their synonyms; ``vectors``: float32 (N, 384), unit length).
+(``texts``: words, and the concepts' names and synonyms; ``vectors``: their embeddings, float32 (N, 384), unit length).
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ _SPECIAL = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "unk_t
 
 
 def _byte_symbols() -> list[str]:
+    """Return the printable symbols by which CLIP's encoding writes the 256 bytes (github.com/openai/CLIP)."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     rest = [byte for byte in range(256) if byte not in printable]
     return [chr(byte) for byte in printable] + [chr(256 + number) for number in range(len(rest))]
 
 
 def write_tokenizer(bpe: Path, target: Path) -> dict[str, int]:
-    """Turn ``bpe_simple_vocab_16e6.txt.gz`` into the files that transformers' ``CLIPTokenizer`` reads."""
+    """Convert ``bpe_simple_vocab_16e6.txt.gz`` to transformers' ``CLIPTokenizer`` files; return the vocabulary."""
     with gzip.open(bpe, "rt", encoding="utf-8") as lines:
         merges = lines.read().split("\n")[1 : 49152 - 256 - 2 + 1]
     symbols = _byte_symbols()
@@ -44,7 +45,7 @@ def write_tokenizer(bpe: Path, target: Path) -> dict[str, int]:
 
 
 def word_list(minilm: Path, vocabulary: dict[str, int], icons: Path) -> list[str]:
-    """Frequent words of MiniLM's and CLIP's vocabularies, and the names of all emoji of a set."""
+    """List the concepts and styles, the names of all emoji in a set, and frequent words of MiniLM and CLIP."""
     lines = (minilm / "vocab.txt").read_text(encoding="utf-8").splitlines()
     words = [line for line in lines if re.fullmatch("[a-z]{3,}", line)][:9000]
     clip = [entry[:-4] for entry in vocabulary if re.fullmatch("[a-z]{3,}</w>", entry)]
@@ -57,7 +58,7 @@ def word_list(minilm: Path, vocabulary: dict[str, int], icons: Path) -> list[str
 
 @torch.no_grad()
 def embed(minilm: Path, texts: list[str]) -> np.ndarray:
-    """Unit-length sentence embeddings of all-MiniLM-L6-v2 (mean pooling): float32 (len(texts), 384)."""
+    """Return all-MiniLM-L6-v2's sentence embeddings (mean pooling), unit length: float32 (len(texts), 384)."""
     from transformers import AutoModel, AutoTokenizer
 
     tokenizer, model = AutoTokenizer.from_pretrained(minilm), AutoModel.from_pretrained(minilm).eval()

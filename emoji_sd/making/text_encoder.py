@@ -1,9 +1,9 @@
 """Train the text encoder: CLIP's layout and vocabulary, hidden size 96, four layers, 5.2 M parameters.
 
-``python -m emoji_sd.making.text_encoder --work DIR`` reads ``tokenizer/`` and ``words.npz`` and writes
-``text_encoder/`` (transformers folder). Concept, style and category are read from the EOS state and from
-padding states (cross-attention sees those too). The EOS state also has to lie as all-MiniLM-L6-v2 places
-the text's content, so that words which were never drawn still lie near their relatives.
+``python -m emoji_sd.making.text_encoder --work DIR`` reads ``tokenizer/`` and ``words.npz``, and writes
+``text_encoder/`` in transformers' layout. The loss reads concept, style and category from the EOS state and from a
+padding state, since cross-attention sees those too. It also pulls the EOS states to where all-MiniLM-L6-v2 places the
+texts, so that words which were never drawn still lie near their relatives.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NONE = -100
 
 
 def make_config() -> CLIPTextConfig:
-    """SD 1.x's text configuration with small sizes."""
+    """Return SD 1.x's text configuration with small sizes."""
     return CLIPTextConfig(
         vocab_size=49408,
         hidden_size=HIDDEN,
@@ -45,7 +45,7 @@ def make_config() -> CLIPTextConfig:
 
 
 class Heads(nn.Module):
-    """What the states must tell: concept, style (last class: none named), category, sentence embedding."""
+    """Reads from text states what they must hold: concept, style (last class: none), category, sentence embedding."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class Heads(nn.Module):
 
 
 class Texts:
-    """Draws training texts; every text has a concept and category (or ``NONE``), a style and a vector."""
+    """Draws training texts. Each has a concept and category (or ``NONE``), a style and a sentence vector."""
 
     def __init__(self, texts: list[str], vectors: np.ndarray, seed: int) -> None:
         self.words, self.vectors = texts, torch.from_numpy(vectors)
@@ -85,14 +85,17 @@ class Texts:
         return fill(rng.choice(PLAIN), thing), index, len(STYLES), category, row
 
     def batch(self, count: int) -> tuple[list[str], Tensor, Tensor]:
-        """Texts, their labels (count, 3) for concept, style, category, and unit vectors (count, 384)."""
+        """Draw texts, their labels (count, 3) of concept, style and category, and unit vectors (count, 384)."""
         drawn = [self._one() for _ in range(count)]
         labels = torch.tensor([row[1:4] for row in drawn])
         return [row[0] for row in drawn], labels, self.vectors[torch.tensor([row[4] for row in drawn])]
 
 
 def loss_of(states: Tensor, ids: Tensor, labels: Tensor, vectors: Tensor, heads: Heads) -> Tensor:
-    """``states`` (B, L, 96), ``ids`` (B, L): cross-entropies at EOS and padding plus distillation at EOS."""
+    """Return the cross-entropies at EOS and at a padding position, and the distillation at EOS.
+
+    ``states`` (B, L, 96), ``ids`` (B, L), ``labels`` (B, 3), ``vectors`` (B, 384).
+    """
     eos = (ids == 49407).int().argmax(1)
     rows = torch.arange(len(ids))
     padding = eos + 1 + (torch.rand(len(ids)) * (ids.shape[1] - 1 - eos)).long()
@@ -108,7 +111,7 @@ def loss_of(states: Tensor, ids: Tensor, labels: Tensor, vectors: Tensor, heads:
 
 
 def start_from_words(model: CLIPTextModel, tokenizer: CLIPTokenizer, texts: list[str], vectors: np.ndarray) -> None:
-    """Start the embedding of each one-token word at the leading 96 components of its sentence vector."""
+    """Start the embedding of each one-token word at the first 96 principal components of its sentence vector."""
     _, _, basis = np.linalg.svd(vectors[:8000] - vectors.mean(0), full_matrices=False)
     table = model.get_input_embeddings().weight
     reduced = torch.from_numpy((vectors - vectors.mean(0)) @ basis[:HIDDEN].T)
@@ -122,7 +125,7 @@ def start_from_words(model: CLIPTextModel, tokenizer: CLIPTokenizer, texts: list
 
 @torch.no_grad()
 def accuracy(model: CLIPTextModel, tokenizer: CLIPTokenizer, heads: Heads, texts: Texts) -> tuple[float, float]:
-    """Share of concepts and styles read rightly from the last position of 1,000 texts."""
+    """Return the shares of concepts and styles read correctly from the last position of 1,000 texts."""
     sentences, labels, _ = texts.batch(1000)
     ids = tokenizer(sentences, padding="max_length", max_length=77, truncation=True, return_tensors="pt")["input_ids"]
     last = torch.cat([model(part).last_hidden_state[:, -1] for part in ids.split(100)])
@@ -151,7 +154,7 @@ def main() -> None:
         scale = min(1.0, (step + 1) / 40) * 0.5 * (1 + math.cos(math.pi * step / a.steps))
         optimizer.param_groups[0]["lr"] = 2e-3 * scale + 1e-6
         sentences, labels, vectors = texts.batch(a.batch)
-        # Padding far behind the text differs by its position only, so most steps look at a short window.
+        # Padding far behind the text differs only in its position, so most steps use a short window.
         length = 77 if step % 6 == 5 else 20
         ids = tokenizer(sentences, padding="max_length", max_length=length, truncation=True, return_tensors="pt")[
             "input_ids"

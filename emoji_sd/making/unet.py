@@ -1,7 +1,7 @@
 """Train the U-Net: SD 1.x's structure with small channels, noise prediction, SD's noise schedule.
 
-``python -m emoji_sd.making.unet --work DIR`` reads what ``latents`` wrote; writes ``run/state.pt`` (to resume),
-``run/ema.pt`` (EMA weights as a state dictionary) and ``run/log.jsonl`` about every five minutes.
+``python -m emoji_sd.making.unet --work DIR`` reads what ``latents`` wrote. About every five minutes it writes
+``run/state.pt`` (to resume from) and ``run/ema.pt`` (the averaged weights); its log is ``run/log.jsonl``.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ WARMUP = 150
 
 @dataclass(frozen=True)
 class Settings:
-    """``batch`` counts the rows of all processes; ``save_every`` is in seconds."""
+    """Settings of training. ``batch`` counts the rows of all processes; ``save_every`` is in seconds."""
 
     work: Path
     steps: int
@@ -56,13 +56,13 @@ class Settings:
 
 
 def alphas_cumprod() -> Tensor:
-    """SD's ``scaled_linear`` schedule, 0.00085 to 0.012 in 1000 steps: alpha_bar (1000,)."""
+    """Return alpha_bar (1000,) of SD's ``scaled_linear`` schedule, 0.00085 to 0.012 in 1000 steps."""
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64).square()
     return (1 - betas).cumprod(0).float()
 
 
 class Batches:
-    """Batches that depend on (step, rank) alone, so that a resumed run sees what an uninterrupted one sees."""
+    """Draws batches that depend only on (step, rank), so that a resumed run sees what an uninterrupted one would."""
 
     def __init__(self, work: Path) -> None:
         parts = [np.load(path) for path in sorted(work.glob("latents-*.npz"))]
@@ -74,7 +74,7 @@ class Batches:
         self.alpha_bar = alphas_cumprod()
 
     def draw(self, step: int, rank: int, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """z_t and eps (count, 4, 16, 16), t (count,), text states (count, 77, 96), min-SNR-5 weights."""
+        """Draw z_t and eps (count, 4, 16, 16), t (count,), text states (count, 77, 96), min-SNR-5 weights (count,)."""
         rng = np.random.default_rng([400, step, rank])
         words = random.Random(int(rng.integers(2**31)))
         picked = rng.integers(0, len(self.z), count)
@@ -92,7 +92,7 @@ class Batches:
 
 
 def rate(step: int, steps: int) -> float:
-    """Warm-up, then a cosine to nearly nothing; a factor of the peak learning rate."""
+    """Return the learning rate relative to its peak: a warm-up, then a cosine down to almost zero."""
     return min(1.0, (step + 1) / WARMUP) * max(0.5 * (1 + math.cos(math.pi * step / steps)), 0.002)
 
 
@@ -158,7 +158,7 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=8e-4)
     parser.add_argument("--save-every", type=float, default=300.0, help="seconds")
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--bench", action="store_true", help="save and resume nothing")
+    parser.add_argument("--bench", action="store_true", help="only measure speed: save and resume nothing")
     a = parser.parse_args()
     launch(_train, a.processes, Settings(a.work, a.steps, a.batch, a.lr, a.save_every, a.bench))
 

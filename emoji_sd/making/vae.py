@@ -1,7 +1,7 @@
 """Train the autoencoder: f = 8, four latent channels, 128 px, 3.2 M parameters.
 
-``python -m emoji_sd.making.vae --work DIR`` reads ``sources.npy`` and writes ``vae/`` (diffusers folder),
-with the latents' mean and deviation folded into ``quant_conv`` and ``post_quant_conv``.
+``python -m emoji_sd.making.vae --work DIR`` reads ``sources.npy`` and writes ``vae/`` in diffusers' layout, with the
+latents' mean and deviation folded into ``quant_conv`` and ``post_quant_conv``.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ WHOLE_FROM = 0.7
 
 
 def to_input(pictures: np.ndarray) -> torch.Tensor:
-    """uint8 (B, H, W, 3) to float (B, 3, H, W) in [-1, 1]."""
+    """Convert uint8 (B, H, W, 3) to float (B, 3, H, W) in [-1, 1]."""
     return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
@@ -45,7 +45,7 @@ def _gradient(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def reconstruction_loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """L1 + gradient L1 + 4 x MSE of 8 x 8 averages; the last term keeps large areas in their colour."""
+    """Return L1 + gradient L1 + 4 x MSE of 8 x 8 averages; the last term preserves the colour of large areas."""
     edges = sum(F.l1_loss(a, b) for a, b in zip(_gradient(output), _gradient(target), strict=True))
     colour = F.mse_loss(F.avg_pool2d(output, 8), F.avg_pool2d(target, 8))
     return F.l1_loss(output, target) + edges + 4 * colour
@@ -66,7 +66,7 @@ class _Losses(torch.nn.Module):
 
 
 def fold_statistics(vae: AutoencoderKL, pictures: torch.Tensor) -> None:
-    """Make ``scaling_factor * latents`` zero-mean and unit-variance per channel by changing two 1x1 convs."""
+    """Give ``scaling_factor * latents`` zero mean and unit variance per channel by changing two 1x1 convolutions."""
     with torch.no_grad():
         z = torch.cat([vae.encode(part).latent_dist.mean for part in pictures.split(32)])
         mean, target = z.mean((0, 2, 3)), 1 / vae.config["scaling_factor"]
@@ -80,7 +80,7 @@ def fold_statistics(vae: AutoencoderKL, pictures: torch.Tensor) -> None:
 
 
 def psnr(vae: AutoencoderKL, pictures: torch.Tensor) -> float:
-    """Mean peak signal-to-noise ratio in dB of pictures in [-1, 1] after encoding and decoding."""
+    """Return the mean peak signal-to-noise ratio, in dB, of pictures in [-1, 1] after encoding and decoding."""
     with torch.no_grad():
         out = torch.cat([vae.decode(vae.encode(p).latent_dist.mean).sample for p in pictures.split(32)])
     error = (out.clamp(-1, 1) - pictures).square().mean((1, 2, 3))
@@ -88,7 +88,7 @@ def psnr(vae: AutoencoderKL, pictures: torch.Tensor) -> float:
 
 
 def _batch(pictures: np.ndarray, count: int, crop: bool, rng: np.random.Generator) -> torch.Tensor:
-    """``count`` whole pictures, or four times as many 64 px crops of them (the same cost, more variety)."""
+    """Draw ``count`` whole pictures, or four times as many 64 px crops (the same cost, more variety)."""
     if not crop:
         return to_input(pictures[rng.integers(0, len(pictures), count)])
     parts = []

@@ -1,6 +1,7 @@
 """The emoji suite: the paper's Table 1 (five of ten classes at once) and Table 4 (a style) on emoji-SD.
 
-Each of the ten doubles of the Imagenette classes is erased in two of the four sets, and kept in the other two.
+emoji-SD has a double of each of the ten Imagenette classes. Each is erased in two of the four target sets and kept in
+the other two.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ OUTSIDE = 15
 
 
 def outside_concepts() -> tuple[str, ...]:
-    """Fifteen concepts outside the ten, evenly spaced over the list of all others."""
+    """Choose fifteen concepts outside the ten, evenly spaced over the list of all others."""
     return tuple(spread([name for name in NAMES if name not in PAPER_TEN], OUTSIDE))
 
 
 def shots(
     concepts: tuple[str, ...], styles: tuple[str, ...], count: int, *, by_style: bool = False
 ) -> tuple[Shot, ...]:
-    """``count`` pictures per concept and style; the seed is a picture's own, the same in every set and method."""
+    """List ``count`` pictures per concept and style. A picture has the same seed in every set and with every method."""
     drawn = []
     for concept in concepts:
         for style in styles:
@@ -44,6 +45,7 @@ def shots(
 
 
 def emoji_suite(options: SuiteOptions) -> Suite:
+    """Make the suite: four sets of five doubles each, and one set per style."""
     count = options.pictures_per_concept or 1
     sets = [_doubles(name, erased, count, options.limit) for name, erased in SETS.items()]
     sets += [_style(style, count, options.limit) for style in STYLES]
@@ -62,7 +64,7 @@ def _doubles(name: str, erased: tuple[str, ...], count: int, limit: int) -> Targ
 
 
 def _style(style: str, count: int, limit: int) -> TargetSet:
-    """Erase one style: the others must stay, and so must what is drawn, whatever the style."""
+    """Erase one style: the other styles must stay, and so must the concepts drawn in them."""
     concepts = (*PAPER_TEN, *outside_concepts())
     others = tuple(other for other in STYLES if other != style)
     groups = (

@@ -1,4 +1,4 @@
-"""How the figures of :mod:`erasure.bench.metrics` are measured, on each group of pictures (Table 4 and Section 5.2)."""
+"""Measures the figures of :mod:`erasure.bench.metrics` on each group of pictures (Table 4 and Section 5.2)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ from erasure.bench.shots import openers
 from erasure.bench.suite import Group, SuiteOptions
 
 Figure = Callable[[Group, Path, Path], float]
-"""Of a group, with the folders of its pictures before and after."""
+"""Takes a group, and the folders of its pictures before and after."""
 
 
 def extra_figures(options: SuiteOptions, device: str) -> dict[str, Figure]:
-    """By the name that goes before the group's. Raises: ConfigError, MissingExtra, EvaluationError."""
+    """Return the chosen figures by name; a column of the tables is "name group", such as ``CLIP ESR``.
+
+    Raises: ConfigError for bad options; MissingExtra, EvaluationError if something that a figure needs is missing or
+    cannot be used.
+    """
     check_metrics(options)
     found: dict[str, Figure] = {}
     if "clip" in options.metrics or "clip-drop" in options.metrics:
@@ -33,7 +37,7 @@ def extra_figures(options: SuiteOptions, device: str) -> dict[str, Figure]:
 
 
 def _clip(folder: Path, device: str) -> tuple[Figure, Figure]:
-    """The score of the pictures after, and how much lower it is than that of those before."""
+    """Return two figures: the mean score of the pictures after, and how far it fell from before."""
     from erasure.evaluate.clip import ClipScore, clip_drop
 
     score = ClipScore(folder, device=device)
@@ -74,7 +78,7 @@ def _fid(device: str) -> Figure:
 
 
 def _nudity() -> dict[str, Figure]:
-    """One figure per threshold; every picture is looked at once for all of them."""
+    """Return one figure per threshold; each picture is examined once for all of them."""
     from erasure.evaluate.nudity import THRESHOLDS, exposed_scores, nudenet_detector, nudity_rates
 
     detector = nudenet_detector()

@@ -1,18 +1,17 @@
-"""The grid: which cells there are, which are done, and the rest one after another, here or on Ray."""
+"""The grid: its cells, which of them are done, and running the others one after another in this process."""
 
 from __future__ import annotations
 
 import os
 import platform
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from erasure.bench.cell import Bench, Cell
-from erasure.bench.results import Row, append_row, finished, read_rows, work_key
+from erasure.bench.results import Identity, Machine, Measured, Row, append_row, finished, read_rows, work_key
 from erasure.bench.suites import suite
 from erasure.bench.variant import Variant
 from erasure.bench.work import RESULTS, Progress, row_identity, work
@@ -22,7 +21,7 @@ from erasure.model.checkpoint import inspect_checkpoint, sha256
 
 @dataclass(frozen=True)
 class Todo:
-    """Work to be done once; ``also``: the other cells that are the same work under another name."""
+    """Work to be done once; ``also`` lists the cells that are the same work under another name."""
 
     cell: Cell
     also: tuple[Cell, ...] = ()
@@ -30,17 +29,23 @@ class Todo:
 
 @dataclass(frozen=True)
 class Finished:
+    """A cell was measured, and its row is in the results file."""
+
     row: Row
 
 
 @dataclass(frozen=True)
 class Failed:
+    """A cell could not be measured; ``problem`` says why."""
+
     cell: Cell
     problem: str
 
 
 @dataclass(frozen=True)
 class Underway:
+    """A cell is being worked on."""
+
     cell: Cell
     progress: Progress
 
@@ -51,9 +56,10 @@ GridEvent = Finished | Failed | Underway
 def cells(
     bench: Bench, variants: Sequence[Variant], sets: Sequence[str], seeds: Sequence[int], part: tuple[int, int] = (1, 1)
 ) -> list[Cell]:
-    """Seed by seed, so that a bench that is stopped early has compared the methods on every set.
+    """List the cells seed by seed, so that a bench that is stopped early has still compared the methods on every set.
 
-    ``part`` (i, n) takes every n-th target set and seed from the i-th on, all methods together: for several processes.
+    ``part`` (i, n) shares the grid among n processes: it takes every n-th pair of target set and seed from the i-th
+    on, with all methods.
     """
     places = [(seed, name) for seed in seeds for name in sets]
     mine = places[part[0] - 1 :: part[1]]
@@ -61,19 +67,19 @@ def cells(
 
 
 def todo_of(grid: Sequence[Cell]) -> list[Todo]:
-    """What is still to be done; names for work that is already done get their rows here.
+    """Return the work that is still to be done.
 
-    Raises: ConfigError with the problems of all cells together.
+    A cell whose work was done under another name gets its row now. Raises: ConfigError with the problems of all cells.
     """
     if not grid:
         return []
     results = grid[0].bench.folder / RESULTS
-    done: dict[tuple[Any, ...], Row] = {}
-    named = set()
+    done: dict[tuple[object, ...], Row] = {}
+    named: set[tuple[object, ...]] = set()
     for row in finished(read_rows(results)):
         done[work_key(row)] = row
         named.add((row["variant"], *work_key(row)))
-    todo: dict[tuple[Any, ...], list[Cell]] = {}
+    todo: dict[tuple[object, ...], list[Cell]] = {}
     for cell, identity in _identities(grid):
         key = work_key(identity)
         if key not in done:
@@ -84,11 +90,12 @@ def todo_of(grid: Sequence[Cell]) -> list[Todo]:
     return [Todo(same[0], tuple(same[1:])) for same in todo.values()]
 
 
-def _identities(grid: Sequence[Cell]) -> Iterator[tuple[Cell, Row]]:
+def _identities(grid: Sequence[Cell]) -> list[tuple[Cell, Identity]]:
     bench = grid[0].bench
     chosen = suite(bench.suite, bench.options)
     digest = sha256(inspect_checkpoint(bench.checkpoint).path)
-    problems, found = [], []
+    problems: list[str] = []
+    found: list[tuple[Cell, Identity]] = []
     for cell in grid:
         try:
             target_set = chosen.set(cell.set)
@@ -97,60 +104,69 @@ def _identities(grid: Sequence[Cell]) -> Iterator[tuple[Cell, Row]]:
             problems += [f"{cell.variant.name} on {cell.set}: {text}" for text in error.problems]
     if problems:
         raise ConfigError(dict.fromkeys(problems))
-    yield from found
+    return found
 
 
 def run_here(todo: Iterable[Todo]) -> Iterator[GridEvent]:
-    """One piece of work after another in this process. Rows are in the results file before they are yielded.
+    """Do the work in this process, one cell after another. A row is in the results file before it is yielded.
 
-    One that fails does not stop the others; it is tried again when the bench is started again.
+    A cell that fails does not stop the others; it is tried again when the bench is started again.
     """
     for one in todo:
         set_threads(one.cell.bench.threads)
         began = time.perf_counter()
         try:
-            working = work(one.cell)
-            while True:
-                try:
-                    yield Underway(one.cell, next(working))
-                except StopIteration as stop:
-                    row = stop.value
-                    break
-        except Exception as error:  # hours of other cells must not be lost to one
-            yield record_failure(one.cell, error)
+            measured = yield from _underway(one.cell)
+        except Exception as error:  # one cell must not cost hours of the others
+            yield record_failure(one.cell, f"{type(error).__name__}: {error}")
             continue
-        yield from record(
-            one, {**row, "seconds": round(time.perf_counter() - began, 1), "machine": machine(one.cell.bench.devices)}
-        )
+        yield from record(one, completed(one.cell, measured, began))
+
+
+def _underway(cell: Cell) -> Generator[GridEvent, None, Measured]:
+    working = work(cell)
+    while True:
+        try:
+            progress = next(working)
+        except StopIteration as stop:
+            measured: Measured = stop.value
+            return measured
+        yield Underway(cell, progress)
+
+
+def completed(cell: Cell, measured: Measured, began: float) -> Row:
+    """Return the row of a cell that ends now; ``began``: in seconds of ``time.perf_counter``."""
+    return {**measured, "seconds": round(time.perf_counter() - began, 1), "machine": machine(cell.bench.devices)}
 
 
 def record(one: Todo, row: Row) -> Iterator[GridEvent]:
-    """Append the row, once per name."""
+    """Append the row once for each of its names."""
     results = one.cell.bench.folder / RESULTS
     for cell in (one.cell, *one.also):
-        named = {**row, "variant": cell.variant.name}
+        named: Row = {**row, "variant": cell.variant.name}
         append_row(results, named)
         yield Finished(named)
 
 
-def record_failure(cell: Cell, error: BaseException) -> GridEvent:
-    problem = f"{type(error).__name__}: {error}"
+def record_failure(cell: Cell, problem: str) -> GridEvent:
+    """Append a row that says why the cell failed."""
     failed = {"suite": cell.bench.suite, "set": cell.set, "variant": cell.variant.name, "seed": cell.seed}
     append_row(cell.bench.folder / RESULTS, {**failed, "problem": problem})
     return Failed(cell, problem)
 
 
 def set_threads(threads: int) -> None:
+    """Set how torch computes in this process; 0 leaves the number of threads to torch."""
     import torch
 
     if threads:
         torch.set_num_threads(threads)
-    # Values near 0 are slow on CPUs and change nothing that can be measured here.
+    # Denormal numbers are slow on CPUs, and too small to change any figure.
     torch.set_flush_denormal(True)
 
 
-def machine(devices: Sequence[str]) -> dict[str, Any]:
-    """What a row should say of where it was made, on these torch devices; no names of hosts or users."""
+def machine(devices: Sequence[str]) -> Machine:
+    """Describe this machine and these torch devices, without names of hosts or users."""
     import diffusers
     import torch
 
@@ -169,12 +185,3 @@ def machine(devices: Sequence[str]) -> dict[str, Any]:
         "torch": torch.__version__,
         "diffusers": diffusers.__version__,
     }
-
-
-def expected_seconds(rows: Iterable[Row]) -> dict[str, float]:
-    """Mean seconds of a cell by variant, and under "" of all; nothing known: empty."""
-    seen: dict[str, list[float]] = {}
-    for row in finished(rows):
-        for name in (row["variant"], ""):
-            seen.setdefault(name, []).append(row.get("seconds", 0.0))
-    return {name: sum(values) / len(values) for name, values in seen.items()}

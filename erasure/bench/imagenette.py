@@ -1,10 +1,12 @@
 """The imagenette suite: the paper's Table 1 on SD 1.4, judged by an ImageNet classifier.
 
-The first set is the one that the paper names (Appendix, Figure 6); the others are chosen as in the emoji suite, so that
-each class is erased in two of the four and kept in the other two.
+The first set is the one that the paper names (Appendix, Figure 6). The others are chosen as in the emoji suite: each
+class is erased in two of the four sets and kept in the other two.
 """
 
 from __future__ import annotations
+
+from pathlib import PureWindowsPath
 
 from erasure.bench.suite import Group, Shot, Suite, SuiteOptions, TargetSet
 from erasure.config.presets import preset
@@ -34,6 +36,7 @@ PICTURES = 500
 
 
 def imagenette_suite(options: SuiteOptions) -> Suite:
+    """Make the suite: four sets of five classes each."""
     count = options.pictures_per_concept or PICTURES
     drawn = DrawSettings(options.steps or 50, options.guidance or 7.5, options.pixels, options.batch or 8)
     sets = tuple(_target_set(name, erased, count, options.limit) for name, erased in SETS.items())
@@ -53,11 +56,9 @@ def imagenette_suite(options: SuiteOptions) -> Suite:
 def _judge_name(options: SuiteOptions) -> str:
     if options.random_classifier:
         return "an untrained ResNet-50: its figures mean nothing"
-    return (
-        f"the classifier {options.classifier.replace(chr(92), '/').rstrip('/').split('/')[-1]}"
-        if (options.classifier)
-        else "torchvision's ResNet-50 (IMAGENET1K_V2)"
-    )
+    if options.classifier:
+        return f"the classifier {PureWindowsPath(options.classifier).name}"  # takes both kinds of slashes
+    return "torchvision's ResNet-50 (IMAGENET1K_V2)"
 
 
 def _target_set(name: str, erased: tuple[str, ...], count: int, limit: int) -> TargetSet:

@@ -1,4 +1,4 @@
-"""The picture of a bench: erasure against preservation, markers as large as what the method cost. Plain SVG."""
+"""The plot of a bench: erasure against preservation, with a larger marker the more a method cost. Plain SVG."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ COLOURS = ("#1f6fb4", "#d9622b", "#2e8b57", "#b03a8c", "#8a6d1d", "#5b5fc7", "#c
 
 @dataclass(frozen=True)
 class Point:
+    """A method in one panel: its figures across and up, and its U-Net rows."""
+
     name: str
     x: Summary
     y: Summary
@@ -24,8 +26,10 @@ class Point:
 
 
 def scatter_svg(rows: Sequence[Row], pairs: Sequence[tuple[str, str]]) -> str:
-    """One panel per pair (erasure's figure, preservation's figure), a legend with names and rows, error bars of one
-    standard deviation. Better is up and to the right.
+    """Draw one panel per pair (figure of erasure, figure of preservation), with a legend of names and U-Net rows.
+
+    Error bars are one standard deviation long. Methods further up and to the right are better. Returns "" if no row
+    has the figures.
     """
     every = [(pair, points(rows, *pair)) for pair in pairs]
     panels = [(pair, found) for pair, found in every if found]
@@ -48,6 +52,7 @@ def scatter_svg(rows: Sequence[Row], pairs: Sequence[tuple[str, str]]) -> str:
 
 
 def points(rows: Sequence[Row], x: str, y: str) -> list[Point]:
+    """Return a point for each variant that has both figures."""
     found = []
     for i, (name, runs) in enumerate(by_variant(rows).items()):
         across, up = figure(runs, x), figure(runs, y)
@@ -57,7 +62,7 @@ def points(rows: Sequence[Row], x: str, y: str) -> list[Point]:
 
 
 def radius(rows: float, most: float) -> float:
-    """The area grows with the rows."""
+    """Return a marker's radius; its area, beyond a smallest marker, grows with the rows."""
     return 4 + 14 * math.sqrt(rows / most) if most > 0 else 4.0
 
 
@@ -109,7 +114,7 @@ def _legend(found: list[Point], left: float) -> list[str]:
 
 
 def _range(values: Sequence[Summary]) -> tuple[float, float]:
-    """Means with their error bars, and some air, within a step of 5."""
+    """Return the lowest and highest value of an axis: all error bars and a margin, rounded to steps of 5."""
     low = min(v.mean - (v.spread if v.spread == v.spread else 0) for v in values)
     high = max(v.mean + (v.spread if v.spread == v.spread else 0) for v in values)
     return 5 * math.floor((low - 2) / 5), 5 * math.ceil((high + 2) / 5)

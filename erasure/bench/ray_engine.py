@@ -1,7 +1,7 @@
-"""The same grid on Ray (an optional extra): cells are independent, so each is one task, on any machine.
+"""The same grid on Ray (an optional extra): cells do not depend on each other, so each is a task for any machine.
 
-Every machine needs the checkpoint under the same path and writes LoRAs and pictures below the same folder; only the
-results file is written by this process. On a shared disk, all is in one place.
+Every machine needs the checkpoint at the same path, and writes LoRA files and pictures below the bench's folder, which
+can be on a shared disk. The results file is written by this process alone.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from erasure.bench.grid import GridEvent, Todo, machine, record, record_failure, set_threads
-from erasure.bench.results import Row
+from erasure.bench.cell import Cell
+from erasure.bench.grid import GridEvent, Todo, completed, record, record_failure, set_threads
+from erasure.bench.results import Measured, Row
 from erasure.bench.work import work
 from erasure.errors import EraseError, EvaluationError
 from erasure.evaluate.extras import need
@@ -22,10 +23,11 @@ PACKAGE_ROOT = Path(__file__).parents[2]
 
 
 def run_on_ray(todo: Sequence[Todo], *, address: str = "", workers: int = 0) -> Iterator[GridEvent]:
-    """As :func:`erasure.bench.grid.run_here`, in the order in which cells end; without ``address`` on this machine.
+    """Do what :func:`erasure.bench.grid.run_here` does, on a Ray cluster; yield events in the order in which cells end.
 
-    ``workers``: processes on this machine (its cores). Raises: MissingExtra without ray, EvaluationError if the
-    cluster cannot be reached.
+    Without ``address`` a cluster is started on this machine, with so many ``workers`` (0: one per core).
+
+    Raises: MissingExtra if ray is not installed; EvaluationError if the cluster cannot be reached.
     """
     ray = need("ray", "ray", "pip install ray")
     gpus = 1 if todo and any(name.startswith("cuda") for name in todo[0].cell.bench.devices) else 0
@@ -36,7 +38,10 @@ def run_on_ray(todo: Sequence[Todo], *, address: str = "", workers: int = 0) -> 
             **options, runtime_env={"env_vars": {"PYTHONPATH": path}}, log_to_driver=False, include_dashboard=False
         )
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise EvaluationError(f"Ray cannot be reached at {address or 'this machine'}: {error}") from error
+        raise EvaluationError(
+            f"Ray cannot be reached at {address or 'this machine'}: {error}. Check --ray-address, or leave it out to "
+            "use this machine."
+        ) from error
     try:
         remote = ray.remote(num_cpus=1, num_gpus=gpus)(_row)
         running = {remote.remote(one.cell): one for one in todo}
@@ -44,20 +49,19 @@ def run_on_ray(todo: Sequence[Todo], *, address: str = "", workers: int = 0) -> 
             (ended,), _ = ray.wait(list(running), num_returns=1)
             one = running.pop(ended)
             try:
-                row = ray.get(ended)
-            except Exception as error:  # whatever the worker died of
-                yield record_failure(one.cell, error)
-                continue
-            if "problem" in row:
-                yield record_failure(one.cell, EraseError(row["problem"]))
+                result: Row | str = ray.get(ended)
+            except Exception as error:  # a worker can die of anything
+                result = f"{type(error).__name__}: {error}"
+            if isinstance(result, str):
+                yield record_failure(one.cell, result)
             else:
-                yield from record(one, row)
+                yield from record(one, result)
     finally:
         ray.shutdown()
 
 
-def _row(cell: Any) -> Row:
-    """Runs on a worker."""
+def _row(cell: Cell) -> Row | str:
+    """Work on a cell, on a worker; return its row, or what went wrong."""
     set_threads(cell.bench.threads)
     began = time.perf_counter()
     working = work(cell)
@@ -65,7 +69,8 @@ def _row(cell: Any) -> Row:
         while True:
             next(working)
     except StopIteration as stop:
-        return {**stop.value, "seconds": round(time.perf_counter() - began, 1), "machine": machine(cell.bench.devices)}
+        measured: Measured = stop.value
+        return completed(cell, measured, began)
     except EraseError as error:
-        # Errors with arguments of their own do not survive pickling.
-        return {"problem": f"{type(error).__name__}: {error}"}
+        # Some of these errors cannot be pickled, so their text travels instead.
+        return f"{type(error).__name__}: {error}"

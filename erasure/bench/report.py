@@ -1,4 +1,4 @@
-"""The report: a markdown page with tables and pictures, all of it computed from results files."""
+"""The report: a Markdown page with tables and pictures, computed from results files alone."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ COMMANDS = "commands.jsonl"
 def write_report(
     folders: Sequence[Path], page: Path, *, command: str, reference: str = DEFAULT, overwrite: bool = False
 ) -> list[Path]:
-    """Write ``page`` and, beside it, ``images/`` with its pictures; returns all files written.
+    """Write ``page``, and its pictures to ``images/`` beside it; return all files written.
 
-    ``reference``: the variant from which the differences of the others are told.
+    ``reference`` is the variant that the others are compared with. Where the runs' pictures are not at hand, the sheet
+    of an earlier report stays.
 
-    Raises: OutputExists; RunError if the folders hold no results.
+    Raises: OutputExists if the page exists and may not be overwritten; RunError if the folders hold no results.
     """
     if page.exists() and not overwrite:
-        raise OutputExists(f"{page} exists; choose another name, or add --overwrite")
+        raise OutputExists(f"{page} already exists; choose another name, or add --overwrite")
     rows = current([row for folder in folders for row in finished(read_rows(folder / RESULTS))])
     if not rows:
         raise RunError(f"there are no results in {', '.join(str(f) for f in folders)}; run the bench there first")
@@ -50,13 +51,14 @@ def write_report(
         sheet = contact_sheet(folders, own)
         if sheet is not None:
             sheet.convert("RGB").save(images / f"{name}.jpg", format="JPEG", quality=88)
-            parts.append(f"![The same prompts and seeds with every method](images/{name}.jpg)")
             written.append(images / f"{name}.jpg")
+        if (images / f"{name}.jpg").exists():
+            parts.append(f"![The same prompts and seeds with every method](images/{name}.jpg)")
         differences = paired_table(own, reference)
         if differences:
             parts.append(f"Difference from `{reference}` on the same target sets and seeds, mean ± standard error:")
             parts.append(differences)
-        parts.append("Every target set by itself, means over seeds:")
+        parts.append("Each target set on its own, means over seeds:")
         parts.append(set_table(own))
     commands = dict.fromkeys(line for folder in folders for line in _commands(folder))
     if commands:
@@ -67,22 +69,24 @@ def write_report(
 
 
 def panels(rows: Sequence[Row]) -> list[tuple[str, str]]:
-    """Erasure against what is nearest to it: ESR-k with PSR-k for every k."""
+    """Pair each figure of erasure with its figure of preservation: ESR-k with PSR-k for every k."""
     names = metric_names(rows)
     return [(name, name.replace("ESR", "PSR")) for name in names if name.startswith("ESR-")]
 
 
 def _how(rows: Sequence[Row], command: str) -> str:
     machines = list(dict.fromkeys(_machine(row) for row in rows))
-    judges = list(dict.fromkeys(row["judge"] for row in rows if row.get("judge")))
+    judges = list(dict.fromkeys(row["judge"] for row in rows))
     lines = [
-        f"Written by `{command}` from results files (commands at the end); nothing here is typed by hand.",
+        f"Written by `{command}` from results files, which the commands at the end produced; nothing here is typed by "
+        "hand.",
         "",
-        "ESR-k: share (%) of pictures of erased concepts in which the concept is not among the classifier's first k. "
-        "PSR-k: share of pictures of the other concepts in which it is. Mean ± standard deviation of single runs "
-        "(target sets x seeds). Rows of the U-Net: latent-prompt pairs evaluated in training, gradients or not. Rows "
-        "before: those for measuring the concept space, done once per target set. Pictures are in neither."
-        + (" Minutes are those of the runs on the first machine." if len(machines) > 1 else ""),
+        "ESR-k is the share (%) of pictures of erased concepts in which the concept is not among the classifier's "
+        "first k; PSR-k is the share of pictures of the other concepts in which it is. Figures are the mean ± standard "
+        "deviation of single runs (target sets × seeds). Rows of the U-Net are the latent-prompt pairs evaluated in "
+        "training, with or without gradients; rows before are those for measuring the concept space, once per target "
+        "set. Drawing pictures counts in neither."
+        + (" Minutes are means over the runs on the machine listed first." if len(machines) > 1 else ""),
         "",
         *(f"- Machine: {text}" for text in machines),
         *(f"- Judge: {text}" for text in judges),
@@ -95,7 +99,7 @@ def _how(rows: Sequence[Row], command: str) -> str:
 def _family_text(rows: Sequence[Row]) -> str:
     pictures = rows[0]["pictures"]
     counts = ", ".join(f"{name} {count}" for name, count in pictures.items())
-    space = [row["seconds_space"] for row in rows if row.get("rows_space")]
+    space = [row["seconds_space"] for row in rows if row["rows_space"]]
     text = f"Pictures per run: {counts}."
     if space:
         text += f" Measuring the concept space of a target set took up to {max(space):.0f} s, once."
@@ -112,5 +116,6 @@ def _machine(row: Row) -> str:
 
 
 def _commands(folder: Path) -> list[str]:
+    """Return the command lines that made the results in a folder."""
     path = folder / COMMANDS
     return [json.loads(line)["command"] for line in path.read_text("utf-8").splitlines()] if path.exists() else []

@@ -1,4 +1,4 @@
-"""Pictures on disk: drawn in batches, one file each, so that an interrupted bench goes on where it was."""
+"""Pictures on disk: drawn in batches, one file each, so that an interrupted bench continues where it stopped."""
 
 from __future__ import annotations
 
@@ -16,29 +16,30 @@ from erasure.whole_file import whole_file
 
 
 def picture_path(folder: Path, shot: Shot) -> Path:
+    """Return where a picture is kept below ``folder``."""
     return folder / f"{shot.name}.png"
 
 
 def missing_shots(folder: Path, shots: Sequence[Shot]) -> list[Shot]:
+    """Return the pictures that have not been drawn yet."""
     return [shot for shot in shots if not picture_path(folder, shot).exists()]
 
 
 def draw_missing(model: Model, shots: Sequence[Shot], folder: Path, drawn: DrawSettings) -> Iterator[tuple[int, int]]:
-    """Draw what is not there yet with the U-Net as it is now; yields (pictures there, pictures wanted)."""
+    """Draw the missing pictures with the U-Net as it is now; yield (pictures on disk, pictures wanted) per batch."""
     todo = missing_shots(folder, shots)
-    drawing = DrawSettings(drawn.steps, drawn.guidance, drawn.pixels, drawn.batch)
     for start in range(0, len(todo), drawn.batch):
         chunk = todo[start : start + drawn.batch]
         prompts, seeds = [shot.prompt for shot in chunk], [shot.seed for shot in chunk]
         with model.rows.purpose("pictures"):
-            pictures = draw_pictures(model, prompts, seeds, drawing)
+            pictures = draw_pictures(model, prompts, seeds, drawn)
         for shot, picture in zip(chunk, pictures, strict=True):
             _save(picture, picture_path(folder, shot))
         yield len(shots) - len(todo) + start + len(chunk), len(shots)
 
 
 def openers(folder: Path, shots: Sequence[Shot]) -> list[Callable[[], Image.Image]]:
-    """Functions that read the pictures back, for metrics that look at a few at a time."""
+    """Return functions that open the pictures, for metrics that hold only a few in memory at a time."""
     return [partial(_open, picture_path(folder, shot)) for shot in shots]
 
 

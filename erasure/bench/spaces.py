@@ -1,4 +1,4 @@
-"""Concept spaces on disk: measuring s(c) takes longer than many a method, and all methods can share it."""
+"""Concept spaces on disk: measuring s(c) takes longer than training with some methods, and all can share the result."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from erasure.bench.suite import digest
 from erasure.concepts.build import build_concept_space
@@ -20,7 +19,7 @@ from erasure.whole_file import write_json
 
 @dataclass(frozen=True)
 class MeasuredSpace:
-    """``rows``: U-Net rows that measuring took; ``seconds``: how long, on the machine that did it."""
+    """A concept space, with the U-Net rows and seconds that measuring it took."""
 
     space: ConceptSpace
     rows: int
@@ -30,29 +29,31 @@ class MeasuredSpace:
 def concept_space(
     folder: Path, checkpoint: CheckpointInfo, sha256: str, config: EraseConfig, device: str
 ) -> MeasuredSpace:
-    """From ``folder``, else measured now and put there; always with seed 0, whatever the run's own seed.
+    """Return the concept space from ``folder``, or measure it now and keep it there.
 
-    The key is the checkpoint and every setting that the space depends on.
+    It is always measured with seed 0, whatever the run's own seed.
     """
     path = folder / f"{space_key(config, sha256)}.json"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, _measure(checkpoint, config, device))
+        new = _measure(checkpoint, config, device)
+        write_json(path, {"space": new.space.to_dict(), "rows": new.rows, "seconds": new.seconds})
+    # Read back even if new, so that the first cell gets exactly what the others get.
     values = json.loads(path.read_text(encoding="utf-8"))
     return MeasuredSpace(ConceptSpace.from_dict(values["space"]), values["rows"], values["seconds"])
 
 
 def space_key(config: EraseConfig, sha256: str) -> str:
-    """Two keys differ where the spaces would: by the checkpoint and every setting that decides a space."""
-    # Seed 0 always, and a file by what is in it.
+    """Return a key of the checkpoint and of every setting that the space depends on."""
+    # The seed is always 0, and a vocabulary file counts by its contents.
     values = {k: v for k, v in space_settings(config.to_dict()).items() if k not in ("seed", "vocabulary_file")}
     file = Path(config.vocabulary_file).read_text(encoding="utf-8") if config.vocabulary_file else ""
     return digest([values, file, sha256])[:16]
 
 
-def _measure(checkpoint: CheckpointInfo, config: EraseConfig, device: str) -> dict[str, Any]:
+def _measure(checkpoint: CheckpointInfo, config: EraseConfig, device: str) -> MeasuredSpace:
     began = time.perf_counter()
     config = with_changes(config, seed=0)
     model = open_model(checkpoint, precision=config.precision, resolution=config.resolution, device=device)
     space = build_concept_space(model, config)
-    return {"space": space.to_dict(), "rows": model.rows["synonyms"].total, "seconds": time.perf_counter() - began}
+    return MeasuredSpace(space, int(model.rows["synonyms"].total), time.perf_counter() - began)

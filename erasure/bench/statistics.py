@@ -1,4 +1,4 @@
-"""Means, spreads and paired differences of rows; everything that a table or picture shows is computed here."""
+"""Means, spreads and paired differences of rows: every number that a table or plot shows is computed here."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from erasure.bench.results import Row
+
+Costs = Literal["rows_training", "rows_space", "seconds_training", "updates"]
 
 
 @dataclass(frozen=True)
 class Summary:
-    """``spread``: standard deviation of single runs (n - 1); NaN for one run."""
+    """A mean over runs. ``spread`` is the sample standard deviation of single runs (n - 1), NaN for fewer than two."""
 
     mean: float
     spread: float
@@ -20,13 +23,14 @@ class Summary:
 
 
 def summary(values: Sequence[float]) -> Summary:
+    """Summarise the values of several runs; the mean of none is NaN."""
     mean = statistics.fmean(values) if values else math.nan
     spread = statistics.stdev(values) if len(values) > 1 else math.nan
     return Summary(mean, spread, len(values))
 
 
 def families(rows: Iterable[Row]) -> dict[tuple[str, str], list[Row]]:
-    """Rows by (suite, family), each of which is a table of its own."""
+    """Group rows by (suite, family); each group has tables of its own."""
     found: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         found.setdefault((row["suite"], row["family"]), []).append(row)
@@ -34,35 +38,36 @@ def families(rows: Iterable[Row]) -> dict[tuple[str, str], list[Row]]:
 
 
 def by_variant(rows: Iterable[Row]) -> dict[str, list[Row]]:
-    """In the order in which variants first appear."""
+    """Group rows by variant, in the order in which variants first appear."""
     found: dict[str, list[Row]] = {}
     for row in rows:
         found.setdefault(row["variant"], []).append(row)
     return found
 
 
-def figure(rows: Iterable[Row], name: str, when: str = "after") -> Summary:
-    """Of the runs that measured it."""
+def figure(rows: Iterable[Row], name: str, when: Literal["before", "after"] = "after") -> Summary:
+    """Summarise a figure over the runs that measured it."""
     return summary([row[when][name] for row in rows if name in row[when]])
 
 
 def base_figure(rows: Iterable[Row], name: str) -> Summary:
-    """Before any erasing, over target sets; each set counts once, however many runs it had."""
+    """Summarise a figure of the checkpoint itself; each target set counts once, however many runs it had."""
     sets = {row["set"]: row["before"][name] for row in rows if name in row["before"]}
     return summary(list(sets.values()))
 
 
-def cost(rows: Iterable[Row], name: str) -> Summary:
+def cost(rows: Iterable[Row], name: Costs) -> Summary:
+    """Summarise what training took."""
     return summary([float(row[name]) for row in rows if name in row])
 
 
 def on_first_machine(rows: Sequence[Row]) -> list[Row]:
-    """Those made on the machine of the first row: times of different machines have no mean."""
+    """Keep the rows made on the machine of the first row: a mean of times on different machines says nothing."""
     return [row for row in rows if row["machine"] == rows[0]["machine"]]
 
 
 def paired(rows: Iterable[Row], others: Iterable[Row], name: str) -> Summary:
-    """Difference (rows minus others) of runs on the same target set with the same seed."""
+    """Summarise the differences (rows minus others) between runs on the same target set with the same seed."""
 
     def places(some: Iterable[Row]) -> dict[tuple[str, int], float]:
         return {(row["set"], row["seed"]): row["after"][name] for row in some if name in row["after"]}
@@ -72,4 +77,5 @@ def paired(rows: Iterable[Row], others: Iterable[Row], name: str) -> Summary:
 
 
 def metric_names(rows: Iterable[Row]) -> list[str]:
+    """Return the names of all figures that any row has, in the order of their first appearance."""
     return list(dict.fromkeys(name for row in rows for name in row["after"]))

@@ -1,4 +1,4 @@
-"""What a bench measures: target sets, the pictures drawn for each, and who judges them."""
+"""What a bench measures: target sets, the pictures drawn for each, and the classifiers that judge them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from erasure.errors import ConfigError
 from erasure.evaluate.recognition import Ranks
@@ -17,10 +16,10 @@ from erasure.model.draw_settings import DrawSettings
 
 @dataclass(frozen=True)
 class SuiteOptions:
-    """What may be chosen about a suite; ``None`` and 0: the suite's own."""
+    """What can be chosen about a suite; with ``None`` or 0 the suite decides."""
 
     pictures_per_concept: int | None = None  # per concept and style
-    limit: int = 0  # at most so many pictures of a group, spread over its concepts
+    limit: int = 0  # at most this many pictures per group, spread over its concepts; 0: all
     steps: int | None = None  # DDIM
     guidance: float | None = None
     pixels: int = 0
@@ -33,17 +32,20 @@ class SuiteOptions:
 
 @dataclass(frozen=True)
 class Shot:
-    """A picture to be drawn; ``name`` says which prompt and seed, and is its place below a folder of pictures."""
+    """A picture to be drawn. ``name`` identifies prompt and seed, and is its path below a folder of pictures."""
 
     name: str
     prompt: str
     seed: int
-    label: str  # what the classifier calls it
+    label: str  # the classifier's name for what it shows
 
 
 @dataclass(frozen=True)
 class Group:
-    """Pictures judged together: ``name`` "ESR" is the share *not* recognised, any other the share recognised."""
+    """Pictures judged together: the figure of group "ESR" is the share *not* recognised, else the share recognised.
+
+    ``judge`` names a classifier of the suite. For each k of ``ks``, recognised means among the classifier's first k.
+    """
 
     name: str
     shots: tuple[Shot, ...]
@@ -55,55 +57,58 @@ class Group:
         return self.name == "ESR"
 
     def limited(self, count: int) -> Group:
+        """Return the group with at most ``count`` pictures, evenly spaced; 0 keeps all."""
         return replace(self, shots=tuple(spread(self.shots, count))) if count else self
 
 
 @dataclass(frozen=True)
 class TargetSet:
-    """Concepts erased at once. ``family``: sets that share a table; ``settings``: changes of the config."""
+    """Concepts erased at once. Sets of one ``family`` share a table; ``settings`` go into the config."""
 
     name: str
     family: str
     erase: tuple[str, ...]
     groups: tuple[Group, ...]
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, object] = field(default_factory=dict)
 
     def shots(self) -> list[Shot]:
-        """All pictures of the set, each once."""
+        """Return all pictures of the set, each once."""
         return list({shot.name: shot for group in self.groups for shot in group.shots}.values())
 
 
 @dataclass(frozen=True)
 class Suite:
+    """A named list of target sets with the way their pictures are drawn and judged."""
+
     name: str
     sets: tuple[TargetSet, ...]
     draw_settings: DrawSettings
     judges: Callable[[], dict[str, Ranks]]
-    judge_name: str  # told in the report
-    checkpoint: Path | None = None  # used where none is given
+    judge_name: str  # for the report
+    checkpoint: Path | None = None  # used if none is given
 
     def set(self, name: str) -> TargetSet:
-        """Raises: ConfigError."""
+        """Return the target set of this name. Raises: ConfigError if there is none."""
         for target_set in self.sets:
             if target_set.name == name:
                 return target_set
         raise ConfigError(
-            [f"suite {self.name} has no target set {name!r}; it has {', '.join(s.name for s in self.sets)}"]
+            [f"suite {self.name} has no target set {name!r}; choose from {', '.join(s.name for s in self.sets)}"]
         )
 
     def drawing_key(self) -> str:
-        """Names a folder of pictures: two keys differ where the pictures would."""
+        """Return the name of a folder of pictures: it differs wherever the pictures would."""
         drawn = {key: value for key, value in asdict(self.draw_settings).items() if key != "batch"}
         return digest({"suite": self.name, **drawn})[:8]
 
     def evaluation_key(self, target_set: TargetSet, options: SuiteOptions) -> str:
-        """Two keys differ where measured values would."""
+        """Return a key that differs wherever the measured figures would."""
         pictures = [(group.name, group.judge, group.ks, [s.name for s in group.shots]) for group in target_set.groups]
         return digest([self.drawing_key(), pictures, self.judge_name, options.metrics, Path(options.clip_model).name])[
             :8
         ]
 
 
-def digest(value: Any) -> str:
-    """sha256 of plain JSON, the same whatever the order of keys."""
+def digest(value: object) -> str:
+    """Return the sha256 of a value as plain JSON, the same for every order of keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=True).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""The suites that there are."""
+"""The suites by name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from erasure.errors import ConfigError
 
 
 def suite(name: str, options: SuiteOptions) -> Suite:
-    """Raises: ConfigError for a suite that is not there."""
+    """Make the suite of this name. Raises: ConfigError if there is none."""
     if name == "emoji":
         from erasure.bench.emoji import emoji_suite
 
@@ -16,7 +16,7 @@ def suite(name: str, options: SuiteOptions) -> Suite:
         from erasure.bench.imagenette import imagenette_suite
 
         return imagenette_suite(options)
-    raise ConfigError([f"there is no suite {name!r}; there are {', '.join(SUITES)}"])
+    raise ConfigError([f"there is no suite {name!r}; choose from {', '.join(SUITES)}"])
 
 
 SUITES = ("emoji", "imagenette")

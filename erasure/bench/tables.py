@@ -19,9 +19,9 @@ from erasure.bench.statistics import (
 
 
 def main_table(rows: Sequence[Row]) -> str:
-    """Methods by figures, mean ± standard deviation over runs, with what training cost.
+    """Return a table of methods by figures, mean ± standard deviation over runs, with what training cost.
 
-    Minutes are means of the runs on one machine, the one of the first row.
+    Minutes are means over the runs on one machine, that of the first row.
     """
     names = metric_names(rows)
     lines = [
@@ -35,8 +35,8 @@ def main_table(rows: Sequence[Row]) -> str:
     timed = by_variant(on_first_machine(rows))
     for variant, runs in by_variant(rows).items():
         figures = [_figure(figure(runs, name)) for name in names]
-        costs = [f"{cost(runs, 'updates').mean:.0f}"]
-        costs += [f"{cost(runs, rows).mean:,.0f}" for rows in ("rows_training", "rows_space")]
+        training, space = cost(runs, "rows_training").mean, cost(runs, "rows_space").mean
+        costs = [f"{cost(runs, 'updates').mean:.0f}", f"{training:,.0f}", f"{space:,.0f}"]
         seconds = cost(timed.get(variant, []), "seconds_training")
         lines.append(
             _row([variant, str(len(runs)), *figures, *costs, f"{seconds.mean / 60:.1f}" if seconds.runs else ""])
@@ -45,7 +45,10 @@ def main_table(rows: Sequence[Row]) -> str:
 
 
 def paired_table(rows: Sequence[Row], reference: str) -> str:
-    """Differences from ``reference`` on the same sets and seeds, mean ± standard error; empty if there is none."""
+    """Return a table of differences from ``reference`` on the same sets and seeds, mean ± standard error.
+
+    Returns "" if there is nothing to compare.
+    """
     variants = by_variant(rows)
     if reference not in variants or len(variants) < 2:
         return ""
@@ -59,7 +62,7 @@ def paired_table(rows: Sequence[Row], reference: str) -> str:
 
 
 def set_table(rows: Sequence[Row]) -> str:
-    """Every target set by itself: means over seeds."""
+    """Return a table of each target set on its own: means over seeds."""
     names = metric_names(rows)
     lines = [_row(["target set", "method", "seeds", *names]), _rule(len(names) + 3)]
     for name in dict.fromkeys(row["set"] for row in rows):
@@ -73,7 +76,7 @@ def set_table(rows: Sequence[Row]) -> str:
 
 
 def _row(cells: Sequence[str]) -> str:
-    # A method's name may hold anything that a setting may.
+    # A method's name may contain anything that a setting may, "|" included.
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 

@@ -1,11 +1,10 @@
-"""What is compared: methods, presets and single settings, each a name for changes of the config."""
+"""What is compared: methods, presets and single settings. Each is a name for changes to the config."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from erasure.config.methods import METHODS
 from erasure.config.presets import preset, presets
@@ -35,7 +34,7 @@ ABLATIONS: dict[str, tuple[str, ...]] = {
     "synonyms": ("erase_synonyms=true", "erase_synonyms=false", "synonym_threshold=0"),
     "vocabulary": ("vocabulary=words", "vocabulary=tokens"),
 }
-"""The questions that the paper left open: each a list of variants of the default method."""
+"""Questions that the paper left open; each is a list of variants of the default method."""
 
 ANCHORS: dict[str, str] = {
     "church": "building",
@@ -57,33 +56,38 @@ ANCHORS: dict[str, str] = {
     "golf ball": "ball",
     "tench": "water",
 }
-"""Anchors of their own ("anchor=own"): what each target is a kind of, or is seen with."""
+"""An anchor for each target ("anchor=own"): what it is a kind of, or is seen with."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    name: str
-    changes: Mapping[str, Any]
+    """A method with changes: its name, and the settings that it stands for."""
 
-    def settings(self, erase: Sequence[str]) -> dict[str, Any]:
-        """Changes of the config for these targets."""
+    name: str
+    changes: Mapping[str, object]
+
+    def settings(self, erase: Sequence[str]) -> dict[str, object]:
+        """Return the settings for these targets. Raises: ConfigError if "anchor=own" knows no anchor for one."""
         changes = dict(self.changes)
         if changes.get("anchor") == "own":
             missing = [text for text in erase if text not in ANCHORS]
             if missing:
-                raise ConfigError([f"no anchor of its own is known for {', '.join(missing)}"])
+                raise ConfigError([f"anchor=own: no anchor is known for {', '.join(missing)}; give anchor=TEXT"])
             changes["anchor"] = [ANCHORS[text] for text in erase]
         return changes
 
 
 def method_names() -> tuple[str, ...]:
-    """The config's methods."""
+    """Return the names of the config's methods."""
     return tuple(METHODS)
 
 
 def variant(name: str) -> Variant:
-    """A method, a preset, or settings as ``field=value``, joined by ``+``: ``uce+rank=16``. Raises: ConfigError."""
-    changes: dict[str, Any] = {}
+    """Read methods, presets and settings (``field=value``) joined by ``+``, such as ``uce+rank=16``.
+
+    Raises: ConfigError if a part is none of them.
+    """
+    changes: dict[str, object] = {}
     for part in name.split("+"):
         if "=" in part:
             field, _, text = part.partition("=")
@@ -103,16 +107,21 @@ def variant(name: str) -> Variant:
 
 
 def variants(methods: Sequence[str], ablations: Sequence[str]) -> list[Variant]:
-    """Each once, in the order given: methods first, then the variants of each ablation. Raises: ConfigError."""
+    """Return each variant once, in the order given: methods first, then those of each ablation.
+
+    Raises: ConfigError for an unknown name.
+    """
     unknown = [name for name in ablations if name not in ABLATIONS]
     if unknown:
-        raise ConfigError([f"there is no ablation {name!r}; there are {', '.join(ABLATIONS)}" for name in unknown])
+        raise ConfigError([f"there is no ablation {name!r}; choose from {', '.join(ABLATIONS)}" for name in unknown])
     names = [*methods, *(name for ablation in ablations for name in ABLATIONS[ablation])]
     return [variant(name) for name in dict.fromkeys(names)]
 
 
-def _value(text: str) -> Any:
+def _value(text: str) -> object:
+    """Read a value as JSON, or as the text that it is."""
     try:
-        return json.loads(text)
+        value: object = json.loads(text)
     except ValueError:
         return text
+    return value

@@ -1,4 +1,4 @@
-"""The work of one cell: train, draw, judge. A generator of progress that ends with a row of results."""
+"""The work of one cell: train, draw, judge. A generator that yields progress and returns what was measured."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 from erasure.bench.cell import Bench, Cell, cell_name, config_key
 from erasure.bench.contact_sheet import shown_names
 from erasure.bench.extra_figures import Figure, extra_figures
-from erasure.bench.results import Row
+from erasure.bench.results import Cost, Identity, Measured
 from erasure.bench.shots import draw_missing, missing_shots, openers
 from erasure.bench.spaces import concept_space
 from erasure.bench.suite import Suite, TargetSet
@@ -32,25 +31,25 @@ from erasure.training.events import Step
 from erasure.whole_file import write_json
 
 RESULTS = "results.jsonl"
-LORA = "lora.safetensors"  # of a cell, in its folder
+LORA = "lora.safetensors"  # in a cell's folder
 
 
 @dataclass(frozen=True)
 class Progress:
-    """``done`` of ``total`` updates or pictures of a stage."""
+    """How far a stage is: ``done`` of ``total`` updates or pictures."""
 
     stage: str
     done: int
     total: int
 
 
-Working = Generator[Progress, None, Row]
+Working = Generator[Progress, None, Measured]
 
 
 def work(cell: Cell) -> Working:
-    """Whatever of the cell is on disk already is used: its LoRA, a state to go on from, pictures.
+    """Train, draw and judge one cell, using what is already on disk: its LoRA, a saved state, pictures.
 
-    Raises: EraseError. The generator's value is the row, not yet written anywhere.
+    Returns what was measured, which is not yet in the results file. Raises: EraseError.
     """
     bench = cell.bench
     chosen = suite(bench.suite, bench.options)
@@ -63,7 +62,7 @@ def work(cell: Cell) -> Working:
     space_folder = bench.folder / "spaces"
 
     extra = extra_figures(bench.options, bench.devices[1])
-    judges = chosen.judges()  # first, since a judge that is missing is better known before hours of training
+    judges = chosen.judges()  # before hours of training, in case a judge is missing
     training = yield from _train(folder, space_folder, checkpoint, config, bench.device)
     base_folder = base_pictures(bench, chosen, digest)
     yield from _draw(base_folder, checkpoint, bench, chosen, target_set, None)
@@ -87,8 +86,8 @@ def work(cell: Cell) -> Working:
     }
 
 
-def row_identity(cell: Cell, chosen: Suite, target_set: TargetSet, config: EraseConfig, digest: str) -> Row:
-    """What says which cell a row is of."""
+def row_identity(cell: Cell, chosen: Suite, target_set: TargetSet, config: EraseConfig, digest: str) -> Identity:
+    """Return the part of a row that says which cell it belongs to; ``digest``: the checkpoint's sha256."""
     return {
         "suite": chosen.name,
         "family": target_set.family,
@@ -105,14 +104,17 @@ def row_identity(cell: Cell, chosen: Suite, target_set: TargetSet, config: Erase
 
 
 def base_pictures(bench: Bench, chosen: Suite, digest: str) -> Path:
-    """Where the checkpoint's own pictures are: once for all methods, sets and seeds."""
+    """Return the folder of the checkpoint's own pictures, which all methods, sets and seeds share."""
     return bench.folder / "base" / digest[:12] / chosen.drawing_key()
 
 
 def measured(
     target_set: TargetSet, judges: dict[str, Ranks], extra: dict[str, Figure], base: Path, folder: Path
 ) -> dict[str, float]:
-    """Figures of the pictures in a folder, such as ``{"ESR-1": 97.5, ...}``, shares in %; ``base``: those before."""
+    """Measure the pictures in ``folder``: figures by name, such as ``{"ESR-1": 97.5}``, shares in %.
+
+    ``base`` is the folder of the pictures before erasing.
+    """
     figures = {}
     for group in target_set.groups:
         labels = [shot.label for shot in group.shots]
@@ -127,11 +129,13 @@ def measured(
 
 def _train(
     folder: Path, spaces: Path, checkpoint: CheckpointInfo, config: EraseConfig, device: str
-) -> Generator[Progress, None, dict[str, Any]]:
-    """Train into ``folder/lora.safetensors`` unless it was, and say what it cost."""
-    told, lora = folder / "training.json", folder / LORA
-    if told.exists() and lora.exists():
-        return json.loads(told.read_text(encoding="utf-8"))
+) -> Generator[Progress, None, Cost]:
+    """Train ``folder/lora.safetensors`` unless it is there already; return what training took."""
+    cost_file, lora = folder / "training.json", folder / LORA
+    cost: Cost
+    if cost_file.exists() and lora.exists():
+        cost = json.loads(cost_file.read_text(encoding="utf-8"))
+        return cost
     yield Progress("concept space", 0, 1)
     measured_space = concept_space(spaces, checkpoint, sha256(checkpoint.path), config, device)
     folder.mkdir(parents=True, exist_ok=True)
@@ -141,7 +145,7 @@ def _train(
     with _open_run(RunFolder(folder / "run"), checkpoint, config, device, lora.resolve(), measured_space.space) as run:
         for event in run:
             if isinstance(event, Planned):
-                parameters = event.plan["parameters"]
+                parameters = event.plan.parameters
             elif isinstance(event, Step):
                 last = event
                 yield Progress("training", event.step, event.steps)
@@ -153,14 +157,14 @@ def _train(
         "updates": last.step if last else 0,
         "parameters": parameters,
     }
-    write_json(told, cost)
+    write_json(cost_file, cost)
     return cost
 
 
 def _open_run(
     folder: RunFolder, checkpoint: CheckpointInfo, config: EraseConfig, device: str, out: Path, space: ConceptSpace
 ) -> Run:
-    """A new run, or the one that was begun; with one prompt in its pictures, since the bench draws many of its own."""
+    """Start the run, or resume it. It draws a single prompt, since the bench draws many pictures of its own."""
     if folder.holds_run:
         return resume(folder, device=device, out=out, overwrite=True, prompts=1)
     return erase(Task(checkpoint.path, out, folder, config, device, overwrite=True, prompts=1, space=space))
@@ -169,7 +173,7 @@ def _open_run(
 def _draw(
     folder: Path, checkpoint: CheckpointInfo, bench: Bench, chosen: Suite, target_set: TargetSet, lora: Path | None
 ) -> Iterator[Progress]:
-    """All pictures of a set, with the LoRA as its file has it, or of the checkpoint itself."""
+    """Draw the missing pictures of a set with the LoRA file, or without one for the checkpoint itself."""
     shots = target_set.shots()
     if not missing_shots(folder, shots):
         return

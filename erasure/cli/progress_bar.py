@@ -12,6 +12,7 @@ from erasure.run.events import Event, Measured, Planned, Preview, Saved
 from erasure.run.folder import RunFolder
 from erasure.run.preview import RunPreview
 from erasure.training.events import Note, Step
+from erasure.training.plan import Plan
 from erasure.whole_file import whole_file
 
 
@@ -51,17 +52,17 @@ class ProgressBar:
                 f"{said}: {event.path} ({size:.1f} MB), {event.step} updates, {rows:,} U-Net rows, {seconds:.0f} s"
             )
 
-    def _plan(self, plan: dict[str, Any]) -> None:
-        for target in plan["space"]["targets"]:
-            synonyms = ", ".join(candidate["text"] for candidate in target["synonyms"])
+    def _plan(self, plan: Plan) -> None:
+        for target in plan.space.targets:
+            synonyms = ", ".join(candidate.text for candidate in target.synonyms)
             tqdm.write(
-                f"erasing {target['target']!r} -> {target['anchor'] or 'nothing'}, "
-                f"preserving among {len(target['preserved'])} concepts"
+                f"erasing {target.target!r} -> {target.anchor or 'nothing'}, "
+                f"preserving among {len(target.preserved)} concepts"
                 + (f"; drawn just like it: {synonyms}" if synonyms else "")
             )
         tqdm.write(
-            f"{plan['layers']} layers, {plan['parameters']:,} parameters, {plan['updates']} updates, "
-            f"about {plan['rows_per_update']:.1f} U-Net rows each"
+            f"{plan.layers} layers, {plan.parameters:,} parameters, {plan.updates} updates, "
+            f"about {plan.rows_per_update:.1f} U-Net rows each"
         )
 
     def _step(self, step: Step) -> None:

@@ -130,7 +130,7 @@ def _dry_run(arguments: argparse.Namespace, config: EraseConfig) -> int:
     from erasure.config.settle import decided, notes_of
     from erasure.jobs.estimate import memory_bytes
     from erasure.model.checkpoint import inspect_checkpoint
-    from erasure.training.plan import measure_cost
+    from erasure.training.planning import measure_cost
     from erasure.training.session import open_session
 
     checkpoint = inspect_checkpoint(arguments.checkpoint)

@@ -1,1 +1,1 @@
-"""The concept space: what lies near a target, what means the same to the model, and where candidates come from."""
+"""The concept space: candidates near a target, their vocabulary, and synonyms, named or measured."""

@@ -1,4 +1,4 @@
-"""The concept space: for each target the concepts that must survive, and those that mean the same as it."""
+"""Builds the concept space: for each target, the candidates to preserve and the synonyms."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from erasure.model.model import Model
 
 
 def build_concept_space(model: Model, config: EraseConfig) -> ConceptSpace:
-    """Find R for every target of the config with the frozen model. Deterministic; its rows are for ``synonyms``.
+    """Find R for every target of the config with the frozen model. Deterministic; rows count as ``synonyms``.
 
-    Raises: ConceptError if the vocabulary leaves nothing to preserve, a prompt is too long, or a concept is
-    to be preserved and erased at once.
+    Raises: ConceptError if the vocabulary leaves nothing to preserve, a prompt is too long, or a concept is to be both
+    preserved and erased.
     """
     _check_prompts(model, config)
     notes: list[str] = []
@@ -45,7 +45,7 @@ def build_concept_space(model: Model, config: EraseConfig) -> ConceptSpace:
         kept |= set(config.preserve)
         if not kept:
             raise ConceptError(
-                f"nothing is left to preserve near {target!r}: every candidate measures as a synonym; lower "
+                f"nothing is left to preserve near {target!r}: every candidate is a synonym by measurement; lower "
                 "synonym_threshold, choose a larger vocabulary, or name concepts to preserve"
             )
         own = _to_erase([word for word in orders[i] if word in synonyms[i]], target, config, notes)
@@ -63,6 +63,7 @@ def build_concept_space(model: Model, config: EraseConfig) -> ConceptSpace:
 
 
 def _check_prompts(model: Model, config: EraseConfig) -> None:
+    """Raise ConceptError for prompts that are too long, and for concepts to be both preserved and erased."""
     for text in (*config.erase, *config.synonym, *config.anchor, *config.preserve):
         for template in config.templates:
             prompt = fill(template, text)
@@ -70,20 +71,20 @@ def _check_prompts(model: Model, config: EraseConfig) -> None:
             if extra > 0:
                 raise ConceptError(
                     f"{prompt!r} is {extra} tokens too long for the text encoder, which reads "
-                    f"{model.tokenizer.model_max_length - 2}; make it shorter"
+                    f"{model.tokenizer.model_max_length - 2}; shorten it"
                 )
     for text in config.preserve:
         clash = next((t for t in (*config.erase, *config.synonym) if names_target(text, t)), None)
         if clash is not None:
             raise ConceptError(
-                f"{text!r} is to be preserved, but it names {clash!r}, which is to be erased; drop either"
+                f"{text!r} is to be preserved, but it names {clash!r}, which is to be erased; remove one of them"
             )
 
 
 def _candidates(
     model: Model, vocabulary: tuple[str, ...], config: EraseConfig, notes: list[str]
 ) -> tuple[list[str], list[str]]:
-    """Words that name what is to be erased, and words that may be preserved, in the vocabulary's order."""
+    """Return the words that name what is erased, and those that may be preserved, in the vocabulary's order."""
     usable = _short_enough(model, vocabulary, notes)
     gone = (*config.erase, *config.synonym)
     named = [word for word in usable if any(names_target(word, text) for text in gone)]
@@ -100,21 +101,22 @@ def _candidates(
 
 
 def _tokens_too_many(model: Model, text: str) -> int:
-    return len(model.tokenizer(text).input_ids) - model.tokenizer.model_max_length
+    most: int = model.tokenizer.model_max_length
+    return len(model.tokenizer(text).input_ids) - most
 
 
 def _short_enough(model: Model, vocabulary: tuple[str, ...], notes: list[str]) -> list[str]:
-    # A token is a byte or more, so that only long prompts need to be looked at.
+    # Every token has at least one byte, so only long prompts need to be tokenized.
     most = model.tokenizer.model_max_length - 2
     short = [text for text in vocabulary if len(text.encode()) <= most or _tokens_too_many(model, text) <= 0]
     if len(short) < len(vocabulary):
         count = len(vocabulary) - len(short)
-        notes.append(f"{count} prompts of the vocabulary are left out: longer than {most} tokens")
+        notes.append(f"{count} prompts of the vocabulary are left out, because they are longer than {most} tokens")
     return short
 
 
 def _similarity(model: Model, words: list[str], config: EraseConfig) -> Tensor:
-    """(targets, words) on the CPU, larger is nearer: cosine, or minus the L2 distance."""
+    """Return (targets, words) on the CPU: cosine similarity, or minus the L2 distance; larger is nearer."""
     targets, others = model.pooled(config.erase), model.pooled(words)
     if config.similarity == "l2":
         return -torch.cdist(targets, others).cpu()
@@ -131,7 +133,7 @@ def _measure(
     orders: list[list[str]],
     notes: list[str],
 ) -> list[dict[str, float]]:
-    """s(c) per target of the words near it, until each has K measured ones that are no target's synonyms."""
+    """Measure s(c) of the words near each target, until each has K that are synonyms of no target."""
     measured: list[dict[str, float]] = [{} for _ in config.erase]
     if config.synonym_threshold == 0:
         return measured
@@ -144,7 +146,7 @@ def _measure(
             near = _nearest(orders[i], synonyms | set(config.preserve), config.neighbours)
             new = [word for word in near if word not in measured[i]]
             if new:
-                # A synonym found now may be one that another target had counted on: look again.
+                # A synonym found now may be one of the K words of another target, so all are looked at again.
                 complete = False
                 found = compare(model, probe, model.embed(new), threshold=config.synonym_threshold).tolist()
                 measured[i].update(zip(new, found, strict=True))
@@ -153,7 +155,7 @@ def _measure(
 
 
 def _probes(model: Model, config: EraseConfig, notes: list[str]) -> dict[int, Probe]:
-    """By target; those that the model does not know are missing."""
+    """Return a probe for the index of each target that the model knows."""
     probes = {}
     for i, target in enumerate(config.erase):
         probe = probe_target(
@@ -166,7 +168,7 @@ def _probes(model: Model, config: EraseConfig, notes: list[str]) -> dict[int, Pr
         if probe is None:
             notes.append(
                 f"the model draws {target!r} like an empty prompt; it may not know it, and its synonyms cannot "
-                "be measured: check the spelling"
+                "be measured; check the spelling"
             )
         else:
             probes[i] = probe
@@ -174,19 +176,19 @@ def _probes(model: Model, config: EraseConfig, notes: list[str]) -> dict[int, Pr
 
 
 def _to_erase(synonyms: list[str], target: str, config: EraseConfig, notes: list[str]) -> list[str]:
-    """The measured synonyms without names of anchors, which targets turn into, and of what is preserved."""
+    """Return the measured synonyms except names of anchors and of concepts that the user preserves."""
     for anchor in dict.fromkeys(config.anchors):
         if anchor and any(names_target(word, anchor) for word in synonyms):
             notes.append(
-                f"the model draws the anchor {anchor!r} just like {target!r}: turning one into the other "
-                "will change little"
+                f"the model draws the anchor {anchor!r} just like {target!r}, so turning one into the other "
+                "will change little; choose another anchor"
             )
     spared = [text for text in (*config.anchors, *config.preserve) if text]
     return [word for word in synonyms if not any(names_target(word, text) for text in spared)]
 
 
 def _nearest_target(model: Model, config: EraseConfig) -> list[list[str]]:
-    """The user's synonyms, each with the target that its embedding is nearest to."""
+    """Assign each of the user's synonyms to the target whose embedding is nearest."""
     told: list[list[str]] = [[] for _ in config.erase]
     texts = list(dict.fromkeys(config.synonym))
     if texts:

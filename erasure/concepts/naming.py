@@ -1,10 +1,10 @@
-"""Which prompts name a target by their words alone: these must never be preserved while the target is erased.
+"""Tells which prompts name a target by their words alone: they must not be preserved while it is erased.
 
 A prompt names a target if one of its noun phrases has the target as its whole head ("old church" for
 "church", but not "church bell"), if it shows or describes the target ("photo of a church", "church
 painting"), or if it holds a target of several words as a unit ("garbage truck driver" for "garbage truck",
-but not "truck"). Case, plural, articles, accents, punctuation and hyphens make no difference. English
-rules; other languages are compared word by word.
+but not "truck"). Case, plural, articles, accents, punctuation and hyphens make no difference. These
+are English rules; other languages are compared word by word.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _PHRASE_BREAKS = _set(
     """
 )
 
-# "church painting" and "Picasso style" are about a church and Picasso, though their head is another word.
+# "church painting" and "Picasso style" are about a church and Picasso, although their head is another word.
 _DEPICTIONS = _set(
     """
     aesthetic art artwork concept depiction drawing illustration image painting photo photograph photography
@@ -67,13 +67,13 @@ _F_TO_VES = _set("calf dwarf elf half hoof knife leaf life loaf scarf self sheaf
 
 @lru_cache(maxsize=65536)
 def plurals(word: str) -> frozenset[str]:
-    """The English plurals of a lower-case noun, regular and common irregular; several where usage differs.
+    """Return the English plurals of a lower-case noun, regular and common irregular ones; several if usage varies.
 
-    Made from the singular, because the way back is ambiguous ("buses", "houses"; "leaves", "gloves").
+    There is no function for singulars, because those are ambiguous ("buses", "houses"; "leaves", "gloves").
     """
     forms = {_regular_plural(word)}
     for singular, plural in _IRREGULAR.items():
-        # Also as the end of a compound, for the words where that is common: "snowman", "grandchild".
+        # Also at the end of compounds for the words where these are common: "snowman", "grandchild".
         if word == singular or (singular in ("man", "woman", "child") and word.endswith(singular)):
             forms.add(word[: len(word) - len(singular)] + plural)
     if word in _F_TO_VES or word.endswith(("leaf", "wife", "wolf", "knife", "shelf")):
@@ -94,15 +94,15 @@ def _regular_plural(word: str) -> str:
 
 
 def same_noun(one: str, other: str) -> bool:
-    """True if two lower-case words are equal or one is a plural of the other."""
+    """Return whether two lower-case words are equal, or one is a plural of the other."""
     return one == other or one in plurals(other) or other in plurals(one)
 
 
 @lru_cache(maxsize=65536)
 def words(text: str) -> tuple[str, ...]:
-    """Words of a prompt in lower case, without accents, punctuation, possessive "'s" and articles.
+    """Return the words of a prompt in lower case, without accents, punctuation, possessive "'s" and articles.
 
-    A text that is nothing but articles or punctuation keeps what it has, so that it still equals itself.
+    A text of nothing but articles or punctuation keeps them, so that it still equals itself.
     """
     plain = unicodedata.normalize("NFKD", text.replace("’", "'")).casefold()
     plain = "".join(c for c in plain if not unicodedata.combining(c))
@@ -113,20 +113,20 @@ def words(text: str) -> tuple[str, ...]:
 
 
 def names_target(prompt: str, target: str) -> bool:
-    """True if ``prompt`` names ``target`` by its words; the module's docstring has the rules.
+    """Return whether ``prompt`` names ``target`` by its words; the module's docstring has the rules.
 
     ===================== ============== ===== =========================================
     prompt                target         names why
     ===================== ============== ===== =========================================
-    ``The Churches``      church         yes   equal but for case, article, plural
+    ``The Churches``      church         yes   differs only in case, article, plural
     ``old church``        church         yes   the head is the whole target
     ``church bell``       church         no    the head is "bell"
     ``photo of a church`` church         yes   a noun phrase in it has that head
     ``church painting``   church         yes   shows the target
-    ``Garbage-trucks``    garbage truck  yes   equal but for case, hyphen, plural
+    ``Garbage-trucks``    garbage truck  yes   differs only in case, hyphen, plural
     ``big garbage truck`` garbage truck  yes   holds all words of the target as a unit
     ``truck``             garbage truck  no    only a part of the target
-    ``lightbulb``         light bulb     yes   equal but for the space
+    ``lightbulb``         light bulb     yes   differs only in the space
     ``van Gogh style``    Van Gogh       yes   holds all words of the target as a unit
     ===================== ============== ===== =========================================
     """
@@ -147,7 +147,7 @@ def _contains(prompt_words: tuple[str, ...], target_words: tuple[str, ...]) -> b
 
 
 def _phrases(prompt: str) -> list[tuple[str, ...]]:
-    """Noun phrases, roughly: cut at punctuation that ends a phrase and at prepositions and conjunctions."""
+    """Split into noun phrases, roughly: at punctuation that ends a phrase, prepositions and conjunctions."""
     phrases: list[tuple[str, ...]] = []
     for part in re.split(r"[,;:.!?()\[\]|/]+", prompt):
         phrase: list[str] = []
@@ -162,6 +162,7 @@ def _phrases(prompt: str) -> list[tuple[str, ...]]:
 
 
 def _has_head(phrase: tuple[str, ...], target_words: tuple[str, ...]) -> bool:
+    """Return whether the target is the head of the phrase, or of what the phrase depicts."""
     if _ends_with(phrase, target_words):
         return True
     while len(phrase) > 1 and any(same_noun(phrase[-1], noun) for noun in _DEPICTIONS):
@@ -172,7 +173,7 @@ def _has_head(phrase: tuple[str, ...], target_words: tuple[str, ...]) -> bool:
 
 
 def _ends_with(phrase: tuple[str, ...], target_words: tuple[str, ...]) -> bool:
-    """The phrase ends with the target, whose words may be written together or apart."""
+    """Return whether the phrase ends with the target, whose words may be written together or apart."""
     joined = "".join(target_words)
     return any(same_noun("".join(phrase[start:]), joined) for start in range(len(phrase))) or (
         _same_words(phrase[-len(target_words) :], target_words)

@@ -1,4 +1,4 @@
-"""The concept space: for each target the concepts that must survive, and those that mean the same as it."""
+"""The concept space as data: for each target, the candidates to preserve and the synonyms."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from erasure.config.settings import EraseConfig
 
 @dataclass(frozen=True)
 class Candidate:
-    """``similarity`` to the target's embedding; ``difference`` is s(c), None where it was not measured."""
+    """A member of a concept space.
+
+    ``similarity``: to the target's embedding; ``difference``: s(c), None if it was not measured.
+    """
 
     text: str
     similarity: float
@@ -20,11 +23,11 @@ class Candidate:
 
 @dataclass(frozen=True)
 class TargetSpace:
-    """What there is around one target.
+    """The concept space of one target.
 
-    ``preserved`` is R for this target, nearest first; ``synonyms`` were found by measurement and are no
-    anchors; ``told`` are those that the user named and that lie nearest to this target; ``named`` were left
-    out of the vocabulary because they name the target or one of ``told``.
+    ``preserved``: R for this target, nearest first. ``synonyms``: those that were measured, without anchors.
+    ``told``: those that the user named and that are nearest to this target. ``named``: entries that were left out of
+    the vocabulary because they name the target or one of ``told``.
     """
 
     target: str
@@ -37,12 +40,17 @@ class TargetSpace:
 
 @dataclass(frozen=True)
 class ConceptSpace:
+    """The concept spaces of all targets.
+
+    ``vocabulary_size``: number of entries it was chosen from; ``notes``: what the user should know, one line each.
+    """
+
     targets: tuple[TargetSpace, ...]
     vocabulary_size: int
     notes: tuple[str, ...]
 
     def erased_prompts(self, config: EraseConfig) -> list[tuple[str, int]]:
-        """(text, index of its target) of all that is to be erased: targets, synonyms told and measured."""
+        """Return (text, index of its target) of everything to be erased: targets, their told and measured synonyms."""
         prompts = [(target.target, i) for i, target in enumerate(self.targets)]
         for i, target in enumerate(self.targets):
             prompts += [(text, i) for text in target.told]
@@ -51,7 +59,7 @@ class ConceptSpace:
         return prompts
 
     def erased_by_target(self, config: EraseConfig) -> list[list[str]]:
-        """Per target: its own name first, then what is erased along with it."""
+        """Return the names of each target: its own first, then those that are erased with it."""
         names = [[target.target] for target in self.targets]
         for text, i in self.erased_prompts(config):
             if text not in names[i]:
@@ -59,10 +67,13 @@ class ConceptSpace:
         return names
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the space as JSON types."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ConceptSpace:
+        """Return the space that :meth:`to_dict` was called on. Raises: KeyError or TypeError for anything else."""
+
         def candidates(rows: list[dict[str, Any]]) -> tuple[Candidate, ...]:
             return tuple(Candidate(**row) for row in rows)
 

@@ -1,4 +1,4 @@
-"""Synonyms by measurement: two prompts mean the same to a model if it predicts the same noise for both."""
+"""Measures synonyms: two prompts mean the same to a model if it predicts the same noise for both."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from erasure.model.conditioning import Conditioning
 from erasure.model.model import Model
 from erasure.model.sampling import ddim_timesteps
 
-# A model that moves its prediction by less than this share for the target knows nothing of it.
+# A model whose prediction changes by less than this share for the target does not know it.
 UNKNOWN = 1e-6
 
 
 @dataclass(frozen=True)
 class Probe:
-    """Where a target is compared with candidates: z (n, c, h, w), t (n,), its own predicted noise there, and the
-    mean squared distance (n,) of the empty prompt's from it.
+    """The n states on which a target is compared with candidates.
+
+    ``z`` (n, c, h, w), ``t`` (n,), the noise predicted for the target there (``own``), and the mean squared
+    ``distance`` (n,) from it to the noise for the empty prompt.
     """
 
     z: Tensor
@@ -32,9 +34,9 @@ class Probe:
 def probe_target(
     model: Model, target: Conditioning, *, states: int, seed: int, guidance: float = 3.0, steps: int = STEPS
 ) -> Probe | None:
-    """``states`` points of the target's own DDIM sampling by the frozen model; ``target``: a batch of one.
+    """Sample the target with the frozen model and DDIM, and keep ``states`` states; ``target``: a batch of one.
 
-    None if the model draws the target like an empty prompt: nothing can be said then.
+    Returns None if the model draws the target like an empty prompt, as nothing can be compared then.
     """
     null = model.embed([""])
     with model.frozen():
@@ -50,10 +52,11 @@ def probe_target(
 def compare(
     model: Model, probe: Probe, candidates: Conditioning, *, threshold: float, rows: int = ROWS_OF_A_CALL
 ) -> Tensor:
-    """s(c) = E || eps(z_t, c) - eps(z_t, c_e) ||^2 / E || eps(z_t, "") - eps(z_t, c_e) ||^2 of k candidates, frozen.
+    """Measure s(c) = E || eps(z_t, c) - eps(z_t, c_e) ||^2 / E || eps(z_t, "") - eps(z_t, c_e) ||^2 of k candidates.
 
-    (k,) on the CPU. Near 0: drawn just like the target; 1: as different as an empty prompt. All are tried on two
-    states; only those that come out below four times ``threshold`` are worth the others.
+    Returns (k,) on the CPU, of the frozen model: near 0 for a candidate that is drawn just like the target, 1 for one
+    as different as an empty prompt. All are compared on two states, and only those below four times ``threshold`` there
+    on the others as well.
     """
     states = len(probe.z)
     first = torch.tensor(_spread(min(FIRST_LOOK, states), states))
@@ -73,7 +76,7 @@ def compare(
 def _trajectory_states(
     model: Model, target: Conditioning, null: Conditioning, states: int, seed: int, *, guidance: float, steps: int
 ) -> tuple[Tensor, Tensor]:
-    """z (states, c, h, w) and t (states,), evenly spread over a run from two noises, noisiest first."""
+    """Return z (states, c, h, w) and t (states,), spread evenly over samplings from two noises, noisiest first."""
     generator = Generator().manual_seed(seed)
     z = torch.randn((NOISES, *model.latent_shape), generator=generator).to(model.device)
     timesteps = ddim_timesteps(steps, model.train_steps)
@@ -87,12 +90,12 @@ def _trajectory_states(
 
 
 def _spread(count: int, total: int) -> list[int]:
-    """``count`` of the indices 0..total-1, evenly spread, so that noisy and clean states come alike."""
+    """Return ``count`` of the indices 0 to total-1, spread evenly over noisy and clean states."""
     return [int((i + 0.5) * total / count) for i in range(count)]
 
 
 def _moved(model: Model, probe: Probe, states: Tensor, candidates: Conditioning, rows: int) -> Tensor:
-    """Mean squared difference to the target's noise per candidate and state, (k, states), ``rows`` at a time."""
+    """Return the mean squared difference to the target's noise, (k, states), computed ``rows`` at a time."""
     k, n = len(candidates), len(states)
     parts = []
     for chunk in torch.arange(k * n).split(rows):

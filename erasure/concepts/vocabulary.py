@@ -1,4 +1,4 @@
-"""Where candidates to preserve come from: the built-in words or styles, the tokenizer's own, or a user's file."""
+"""Loads the vocabulary: the built-in words or styles, the tokenizer's words, or a user's file."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from erasure.errors import ConceptError
 
 DATA = Path(__file__).parents[1] / "data"
 WORDS, STYLES = DATA / "words.txt", DATA / "styles.txt"
-# A list longer than this takes minutes to embed and is more likely a mistake than a vocabulary.
+# A longer list would take minutes to embed, and is more likely a mistake.
 MOST_PROMPTS = 200_000
 END_OF_WORD = "</w>"
-# Tokens that end a word and are hardly ever one; the most common of them.
+# The most common tokens that end a word but are hardly ever a word themselves.
 ENDINGS = frozenset(
     """
     ack ae ages ality als ament ance ances ans ants ard ards arian aries aring arity ars ary ase ased ases
@@ -40,9 +40,9 @@ ENDINGS = frozenset(
 
 
 def load_vocabulary(config: EraseConfig, tokenizer: Any) -> tuple[str, ...]:
-    """The candidates without repeats, in the source's order.
+    """Return the vocabulary without repeats, in the order of its source.
 
-    Raises: ConceptError for a file that cannot be used.
+    Raises: ConceptError if the file cannot be used.
     """
     if config.vocabulary == "tokens":
         return tokenizer_words(tokenizer)
@@ -52,7 +52,10 @@ def load_vocabulary(config: EraseConfig, tokenizer: Any) -> tuple[str, ...]:
 
 
 def read_words(path: Path) -> tuple[str, ...]:
-    """One prompt per line, UTF-8; blank lines and lines that begin with ``#`` are left out."""
+    """Read a UTF-8 file with one prompt per line; blank lines and lines that start with ``#`` are skipped.
+
+    Raises: ConceptError if the file cannot be used.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
@@ -70,9 +73,9 @@ def read_words(path: Path) -> tuple[str, ...]:
 
 
 def parse_words(text: str, name: str) -> tuple[str, ...]:
-    """The prompts in the text of a vocabulary called ``name``. Raises: ConceptError."""
+    """Return the prompts in a vocabulary's text; ``name`` is for errors. Raises: ConceptError if there are none."""
     if "\0" in text:
-        raise ConceptError(f"the vocabulary {name} is no text file; give UTF-8 text, one prompt per line")
+        raise ConceptError(f"the vocabulary {name} is not a text file; give UTF-8 text, one prompt per line")
     lines = [line.strip() for line in text.splitlines()]
     prompts = tuple(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
     if not prompts:
@@ -85,11 +88,11 @@ def parse_words(text: str, name: str) -> tuple[str, ...]:
 
 
 def tokenizer_words(tokenizer: Any) -> tuple[str, ...]:
-    """The tokenizer's whole words, in the order of its vocabulary, filtered of most of its nonsense.
+    """Return the tokenizer's whole words, in the order of its vocabulary, without most of its nonsense.
 
-    Kept: tokens that end a word, of ASCII letters only, three or longer, with a vowel (or y), since those
-    without are abbreviations, no letter three times in a row ("soooo"), and none of the endings that the
-    tokenizer splits off ("ing", "ation").
+    These are tokens that end a word and have three or more letters, all ASCII, with at least one vowel or y (others
+    are abbreviations) and no letter three times in a row ("soooo"). Endings that the tokenizer splits off ("ing",
+    "ation") are left out.
     """
     vocabulary: dict[str, int] = tokenizer.get_vocab()
     tokens = sorted(vocabulary, key=vocabulary.__getitem__)

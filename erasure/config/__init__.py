@@ -1,1 +1,1 @@
-"""What an erasure is asked to do: settings with their checks, methods, presets and templates. Needs no torch."""
+"""Settings of an erasure, their checks, methods, presets and templates. Needs no torch."""

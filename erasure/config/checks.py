@@ -1,4 +1,4 @@
-"""What can be wrong with settings: every problem in one line, all at once."""
+"""What can be wrong with settings: all problems at once, one line each."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from erasure.config.methods import method_problems
 from erasure.config.setting import Setting
 from erasure.config.template import template_problem
 
-# Told like any other problem, and left out by those who check settings before a concept is named.
+# Has a name because it is no problem where settings are checked before a concept is named, as in a preset.
 NO_CONCEPT = "erase: name at least one concept to erase"
 
 
 def setting_problems(known: Iterable[Setting], values: Mapping[str, Any]) -> list[str]:
-    """One line per problem: settings that do not fit the method first, then values out of range, concepts, and
-    settings that contradict each other. ``values``: every setting with the value that is used."""
+    """Return one line per problem.
+
+    First come settings that do not fit the method, then values out of range, concepts, and settings that contradict
+    each other. ``values``: every setting with the value that is used.
+    """
     problems = method_problems(values)
     for about in known:
         problems += _range_problems(about, values[about.name])
@@ -43,7 +46,7 @@ def _concept_problems(values: Mapping[str, Any]) -> list[str]:
         problems.append(NO_CONCEPT)
     for name in ("erase", "synonym", "preserve"):
         if any(not text.strip() for text in values[name]):
-            problems.append(f"{name}: a concept is empty; write what it is, or leave it out")
+            problems.append(f"{name}: one concept is empty; write a name, or leave it out")
     lowered = [text.strip().lower() for text in erase]
     for text in sorted({text for text in lowered if lowered.count(text) > 1}):
         problems.append(f"erase: {text!r} is named twice")
@@ -52,13 +55,13 @@ def _concept_problems(values: Mapping[str, Any]) -> list[str]:
     gone = set(lowered) | {text.strip().lower() for text in values["synonym"]}
     for text in values["preserve"]:
         if text.strip().lower() in gone:
-            problems.append(f"preserve: {text!r} is to be erased as well; it cannot be both")
+            problems.append(f"preserve: {text!r} is also to be erased; it cannot be both")
     for text, turned in zip(lowered, anchor * len(erase) if len(anchor) == 1 else anchor, strict=False):
         if turned.strip().lower() == text:
-            problems.append(f"anchor: {turned!r} is the concept itself, so nothing would change; name another")
+            problems.append(f"anchor: {turned!r} is the concept itself, so nothing would change; name another anchor")
     problems += [f"templates: {problem}" for problem in map(template_problem, values["templates"]) if problem]
     if not values["templates"]:
-        problems.append('templates: give at least one, "{}" for the bare concept')
+        problems.append('templates: give at least one, such as "{}" for the concept alone')
     return problems
 
 
@@ -66,15 +69,15 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
     problems = []
     vocabulary, file, adversary = values["vocabulary"], values["vocabulary_file"], values["adversary"]
     if vocabulary == "file" and not file:
-        problems.append("vocabulary_file: needed when vocabulary is 'file'")
+        problems.append("vocabulary_file: needed, because vocabulary is 'file'; name a text file")
     if vocabulary != "file" and file:
-        problems.append(f"vocabulary_file: given, but vocabulary is {vocabulary!r}; set it to 'file'")
+        problems.append(f"vocabulary_file: has no effect while vocabulary is {vocabulary!r}; set vocabulary to 'file'")
     if values["latents"] == "pictures" and values["method"] != "concept-ablation":
-        problems.append("latents: 'pictures' belongs to method concept-ablation; choose replay or fresh")
+        problems.append("latents: 'pictures' is for method concept-ablation only; choose replay or fresh")
     if adversary == "whole" and values["method"] != "uce":
-        problems.append("adversary: 'whole' belongs to method uce; choose gumbel, pgd or uniform")
+        problems.append("adversary: 'whole' is for method uce only; choose gumbel, pgd or uniform")
     if values["resolution"] % 64:
         problems.append(f"resolution: {values['resolution']} is not a multiple of 64")
     if adversary in ("gumbel", "pgd", "rerank") and values["search_steps"] < 1:
-        problems.append(f"search_steps: the {adversary} search needs at least 1; or set adversary to 'uniform'")
+        problems.append(f"search_steps: the {adversary} adversary needs at least 1; or set adversary to 'uniform'")
     return problems

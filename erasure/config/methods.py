@@ -1,4 +1,4 @@
-"""What makes a method: the settings that it decides, everything else being as for any other run.
+"""Methods, each described by the settings that it decides; everything else is as in any other run.
 
 Symbols: c_e the erased concept, c_n its anchor, theta the frozen and theta' the tuned model, g the negative guidance.
 """
@@ -15,7 +15,7 @@ Method = Literal[
 
 
 class Unused(NamedTuple):
-    """What a setting is with a method that has no use for it, and why, as in "method uce works in one step"."""
+    """The value of a setting that a method has no use for, and why, as in "method uce works in one step"."""
 
     value: Any
     why: str
@@ -23,10 +23,12 @@ class Unused(NamedTuple):
 
 @dataclass(frozen=True)
 class MethodSettings:
-    """``decides``: setting -> what it may be, first what it is where nothing is asked for; anything else is a problem.
-    ``unused``: setting -> what it is whatever was asked for. ``preserves``: whether the concepts that the config names
-    as ``preserve`` have a place in the method. ``updates_per_concept`` and ``learning_rate``: what it needs, where the
-    config does not say.
+    """The settings that make a method.
+
+    ``decides``: setting -> its allowed values, the default first; any other value is a problem.
+    ``unused``: setting -> the value that is used whatever was asked for.
+    ``preserves``: whether the method uses the concepts that the setting ``preserve`` names.
+    ``updates_per_concept`` and ``learning_rate``: what the method needs, used where the config leaves it open.
     """
 
     decides: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
@@ -36,21 +38,21 @@ class MethodSettings:
     learning_rate: float = 1e-3
 
 
-# Measuring synonyms and erasing them along is no part of these methods.
+# These methods neither measure synonyms nor erase them.
 _ALONE = {
     "synonym_threshold": Unused(0.0, "measures no synonyms"),
     "erase_synonyms": Unused(False, "measures no synonyms"),
 }
 
 METHODS: dict[Method, MethodSettings] = {
-    # Bui et al., NeurIPS 2024: the trainer as it is.
+    # Bui et al., NeurIPS 2024: what the trainer does without any change.
     "adversarial": MethodSettings(updates_per_concept=150, learning_rate=1.5e-3),
     # ESD (Gandikota et al., ICCV 2023), Section 4, with z_t sampled by theta' itself and nothing preserved:
     # eps_theta'(z_t, c_e) -> eps(z_t, "") - g (eps(z_t, c_e) - eps(z_t, "")).
-    # ESD-x trains cross-attention, ESD-u all the rest. An anchor, which ESD does not have, takes the place of "".
+    # ESD-x trains cross-attention, ESD-u all the rest. ESD has no anchor; one that is given takes the place of "".
     "esd-x": MethodSettings({"adversary": ("none",), "layers": ("xattn",)}, _ALONE, preserves=False),
     "esd-u": MethodSettings({"adversary": ("none",), "layers": ("noxattn",)}, _ALONE, preserves=False),
-    # Preserving always the same, "" or what `preserve` names: what Bui et al. 2024 (Section 3) find wanting.
+    # Always preserves the same, "" or what `preserve` names: the baseline that Bui et al. 2024 improve on (Section 3).
     "fixed": MethodSettings({"adversary": ("fixed",)}, _ALONE),
     # UCE (Gandikota et al., WACV 2024), Eq. 7, in closed form; see erasure.training.uce. It preserves "" and what
     # `preserve` names, and with `whole` the concept space as well.
@@ -60,15 +62,15 @@ METHODS: dict[Method, MethodSettings] = {
     ),
     # Concept ablation (Kumari et al., ICCV 2023), its model-based variant, on noised pictures of the anchor:
     # eps_theta'(z_t, c_e) -> eps(z_t, c_n), regularised by their diffusion loss, || eps_theta'(z_t, c_n) - noise ||^2,
-    # which `none` leaves out.
+    # which adversary `none` leaves out.
     "concept-ablation": MethodSettings(
         {"adversary": ("anchor", "none"), "latents": ("pictures",), "guidance": (0.0,)}, _ALONE, preserves=False
     ),
-    # LECO (github.com/p1atdev/LECO), ESD on a LoRA whose concept's direction starts at "" whatever it turns into:
+    # LECO (github.com/p1atdev/LECO), ESD on a LoRA; its guidance starts at "" whatever the anchor is:
     # eps_theta'(z_t, c_e) -> eps(z_t, c_n) - g (eps(z_t, c_e) - eps(z_t, "")).
     "leco": MethodSettings({"adversary": ("none",), "guidance_from": ("null",)}, _ALONE, preserves=False),
     # "Instant" LECO (github.com/hako-mikan/sd-webui-traintrain): eps_theta'(z, t, c_e) -> eps(z, t, c_n) where z is
-    # always the same bare noise, at any t; nothing is sampled.
+    # always the same pure noise, at any t; nothing is sampled.
     "instant-leco": MethodSettings(
         {"adversary": ("none",), "latents": ("noise",), "guidance": (0.0,)}, _ALONE, preserves=False
     ),
@@ -76,12 +78,15 @@ METHODS: dict[Method, MethodSettings] = {
 
 
 def method_of(values: Mapping[str, Any]) -> MethodSettings | None:
-    """What is known of the method that these settings name; None where there is no such method."""
+    """Return the description of the method that these settings name; None if there is no such method."""
     return METHODS.get(values["method"])
 
 
 def method_problems(values: Mapping[str, Any]) -> list[str]:
-    """One line per setting that does not fit the method. ``values``: every setting with the value that is used."""
+    """Return one line per setting that does not fit the method.
+
+    ``values``: every setting with the value that is used.
+    """
     about, name = method_of(values), values["method"]
     if about is None:
         return []  # the check of choices says that there is no such method
@@ -89,12 +94,12 @@ def method_problems(values: Mapping[str, Any]) -> list[str]:
     for setting, allowed in about.decides.items():
         if values[setting] not in allowed:
             fitting = " or ".join(repr(choice) for choice in allowed)
-            problems.append(f"{setting}: {values[setting]!r} does not go with method {name}, which takes {fitting}")
+            problems.append(f"{setting}: {values[setting]!r} does not go with method {name}, which needs {fitting}")
     for setting, unused in about.unused.items():
         if values[setting] != unused.value:
             problems.append(f"{setting}: {values[setting]!r}, but method {name} {unused.why}; use {unused.value!r}")
     if values["learning_rate"] == 0:
         problems.append(f"learning_rate: 0 trains nothing; method {name} needs about {about.learning_rate:g}")
     if values["preserve"] and not about.preserves:
-        problems.append(f"preserve: method {name} preserves nothing by name; method 'fixed' does")
+        problems.append(f"preserve: method {name} cannot preserve named concepts; method 'fixed' can")
     return problems

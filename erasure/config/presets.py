@@ -1,7 +1,7 @@
-"""Presets, named starting points for a config: bundled ones beside this file, and the user's own in a folder of theirs.
+"""Presets, named settings to start from: bundled ones beside this file, and the user's own in another folder.
 
 A preset is a JSON file ``{"description": ..., "settings": {...}}``; its name is the file's stem. A bundled one may name
-another as the measured quick way to the same end: ``"quick": ...``.
+the preset that was measured as its quick quality: ``"quick": ...``.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from erasure.errors import ConfigError, OutputExists, RunError
 from erasure.whole_file import write_text
 
 BUNDLED = Path(__file__).parent / "bundled"
-# Presets that say how a kind of concept is erased, in the order in which they are offered.
+# Presets for kinds of concepts, in the order in which they are offered.
 KINDS = ("object", "style", "person", "nudity")
 
 Quality = Literal["quick", "normal", "thorough"]
 QUALITIES: tuple[Quality, ...] = get_args(Quality)
-THOROUGH = 2  # times the updates
+THOROUGH = 2  # times as many updates
 
 _NAME = re.compile(r"\w(?:[\w .()+-]{0,58}[\w)+-])?")
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
@@ -33,7 +33,7 @@ _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Preset:
-    """``quick``: the name of the preset that is its quick quality; "": it has none."""
+    """Named settings. ``quick``: the name of the preset that is its quick quality, "" if there is none."""
 
     name: str
     description: str
@@ -42,14 +42,14 @@ class Preset:
 
     @property
     def qualities(self) -> tuple[Quality, ...]:
-        """Those that there are: quick only where a preset was measured for it."""
+        """The qualities it is available in: quick only if it names a preset for that."""
         return QUALITIES if self.quick else QUALITIES[1:]
 
 
 def presets(*folders: Path) -> dict[str, Preset]:
-    """All presets by name: the bundled ones, then those of ``folders``; of two with one name the first counts.
+    """Return all presets by name: the bundled ones, then those in ``folders``; of two with the same name, the first.
 
-    Files of the user that hold no preset are left out; :func:`preset` says what is wrong with one.
+    The user's files that are not valid presets are skipped; :func:`preset` says what is wrong with one of them.
     """
     found: dict[str, Preset] = {}
     for folder in (BUNDLED, *folders):
@@ -65,7 +65,7 @@ def presets(*folders: Path) -> dict[str, Preset]:
 
 
 def preset(name: str, *folders: Path) -> Preset:
-    """Raises: ConfigError for a name that is not there, and for a file that holds no preset."""
+    """Return the preset of that name. Raises: ConfigError if there is none, or if its file is not a valid preset."""
     known = presets(*folders)
     if name in known:
         return known[name]
@@ -73,7 +73,7 @@ def preset(name: str, *folders: Path) -> Preset:
         for folder in folders:
             if (folder / f"{name}.json").is_file():
                 return _read(folder / f"{name}.json")
-    raise ConfigError([f"there is no preset {name!r}; there are {', '.join(known)}"])
+    raise ConfigError([f"there is no preset {name!r}; choose one of {', '.join(known)}"])
 
 
 def save_preset(
@@ -81,49 +81,52 @@ def save_preset(
 ) -> Preset:
     """Write ``settings`` (some or all of a config's) as the user's preset ``name`` into ``folder``.
 
-    Raises: ConfigError with every problem of name and settings; OutputExists if there is one and ``overwrite`` was
-    not asked for; RunError if the folder cannot be written.
+    Raises: ConfigError with every problem of name and settings; OutputExists if the preset exists and ``overwrite`` is
+    off; RunError if the folder cannot be written to.
     """
     problems = [*_name_problems(name), *_settings_problems(settings)]
     if not isinstance(description, str) or len(description) > 300 or not description.isprintable():
-        problems.append("the description of a preset is one line of at most 300 characters")
+        problems.append("the description of a preset must be one line of at most 300 characters")
     if problems:
         raise ConfigError(problems)
     if not overwrite and name.casefold() in {path.stem.casefold() for path in folder.glob("*.json")}:
-        raise OutputExists(f"there is a preset {name!r} already; choose another name, or ask to overwrite it")
+        raise OutputExists(f"a preset {name!r} already exists; choose another name, or ask to overwrite it")
     text = json.dumps({"description": description, "settings": dict(settings)}, ensure_ascii=False, indent=1)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / f"{name}.json", text + "\n")
     except OSError as error:
         raise RunError(
-            f"the preset {name!r} cannot be written: {error.strerror}; free up disk space or check permissions"
+            f"the preset {name!r} cannot be written: {error.strerror}; free disk space or check permissions"
         ) from error
     return Preset(name, description, dict(settings))
 
 
 def delete_preset(folder: Path, name: str) -> None:
-    """Delete a preset of the user's. Raises: ConfigError if it is bundled or not there; RunError if it stays."""
+    """Delete one of the user's presets.
+
+    Raises: ConfigError if it is bundled or does not exist; RunError if it cannot be deleted.
+    """
     if (BUNDLED / f"{name}.json").is_file() and _NAME.fullmatch(name):
         raise ConfigError([f"the preset {name!r} is bundled and cannot be deleted"])
     path = folder / f"{name}.json"
     if not _NAME.fullmatch(name) or not path.is_file():
-        raise ConfigError([f"there is no preset {name!r} of your own"])
+        raise ConfigError([f"there is no preset {name!r} among your own; check the name"])
     try:
         path.unlink()
     except OSError as error:
-        raise RunError(f"the preset {name!r} cannot be deleted: {error.strerror}") from error
+        raise RunError(f"the preset {name!r} cannot be deleted: {error.strerror}; check permissions") from error
 
 
 def kind_settings(kind: Preset, quality: str, method: str | None = None) -> dict[str, Any]:
-    """The settings of a preset at a quality; ``method``, if it is not to be the preset's own.
+    """Return the settings of a preset at a quality. ``method``: the one that will be used, if not the preset's own.
 
-    Quick: those of the quick preset that it names. Normal: its own. Thorough: its own with twice the updates, unless
-    its method works in one step. Raises: ConfigError for a quality that the preset does not have.
+    Quick: those of the quick preset that it names. Normal: its own. Thorough: its own with twice as many updates,
+    unless the method works in one step. Raises: ConfigError if the preset does not have that quality.
     """
     if quality not in kind.qualities:
         of = f"of preset {kind.name!r}" if kind.name else "without a preset"
-        raise ConfigError([f"there is no quality {quality!r} {of}; there are {', '.join(kind.qualities)}"])
+        raise ConfigError([f"there is no quality {quality!r} {of}; choose one of {', '.join(kind.qualities)}"])
     if quality == "quick":
         return dict(preset(kind.quick).settings)
     if quality == "normal":
@@ -145,8 +148,8 @@ def _read(path: Path) -> Preset:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError([f"the preset {path.name} cannot be read: {error!r}"]) from error
     if not isinstance(description, str) or not isinstance(chosen, dict):
-        raise ConfigError([f"the preset {path.name} needs a description (text) and settings (an object)"])
-    # What was measured for a bundled preset says nothing of the user's own.
+        raise ConfigError([f"the preset {path.name} must have a description (text) and settings (an object)"])
+    # Only bundled presets were measured; a copy that the user changed was not.
     quick = str(values.get("quick", "")) if path.parent == BUNDLED else ""
     return Preset(path.stem, description, chosen, quick)
 
@@ -161,5 +164,5 @@ def _name_problems(name: str) -> list[str]:
 
 def _settings_problems(chosen: Mapping[str, Any]) -> list[str]:
     if not isinstance(chosen, Mapping):
-        return ["the settings of a preset are an object: setting -> value"]
+        return ["the settings of a preset must be an object: setting -> value"]
     return [problem for problem in settle_values(chosen).problems if problem != NO_CONCEPT]

@@ -1,4 +1,4 @@
-"""One setting's description: its help line, its group and what it may be."""
+"""The description of a setting: its help line, its group and its allowed values."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ _KEY = "setting"
 
 @dataclass(frozen=True)
 class Setting:
-    """``type`` is one of tuple (of texts), bool, int, float and str; ``low`` and ``high`` are inclusive, ``usual`` is
-    shown to people; ``choices`` is empty unless it is a choice; ``decides_space``: another value may give another
-    concept space."""
+    """The description of one setting.
+
+    ``type`` is tuple (of texts), bool, int, float or str. ``low`` and ``high`` are inclusive; ``usual`` is a hint for
+    people. ``choices`` is empty unless the value is one of a few. ``decides_space``: changing it may change the concept
+    space.
+    """
 
     name: str
     type: type
@@ -28,13 +31,13 @@ class Setting:
 
 
 def setting(default: Any, help: str, group: str, *, choices: Any = None, **more: Any) -> Any:
-    """A dataclass field with its description; ``choices`` is a Literal, ``more`` as in :class:`Setting`."""
+    """Return a dataclass field with its description; ``choices`` is a Literal, ``more`` as in :class:`Setting`."""
     assert group in GROUPS
     about = {"help": help, "group": group, "choices": get_args(choices) if choices is not None else (), **more}
     return field(default=default, metadata={_KEY: about})
 
 
 def setting_of(field: Field[Any]) -> Setting | None:
-    """The description of a dataclass field; None for a field that is no setting."""
+    """Return the description of a dataclass field, or None if the field is not a setting."""
     about = field.metadata.get(_KEY)
     return None if about is None else Setting(field.name, type(field.default), field.default, **about)

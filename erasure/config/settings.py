@@ -1,6 +1,6 @@
-"""The one description of an erasure: every flag, form control, API field and preset comes from :class:`EraseConfig`.
+"""The settings of an erasure. Flags, form controls, API fields and presets all come from :class:`EraseConfig`.
 
-A field's metadata holds its help line, its group and what is allowed, so that nothing about a setting is said twice.
+The metadata of a field holds its help line, group and allowed values, so nothing about a setting is said twice.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ Schedule = Literal["constant", "linear", "cosine"]
 
 @dataclass(frozen=True)
 class EraseConfig:
-    """All that decides the weights of a LoRA, given a checkpoint. Symbols are those of Bui et al. (2024)."""
+    """Everything that decides the weights of a LoRA, given a checkpoint. Symbols are those of Bui et al. (2024)."""
 
     # concepts
     erase: tuple[str, ...] = setting((), "a concept to erase (E); repeat for several", "concepts", decides_space=True)
     anchor: tuple[str, ...] = setting(
         (),
-        'what a concept turns into (c_n): none = "" for all, one = for all, or one per concept',
+        "what a concept turns into (c_n): none = the empty prompt for all concepts, one = the same for all, or one for "
+        "each concept",
         "concepts",
         decides_space=True,
     )
@@ -43,26 +44,26 @@ class EraseConfig:
     preserve: tuple[str, ...] = setting((), "a concept that must always be preserved", "concepts", decides_space=True)
     templates: tuple[str, ...] = setting(
         ("{}",),
-        'a prompt with {} where the concept goes; each update draws one. Where the anchor is "", '
-        '"a house[ by {}]" turns into what is outside the brackets',
+        "a prompt with {} in place of the concept; each update picks one at random. Square brackets mark what "
+        'disappears with the concept if the anchor is empty: "a house[ by {}]" turns into "a house"',
         "concepts",
         decides_space=True,
     )
     # concept space
     vocabulary: Vocabulary = setting(
         "words",
-        "where candidates to preserve come from: common English words, techniques and artists (to erase a style), "
-        "the tokenizer's words, or a file",
+        "where candidates to preserve come from: common English words, styles (techniques and artists, for erasing a "
+        "style), the tokenizer's words (tokens), or your own file",
         "concept space",
         choices=Vocabulary,
         decides_space=True,
     )
     vocabulary_file: str = setting(
-        "", "a text file, one prompt per line (vocabulary = file)", "concept space", decides_space=True
+        "", "a text file with one prompt per line, for vocabulary = file", "concept space", decides_space=True
     )
     neighbours: int = setting(
         100,
-        "size of the concept space per target (K): the nearest words of the vocabulary",
+        "size of the concept space of each target (K): the nearest entries of the vocabulary",
         "concept space",
         low=1,
         high=2000,
@@ -70,11 +71,15 @@ class EraseConfig:
         decides_space=True,
     )
     similarity: Similarity = setting(
-        "cosine", "how nearness of text embeddings is measured", "concept space", choices=Similarity, decides_space=True
+        "cosine",
+        "how the similarity of text embeddings is measured",
+        "concept space",
+        choices=Similarity,
+        decides_space=True,
     )
     synonym_threshold: float = setting(
         0.7,
-        "candidates whose measured difference s(c) from the target is below this are synonyms; 0 = no test",
+        "a candidate is a synonym if its measured difference s(c) from the target is below this; 0 = do not measure",
         "concept space",
         low=0.0,
         high=10.0,
@@ -83,7 +88,7 @@ class EraseConfig:
     )
     synonym_states: int = setting(
         6,
-        "states of the target's own trajectory on which s(c) is measured",
+        "number of noisy latents, from sampling the target, on which s(c) is measured",
         "concept space",
         low=1,
         high=50,
@@ -95,16 +100,16 @@ class EraseConfig:
     adversary: Adversary = setting(
         "gumbel",
         "how the concept to preserve is chosen: by Gumbel-Softmax search, by PGD in embedding space, by measuring a "
-        "few and favouring those that are hurt more (rerank), or at random (uniform). Or no choice is made: always "
-        'the same one (fixed: what preserve names, else ""), the anchor, the whole concept space at once (whole: '
-        "method uce only), or only what preserve names (none)",
+        "few and favouring those that are hurt more (rerank), or at random (uniform). Without a choice: always the "
+        "same one (fixed: what preserve names, else the empty prompt), the anchor, the whole concept space at once "
+        "(whole: method uce only), or only what preserve names (none)",
         "adversary",
         choices=Adversary,
     )
     search_steps: int = setting(2, "search steps per update (N_iter)", "adversary", low=0, high=100, usual="1 to 4")
     search_rate: float = setting(
         1e-2,
-        "step size of the search (eta): Adam on the logits, or the PGD step relative to the embedding's norm",
+        "step size of the search (eta): of Adam on the logits, or of PGD relative to the norm of the embedding",
         "adversary",
         low=1e-6,
         high=10.0,
@@ -113,10 +118,10 @@ class EraseConfig:
     temperature: float = setting(
         2.0, "Gumbel-Softmax temperature (tau)", "adversary", low=0.01, high=100.0, usual="0.5 to 5"
     )
-    hard: bool = setting(True, "straight-through: exactly one concept is preserved, not a mixture", "adversary")
+    hard: bool = setting(True, "preserve exactly one concept (straight-through) instead of a mixture", "adversary")
     # loss
     preserve_weight: float = setting(
-        1.5, "weight of preserving against erasing (lambda)", "loss", low=0.0, high=1000.0, usual="0.5 to 5"
+        1.5, "weight of preserving, relative to erasing (lambda)", "loss", low=0.0, high=1000.0, usual="0.5 to 5"
     )
     guidance: float = setting(
         1.0,
@@ -128,21 +133,21 @@ class EraseConfig:
     )
     guidance_from: GuidanceFrom = setting(
         "anchor",
-        "where the direction of negative guidance begins: at the anchor, or at the empty prompt",
+        "where the direction of negative guidance starts: at the anchor, or at the empty prompt (null)",
         "loss",
         choices=GuidanceFrom,
     )
     loss_space: LossSpace = setting(
         "eps",
-        "compare predicted noise (eps), predicted clean latents (x0), or noise with Min-SNR weights",
+        "what the loss compares: predicted noise (eps), predicted clean latents (x0), or noise with Min-SNR weights",
         "loss",
         choices=LossSpace,
     )
     # latents
     latents: Latents = setting(
         "replay",
-        "where noisy latents come from: replayed trajectories (cheap), fresh sampling at each draw (published), "
-        "noised pictures of the anchor, or always the same bare noise",
+        "where noisy latents come from: replayed trajectories (cheap), fresh sampling for each draw (as published), "
+        "noised pictures of the anchor, or always the same pure noise",
         "latents",
         choices=Latents,
     )
@@ -160,17 +165,17 @@ class EraseConfig:
     )
     reuse: int = setting(
         0,
-        "draws from one replayed trajectory before a new one begins; 0 = as many as it has steps",
+        "draws from one replayed trajectory before a new one is sampled; 0 = as many as it has steps",
         "latents",
         low=0,
         high=10_000,
     )
     on_policy: bool = setting(
-        True, "replay the erased concepts' latents as the tuned model samples them, not the frozen one", "latents"
+        True, "replay latents of erased concepts as sampled by the tuned model, not the frozen one", "latents"
     )
     preserve_on_policy: bool = setting(
         True,
-        "replay the preserved concepts' latents as the tuned model samples them, too: this preserves more, but erasing "
+        "replay latents of preserved concepts as sampled by the tuned model, too: this preserves more, but erasing "
         "takes more updates",
         "latents",
     )
@@ -185,7 +190,7 @@ class EraseConfig:
     # training
     method: Method = setting(
         "adversarial",
-        "how to erase: adversarial preservation, or a method that it is compared with; some decide settings themselves",
+        "how to erase: adversarial preservation, or a method to compare it with; some methods fix other settings",
         "training",
         choices=Method,
     )
@@ -199,8 +204,8 @@ class EraseConfig:
     )
     steps_per_concept: int = setting(
         0,
-        "updates for each erased concept where steps is 0, and twice as many where only one is erased; 0 = what the "
-        f"method needs, {METHODS['adversarial'].updates_per_concept} with adversarial preservation",
+        "updates for each erased concept if steps is 0, and twice as many if only one is erased; 0 = what the method "
+        f"needs, {METHODS['adversarial'].updates_per_concept} for adversarial preservation",
         "training",
         low=0,
         high=10_000,
@@ -212,19 +217,17 @@ class EraseConfig:
     learning_rate: float = setting(
         0.0,
         "Adam learning rate (alpha); 0 = what the method needs, "
-        f"{METHODS['adversarial'].learning_rate} with adversarial preservation",
+        f"{METHODS['adversarial'].learning_rate} for adversarial preservation",
         "training",
         low=0.0,
         high=1.0,
         usual="1e-4 to 2e-3",
     )
-    schedule: Schedule = setting("cosine", "learning rate over time", "training", choices=Schedule)
+    schedule: Schedule = setting("cosine", "how the learning rate changes over time", "training", choices=Schedule)
     warmup: int = setting(
-        10, "updates in which the learning rate rises from 0", "training", low=0, high=10_000, usual="0 to 50"
+        10, "updates over which the learning rate rises from 0", "training", low=0, high=10_000, usual="0 to 50"
     )
-    clip: float = setting(
-        1.0, "largest norm of the gradient; 0 = no clipping", "training", low=0.0, high=1e6, usual="1"
-    )
+    clip: float = setting(1.0, "largest norm of the gradient; 0 = no limit", "training", low=0.0, high=1e6, usual="1")
     precision: Precision = setting(
         "fp32",
         "number format of the frozen weights and of activations; LoRA weights and losses are always fp32",
@@ -233,28 +236,29 @@ class EraseConfig:
         decides_space=True,
     )
     gradient_checkpointing: bool = setting(
-        False, "compute activations again instead of keeping them: less memory, about a third slower", "training"
+        False, "recompute activations instead of keeping them: less memory, about a third slower", "training"
     )
-    seed: int = setting(0, "seed of everything drawn at random", "training", low=0, high=2**32 - 1, decides_space=True)
+    seed: int = setting(0, "seed of everything that is random", "training", low=0, high=2**32 - 1, decides_space=True)
     # lora
     layers: LayerChoice = setting(
         "xattn",
-        "what gets a LoRA: cross-attention, its keys and values only, all but cross-attention, self-attention, or all",
+        "layers that get a LoRA: cross-attention, only its keys and values, all but cross-attention, self-attention, "
+        "or all",
         "lora",
         choices=LayerChoice,
     )
     rank: int = setting(8, "rank of the LoRA", "lora", low=1, high=512, usual="4 to 32")
-    alpha: float = setting(8.0, "scale of the LoRA is alpha / rank", "lora", low=0.01, high=1024.0, usual="= rank")
+    alpha: float = setting(8.0, "the LoRA is scaled by alpha / rank", "lora", low=0.01, high=1024.0, usual="= rank")
     save_precision: Precision = setting("fp16", "number format in the LoRA file", "lora", choices=Precision)
     # output
     preview_every: int = setting(
-        0, "updates between previews; 0 = only before and after", "output", low=0, high=100_000
+        0, "updates between previews; 0 = only before and after training", "output", low=0, high=100_000
     )
     save_every: int = setting(
         100, "updates between saved states; 0 = only at the end or when stopped", "output", low=0, high=100_000
     )
 
-    # What a person asked for, setting -> value as JSON types; None: nobody said. Never part of what a config is.
+    # The settings that were asked for, as JSON types; None: not known. Configs are compared without it.
     asked: Mapping[str, Any] | None = field(default=None, compare=False, repr=False, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -264,33 +268,33 @@ class EraseConfig:
 
     @property
     def anchors(self) -> tuple[str, ...]:
-        """One anchor per target, in the order of ``erase``."""
+        """One anchor per target, in the order of ``erase``; "" where none was given."""
         if not self.anchor:
             return ("",) * len(self.erase)
         return self.anchor * len(self.erase) if len(self.anchor) == 1 else self.anchor
 
     @property
     def updates(self) -> int:
-        """``steps``, or what 0 stands for."""
+        """Number of updates: ``steps``, or what its 0 stands for."""
         each = self.steps_per_concept or METHODS[self.method].updates_per_concept
         return self.steps or each * max(2, len(self.erase))
 
     def to_dict(self) -> dict[str, Any]:
-        """Every setting with the value that is used, as plain JSON types."""
+        """Return every setting with the value that is used, as plain JSON types."""
         return plain({name: getattr(self, name) for name in settings()})
 
 
 def settings() -> dict[str, Setting]:
-    """Every setting by its name, in declaration order."""
+    """Return the description of every setting by its name, in declaration order."""
     described = (setting_of(f) for f in fields(EraseConfig))
     return {about.name: about for about in described if about is not None}
 
 
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The same settings as plain JSON types."""
+    """Return the same settings as plain JSON types."""
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def space_settings(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of ``values`` (settings as used) that decide the concept space, as plain JSON types."""
+    """Return those of ``values`` (settings as used) that decide the concept space, as plain JSON types."""
     return plain({name: values[name] for name, about in settings().items() if about.decides_space})

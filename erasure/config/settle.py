@@ -1,4 +1,4 @@
-"""From what was asked for to what is done: a pure function, so that both can be kept and shown."""
+"""Settling: from the settings that were asked for to those that are used, by a pure function, so that both are kept."""
 
 from __future__ import annotations
 
@@ -14,8 +14,12 @@ from erasure.errors import ConfigError
 
 @dataclass(frozen=True)
 class Settled:
-    """``values``: every setting with the value that is used; ``problems``: why they cannot be; ``notes``: what was
-    asked for and has no effect; ``config``: the same values as a config, None if there are problems."""
+    """The result of settling.
+
+    ``values``: every setting with the value that is used; ``problems``: why they cannot be used, one line each;
+    ``notes``: what was asked for but has no effect, one line each; ``config``: the same values as a config, None if
+    there are problems.
+    """
 
     values: Mapping[str, Any]
     problems: tuple[str, ...]
@@ -24,9 +28,9 @@ class Settled:
 
 
 def settle(asked: Mapping[str, Any]) -> Settled:
-    """What is used where these settings are asked for: the method's values, then the defaults, for all others.
+    """Fill in the settings that were not asked for: from the method where it decides them, else with defaults.
 
-    ``asked``: setting -> value of the setting's own type, lists being as good as tuples. It is not changed.
+    ``asked``: setting -> value of the setting's own type; lists will do for tuples. It is not changed.
     """
     values, notes = used_values(asked)
     problems = setting_problems(settings().values(), values)
@@ -35,7 +39,7 @@ def settle(asked: Mapping[str, Any]) -> Settled:
 
 
 def used_values(asked: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Every setting with the value that is used, not checked yet; and a note for each that was asked for in vain."""
+    """Return every setting with the value that is used, unchecked, and a note for each one asked for in vain."""
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in asked.items()}
     values = {**{name: about.default for name, about in settings().items()}, **given}
     notes: list[str] = []
@@ -51,7 +55,10 @@ def used_values(asked: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ..
 
 
 def with_changes(config: EraseConfig, **changes: Any) -> EraseConfig:
-    """What was asked for with these changes, settled anew: another method decides its own. Raises: ConfigError."""
+    """Return the config for what was asked for with changes, settled again: another method decides other values.
+
+    Raises: ConfigError if the changes cannot be used.
+    """
     settled = settle({**asked_of(config), **changes})
     if settled.config is None:
         raise ConfigError(settled.problems)
@@ -59,14 +66,14 @@ def with_changes(config: EraseConfig, **changes: Any) -> EraseConfig:
 
 
 def asked_of(config: EraseConfig) -> dict[str, Any]:
-    """What was asked for, as plain JSON types; of a config that does not know, what it must have been at least."""
+    """Return what was asked for as plain JSON types; if that is not known, the least that gives this config."""
     return asked_for(config.to_dict()) if config.asked is None else dict(config.asked)
 
 
 def asked_for(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What must have been asked for at least to get these settings: those that are neither the method's nor defaults.
+    """Return the least that must have been asked for to get ``values``: what is neither the method's nor a default.
 
-    ``values`` are settings as used, plain JSON types, from a record that does not say what was asked for.
+    ``values``: settings as used, plain JSON types, from a record that does not say what was asked for.
     """
     defaults = plain({name: about.default for name, about in settings().items()})
     method = method_of({**defaults, **values})
@@ -79,12 +86,12 @@ def asked_for(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def notes_of(config: EraseConfig) -> tuple[str, ...]:
-    """What was asked for and has no effect, a line each."""
+    """Return what was asked for but has no effect, one line each."""
     return used_values(asked_of(config))[1]
 
 
 def decided(config: EraseConfig) -> dict[str, Any]:
-    """The settings that are neither what was asked for nor, where nothing was, the defaults: plain JSON types."""
+    """Return the settings that settling changed: neither what was asked for nor, if nothing was, the default."""
     defaults = plain({name: about.default for name, about in settings().items()})
     asked = {**defaults, **asked_of(config)}
     return {name: value for name, value in config.to_dict().items() if value != asked[name]}

@@ -1,4 +1,4 @@
-"""A config from JSON-like values, wherever they come from: flags, files, forms, the API, records of runs."""
+"""Makes a config of JSON-like values from flags, files, forms, the API or records of runs."""
 
 from __future__ import annotations
 
@@ -18,15 +18,17 @@ _KIND_NAMES = {tuple: "a text or a list of texts", bool: "true or false", int: "
 
 
 def settle_values(asked: Mapping[str, Any]) -> Settled:
-    """:func:`erasure.config.settle.settle` for JSON-like values from outside: unknown keys and values of the wrong
-    kind are problems, reported together with those of all the others."""
+    """Settle JSON-like values from outside: like :func:`erasure.config.settle.settle`, but with type checks.
+
+    Unknown names and values of the wrong type become problems, listed before all others.
+    """
     accepted, problems = _converted_values(asked)
     settled = settle(accepted)
     return replace(settled, problems=(*problems, *settled.problems), config=None) if problems else settled
 
 
 def config_from_dict(asked: Mapping[str, Any]) -> EraseConfig:
-    """The config that comes of what was asked for, JSON-like values. Raises: ConfigError with all problems."""
+    """Return the settled config for JSON-like values. Raises: ConfigError with all problems."""
     settled = settle_values(asked)
     if settled.config is None:
         raise ConfigError(settled.problems)
@@ -34,14 +36,15 @@ def config_from_dict(asked: Mapping[str, Any]) -> EraseConfig:
 
 
 def erase_config(**asked: Any) -> EraseConfig:
-    """:func:`config_from_dict` for Python: ``erase_config(erase=["church"], rank=4)``. Raises: ConfigError."""
+    """Return a config in Python: ``erase_config(erase=["church"], rank=4)``. Raises: ConfigError with all problems."""
     return config_from_dict(asked)
 
 
 def config_from_record(values: Mapping[str, Any], asked: Mapping[str, Any] | None) -> EraseConfig:
-    """The config of an earlier run, exactly as it was used, from its record: settings as used, and what was asked for.
+    """Return the config of an earlier run, exactly as it was used.
 
-    ``asked`` is None, and settings are missing, in records of older versions. Raises: ConfigError.
+    ``values`` and ``asked`` are what its record keeps: the settings as used, and those that were asked for. In records
+    of older versions settings may be missing and ``asked`` is None. Raises: ConfigError with all problems.
     """
     used, problems = _converted_values(values)
     wanted, wrong = _converted_values(asked_for(plain(used)) if asked is None else asked)
@@ -51,7 +54,7 @@ def config_from_record(values: Mapping[str, Any], asked: Mapping[str, Any] | Non
 
 
 def _converted_values(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The settings that can be understood, in their own types, and a problem for every other."""
+    """Return the valid settings in their own types, and one problem for each of the others."""
     known = settings()
     accepted: dict[str, Any] = {}
     problems = []
@@ -69,16 +72,16 @@ def _converted_values(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[s
 
 
 def config_from_file(path: Path) -> dict[str, Any]:
-    """The values of a JSON config file, not yet checked (flags may still override them).
+    """Return the values in a JSON config file, unchecked, as flags may still override them.
 
-    Raises: ConfigError if the file cannot be read or is no JSON object.
+    Raises: ConfigError if the file cannot be read or is not a JSON object.
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError([f"the config file {path} cannot be read: {error}"]) from error
     if not isinstance(values, dict):
-        raise ConfigError([f"the config file {path} holds a {type(values).__name__}; a JSON object is needed"])
+        raise ConfigError([f"the config file {path} holds a {type(values).__name__}, but must hold a JSON object"])
     return values
 
 

@@ -1,4 +1,4 @@
-"""CLIP score (Hessel et al. 2021), and delta(c): how much of it erasing costs a concept (Bui et al. 2024, Section 3.2).
+"""CLIP score (Hessel et al. 2021), and delta(c): how far erasing lowers a concept's (Bui et al. 2024, Section 3.2).
 
 Computed by torchmetrics, with a CLIP model from a local folder in transformers' layout.
 """
@@ -20,26 +20,29 @@ from erasure.evaluate.extras import need
 from erasure.evaluate.pixels import Preparation, prepare
 
 MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-USUAL = "openai/clip-vit-large-patch14"  # what the paper's figures were made with
+USUAL = "openai/clip-vit-large-patch14"  # the model behind the paper's figures
 
 
 class ClipScore:
-    """Scores of (picture, prompt) pairs: 100 times the cosine of their CLIP embeddings, at least 0."""
+    """Scores (picture, prompt) pairs with 100 times the cosine of their CLIP embeddings, or 0 if that is negative."""
 
     def __init__(self, folder: Path, *, device: str = "cpu"):
-        """``folder``: a CLIP model with its tokenizer. Raises: MissingExtra, EvaluationError."""
+        """Load the CLIP model and tokenizer from ``folder``.
+
+        Raises: MissingExtra if torchmetrics or the model is missing; EvaluationError if the model cannot be read.
+        """
         self._metric = need("torchmetrics.functional.multimodal.clip_score", "metrics").clip_score
         if not (folder / "config.json").is_file():
             raise MissingExtra(
-                f"CLIP scores need a CLIP model, and {folder} holds none (no config.json); download {USUAL} from the "
-                "Hugging Face hub on a machine with a connection, and name its folder"
+                f"CLIP scores need a CLIP model, but {folder} holds none (it has no config.json). Download {USUAL} "
+                "from the Hugging Face hub, and give its folder."
             )
         self._model, self._tokenizer = _load(folder, device)
         self._device = device
 
     @torch.no_grad()
     def __call__(self, pictures: Sequence[Image.Image], prompts: Sequence[str]) -> list[float]:
-        """One score per pair, in the pairs' order."""
+        """Return one score per pair, in the order given."""
         scores: list[float] = []
         for picture, prompt in zip(pictures, prompts, strict=True):
             levels = torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1).to(self._device)
@@ -54,22 +57,22 @@ class ClipScore:
 def clip_drop(
     scorer: ClipScore, before: Sequence[Image.Image], after: Sequence[Image.Image], prompts: Sequence[str]
 ) -> float:
-    """delta(c): mean CLIP score before minus after, over pairs of pictures from the same noise and prompt.
+    """Return delta(c): the mean CLIP score before minus that after, over pairs drawn from the same noise and prompt.
 
     Raises: EvaluationError if there are no pairs.
     """
     if not prompts:
-        raise EvaluationError("delta(c) is a mean over pairs of pictures; draw at least one pair")
+        raise EvaluationError("delta(c) is a mean over pairs of pictures, but there are none. Draw at least one pair.")
     return fmean(b - a for b, a in zip(scorer(before, prompts), scorer(after, prompts), strict=True))
 
 
 def clip_preparation(side: int) -> Preparation:
-    """What a CLIP model whose pictures have ``side`` px was trained with."""
+    """Return how pictures are prepared for a CLIP model that takes ``side`` px."""
     return Preparation(side, side, Image.Resampling.BICUBIC, MEAN, DEVIATION)
 
 
 class _Features:
-    """A CLIP model whose feature methods give tensors in every version of transformers."""
+    """A CLIP model whose feature methods return tensors with every version of transformers."""
 
     def __init__(self, model: Any):
         self._model = model
@@ -87,7 +90,7 @@ class _Features:
 
 
 class _Processor:
-    """CLIP's own, without torchvision."""
+    """Does the work of transformers' CLIPProcessor without torchvision, which that one needs."""
 
     def __init__(self, tokenizer: Any, side: int):
         self._tokenizer = tokenizer
@@ -101,7 +104,8 @@ class _Processor:
 
 
 def _tensor(features: Any) -> Tensor:
-    return features if isinstance(features, Tensor) else features.pooler_output
+    found: Tensor = features if isinstance(features, Tensor) else features.pooler_output
+    return found
 
 
 def _load(folder: Path, device: str) -> tuple[_Features, Any]:
@@ -111,6 +115,6 @@ def _load(folder: Path, device: str) -> tuple[_Features, Any]:
         model = CLIPModel.from_pretrained(str(folder), local_files_only=True)
         tokenizer = CLIPTokenizerFast.from_pretrained(str(folder), local_files_only=True)
     except (OSError, ValueError) as error:
-        raise EvaluationError(f"the CLIP model in {folder} cannot be read: {error}") from error
+        raise EvaluationError(f"the CLIP model in {folder} cannot be read: {error}. Download it again.") from error
     tokenizer.model_max_length = min(tokenizer.model_max_length, model.config.text_config.max_position_embeddings)
     return _Features(model.eval().requires_grad_(False).to(device)), tokenizer

@@ -1,4 +1,4 @@
-"""LPIPS (Zhang et al. 2018): how far pictures moved, as people see it. Computed by torchmetrics."""
+"""LPIPS (Zhang et al. 2018): how different pictures look to people. Computed by torchmetrics."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ WEIGHTS: dict[Network, str] = {
 
 
 class Lpips:
-    """Distances of pairs of pictures of one size; 0 for equal ones."""
+    """Measures the distance between pictures of one size; equal pictures have distance 0."""
 
     def __init__(self, network: Network = "alex", *, device: str = "cpu"):
-        """Raises: MissingExtra if torchmetrics, torchvision or the network's weights are not there."""
+        """Load the network. Raises: MissingExtra if torchmetrics, torchvision or the network's weights are missing."""
         need("torchvision", "metrics")
         lpips = need("torchmetrics.image.lpip", "metrics").LearnedPerceptualImagePatchSimilarity
         need_weights(torch_cache(WEIGHTS[network]), f"LPIPS ({network})", "download.pytorch.org/models")
@@ -34,17 +34,19 @@ class Lpips:
 
     @torch.no_grad()
     def __call__(self, before: Sequence[Image.Image], after: Sequence[Image.Image]) -> list[float]:
-        """One distance per pair."""
+        """Return one distance per pair. Raises: EvaluationError if the pictures of a pair differ in size."""
         found = []
         for one, other in zip(before, after, strict=True):
             if one.size != other.size:
-                raise EvaluationError(f"LPIPS compares pictures of one size, not {one.size} with {other.size}")
+                raise EvaluationError(
+                    f"LPIPS compares pictures of one size, but these have {one.size} and {other.size}"
+                )
             found.append(float(self._metric(_levels(one, self._device), _levels(other, self._device))))
             self._metric.reset()
         return found
 
 
 def _levels(picture: Image.Image, device: str) -> Tensor:
-    """(1, 3, h, w) in [0, 1]."""
+    """Return a picture as (1, 3, h, w) in [0, 1]."""
     array = np.asarray(picture.convert("RGB"), dtype=np.float32) / 255
     return torch.from_numpy(array).permute(2, 0, 1)[None].to(device)

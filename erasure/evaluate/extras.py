@@ -1,4 +1,4 @@
-"""Optional packages and model files: asked for when a metric needs them, with an error that says how to get them."""
+"""Optional packages and model files, loaded when a metric needs them; the errors say how to get them."""
 
 from __future__ import annotations
 
@@ -10,30 +10,36 @@ from erasure.errors import MissingExtra
 
 
 def need(module: str, extra: str, instead: str = "") -> Any:
-    """The module. Raises: MissingExtra naming the extra of this package that brings it."""
+    """Import a module of an optional package.
+
+    ``instead`` is what else the user can do. Raises: MissingExtra naming the extra that installs the package.
+    """
     try:
         return importlib.import_module(module)
     except (ImportError, RuntimeError) as error:
-        # One that is installed but broken (a torchvision built for another torch) reads the same to the user.
+        # A package can be installed and still fail, such as a torchvision built for another torch.
         also = f", or {instead}" if instead else ""
         raise MissingExtra(
-            f"this needs the package {module.split('.')[0]}, which cannot be imported ({error}); install it with "
-            f"pip install 'adversarial-erase[{extra}]'{also}"
+            f"this needs the package {module.split('.')[0]}, which cannot be imported ({error}). Install it with "
+            f"pip install 'adversarial-erase[{extra}]'{also}."
         ) from error
 
 
 def need_weights(file: Path, what: str, source: str) -> Path:
-    """The file itself. Raises: MissingExtra naming it, what needs it and where it comes from; nothing is downloaded."""
+    """Return ``file`` if it exists; nothing is downloaded.
+
+    Raises: MissingExtra naming the file, what needs it and where to get it.
+    """
     if file.is_file():
         return file
     raise MissingExtra(
-        f"{what} needs the model file {file.name}, which is not at {file}; download it from {source} on a machine with "
-        "a connection, and put it there"
+        f"{what} needs the model file {file.name}, but there is none at {file}. Download it from {source}, and put it "
+        "there."
     )
 
 
 def torch_cache(name: str) -> Path:
-    """Where torchvision and others look for downloaded weights."""
+    """Return where torchvision and other packages keep downloaded weights of this name."""
     import torch
 
     return Path(torch.hub.get_dir()) / "checkpoints" / name

@@ -15,6 +15,7 @@ from erasure.evaluate.extras import need, need_weights, torch_cache
 
 WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"
 Pictures = Sequence[Image.Image] | Sequence[Callable[[], Image.Image]]
+"""Pictures, or functions that open them, so that only a batch is in memory."""
 
 
 @torch.no_grad()
@@ -28,14 +29,17 @@ def frechet_distance(
     device: str = "cpu",
     batch: int = 32,
 ) -> float:
-    """FID of two sets of pictures, each brought to ``side`` x ``side``.
+    """Return the FID between two sets of pictures, each resized to ``side`` x ``side``.
 
-    ``features``: a network from pictures (n, 3, side, side) uint8 to features (n, d); by default Inception v3 as in
-    the original, with its weights from ``weights`` or torch's cache. Raises: MissingExtra; EvaluationError for fewer
-    than two pictures on either side.
+    ``features`` maps pictures (n, 3, side, side) uint8 to features (n, d). By default it is Inception v3, as in the
+    original, with weights from ``weights`` or torch's cache.
+
+    Raises: MissingExtra if a package or the weights are missing; EvaluationError if a set has fewer than two pictures.
     """
     if len(real) < 2 or len(drawn) < 2:
-        raise EvaluationError(f"FID compares two sets of pictures, not {len(real)} with {len(drawn)}")
+        raise EvaluationError(
+            f"FID compares two sets of at least 2 pictures each, but was given {len(real)} and {len(drawn)}"
+        )
     metric_class = need("torchmetrics.image.fid", "metrics").FrechetInceptionDistance
     if features is None:
         metric = metric_class(feature_extractor_weights_path=str(weights or inception_weights()))
@@ -49,14 +53,14 @@ def frechet_distance(
 
 
 def inception_weights() -> Path:
-    """The file in torch's cache. Raises: MissingExtra if it, or a package that FID needs, is not there."""
+    """Return the weights file in torch's cache. Raises: MissingExtra if it, or a package that FID needs, is missing."""
     need("torchmetrics.image.fid", "metrics")
     need("torch_fidelity", "metrics")
     return need_weights(torch_cache(WEIGHTS), "FID", "github.com/toshas/torch-fidelity/releases (v0.2.0)")
 
 
 def _batches(pictures: Pictures, side: int, batch: int) -> Iterator[Tensor]:
-    """(n, 3, side, side) uint8."""
+    """Yield the pictures as (n, 3, side, side) uint8."""
     for start in range(0, len(pictures), batch):
         chunk = [p() if callable(p) else p for p in pictures[start : start + batch]]
         arrays = [np.asarray(p.convert("RGB").resize((side, side), Image.Resampling.BICUBIC)) for p in chunk]

@@ -1,4 +1,4 @@
-"""Pictures as a network for recognising them takes them: resized, cut to the middle square, normalised."""
+"""Prepares pictures for a recognition network: resized, cropped to the middle square, normalised."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ Colour = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Preparation:
-    """How a network was trained to see pictures: the shorter side is brought to ``resize`` px, the middle ``side`` px
-    are kept, and of each channel, in [0, 1], ``mean`` is taken away before it is divided by ``deviation``."""
+    """How a network was trained to see pictures.
+
+    The shorter side is resized to ``resize`` px and the middle ``side`` px are kept; each channel, in [0, 1], is
+    normalised with its ``mean`` and ``deviation``.
+    """
 
     resize: int
     side: int
@@ -26,7 +29,7 @@ class Preparation:
 
 
 def prepare(pictures: Sequence[Image.Image], how: Preparation) -> Tensor:
-    """(n, 3, side, side) of pictures of any shape."""
+    """Return pictures of any shape as (n, 3, side, side)."""
     arrays = []
     for picture in pictures:
         scale = how.resize / min(picture.size)

@@ -1,7 +1,7 @@
-"""The sensitivity spectrum: how far erasing moved the predicted noise of each word (Bui et al. 2024, Section 3.2).
+"""The sensitivity spectrum: how far erasing moved the predicted noise for each word (Bui et al. 2024, Section 3.2).
 
-The paper measures sensitivity by pictures and CLIP (see :mod:`erasure.evaluate.clip`); the noise itself says it for
-thousands of words in minutes, and without another model.
+The paper measures sensitivity with pictures and CLIP (see :mod:`erasure.evaluate.clip`). Comparing the noise itself
+takes minutes for thousands of words, and needs no other model.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from erasure.model.sampling import alpha_bar_after, ddim_step, ddim_timesteps, g
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """``change`` = E || eps_theta'(z_t, c) - eps_theta(z_t, c) ||^2, mean per element; ``share``: the same relative to
-    E || eps_theta(z_t, c) - eps_theta(z_t, "") ||^2, how much the word itself moves the frozen model's noise. With a
-    share of 1, erasing has moved the word as far as leaving it out would.
+    """How far erasing moved one word c.
+
+    ``change`` is E || eps_theta'(z_t, c) - eps_theta(z_t, c) ||^2 as a mean per element. ``share`` is that divided by
+    E || eps_theta(z_t, c) - eps_theta(z_t, "") ||^2, which is how far the word itself moves the frozen model's noise:
+    with a share of 1, erasing has moved the word as far as leaving it out would.
     """
 
     text: str
@@ -40,10 +42,10 @@ def sensitivity_spectrum(
     seed: int = 0,
     batch: int = 16,
 ) -> Iterator[Sensitivity]:
-    """One result per text, in their order, of the LoRA that is on the U-Net.
+    """Yield a result for each text, in the order given, of the LoRA that is on the U-Net.
 
-    z_t are ``states`` points, evenly spread, of each text's own DDIM sampling by the frozen model, all from the same
-    noise. Costs 2 ``steps`` + ``states`` rows per text.
+    The latents z_t are ``states`` evenly spaced points of each text's DDIM sampling by the frozen model, which always
+    begins with the same noise. Costs at most 2 ``steps`` + ``states`` U-Net rows per text.
     """
     null = model.embed([""])
     noise = model.noise(Generator().manual_seed(seed))[None]
@@ -63,7 +65,7 @@ def _moved(
     steps: int,
     guidance: float,
 ) -> tuple[Tensor, Tensor]:
-    """Mean squared change by tuning, and by the prompt itself, (b,) each."""
+    """Return the mean squared change by tuning, and by the prompt itself, (b,) each."""
     timesteps, alphas_cumprod = ddim_timesteps(steps, model.train_steps), model.alphas_cumprod
     looked_at = {int((i + 0.5) * steps / states) for i in range(states)}
     z = noise.expand(len(prompts), -1, -1, -1)
@@ -71,7 +73,7 @@ def _moved(
     for i in range(max(looked_at) + 1):
         t = torch.full((len(z),), timesteps[i], device=z.device)
         with model.frozen():
-            # Without guidance the unconditional noise is still needed, to say how much the prompt does.
+            # Without guidance the noise for "" is missing, but the share needs it.
             guided, conditional, unconditional = guided_eps(model.eps, z, t, prompts, null, guidance)
             if unconditional is None and i in looked_at:
                 unconditional = model.eps(z, t, null.expand(len(prompts)))

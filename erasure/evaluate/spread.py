@@ -1,4 +1,4 @@
-"""A few of many, evenly spaced."""
+"""Choosing a few of many, evenly spaced."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ Item = TypeVar("Item")
 
 
 def spread(items: Sequence[Item], count: int) -> list[Item]:
-    """At most ``count`` of ``items`` in their order, each once, at equal distances from the first on."""
+    """Return at most ``count`` of ``items`` in their order: evenly spaced from the first on, each at most once."""
     count = min(count, len(items))
     return [items[i * len(items) // count] for i in range(count)]

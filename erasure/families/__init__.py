@@ -1,1 +1,1 @@
-"""Families of models: what is particular to each, in a file of its own, and which there are."""
+"""Families of models: a file for each with what is particular to it, and the list of them."""

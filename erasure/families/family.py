@@ -1,4 +1,4 @@
-"""A family of models: all in which one differs from another, as one description.
+"""A family of models: everything in which one kind of model differs from another, as one description.
 
 Sources: kohya's sd-scripts, Stability AI's ModelSpec 1.0.0, AUTOMATIC1111's "user metadata".
 """
@@ -16,11 +16,11 @@ PredictionType = Literal["epsilon", "v_prediction"]
 
 @dataclass(frozen=True)
 class Marks:
-    """How a model's files are told from those of its relatives; any one of them is enough.
+    """What distinguishes a model's files from those of its relatives; any one of the marks is enough.
 
-    ``text_names``: beginnings of tensor names that only its text encoders have in the original layout;
-    ``context``: widths of the text that its U-Net reads, where they are telling; ``text_classes``: words in the text
-    encoder's class in an LDM yaml; ``embeddings``: diffusers' ``addition_embed_type``. Of its LoRA files:
+    ``text_names``: prefixes of tensor names that only its text encoders have in the original layout;
+    ``context``: widths of the text states that its U-Net reads, if no relative has them; ``text_classes``: words in
+    the text encoder's class in an LDM yaml; ``embeddings``: diffusers' ``addition_embed_type``. For its LoRA files:
     ``lora_names``, a pattern of tensor names, and ``lora_metadata``, pairs of a key and the beginning of its value.
     """
 
@@ -34,7 +34,7 @@ class Marks:
 
 @dataclass(frozen=True)
 class Relative:
-    """A model that is known by name, whether it is of a supported family or not."""
+    """A kind of model that is known by name, whether its family is supported or not."""
 
     name: str
     marks: Marks
@@ -42,9 +42,9 @@ class Relative:
 
 @dataclass(frozen=True)
 class PartNames:
-    """Beginnings of the tensor names of each part in the original layout.
+    """Prefixes of the tensor names of each part in the original layout.
 
-    ``text``: all text encoders; ``clip``: of these the one that is loaded, as transformers names its weights.
+    ``text``: all text encoders; ``clip``: the one that is loaded, up to where transformers' names begin.
     """
 
     unet: str
@@ -55,7 +55,7 @@ class PartNames:
 
 @dataclass(frozen=True)
 class Schedule:
-    """The noise levels that it was trained with: ``steps`` of them, beta "scaled linear" from ``start`` to ``end``."""
+    """The noise levels of training: ``steps`` of them, with beta "scaled linear" from ``start`` to ``end``."""
 
     steps: int
     start: float
@@ -64,9 +64,9 @@ class Schedule:
 
 @dataclass(frozen=True)
 class LoraNames:
-    """What a LoRA file of the family is called in it and beside it.
+    """What LoRA files of the family say, inside and beside them.
 
-    ``prefix`` of a module's key; ``version`` and ``v2``: kohya's ``ss_base_model_version`` and ``ss_v2``;
+    ``prefix``: of every module key; ``version`` and ``v2``: kohya's ``ss_base_model_version`` and ``ss_v2``;
     ``architecture``: ModelSpec's; ``card``: "sd version" in the web UI's note beside the file.
     """
 
@@ -79,12 +79,12 @@ class LoraNames:
 
 @dataclass(frozen=True)
 class Family:
-    """One family of latent diffusion models, a text-to-image model each.
+    """One family of latent diffusion models for text to image.
 
-    ``name`` and ``short``, with its article, are for people. ``pipelines``: classes of diffusers folders;
-    ``latent_channels``, and ``pixels_per_latent`` and ``vae_scale`` where a configuration does not say; ``tokens`` of
-    a prompt, padded; ``yaml``: the LDM configuration of a file without one; ``text_folder``: configuration and
-    tokenizer of the text encoder that is called one of ``text_models`` (or not at all) elsewhere.
+    ``name`` and ``short`` (with its ``article``) are shown to people. ``pipelines``: pipeline classes of its diffusers
+    folders. ``pixels_per_latent`` and ``vae_scale`` are used if a configuration does not give them. ``tokens``: length
+    of a padded prompt. ``yaml``: LDM configuration for files that come without one. ``text_folder``: configuration and
+    tokenizer of its text encoder, used if an LDM configuration names none, or one of ``text_models``.
     """
 
     name: str
@@ -106,5 +106,5 @@ class Family:
     full: FullSize
 
     def __str__(self) -> str:
-        """``an SD 1.x``."""
+        """Return the short name with its article, ``an SD 1.x``."""
         return f"{self.article} {self.short}"

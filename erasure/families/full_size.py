@@ -1,4 +1,4 @@
-"""What a model of a family takes at full size, as measured. Forecasts for others are scaled from it."""
+"""Memory and time of a family's full-size model, as measured. Forecasts for other sizes are scaled from them."""
 
 from __future__ import annotations
 
@@ -9,27 +9,31 @@ MIB, GIB = 2**20, 2**30
 
 @dataclass(frozen=True)
 class UpdateMemory:
-    """Peak of one update in bytes, of rank 8 and batch 1, less weights and libraries.
+    """Peak memory of one update at rank 8 and batch 1 in bytes, without weights and libraries.
 
-    In fp32 and in half precision, each without and with gradient checkpointing.
+    ``fp32`` and ``half`` precision, each without and with gradient checkpointing.
     """
 
     fp32: tuple[float, float]
     half: tuple[float, float]
 
     def of(self, *, half: bool, checkpointing: bool) -> float:
+        """Return the peak in one precision, in bytes."""
         return (self.half if half else self.fp32)[checkpointing]
 
 
 @dataclass(frozen=True)
 class FullSize:
-    """Measured at ``pixels``, the side of the pictures it was made for.
+    """Measurements at ``pixels``, the side of the pictures that the model was made for.
 
-    ``unet``, ``vae`` and ``text_encoder``: weights. ``prompt_bytes``: of a prompt's states in fp32.
-    ``rows``: U-Net rows without gradients that take about the memory of an update with gradient checkpointing.
-    ``cross_attention`` and ``all_layers``: an update with a LoRA there. ``decoding``: bytes that the VAE takes for one
-    picture in fp32, beyond its weights. ``cpu_seconds``: of a U-Net row on two CPU cores. ``state_per_rank``: bytes on
-    disk for each rank of a LoRA on all layers with its two moments, twice while a state is written.
+    ``unet``, ``vae`` and ``text_encoder``: numbers of weights.
+    ``prompt_bytes``: size of one prompt's states in fp32.
+    ``rows``: U-Net rows without gradients that need about the memory of an update with gradient checkpointing.
+    ``cross_attention`` and ``all_layers``: memory of an update with a LoRA on these layers.
+    ``decoding``: bytes that the VAE needs to decode one picture in fp32, besides its weights.
+    ``cpu_seconds``: time of one U-Net row on two CPU cores.
+    ``state_per_rank``: bytes on disk per rank of a LoRA on all layers with Adam's two moments, counted twice because
+    the old state is kept until the new one is written.
     """
 
     pixels: int

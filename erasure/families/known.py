@@ -1,7 +1,7 @@
-"""The families that concepts are erased from, and their relatives, which only have to be told apart from them.
+"""The supported families, and their relatives, which only have to be told apart from them.
 
-A new family is a new file and its entry in ``FAMILIES``. Names of tensors: the published files (CompVis and Stability
-AI's latent diffusion).
+A new family is a new file and an entry in ``FAMILIES``. The names of tensors are those of the published files (CompVis'
+and Stability AI's latent diffusion).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from erasure.families.sd1 import SD1
 
 FAMILIES: tuple[Family, ...] = (SD1,)
 
-# The most particular first.
+# The first that fits is taken, so the most specific come first.
 RELATIVES = (
     Relative(
         "Stable Diffusion XL",
@@ -39,17 +39,17 @@ RELATIVES = (
 
 
 def relatives_besides(chosen: Iterable[Family], families: Iterable[Family] = ()) -> list[Relative]:
-    """All that is known by name, ``families`` included, but for the chosen ones."""
+    """Return all models that are known by name, ``families`` included, except the chosen ones."""
     names = {family.name for family in chosen}
     known = [*RELATIVES, *(Relative(family.name, family.marks) for family in families)]
     return [relative for relative in known if relative.name not in names]
 
 
 def choose(families: Iterable[Family] = FAMILIES) -> str:
-    """The advice that goes with every refusal, ``Choose a Stable Diffusion 1.x checkpoint.``"""
+    """Return the advice that ends a refusal, ``Choose a Stable Diffusion 1.x checkpoint.``"""
     return f"Choose a {' or '.join(family.name for family in families)} checkpoint."
 
 
 def supported(families: Iterable[Family] = FAMILIES) -> str:
-    """For people, ``an SD 1.x`` (or "an SD 1.x or an SDXL")."""
+    """Return the families as people read them, ``an SD 1.x`` (or ``an SD 1.x or an SDXL``)."""
     return " or ".join(map(str, families))

@@ -1,4 +1,4 @@
-"""Stable Diffusion 1.x: 1.1 to 1.5 and what was trained from them."""
+"""Stable Diffusion 1.x: versions 1.1 to 1.5 and all models trained from them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from erasure.families.full_size import GIB, MIB, FullSize, UpdateMemory
 
 _DATA = Path(__file__).parents[1] / "data"
 
-# README, "Memory": ``python -m benchmarks.memory``. Seconds: four rows in 42.
+# Memory: ``python -m benchmarks.memory`` (docs/measurements.md). Seconds: four rows took 42.
 _FULL_SIZE = FullSize(
     pixels=512,
     unet=859_520_964,

@@ -1,4 +1,4 @@
-"""Which process works on a run: a lock file that the operating system frees when that process ends, however it does."""
+"""Which process works on a run: a lock file, which the operating system frees however that process ends."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from erasure.run.folder import RunFolder
 
 
 class Claim:
-    """Two web UIs may share a data folder; only one of them may run, resume or delete a job."""
+    """The right to run, resume or delete a job: of two web UIs that share a data folder, only one has it at a time."""
 
     def __init__(self, folder: RunFolder):
         self._folder = folder
         self._lock: FileLock | None = None
 
     def take(self) -> bool:
-        """False: another process has it. On a file system without locks everybody gets it."""
+        """Return whether the job is ours: False if another process has it. Without file locks, everyone gets it."""
         if self._lock is not None:
             return True
-        # Taken by one thread and freed by another.
+        # One thread takes it and another frees it.
         lock = FileLock(self._folder.lock, timeout=0, thread_local=False)
         try:
             lock.acquire()
@@ -32,7 +32,7 @@ class Claim:
         return True
 
     def free(self) -> None:
-        """The file stays: to delete it now could take it from under the next one."""
+        """Give the job up. The file stays: another process may be locking it at this moment."""
         lock, self._lock = self._lock, None
         if lock is not None:
             with suppress(OSError):

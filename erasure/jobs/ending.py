@@ -1,4 +1,4 @@
-"""What is left to do when a job ends: find its LoRA, write the card beside it; or leave nothing behind."""
+"""The end of a job: its LoRA gets a card; or nothing of it is left behind."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from erasure.run.preview import RunPreview
 
 
 def result_of(saved: Saved) -> Result:
-    """What a job made, from the event that tells of a LoRA file."""
+    """Return the result of a job, from the event of its LoRA file."""
     path = saved.path
     return Result(path.stem, str(path), path.stat().st_size, saved.change)
 
 
 def write_job_card(job: LiveJob, result: Result) -> list[Path]:
-    """The files written beside the LoRA. A card that fails is a note in the job, since the LoRA is what counts."""
+    """Write the card beside the LoRA, and return its files. A failure is only a note: the LoRA is what counts."""
     config, step = job.config, job.history.step
     anchors = ", ".join(anchor for anchor in config.anchor if anchor)
     description = f"Erases {', '.join(config.erase)}" + (f" (turned into {anchors})" if anchors else "")
@@ -43,11 +43,12 @@ def write_job_card(job: LiveJob, result: Result) -> list[Path]:
 def _version(job: LiveJob) -> str:
     try:
         return inspect_checkpoint(Path(job.record.checkpoint)).family.lora.card
-    except EraseError:  # moved away since it was loaded
+    except EraseError:  # the checkpoint was moved after it was loaded
         return UNKNOWN_VERSION
 
 
 def remove_files(paths: list[Path]) -> None:
+    """Delete files. A failure is logged."""
     for path in paths:
         try:
             path.unlink(missing_ok=True)
@@ -56,7 +57,7 @@ def remove_files(paths: list[Path]) -> None:
 
 
 def remove_folder(folder: RunFolder) -> None:
-    """As far as it goes; without its record, what is left of it is no job any more."""
+    """Delete a run folder, as far as possible. What may be left has no record, and so it is no job."""
     try:
         shutil.rmtree(folder.path)
     except OSError as error:

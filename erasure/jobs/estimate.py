@@ -1,4 +1,4 @@
-"""What a run will take, before it starts: from file headers and earlier runs, without loading a model."""
+"""How long a run will take and how much memory, estimated from file headers and earlier runs. No model is loaded."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from erasure.model.size import ModelSize
 from erasure.run.forecast import forecast_rows, remembered_prompts
 
 _LIBRARIES = 0.4 * GIB
-# What a U-Net row costs on CPUs however small the model is (seen on emoji-SD), and how many cores tables are for.
+# The least that a U-Net row takes on a CPU (measured on emoji-SD), in seconds, and the cores that the tables are for.
 _CPU_LEAST, _CPU_CORES = 0.05, 2
-# Speeds of models this much alike need no word of caution.
+# A speed is taken as it is from a run whose work differs by no more than this factor.
 _ALIKE = 1.2
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """``seconds`` and ``bytes`` of memory, None where nothing is known; ``basis`` says in words what they rest on."""
+    """``seconds`` and ``bytes`` of memory, None if not known; ``basis`` says what they are estimated from."""
 
     seconds: float | None
     bytes: int | None
@@ -34,7 +34,7 @@ class Estimate:
 
 
 def estimate(config: EraseConfig, checkpoint: Path, device: str, runs_folder: Path) -> Estimate:
-    """Time and memory of a run. Cheap: headers and small files only. Never raises for a checkpoint that is no good."""
+    """Estimate time and memory of a run. Fast: it reads headers and small files only. A bad checkpoint is no error."""
     try:
         info = inspect_checkpoint(checkpoint)
     except EraseError:
@@ -43,15 +43,16 @@ def estimate(config: EraseConfig, checkpoint: Path, device: str, runs_folder: Pa
     seconds, basis = _seconds(config, size, full, device, runs_folder)
     memory = f"memory from a table measured on a full-size {info.family.short}, scaled by this U-Net's size"
     taken = memory_bytes(config, size, full)
-    if device == "cpu":  # where embeddings are remembered, wherever the model is
+    if device == "cpu":  # embeddings are remembered on the CPU, so on other devices they take nothing
         taken += round(embedding_cache_bytes(remembered_prompts(config), full, size.text_encoder))
     return Estimate(seconds, taken, f"{basis}; {memory}")
 
 
 def memory_bytes(config: EraseConfig, size: ModelSize, full: FullSize) -> int:
-    """Weights of all three parts, and the activations of an update or of decoding a picture, whichever are more.
+    """Return the memory for the weights of all three parts, and for an update or decoding a picture if that is more.
 
-    Both are scaled from the family's table by places, width (the square root of the number of weights) and batch.
+    The last two are scaled from the family's table by places, width (the square root of the number of weights) and
+    batch.
     """
     half = config.precision != "fp32"
     measured = full.cross_attention if config.layers in ("xattn", "xattn_kv") else full.all_layers
@@ -59,7 +60,7 @@ def memory_bytes(config: EraseConfig, size: ModelSize, full: FullSize) -> int:
     places = (_pixels(config, size) / full.pixels) ** 2
     update = table * places * config.batch * math.sqrt(size.unet / full.unet)
     each = 2 if half else 4
-    vae = 4 if config.precision == "fp16" else each  # which is kept in fp32 then
+    vae = 4 if config.precision == "fp16" else each  # with fp16, the VAE stays in fp32
     decoding = full.decoding * vae / 4 * places * math.sqrt(size.vae / full.vae)
     weights = (size.unet + size.text_encoder) * each + size.vae * vae
     return round(_LIBRARIES + weights + max(update, decoding))
@@ -72,12 +73,12 @@ def _seconds(
     found = _nearest(config, size, device, runs_folder)
     if found is None:
         if device != "cpu":
-            return None, "time not known before the first run on this device"
+            return None, "time not known until the first run on this device"
         work = size.unet / full.unet * (_pixels(config, size) / full.pixels) ** 2
         half = 0.5 if config.precision != "fp32" else 1.0
         cores = min(os.cpu_count() or _CPU_CORES, 16)
         per_row = _CPU_LEAST + full.cpu_seconds * work * half * _CPU_CORES / cores
-        return per_row * (training + apart), "time very rough, from a table for CPUs"
+        return per_row * (training + apart), "a very rough time, from a table for CPUs"
     speed, past = found
     ratio = _work(config, size) / speed.work
     seconds = ratio * (speed.seconds / speed.rows * training + speed.apart / max(1.0, rows_apart(past)) * apart)
@@ -86,7 +87,7 @@ def _seconds(
 
 
 def _nearest(config: EraseConfig, size: ModelSize, device: str, runs_folder: Path) -> tuple[Speed, EraseConfig] | None:
-    """The newest of the earlier runs on this device whose model was most like this one."""
+    """Return the earlier run on this device whose work was most like this one; of several, the newest."""
     best, least = None, math.inf
     for speed, values in past_speeds(runs_folder):
         try:
@@ -94,7 +95,7 @@ def _nearest(config: EraseConfig, size: ModelSize, device: str, runs_folder: Pat
         except ConfigError:
             continue
         apart = abs(math.log(_work(config, size) / speed.work)) + (speed.precision != config.precision)
-        # Small differences do not count against a newer run.
+        # An older run must be clearly more alike to be chosen.
         if speed.device == device and apart < least - math.log(_ALIKE):
             best, least = (speed, past), apart
     return best
@@ -112,11 +113,11 @@ def _pixels(config: EraseConfig, size: ModelSize) -> int:
 
 
 def training_rows(config: EraseConfig) -> float:
-    """Rows of all updates."""
+    """Return the rows of all updates."""
     return forecast_rows(config)["training"].total
 
 
 def rows_apart(config: EraseConfig) -> float:
-    """Rows besides training: measuring synonyms, pictures before and after, previews and the self-check."""
+    """Return the rows besides training: measuring synonyms, pictures before and after, previews, the self-check."""
     rows = forecast_rows(config)
     return rows.all.total - rows["training"].total

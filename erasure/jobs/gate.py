@@ -1,4 +1,4 @@
-"""Which thread of this process may use the device: a job, or a look at concepts. Hosts know of their own only."""
+"""Which thread of this process may use the device: a job, or a measurement of concepts. A host knows only its own."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ CONCEPTS = "concepts"
 
 
 class Gate:
-    """Jobs wait for it; a look at concepts does not wait for a job, which may take hours."""
+    """Lets one through at a time. Jobs wait; measuring concepts does not wait for a job, which may take hours."""
 
     def __init__(self, changed: Condition, name_of: Callable[[str], str]):
-        """``name_of``: the name of the job with an id."""
+        """``name_of`` returns the name of the job with an id."""
         self._changed = changed
         self._name_of = name_of
         self._holder = ""
 
     @contextmanager
     def held(self, who: str) -> Iterator[None]:
-        """``who``: a job's id, or ``CONCEPTS``. Raises: JobConflict."""
+        """Hold the device for ``who``, a job's id or ``CONCEPTS``. Raises: JobConflict if ``CONCEPTS`` meets a job."""
         with self._changed:
             while self._holder:
                 if who == CONCEPTS and self._holder != CONCEPTS:

@@ -8,26 +8,27 @@ from typing import Any
 
 from erasure.config.settings import EraseConfig
 from erasure.config.template import concept_in
+from erasure.training.plan import Plan
 
 MOST_POINTS = 300
-# Updates over which the speed is taken, so that it follows when another program takes the device.
+# The speed is that of so many updates, so that it follows when another program begins to use the device.
 _SPEED_OVER = 20
 
 
 class History:
-    """Sums up events as :func:`erasure.run.events.event_to_dict` gives them, live or from a log.
+    """The sum of a run's events, as :func:`erasure.run.events.event_to_dict` returns them, live or from a log.
 
-    A run that goes on from an older state repeats updates: what they said before is forgotten then.
+    A run that is resumed from an older state makes some updates again; what was seen of these before is forgotten.
     """
 
     def __init__(self, *, batch: int = 1, templates: Sequence[str] = ("{}",), updates: int = 0):
-        """``batch``, ``templates`` and ``updates`` are the config's."""
+        """``batch``, ``templates`` and ``updates``: as in the config of the run."""
         self.step = 0
         self.steps = updates
         self.rows = 0
         self.seconds = 0.0
         self.learning_rate = 0.0
-        self.plan: dict[str, Any] | None = None
+        self.plan: Plan | None = None
         self.notes: dict[str, None] = {}  # in order, each once
         self.previews: set[int] = set()
         self._series: dict[str, list[tuple[int, float]]] = {}
@@ -43,14 +44,14 @@ class History:
         return cls(batch=config.batch, templates=config.templates, updates=config.updates)
 
     def see(self, event: Mapping[str, Any]) -> None:
-        """Raises: KeyError, TypeError, ValueError for what is no event."""
+        """Add an event. Raises: KeyError, TypeError, ValueError if it is no event."""
         kind = event["event"]
         if kind == "step":
             self._see_step(event)
         elif kind == "note":
             self.notes[str(event["text"])] = None
         elif kind == "planned":
-            self.plan = dict(event["plan"])
+            self.plan = Plan.from_dict(event["plan"])
         elif kind == "preview":
             self.previews.add(int(event["step"]))
         elif kind == "measured":
@@ -60,7 +61,7 @@ class History:
         step, seconds = int(event["step"]), float(event["seconds"])
         losses = {"erase": float(event["erase_loss"]), "preserve": float(event["preserve_loss"])}
         self._forget_from(step)
-        # The last of the preserved concepts may be one that the user wants kept; the search found those before it.
+        # The search found the first ones; one more may follow that the user asked to preserve.
         picks = tuple(self._bare(str(text)) for text in event["preserved"][: self._batch])
         self.step, self.steps, self.rows, self.seconds = step, int(event["steps"]), int(event["rows"]), seconds
         self.learning_rate = float(event["learning_rate"])
@@ -73,7 +74,7 @@ class History:
 
     def _add(self, series: str, step: int, value: float) -> None:
         points = self._series.setdefault(series, [])
-        while points and points[-1][0] >= step:  # measured again after the same update, or by a run that went back
+        while points and points[-1][0] >= step:  # measured twice after one update, or the run went back
             points.pop()
         points.append((step, value))
 
@@ -87,29 +88,31 @@ class History:
         self._recent.clear()
 
     def _bare(self, prompt: str) -> str:
-        """The concept in a prompt that one of the templates made: of several, that which says most of it."""
+        """Return the concept in a prompt that a template made. If several templates fit, the longest of them counts."""
         found = (concept_in(template, prompt) for template in self._templates)
         return min((concept for concept in found if concept is not None), key=len, default=prompt)
 
     @property
     def series(self) -> dict[str, tuple[tuple[int, float], ...]]:
-        """Points (update, value) by the name of what was measured, ``erase`` and ``preserve`` for the two losses.
+        """Points (update, value) by the name of their series; ``erase`` and ``preserve`` are the two losses.
 
-        Of each every n-th so that there are at most ``MOST_POINTS``, and always the last one.
+        Thinned evenly to at most ``MOST_POINTS`` each; the last point always stays.
         """
         return {name: _thinned(points) for name, points in self._series.items() if points}
 
     @property
     def picks(self) -> tuple[tuple[str, int], ...]:
+        """Adversarial concepts and how often each was preserved, most often first."""
         return tuple(self._counts.most_common())
 
     @property
     def current_pick(self) -> str:
+        """The concept preserved in the last update, "" if there is none."""
         return self._picks[-1][0] if self._picks and self._picks[-1] else ""
 
     @property
     def seconds_left(self) -> float | None:
-        """Of training, at the speed of the last updates."""
+        """Seconds of training left, at the speed of the last updates; None before the first one."""
         if self.step >= self.steps:
             return 0.0
         if len(self._recent) < 2:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from threading import Condition
-from typing import Any, Literal
+from typing import Literal
 
 from erasure.config.settings import EraseConfig
 from erasure.config.values import config_from_record
@@ -16,6 +16,7 @@ from erasure.jobs.claim import Claim
 from erasure.jobs.history import History
 from erasure.jobs.job import JobState, Snapshot
 from erasure.jobs.record import Record, history_from_disk, history_of, snapshot_of, write_record
+from erasure.run.events import Event, event_to_dict
 from erasure.run.folder import RunFolder
 
 Wish = Literal["", "pause", "stop", "discard", "close"]  # "close": the process ends
@@ -23,12 +24,18 @@ logger = logging.getLogger(__name__)
 
 
 class LiveJob:
-    """``changed`` is notified of every change; ``versions`` never gives a number twice."""
+    """A job of this process, or one that an earlier process left.
+
+    ``record`` and ``message`` change only through the methods; ``changed`` is notified of every change.
+    """
 
     def __init__(
         self, folder: RunFolder, record: Record, config: EraseConfig | None, changed: Condition, versions: Iterator[int]
     ):
-        """``config`` is that of a new job; None: a job from disk, whose config and log are read when asked for."""
+        """``config``: None for a job from disk, whose config and log are read when asked for.
+
+        ``versions`` never repeats a number.
+        """
         self.id = folder.path.name
         self.folder = folder
         self._config = config
@@ -38,7 +45,7 @@ class LiveJob:
         self.claim = Claim(folder)
         self.wish: Wish = ""
         self.waits = False  # for the device
-        self.message = ""
+        self.message = ""  # one line that says what the job is doing
         self._versions = versions
         self.version = next(versions)
         self._snapshot: Snapshot | None = None
@@ -49,7 +56,7 @@ class LiveJob:
 
     @property
     def config(self) -> EraseConfig:
-        """Raises: ConfigError where this version cannot use the record's; the job can still be looked at."""
+        """The config. Raises: ConfigError if this version cannot use the record's; the job can still be looked at."""
         with self.changed:
             if self._config is None:
                 self._config = config_from_record(self.record.config, self.record.asked)
@@ -67,36 +74,45 @@ class LiveJob:
             return self._history
 
     def snapshot(self) -> Snapshot:
-        """Made once per change, from memory alone."""
+        """Return the job as it is now. Made once per change, from memory alone."""
         with self.changed:
             if self._snapshot is None:
                 self._snapshot = snapshot_of(self.id, self.record, self.history, self.message, self.version)
             return self._snapshot
 
-    def set(self, *, message: str = "", **changes: Any) -> None:
-        """Change fields of the record and the one line that says what goes on."""
+    def enter(self, state: JobState, message: str = "") -> None:
+        """Change the state, and the message with it."""
         with self.changed:
-            self.record = replace(self.record, **changes)
             self.message = message
+            self.amend(replace(self.record, state=state))
+
+    def amend(self, record: Record) -> None:
+        """Replace the record; the message stays. Hold ``changed`` from reading the old one on."""
+        with self.changed:
+            self.record = record
             self._touch()
 
     def say(self, message: str) -> None:
-        """Change that line only, if it is another."""
+        """Change the message only."""
         with self.changed:
             if message != self.message:
                 self.message = message
                 self._touch()
 
-    def see(self, event: Mapping[str, Any]) -> None:
+    def note(self, text: str) -> None:
+        """Add a note to the record."""
         with self.changed:
-            self.history.see(event)
+            self.amend(replace(self.record, notes=(*self.record.notes, text)))
+
+    def see(self, event: Event) -> None:
+        """Add an event to the history."""
+        values = event_to_dict(event)
+        with self.changed:
+            self.history.see(values)
             self._touch()
 
-    def note(self, text: str) -> None:
-        self.set(message=self.message, notes=(*self.record.notes, text))
-
     def save(self) -> None:
-        """Write the record. A disk that is full must not stop what goes on: the run folder has all that matters."""
+        """Write the record. A full disk must not stop the job: what matters is in the run folder already."""
         try:
             write_record(self.folder, self.record)
         except RunError as error:

@@ -1,4 +1,4 @@
-"""Names of LoRA files: one that is fit for every system and web UI, and one to suggest for a concept."""
+"""Names of LoRA files: whether one works on every system and in prompts, and which to suggest for a concept."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 from erasure.errors import RunError
 
 LONGEST = 100  # characters
-# A file name may have 255 bytes on most file systems, and "-step100000-2.safetensors.0123ab.part" comes behind.
+# A file name may have 255 bytes on most file systems, and "-step100000-2.safetensors.0123ab.part" may be added.
 _MOST_BYTES = 200
-# Reserved on Windows, and ":" and ">" would end the name in <lora:name:weight>.
+# Reserved on Windows; ":" and ">" would also end the name in <lora:name:weight>.
 _FORBIDDEN = '/\\<>:"|?*'
 # Device names of Windows, with any extension: learn.microsoft.com, "Naming Files, Paths, and Namespaces".
 _RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])\s*(\..*)?", re.IGNORECASE)
@@ -22,9 +22,9 @@ _LONGEST_SLUG = 60
 
 
 def safe_name(name: str) -> str:
-    """``name``, unchanged, if a LoRA file can be called so (its stem) and a prompt can name it.
+    """Return ``name`` unchanged if it can be the stem of a LoRA file and be used in a prompt.
 
-    Raises: RunError that says what is wrong with it.
+    Raises: RunError, which says what is wrong with it.
     """
     problem = _problem(name)
     if problem:
@@ -33,27 +33,27 @@ def safe_name(name: str) -> str:
 
 
 def suggest_name(erase: Sequence[str], taken: Container[str] = ()) -> str:
-    """A name for a LoRA that erases these concepts: ``erase-garbage-truck``, with ``-2`` and so on if it is taken.
+    """Suggest a name for a LoRA that erases these concepts: ``erase-garbage-truck``, or with ``-2`` if it is taken.
 
-    Lower case and ASCII always, ``erase-concept`` where nothing of the concepts is left in ASCII. ``taken`` holds
-    names in lower case, as :func:`taken_names` gives them.
+    It is lower case and ASCII: ``erase-concept`` if ASCII has nothing of the concepts. ``taken``: names in lower case,
+    as :func:`taken_names` returns them.
     """
     slugs = [slug for slug in map(_slug, erase) if slug]
     return _numbered("erase-" + ("-".join(slugs)[:_LONGEST_SLUG].strip("-") or "concept"), taken)
 
 
 def free_name(name: str, lora_folder: Path) -> str:
-    """``name``, with ``-2`` and so on where a LoRA of this name is in the folder."""
+    """Return ``name``, with ``-2``, ``-3``, ... behind it if the folder has a LoRA of this name."""
     return _numbered(name, taken_names(lora_folder))
 
 
 def taken_names(lora_folder: Path) -> frozenset[str]:
-    """The names of all LoRA files in the folder and its sub-folders, case-folded: web UIs tell LoRAs by stem alone."""
+    """Return the case-folded stems of all LoRA files in the folder and below. Web UIs know a LoRA by its stem."""
     try:
         return frozenset(
             path.stem.casefold() for path in lora_folder.rglob("*") if path.suffix.lower() in _LORA_SUFFIXES
         )
-    except OSError:  # a sub-folder that may not be read, or that went away meanwhile
+    except OSError:  # a sub-folder that may not be read, or has just been deleted
         return frozenset()
 
 
@@ -75,18 +75,18 @@ def _problem(name: str) -> str:
     if not name.strip():
         return "it is empty; write a name"
     if name != name.strip():
-        return "it begins or ends with a space; leave that out"
+        return "it begins or ends with a space; remove that space"
     if name.startswith("."):
-        return "a name that begins with a dot is hidden; leave the dot out"
+        return "files whose names begin with a dot are hidden; remove the dot"
     if name.endswith("."):
-        return "Windows drops a dot at the end; leave it out"
+        return "Windows drops a dot at the end; remove the dot"
     found = sorted({character for character in name if character in _FORBIDDEN})
     if found:
-        return f"it holds {' '.join(found)}, which file names or prompts cannot have; leave that out"
+        return f"it has {' '.join(found)} in it, which file names or prompts cannot have; remove that"
     if any(unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") for character in name):
-        return "it holds control characters; leave them out"
+        return "it has control characters in it; remove them"
     if len(name) > LONGEST or len(name.encode("utf-8")) > _MOST_BYTES:
         return f"it is too long; use at most {LONGEST} characters"
     if _RESERVED.fullmatch(name):
-        return "Windows keeps this name for a device; choose another"
+        return "Windows reserves this name for a device; choose another"
     return ""

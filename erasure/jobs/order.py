@@ -1,4 +1,4 @@
-"""An order is read here and nowhere else: a checkpoint, a LoRA's name and a config, or every reason why not."""
+"""How an order is read, here and nowhere else: a checkpoint, a LoRA's name and a config, or all that is wrong."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _LISTED = 20  # checkpoints, where the one that was asked for is not among them
 
 @dataclass(frozen=True)
 class Wanted:
-    """An order as somebody gives it.
+    """An order as it was given.
 
-    ``checkpoint``: by title or file name, None for the one that is loaded; ``name`` of the LoRA, None for a suggested
-    one; ``settings`` count more than those of the preset at the quality, and name a vocabulary file by its bare name.
+    ``checkpoint``: by title or file name, None for the one that is loaded. ``name`` of the LoRA: None for a suggested
+    one. ``settings`` override those of the preset at the quality; a vocabulary file is given by its bare name.
     """
 
     checkpoint: str | None = None
@@ -38,7 +38,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Order:
-    """An order that was read; ``problems`` say why nothing can come of it. See :func:`start_problems` for more."""
+    """An order that was read. ``problems`` are those of the order alone; :func:`start_problems` finds all."""
 
     checkpoint: Path | None
     name: str
@@ -47,20 +47,20 @@ class Order:
     problems: tuple[str, ...]
 
     def request(self) -> JobRequest:
-        """Raises: ConfigError with every problem."""
+        """Return what the job manager needs. Raises: ConfigError with every problem of the order."""
         if self.problems or self.checkpoint is None or self.settled.config is None:
             raise ConfigError(self.problems)
         return JobRequest(self.checkpoint, self.name, self.settled.config)
 
 
 def read_order(host: Host, wanted: Wanted, coming: Collection[str] = ()) -> Order:
-    """``coming`` are the names of LoRAs that jobs are about to make. Never raises for what is asked for."""
+    """Read an order; what is wrong with it is in its ``problems``. ``coming``: names of LoRAs that jobs will make."""
     asked, problems = _asked_settings(host, wanted)
     checkpoint, missing = find_checkpoint(host, wanted.checkpoint)
     settled = settle_values(asked)
     name = wanted.name
     if name is None:
-        # Without a concept nothing comes of it, and the name need not be one more problem.
+        # Without a concept the order is wrong anyway; a missing name need not be one problem more.
         name = suggested_name(host, settled.values["erase"], coming) or suggest_name(())
     return Order(
         None if checkpoint is None else checkpoint.path,
@@ -72,23 +72,25 @@ def read_order(host: Host, wanted: Wanted, coming: Collection[str] = ()) -> Orde
 
 
 def start_problems(host: Host, order: Order) -> list[str]:
-    """Every reason why a job cannot start from this order: its own problems, and those of name, folders and disk."""
+    """Return every reason why this order cannot start: its own problems, and those of name, folders and disk."""
     others = readiness(host, order.checkpoint, order.name, order.settled.config)
     if order.checkpoint is None:
-        others = [problem for problem in others if problem != NO_CHECKPOINT]  # said already, and better
+        others = [problem for problem in others if problem != NO_CHECKPOINT]  # the order says more precisely why
     return list(dict.fromkeys([*order.problems, *others]))
 
 
 def find_checkpoint(host: Host, wanted: str | None) -> tuple[HostCheckpoint | None, list[str]]:
-    """By title with or without its hash, or by file name with or without its ending; never by a path. The loaded one
-    for None. The second value says why there is none."""
+    """Find a checkpoint by its title, with or without its hash, or by its file name, with or without its ending.
+
+    A path never finds one. ``wanted`` None: the one that is loaded. The second value says why none was found.
+    """
     if wanted is None:
         current = host.current_checkpoint()
         return current, [] if current is not None else [NO_CHECKPOINT]
     every = host.checkpoints()
     titled = [one for one in every if one.title == wanted] or [one for one in every if same_title(one.title, wanted)]
     name = bare_title(wanted)
-    # A hash that is asked for must not lead to a file with another.
+    # If a hash is given, a file with another hash must not be found.
     open_to = [one for one in every if wanted == name or bare_title(one.title) == one.title]
     named = titled or [one for one in open_to if name in (one.path.name, one.path.stem)]
     if len(named) == 1:
@@ -101,19 +103,19 @@ def find_checkpoint(host: Host, wanted: str | None) -> tuple[HostCheckpoint | No
 
 
 def suggested_name(host: Host, erase: Sequence[str], coming: Collection[str]) -> str:
-    """A name that no LoRA has and none will have; "" as long as there is nothing to erase."""
+    """Suggest a name that no LoRA has, nor will have; "" as long as there is nothing to erase."""
     if not erase:
         return ""
     return suggest_name(erase, {*taken_names(host.lora_folder()), *(name.casefold() for name in coming)})
 
 
 def coming_names(jobs: Sequence[Snapshot]) -> list[str]:
-    """The names of LoRAs that these jobs are about to make."""
+    """Return the names of the LoRAs that these jobs will make."""
     return [job.name for job in jobs if job.state in ACTIVE]
 
 
 def _asked_settings(host: Host, wanted: Wanted) -> tuple[dict[str, Any], list[str]]:
-    """The preset's settings at the quality, and over them those that are given."""
+    """Return the settings of the preset at the quality, overridden by those that are given, and what is wrong."""
     problems: list[str] = []
     data = DataFolder(host.data_folder())
     kind, known = Preset("", "", {}), True
@@ -137,6 +139,6 @@ def _asked_settings(host: Host, wanted: Wanted) -> tuple[dict[str, Any], list[st
             asked["vocabulary_file"] = str(kept_vocabulary(data.vocabularies, file))
         except ConfigError as error:
             problems += error.problems
-            # Without both, so that one mistake is told once.
+            # Both go, so that one mistake is reported once.
             asked = {key: value for key, value in asked.items() if key not in ("vocabulary", "vocabulary_file")}
     return asked, problems

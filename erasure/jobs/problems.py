@@ -1,4 +1,4 @@
-"""What went wrong, in one line that says what to do, and the traceback for whoever wants to know more."""
+"""An error as one line that says what happened and what to do, and its traceback for who wants to know more."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory",
 
 
 def describe(error: BaseException) -> str:
-    """One line for people; the errors of this package say everything themselves."""
+    """Return one line that says what happened and what to do. Errors of this package say both themselves."""
     if isinstance(error, EraseError):
         return str(error)
-    text = " ".join(str(error).split())[:300] or "no more is known"
+    text = " ".join(str(error).split())[:300] or "no details"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk is full ({text}); free some space, then resume"
     memory = isinstance(error, RuntimeError) and any(words in text.lower() for words in _OUT_OF_MEMORY)
@@ -24,14 +24,14 @@ def describe(error: BaseException) -> str:
             "gradient_checkpointing or a smaller resolution"
         )
     if isinstance(error, OSError):
-        return f"a file could not be read or written ({text}); correct that, then resume"
+        return f"a file could not be read or written ({text}); solve that, then resume"
     if isinstance(error, ImportError):
         return f"a library is missing or does not fit ({text}); install the requirements again and restart"
     return f"something unexpected happened: {type(error).__name__}: {text}"
 
 
 def traceback_of(error: BaseException) -> str:
-    """The traceback, "" for errors that explain themselves. Frees what the frames hold: models, pictures, tensors."""
+    """Return the traceback, "" for errors of this package. Frees what its frames hold: models, pictures, tensors."""
     text = "" if isinstance(error, EraseError) else "".join(traceback.format_exception(error))
     seen: BaseException | None = error
     while seen is not None:

@@ -1,4 +1,4 @@
-"""Why a run cannot start: every reason at once, before anything is begun."""
+"""Why a run cannot start: every reason at once, before any work is done."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from erasure.host.base import Host
 from erasure.jobs.names import safe_name, taken_names
 from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint
 
-_DISK_ALWAYS = 50 * MIB  # pictures and log
+_DISK_ALWAYS = 50 * MIB  # for pictures and log
 NO_CHECKPOINT = f"no checkpoint is loaded: choose {supported()} checkpoint"
 
 
 def readiness(host: Host, checkpoint: Path | None, name: str, config: EraseConfig | None) -> list[str]:
-    """Every reason why this cannot start, in plain language; empty: it can.
+    """Return every reason why a run cannot start; none if it can.
 
-    ``config``: None where the settings have problems, which are told by who read them.
+    ``config``: None where the settings have problems, which whoever read them tells.
     """
     problems: list[str] = []
     if config is not None and config.vocabulary_file and not Path(config.vocabulary_file).is_file():
@@ -44,7 +44,7 @@ def _inspected(checkpoint: Path | None) -> tuple[CheckpointInfo | None, list[str
     try:
         return inspect_checkpoint(checkpoint), []
     except EraseError as error:
-        # A page need not know where things lie.
+        # A page need not know where files are.
         return None, [str(error).replace(str(checkpoint), checkpoint.name)]
 
 
@@ -61,7 +61,7 @@ def _name_problems(name: str, lora_folder: Path) -> list[str]:
 def _folder_problems(what: str, folder: Path) -> list[str]:
     there = _existing(folder)
     if not there.is_dir():
-        return [f"the {what} {folder} cannot be made: {there.name} is a file; move it away"]
+        return [f"the {what} {folder} cannot be created: {there.name} is a file; move or rename that file"]
     if not os.access(there, os.W_OK | os.X_OK):
         return [f"the {what} {folder} cannot be written; change its permissions"]
     return []
@@ -76,9 +76,12 @@ def _disk_problems(config: EraseConfig, info: CheckpointInfo, folder: Path) -> l
     needed = _DISK_ALWAYS + full.state_per_rank * config.rank * math.sqrt(info.size.unet / full.unet)
     if free >= needed:
         return []
-    return [f"the disk is almost full: a run may need {needed / MIB:.0f} MB, {free / MIB:.0f} MB are free; make room"]
+    return [
+        f"the disk is almost full: a run may need {needed / MIB:.0f} MB, and {free / MIB:.0f} MB are free; "
+        "free up some space"
+    ]
 
 
 def _existing(folder: Path) -> Path:
-    """The folder, or the nearest above it that there is."""
+    """Return the folder, or the nearest one above it that exists."""
     return next((part for part in (folder, *folder.parents) if part.exists()), folder)

@@ -13,14 +13,17 @@ from erasure.config.settle import asked_for
 from erasure.config.values import settle_values
 from erasure.jobs.history import History
 from erasure.jobs.job import ACTIVE, JobState, Result, Snapshot
+from erasure.jobs.speed import Speed, speed_of
 from erasure.run.folder import RunFolder
 
 
 @dataclass(frozen=True)
 class Record:
-    """``job.json``. Paths as texts; ``config`` holds every setting with the value that is used, ``asked`` those that
-    were asked for; ``log`` is the traceback of a failure that was not foreseen;
-    ``speed`` what the run took, for later estimates: see :mod:`erasure.jobs.estimate`."""
+    """What ``job.json`` holds.
+
+    ``config`` are all settings with the values that are used, ``asked`` those that were asked for. ``problem`` says why
+    a job failed; ``log`` is the traceback, if the failure was unexpected.
+    """
 
     name: str
     checkpoint: str
@@ -33,7 +36,7 @@ class Record:
     log: str = ""
     notes: tuple[str, ...] = ()
     result: Result | None = None
-    speed: dict[str, Any] | None = None
+    speed: Speed | None = None  # for estimates of later runs
 
 
 def write_record(folder: RunFolder, record: Record) -> None:
@@ -42,7 +45,10 @@ def write_record(folder: RunFolder, record: Record) -> None:
 
 
 def read_record(folder: RunFolder) -> Record:
-    """What is missing or of the wrong kind is left at its default. Raises: RunError if the file cannot be read."""
+    """Read ``job.json``; a value that is missing or of the wrong kind gets its default.
+
+    Raises: RunError if the file cannot be read.
+    """
     values = folder.read_job()
     text = {key: str(values.get(key, "")) for key in ("name", "checkpoint", "out", "problem", "log")}
     state: Any = values.get("state")
@@ -55,17 +61,17 @@ def read_record(folder: RunFolder) -> Record:
         state=state if state in get_args(JobState) else "failed",
         notes=tuple(map(str, _list(values.get("notes")))),
         result=_result(values.get("result")),
-        speed=_dict(values.get("speed")),
+        speed=speed_of(values.get("speed")),
     )
 
 
 def settled(record: Record) -> Record:
-    """The record of a job whose process has ended."""
+    """Return the record of a job whose process has ended: if it was active, it was interrupted."""
     return replace(record, state="interrupted") if record.state in ACTIVE else record
 
 
 def history_from_disk(folder: RunFolder, history: History) -> History:
-    """``history`` with what the run's log adds to it; lines that make no sense are left out."""
+    """Add what the run's log says to ``history``, and return it. Lines that make no sense are left out."""
     for event in folder.events():
         with suppress(KeyError, TypeError, ValueError):
             history.see(event)
@@ -74,12 +80,13 @@ def history_from_disk(folder: RunFolder, history: History) -> History:
 
 
 def history_of(record: Record) -> History:
-    """The history of a job that has not begun, of a record that this version cannot use."""
+    """Return an empty history for a record that this version cannot use, from what of it can be read."""
     used = settle_values(record.config).values
     return History(batch=used["batch"], templates=used["templates"], updates=used["steps"])
 
 
 def snapshot_of(id: str, record: Record, history: History, message: str, version: int) -> Snapshot:
+    """Return what a page shows of a job. ``message``: "" for one that its state gives."""
     return Snapshot(
         id=id,
         name=record.name,

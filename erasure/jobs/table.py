@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -12,14 +12,17 @@ from threading import Condition
 
 from erasure.config.settings import EraseConfig
 from erasure.errors import JobConflict, JobNotFound, RunError
-from erasure.jobs.job import ACTIONS, ACTIVE, JobState
+from erasure.jobs.job import ACTIONS, ACTIVE
 from erasure.jobs.live import LiveJob, logger
 from erasure.jobs.record import Record, read_record, settled, write_record
 from erasure.run.folder import RunFolder, job_folders
 
 
 class JobTable:
-    """Call everything with ``changed`` held. ``current`` is the job that the worker is at, paused or not."""
+    """All jobs by id, and the queue. ``current`` is the job that the worker has taken up, paused or not.
+
+    Hold ``changed`` while calling any method but :meth:`job`.
+    """
 
     def __init__(self, runs: Path, changed: Condition):
         self.jobs: dict[str, LiveJob] = {}
@@ -27,16 +30,16 @@ class JobTable:
         self.current: LiveJob | None = None
         self._runs = runs
         self._changed = changed
-        # Never a number that a page may have seen from an earlier process.
+        # Begins above every number that a page may have seen from an earlier process.
         self._versions: Iterator[int] = count(int(time.time() * 10))
 
     def adopt(self) -> None:
-        """Take up what is on disk, except for jobs that another living process works on."""
+        """Add the jobs on disk, except those that another process is working on."""
         for folder in job_folders(self._runs):
             try:
                 record = read_record(folder)
             except (RunError, OSError) as error:
-                logger.warning("a run is left out: %s", error)
+                logger.warning("a run is not listed: %s", error)
                 continue
             job = LiveJob(folder, settled(record), None, self._changed, self._versions)
             if record.state in ACTIVE:
@@ -46,7 +49,7 @@ class JobTable:
             self.jobs[job.id] = job
 
     def add(self, record: Record, config: EraseConfig) -> LiveJob:
-        """A new job, on disk first. Raises: RunError."""
+        """Make a new job, on disk first. Raises: RunError."""
         began = time.strftime("%Y%m%d-%H%M%S", time.localtime(record.created))
         folder = RunFolder(self._runs / f"{began}-{secrets.token_hex(3)}")
         write_record(folder, record)
@@ -56,7 +59,7 @@ class JobTable:
         return job
 
     def job(self, id: str) -> LiveJob:
-        """The one method that may be called without the lock. Raises: JobNotFound."""
+        """Return the job with this id. Raises: JobNotFound."""
         with self._changed:
             if id not in self.jobs:
                 raise JobNotFound(f"there is no job {id!r}; it may have been discarded or deleted")
@@ -68,46 +71,43 @@ class JobTable:
     def active(self) -> list[LiveJob]:
         return [job for job in self.jobs.values() if job.state in ACTIVE]
 
-    def allowed(self, id: str, action: str, already: Collection[JobState] = ()) -> LiveJob | None:
-        """The job if ``action`` is possible now; None if it is in one of the states that the action leads to.
-
-        Raises: JobNotFound, JobConflict.
-        """
+    def allowed(self, id: str, action: str) -> LiveJob:
+        """Return the job with this id. Raises: JobNotFound; JobConflict if its state does not allow ``action``."""
         job = self.job(id)
         if action in ACTIONS[job.state]:
             return job
-        if job.state in already:
-            return None
         possible = " or ".join(ACTIONS[job.state]) or "nothing, wait a moment"
         raise JobConflict(f"{job.record.name} is {job.state}: {action} is not possible now, only {possible}")
 
     def take(self, job: LiveJob) -> None:
-        """Keep other processes off a job of the past. Raises: JobNotFound, JobConflict."""
+        """Claim a job that has ended, so that no other process works on it. Raises: JobNotFound, JobConflict."""
         if not job.folder.path.is_dir():
             self.forget(job)
             raise JobNotFound(f"the run of {job.record.name} was deleted by another program")
         if not job.claim.take():
-            raise JobConflict(f"another program works on {job.record.name}; wait until it is done")
+            raise JobConflict(f"another program is working on {job.record.name}; wait until it is done")
 
     def forget(self, job: LiveJob) -> None:
-        """First of all its record, so that it is gone even if the process ends now."""
+        """Remove the job from disk and from the table. Its record goes first: without it, the job is gone for good."""
         with suppress(OSError):
             job.folder.job.unlink(missing_ok=True)
         self.jobs.pop(job.id, None)
         self._changed.notify_all()
 
     def enqueue(self, job: LiveJob) -> None:
+        """Put the job at the end of the queue."""
         self.queue.append(job)
         self.tell_waiting()
 
     def begin_next(self) -> LiveJob:
+        """Take the first job off the queue."""
         job = self.current = self.queue.pop(0)
-        job.set(state="preparing", message="waits for the device")
+        job.enter("preparing", "waits for the device")
         self.tell_waiting()
         return job
 
     def tell_waiting(self) -> None:
-        """Say in every waiting job what it waits for."""
+        """Tell every queued job what it waits for."""
         for place, job in enumerate(self.queue):
             ahead = self.queue[place - 1] if place else self.current
             if ahead is None:

@@ -1,7 +1,7 @@
 """The LoRA adapter on the U-Net: one U-Net, two views.
 
-With the adapter on, the U-Net is the tuned model; under :func:`without_lora` it is the frozen one. There is
-never a second copy. Low-rank adaptation is Hu et al. 2021 (arXiv:2106.09685): the effective weight is
+With the adapter on, the U-Net is the tuned model; inside :func:`without_lora` it is the frozen one. There is no second
+copy. Low-rank adaptation is Hu et al. 2021 (arXiv:2106.09685): the effective weight is
 ``W + weight * (alpha / rank) * up @ down``; a convolution's ``down`` has its kernel, stride and padding, its
 ``up`` is 1x1.
 """
@@ -36,9 +36,9 @@ _CHOOSE: dict[LayerChoice, Callable[[str], bool]] = {
 
 
 def base_layers(unet: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:
-    """Every Linear and Conv2d of the U-Net by module path, in module order, with or without an adapter."""
+    """Return every Linear and Conv2d of the U-Net by module path, in module order, with or without an adapter."""
     layers: dict[str, nn.Linear | nn.Conv2d] = {}
-    wrapper = None  # named_modules goes depth first, so a wrapper's insides follow it directly
+    wrapper = None  # named_modules goes depth first, so what is inside a wrapper follows it directly
     for name, module in unet.named_modules():
         if wrapper is not None and name.startswith(wrapper + "."):
             continue
@@ -50,27 +50,26 @@ def base_layers(unet: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:
 
 
 def layer_names(unet: nn.Module, layers: LayerChoice) -> tuple[str, ...]:
-    """Module paths of the layers that a choice trains, in module order.
+    """Return the module paths of the layers that a choice trains, in module order.
 
     Counts in SD 1.x: ``xattn`` 64 (every cross-attention Linear), ``xattn_kv`` 32 (keys and values only),
     ``selfattn`` 64, ``noxattn`` 215 (all but cross-attention, time embedding and output convolution),
-    ``full`` 282. Raises ValueError for an unknown choice, or one that finds nothing in this U-Net.
+    ``full`` 282. Raises: ValueError if the choice is unknown, or finds no layer in this U-Net.
     """
     if layers not in _CHOOSE:
         raise ValueError(f"layers is {layers!r}; choose one of {', '.join(get_args(LayerChoice))}")
     names = tuple(name for name in base_layers(unet) if _CHOOSE[layers](name))
     if not names:
-        raise ValueError(f"this U-Net has no layer that {layers!r} could train")
+        raise ValueError(f"this U-Net has no layers for layers = {layers!r}")
     return names
 
 
 def inject_lora(unet: nn.Module, layers: LayerChoice, rank: int, alpha: float, seed: int) -> None:
     """Put a new adapter on the chosen layers; the U-Net's output stays what it was, because ``up`` is zero.
 
-    ``down`` is uniform in ±1/sqrt(fan_in), as in LoRA's reference code, and drawn from ``seed`` alone: the
-    same on every device, and the global random state is left as it was. LoRA weights are fp32 whatever the
-    base's dtype; the base is frozen (``requires_grad`` off). Raises ValueError for a U-Net that already has
-    an adapter, or a rank below 1.
+    ``down`` is uniform in ±1/sqrt(fan_in), as in LoRA's reference code. It depends on ``seed`` alone: it is the same on
+    every device, and the global random state does not change. LoRA weights are fp32 whatever the dtype of the base,
+    which is frozen (``requires_grad`` off). Raises: ValueError if the U-Net already has an adapter, or rank is below 1.
     """
     names = layer_names(unet, layers)
     _inject(unet, dict.fromkeys(names, rank), dict.fromkeys(names, alpha))
@@ -83,17 +82,17 @@ def inject_lora(unet: nn.Module, layers: LayerChoice, rank: int, alpha: float, s
 
 
 def inject_lora_state(unet: nn.Module, state: Mapping[str, Tensor], alphas: Mapping[str, float]) -> None:
-    """Put an adapter on the U-Net that holds given weights, each module with its own rank and alpha.
+    """Put an adapter with given weights on the U-Net, each module with its own rank and alpha.
 
-    ``state`` is as :func:`lora_state` gives it; ``alphas`` is by module path, a missing one means alpha =
-    rank. Raises LoraFileError, leaving the U-Net as it was, for names and shapes that it does not have.
+    ``state`` is as returned by :func:`lora_state`; ``alphas`` by module path, a missing one means alpha = rank.
+    Raises: LoraFileError if the U-Net has no such layer or another shape; it is then left as it was.
     """
     known = base_layers(unet)
     ranks = {key[: -len(DOWN)]: tensor.shape[0] for key, tensor in state.items() if key.endswith(DOWN)}
     unknown = [name for name in ranks if name not in known]
     if unknown:
         shown = ", ".join(unknown[:3])
-        raise LoraFileError(f"the U-Net has no layer {shown}: these LoRA weights are for another model")
+        raise LoraFileError(f"the U-Net has no layer {shown}; these LoRA weights are for another model")
     _inject(unet, ranks, {name: alphas.get(name, float(rank)) for name, rank in ranks.items()})
     try:
         load_lora_state(unet, state)
@@ -103,7 +102,7 @@ def inject_lora_state(unet: nn.Module, state: Mapping[str, Tensor], alphas: Mapp
 
 
 def remove_lora(unet: nn.Module) -> None:
-    """Take the adapter off: the module tree is what it was, with the very same base modules and tensors."""
+    """Take the adapter off. The module tree is what it was before, with the same base modules and tensors."""
     for name, layer in lora_layers(unet).items():
         parent, _, child = name.rpartition(".")
         setattr(unet.get_submodule(parent), child, layer.get_base_layer())
@@ -112,17 +111,17 @@ def remove_lora(unet: nn.Module) -> None:
 
 
 def lora_layers(unet: nn.Module) -> dict[str, LoraLayer]:
-    """The adapter's layers by module path, in module order; empty when there is no adapter."""
+    """Return the adapter's layers by module path, in module order; none if there is no adapter."""
     return {name: module for name, module in unet.named_modules() if isinstance(module, LoraLayer)}
 
 
 def lora_parameters(unet: nn.Module) -> list[nn.Parameter]:
-    """The trainable weights: ``down``, ``up`` of each layer in module order."""
+    """Return the trainable weights: ``down``, ``up`` of each layer in module order."""
     return list(_named_weights(unet).values())
 
 
 def lora_state(unet: nn.Module) -> dict[str, Tensor]:
-    """A copy of the adapter's weights, fp32, where the U-Net is.
+    """Return a copy of the adapter's weights, fp32, on the U-Net's device.
 
     ``<path>.lora_down.weight``: (rank, in[, k, k]), ``<path>.lora_up.weight``: (out, rank[, 1, 1]).
     """
@@ -130,15 +129,15 @@ def lora_state(unet: nn.Module) -> dict[str, Tensor]:
 
 
 def load_lora_state(unet: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Set the adapter's weights in place (optimizers keep their parameters): undoes :func:`lora_state`.
+    """Set the adapter's weights, in place, to what :func:`lora_state` returned. Optimizers keep their parameters.
 
-    Raises LoraFileError, changing nothing, when a name is missing or left over, or a shape differs.
+    Raises: LoraFileError if a name is missing or left over, or a shape differs; nothing is changed then.
     """
     weights = _named_weights(unet)
     problems = [f"{key} is missing" for key in weights.keys() - state.keys()]
-    problems += [f"{key} has no place in this adapter" for key in state.keys() - weights.keys()]
+    problems += [f"{key} is not in this adapter" for key in state.keys() - weights.keys()]
     problems += [
-        f"{key} has shape {tuple(state[key].shape)}, the adapter wants {tuple(weights[key].shape)}"
+        f"{key} has shape {tuple(state[key].shape)}, the adapter needs {tuple(weights[key].shape)}"
         for key in weights.keys() & state.keys()
         if state[key].shape != weights[key].shape
     ]
@@ -152,17 +151,17 @@ def load_lora_state(unet: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 @contextmanager
 def without_lora(unet: nn.Module) -> Iterator[None]:
-    """The frozen model: the adapter is off inside the block, then again what it was before, errors or not.
+    """Switch the adapter off inside the block: the U-Net is then the frozen model.
 
-    ``requires_grad`` is left alone, so graphs built earlier still reach the LoRA weights. Beware of gradient
-    checkpointing: its backward pass runs the layers again in the state they are in *then*. Go backward
-    through a frozen forward inside the block, through a tuned one outside.
+    ``requires_grad`` does not change, so graphs built earlier still reach the LoRA weights. Note for gradient
+    checkpointing: its backward pass runs the layers again in the state they are in *then*. Run the backward pass of a
+    frozen forward pass inside the block, that of a tuned one outside.
     """
     layers = list(lora_layers(unet).values())
     before = [layer._disable_adapters for layer in layers]
     try:
         for layer in layers:
-            # not enable_adapters(False), which also turns requires_grad off
+            # Not enable_adapters(False), which would also switch requires_grad off.
             layer._disable_adapters = True
         yield
     finally:
@@ -172,9 +171,9 @@ def without_lora(unet: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def without_lora_from(unet: nn.Module, row: int) -> Iterator[None]:
-    """The adapter is on for the first ``row`` rows of a batch and off for the rest: two models in one call.
+    """Switch the adapter off for the rows of a batch from ``row`` on: two models in one call.
 
-    A small model, or a small batch, takes hardly longer for two rows than for one. Go backward inside the block.
+    For a small model or batch, two rows take hardly longer than one. Run the backward pass inside the block, too.
     """
 
     def first_rows(module: nn.Module, inputs: Any, update: Tensor) -> Tensor:
@@ -190,10 +189,10 @@ def without_lora_from(unet: nn.Module, row: int) -> Iterator[None]:
 
 @contextmanager
 def lora_weight(unet: nn.Module, weight: float) -> Iterator[None]:
-    """The adapter at a weight, as in ``<lora:name:weight>``: 1 is as trained, 0 is off, negative is away.
+    """Set the adapter's weight inside the block, as in ``<lora:name:weight>``: 1 is as trained, 0 is off.
 
-    Nested blocks replace the weight, they do not multiply it. Raises ValueError for a U-Net without an
-    adapter.
+    A negative weight has the opposite effect. Nested blocks replace the weight, they do not multiply it.
+    Raises: ValueError if the U-Net has no adapter.
     """
     layers = list(lora_layers(unet).values())
     if not layers:
@@ -209,9 +208,9 @@ def lora_weight(unet: nn.Module, weight: float) -> Iterator[None]:
 
 
 def _inject(unet: nn.Module, ranks: Mapping[str, int], alphas: Mapping[str, float]) -> None:
-    """PEFT layers of given rank and alpha on exactly the given modules; their weights are yet to be set."""
+    """Put PEFT layers of given rank and alpha on exactly the given modules. Their weights are still to be set."""
     if lora_layers(unet):
-        raise ValueError("this U-Net already has a LoRA: remove it first")
+        raise ValueError("this U-Net already has a LoRA; remove it first")
     if not ranks or min(ranks.values()) < 1:
         found = sorted(set(ranks.values()))
         raise ValueError(f"a LoRA needs at least one layer and a rank of at least 1, got {found}")
@@ -219,14 +218,14 @@ def _inject(unet: nn.Module, ranks: Mapping[str, int], alphas: Mapping[str, floa
     config = LoraConfig(
         r=rank,
         lora_alpha=alpha,  # type: ignore[arg-type]  # annotated int, used as a number
-        # as one regular expression it matches whole names; as a list it would match endings too
+        # One regular expression matches whole names; a list would match endings as well.
         target_modules="|".join(re.escape(name) for name in ranks),
         rank_pattern={name: other for name, other in ranks.items() if other != rank},
         alpha_pattern={name: other for name, other in alphas.items() if other != alpha},
         init_lora_weights=False,
     )
     try:
-        # Linear and Conv2d draw their first values, thrown away later, from the global random state
+        # Linear and Conv2d draw first values, which are replaced later, from the global random state.
         with torch.random.fork_rng(devices=[]):
             inject_adapter_in_model(config, unet, adapter_name=ADAPTER)
         for layer in lora_layers(unet).values():

@@ -1,4 +1,4 @@
-"""Several LoRA files as one."""
+"""Merges several LoRA files into one."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from pathlib import Path
 
 import torch
 
-from erasure.lora.file import DOWN, UP, LoraFile
+from erasure.lora.file import LoraFile
+from erasure.lora.kind import DOWN, UP
 
 
 def merge_loras(files: Sequence[tuple[LoraFile, float]]) -> LoraFile:
-    """One LoRA that acts as the sum of several (one at least) at their weights.
+    """Return one LoRA with the effect of several (at least one), each at its weight, together.
 
-    Ranks are put side by side, scales go into ``up``.
+    Their ranks are concatenated, and scales and weights are multiplied into ``up``.
     """
     parts: dict[str, list[torch.Tensor]] = {}
     for file, weight in files:

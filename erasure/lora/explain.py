@@ -1,4 +1,4 @@
-"""Explains a LoRA file, ours or anybody's, from what is in it. Nothing in the file is trusted or run."""
+"""Explains any LoRA file from its contents. Nothing in the file is trusted or run."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from erasure.lora.metadata import ASKED_KEY, CONFIG_KEY
 
 UNKNOWN = "unknown"
 _LARGEST = 5
-_LONGEST = 300  # characters of a stranger's text
+_LONGEST = 300  # characters shown of a text in the file
 
 
 @dataclass(frozen=True)
 class LoraReport:
     """What is known of a LoRA file; ``str()`` of it is the explanation.
 
-    ``norms``: Frobenius norm of the change ``alpha / rank * up @ down`` by module key, largest first; empty
-    for kinds that are not read. ``config``: as written by this program, None in files made elsewhere; ``asked``: what
-    of it was asked for, {} where the file does not say.
+    ``norms``: Frobenius norm of the change ``alpha / rank * up @ down`` by module key, largest first; empty for kinds
+    of LoRA that cannot be read. ``config``: the settings that were used, None if another program made the file;
+    ``asked``: those that were asked for, {} if the file does not say.
     """
 
     path: Path
@@ -66,7 +66,7 @@ class LoraReport:
         ]
         if norms:
             lines += [
-                f"size of the change (Frobenius norm): {total:.4g} in all; largest:",
+                f"size of the change (Frobenius norm): {total:.4g} in total; largest:",
                 *(f"  {n}" for n in norms),
             ]
         if self.config is None:
@@ -77,14 +77,14 @@ class LoraReport:
         return "\n".join([*lines, "settings:", *settings])
 
     def _asked(self, key: str) -> str:
-        """What was asked for instead of a setting's value, if anything was."""
+        """Return what was asked for, in brackets, if it is not the value that was used."""
         if self.config is None or key not in self.asked or self.asked[key] == self.config[key]:
             return ""
         return f" (asked for: {_plain(json.dumps(self.asked[key]))})"
 
 
 def explain_lora(path: Path, families: Sequence[Family] = FAMILIES) -> LoraReport:
-    """Explain a file. Raises LoraFileError for what is no sound safetensors file or no LoRA at all."""
+    """Read and explain a file. Raises: LoraFileError if it is not a sound safetensors file, or not a LoRA."""
     path = Path(path)
     header = read_lora_header(path)
     metadata, told = header.metadata, tell_lora(header.shapes, header.metadata, families)
@@ -100,7 +100,7 @@ def explain_lora(path: Path, families: Sequence[Family] = FAMILIES) -> LoraRepor
     norms = {} if file is None else _norms(file)
     problems += [f"{name} holds values that are not finite" for name, norm in norms.items() if norm != norm]
     if file is not None and not any(norms.values()):
-        problems.append("all weights are zero: it changes nothing")
+        problems.append("all weights are zero, so it changes nothing")
     erases = config.get("erase") if config else None
     modules = {name.partition(".")[0] if name.startswith("lora_") else name for name in header.shapes}
     return LoraReport(
@@ -162,11 +162,11 @@ def _trained(metadata: Mapping[str, str]) -> dict[str, str]:
 
 def _hash_check(path: Path, stated: str | None) -> str:
     if stated is None:
-        return "not stated in the file, so it cannot be checked"
+        return "the file does not state one, so it cannot be checked"
     found = content_hash(path)
     if found == stated.lower():
         return f"ok ({found[:12]})"
-    return f"WRONG: the file says {_plain(stated)[:12]}, its content has {found[:12]}; it was changed or damaged"
+    return f"WRONG: the file says {_plain(stated)[:12]}, its content has {found[:12]}; the file was changed or damaged"
 
 
 def _norms(file: LoraFile) -> dict[str, float]:
@@ -175,9 +175,12 @@ def _norms(file: LoraFile) -> dict[str, float]:
 
 
 def _norm(down: Tensor, up: Tensor, scale: float) -> float:
-    """Frobenius norm of ``scale * up @ down`` from two rank x rank Gram matrices, without the product."""
+    """Return the Frobenius norm of ``scale * up @ down``, without computing the product.
+
+    ||u d||^2 = tr(u^T u d d^T), from two rank x rank Gram matrices.
+    """
     d, u = down.double().flatten(1), up.double().flatten(1)
-    squared = (u.T @ u * (d @ d.T)).sum()  # tr(d^T u^T u d)
+    squared = (u.T @ u * (d @ d.T)).sum()
     # Rounding may leave a tiny negative number where the true value is zero; NaN stays NaN.
     return abs(scale) * float(torch.sqrt(squared.clamp(min=0)))
 
@@ -193,6 +196,6 @@ def _not_said() -> str:
 
 
 def _plain(text: object) -> str:
-    """A stranger's text on one line, short, and without characters that would steer a terminal."""
+    """Return a text from the file on one line, shortened, and without characters that could control a terminal."""
     plain = "".join(character if character.isprintable() else "?" for character in str(text))
     return plain if len(plain) <= _LONGEST else plain[:_LONGEST] + "..."

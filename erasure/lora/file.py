@@ -1,8 +1,8 @@
 """The LoRA file in kohya's layout, which AUTOMATIC1111, Forge, ComfyUI and diffusers read.
 
-A safetensors file with three tensors per layer: ``lora_unet_<module path with _ for .>`` followed by
-``.lora_down.weight`` (rank, in[, k, k]), ``.lora_up.weight`` (out, rank[, 1, 1]) and ``.alpha`` (a number:
-the scale is alpha / rank, and 1 where alpha is missing).
+It is a safetensors file with three tensors per layer: ``lora_unet_<module path with _ for .>`` followed by
+``.lora_down.weight`` (rank, in[, k, k]), ``.lora_up.weight`` (out, rank[, 1, 1]) and ``.alpha`` (a number: the scale is
+alpha / rank, or 1 if alpha is missing).
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from erasure.lora.kind import ALPHA, DOWN, PARTS, UP, tell_lora
 from erasure.safetensors_file import DamagedFile, Header, read_header, read_tensors
 from erasure.whole_file import whole_file
 
-_SHOWN = 5  # problems spelled out in one message
+_SHOWN = 5  # problems listed in one message
 
 
 @dataclass(frozen=True)
 class LoraFile:
     """A LoRA as read from disk, not yet compared with any U-Net.
 
-    ``family``: of the U-Nets that it is for.
-    ``state``: ``<module key>.lora_down.weight`` and ``.lora_up.weight``, as stored, on the CPU; ``alphas`` by
-    module key, a missing one means alpha = rank. A module key is the file's, say ``lora_unet_conv_in``.
+    ``family``: that of the U-Nets it is for.
+    ``state``: ``<module key>.lora_down.weight`` and ``.lora_up.weight``, as stored, on the CPU.
+    ``alphas``: by module key; a missing one means alpha = rank. A module key is as in the file: ``lora_unet_conv_in``.
     """
 
     path: Path
@@ -46,26 +46,26 @@ class LoraFile:
 
     @property
     def modules(self) -> tuple[str, ...]:
-        """Module keys, in the file's order."""
+        """Module keys, in the order of the file."""
         return tuple(dict.fromkeys(key.partition(".")[0] for key in self.state))
 
     def weights(self, module: str) -> tuple[Tensor, Tensor, float]:
-        """``down``, ``up`` and the scale alpha / rank of one module."""
+        """Return ``down``, ``up`` and the scale alpha / rank of one module."""
         down, up = self.state[f"{module}.{DOWN}"], self.state[f"{module}.{UP}"]
         rank = down.shape[0]
         return down, up, self.alphas.get(module, float(rank)) / rank
 
 
 def module_key(path: str, family: Family) -> str:
-    """The file's name of the module at a path, ``conv_in`` -> ``lora_unet_conv_in``."""
+    """Return the name that a module path has in a file: ``conv_in`` -> ``lora_unet_conv_in``."""
     return family.lora.prefix + path.replace(".", "_")
 
 
 def module_paths(unet: nn.Module, family: Family) -> dict[str, str]:
-    """Module key -> module path for every layer of the U-Net that a LoRA can be on.
+    """Return module key -> module path for every layer of the U-Net that a LoRA can change.
 
-    The file's names do not say which ``_`` was a ``.``; the U-Net does. Raises ValueError if two layers share
-    a key.
+    A module key does not say which ``_`` was a ``.``; only the U-Net's own paths do. Raises: ValueError if two layers
+    have the same key.
     """
     paths: dict[str, str] = {}
     for path in base_layers(unet):
@@ -86,11 +86,10 @@ def write_lora(
     dtype: torch.dtype = torch.float16,
     overwrite: bool = False,
 ) -> None:
-    """Write an adapter's weights (as ``lora_state`` gives them) with one alpha for all layers.
+    """Write an adapter's weights (as returned by ``lora_state``) with one alpha for all layers.
 
-    Names are the ``family``'s. Network size and hashes are added to the metadata. The file appears whole or not at
-    all: it is written beside its place and renamed. Raises OutputExists, and LoraFileError for values that
-    ``dtype`` cannot hold or a failed write.
+    Network size and hashes are added to the metadata. The file appears complete or not at all. Raises: OutputExists if
+    it exists and ``overwrite`` is off; LoraFileError if ``dtype`` cannot hold a value, or writing fails.
     """
     path = Path(path)
     if path.exists() and not overwrite:
@@ -98,23 +97,23 @@ def write_lora(
     tensors = _file_tensors(state, family, alpha, dtype)
     metadata = {**metadata, **_network(state, alpha)}
     hashes = lora_hashes(tensors, metadata)
-    # modelspec's hash is of the same bytes, in its own notation
+    # modelspec's hash is of the same bytes, written in another way.
     metadata = {**metadata, **hashes, "modelspec.hash_sha256": "0x" + hashes["sshs_model_hash"]}
     try:
         with whole_file(path) as temporary:
             temporary.touch()
-            mode = temporary.stat().st_mode  # newer safetensors writes for the owner alone; web UIs may be others
+            # Newer safetensors lets only the owner read the file, but a web UI may run as another user.
+            mode = temporary.stat().st_mode
             save_file(tensors, str(temporary), metadata)
             temporary.chmod(mode & 0o777)
     except (OSError, SafetensorError) as error:
-        raise LoraFileError(f"{path} could not be written: {error}; free some space or choose another place") from error
+        raise LoraFileError(f"{path} could not be written: {error}; free disk space or choose another place") from error
 
 
 def read_lora(path: Path, families: Sequence[Family] = FAMILIES) -> LoraFile:
     """Read a LoRA file for the U-Net of one of the families. Nothing in the file is run.
 
-    Raises LoraFileError, naming what it is, for a file that is missing, truncated, damaged, incomplete or of
-    another kind.
+    Raises: LoraFileError if it is missing, truncated, damaged, incomplete or another kind of file; it says which.
     """
     path = Path(path)
     header = read_lora_header(path)
@@ -126,7 +125,7 @@ def read_lora(path: Path, families: Sequence[Family] = FAMILIES) -> LoraFile:
 
 
 def read_lora_header(path: Path) -> Header:
-    """Shapes and metadata. Raises LoraFileError for what is no sound safetensors file."""
+    """Read shapes and metadata. Raises: LoraFileError if it is not a sound safetensors file."""
     if not path.is_file():
         raise LoraFileError(f"there is no file {path}; check the path")
     try:
@@ -136,7 +135,10 @@ def read_lora_header(path: Path) -> Header:
 
 
 def read_weights(path: Path, header: Header, family: Family) -> LoraFile:
-    """Read the weights of a file whose header is that of a LoRA of the family. Raises LoraFileError."""
+    """Read the weights of a file whose header says that it is a LoRA for the family.
+
+    Raises: LoraFileError if it is incomplete or damaged.
+    """
     _check_parts(path, header.shapes)
     try:
         tensors = read_tensors(path, header.shapes)
@@ -150,14 +152,14 @@ def read_weights(path: Path, header: Header, family: Family) -> LoraFile:
 
 def _unreadable(path: Path, error: DamagedFile | OSError) -> LoraFileError:
     truncated = isinstance(error, DamagedFile) and error.what.startswith(("truncated", "empty"))
-    what = "truncated" if truncated else "truncated, damaged or no safetensors file"
-    return LoraFileError(f"{path.name} is {what} ({error}); get it again")
+    what = "truncated" if truncated else "truncated, damaged or not a safetensors file"
+    return LoraFileError(f"{path.name} is {what} ({error}); download it again")
 
 
 def match_lora(file: LoraFile, unet: nn.Module) -> None:
-    """See that a U-Net can take the file: every key has a layer, shapes fit, values are finite, not all zero.
+    """Check that the file fits a U-Net: every key has a layer, shapes match, values are finite and not all zero.
 
-    Raises LoraFileError listing the problems; IneffectiveLora if the only one is that everything is zero.
+    Raises: LoraFileError with the problems; IneffectiveLora if the only one is that all values are zero.
     """
     layers, paths = base_layers(unet), module_paths(unet, file.family)
     problems, effective = [], False
@@ -175,13 +177,13 @@ def match_lora(file: LoraFile, unet: nn.Module) -> None:
         shown = "; ".join(problems[:_SHOWN]) + ("; ..." if len(problems) > _SHOWN else "")
         raise LoraFileError(f"{file.path.name} does not fit the model ({len(problems)} problems): {shown}")
     if not effective:
-        raise IneffectiveLora(f"{file.path.name} changes nothing: all zero in each of its {len(file.modules)} layers")
+        raise IneffectiveLora(f"{file.path.name} changes nothing: each of its {len(file.modules)} layers is zero")
 
 
 def apply_lora_file(unet: nn.Module, file: LoraFile) -> None:
-    """:func:`match_lora`, then :func:`inject_lora_file` at weight 1.
+    """Check the file with :func:`match_lora`, then put it on the U-Net at weight 1.
 
-    Raises LoraFileError or IneffectiveLora, leaving the U-Net as it was.
+    Raises: LoraFileError or IneffectiveLora if it does not fit; the U-Net is then left as it was.
     """
     match_lora(file, unet)
     inject_lora_file(unet, file, 1.0)
@@ -190,8 +192,8 @@ def apply_lora_file(unet: nn.Module, file: LoraFile) -> None:
 def inject_lora_file(unet: nn.Module, file: LoraFile, weight: float) -> None:
     """Put the file's LoRA on the U-Net at a weight, as in ``<lora:name:weight>``.
 
-    ``lora_weight`` of erasure.lora.adapter replaces it later. Raises LoraFileError, leaving the U-Net as it
-    was, for keys and shapes that it does not have.
+    ``lora_weight`` of erasure.lora.adapter can replace the weight later. Raises: LoraFileError if the U-Net has no such
+    layer or another shape; it is then left as it was.
     """
     paths = module_paths(unet, file.family)
     unknown = [module for module in file.modules if module not in paths]
@@ -212,7 +214,7 @@ def _file_tensors(state: Mapping[str, Tensor], family: Family, alpha: float, dty
     for key, value in state.items():
         path, part = next(((key[: -len(p) - 1], p) for p in (DOWN, UP) if key.endswith("." + p)), (key, ""))
         if not part:
-            raise ValueError(f"{key} is neither a {DOWN} nor a {UP}")
+            raise ValueError(f"{key} ends in neither {DOWN} nor {UP}")
         name = f"{module_key(path, family)}.{part}"
         if name in tensors:
             raise ValueError(f"two layers would be called {name} in the file")
@@ -222,7 +224,7 @@ def _file_tensors(state: Mapping[str, Tensor], family: Family, alpha: float, dty
                 f"{path} holds values that are not finite in {str(dtype).removeprefix('torch.')}; "
                 "save in fp32, or train again with a lower learning_rate"
             )
-        # fp32 where the smaller format would round it: every reader takes alpha as a number of its own
+        # In fp32 if the smaller format would round it: readers do not need alpha in the precision of the weights.
         exact = dtype if float(torch.tensor(alpha, dtype=dtype)) == alpha else torch.float32
         tensors[f"{module_key(path, family)}.{ALPHA}"] = torch.tensor(alpha, dtype=exact)
     if not tensors:
@@ -240,25 +242,25 @@ def _network(state: Mapping[str, Tensor], alpha: float) -> dict[str, str]:
 
 
 def _check_parts(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Every tensor is a known part of a module, ``down`` and ``up`` come in pairs."""
+    """Check that every tensor is a known part of a module, and that ``down`` and ``up`` come in pairs."""
     modules: dict[str, set[str]] = {}
     for name in shapes:
         module, _, part = name.partition(".")
         modules.setdefault(module, set()).add(part)
     problems = []
     for module, parts in modules.items():
-        problems += [f"{module}.{part} is of an unknown kind" for part in sorted(parts - set(PARTS))]
+        problems += [f"{module}.{part} is not a known part of a LoRA" for part in sorted(parts - set(PARTS))]
         problems += [f"{module}.{part} is missing" for part in (DOWN, UP) if part not in parts]
         alpha = shapes.get(f"{module}.{ALPHA}", ())
         if any(size != 1 for size in alpha):
-            problems.append(f"{module}.{ALPHA} has shape {alpha} and is no number")
+            problems.append(f"{module}.{ALPHA} has shape {alpha}, but should be one number")
         down, up = shapes.get(f"{module}.{DOWN}"), shapes.get(f"{module}.{UP}")
         if down is not None and up is not None:
             matrices = len(down) in (2, 4) and len(up) in (2, 4) and 0 not in (*down, *up)
             if not matrices or down[0] != up[1]:
-                problems.append(f"{module} has shapes {down} and {up}, which do not go together")
+                problems.append(f"{module} has shapes {down} and {up}, which do not match")
     if problems:
-        raise LoraFileError(f"{path.name} is no whole LoRA file: {'; '.join(problems[:_SHOWN])}")
+        raise LoraFileError(f"{path.name} is not a complete LoRA file: {'; '.join(problems[:_SHOWN])}")
 
 
 def _shape_problems(module: str, layer: nn.Linear | nn.Conv2d, down: Tensor, up: Tensor) -> list[str]:
@@ -268,7 +270,7 @@ def _shape_problems(module: str, layer: nn.Linear | nn.Conv2d, down: Tensor, up:
         (UP, up, (weight.shape[0], rank, *(1 for _ in weight.shape[2:]))),
     )
     return [
-        f"{module}: {part} has the wrong shape {tuple(tensor.shape)}, the layer wants {shape}"
+        f"{module}: {part} has the wrong shape {tuple(tensor.shape)}, the layer needs {shape}"
         for part, tensor, shape in wanted
         if tuple(tensor.shape) != shape
     ]

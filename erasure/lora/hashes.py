@@ -1,8 +1,8 @@
-"""The two hashes by which web UIs know a LoRA file, as kohya's sd-scripts defines them.
+"""The two hashes by which web UIs identify a LoRA file, as defined by kohya's sd-scripts.
 
-``sshs_model_hash``: sha256 of the file's bytes after the header, so that edited metadata leaves it alone.
-``sshs_legacy_hash``: the first 8 hex digits of the sha256 over the 64 KiB from 0x100000 of the serialisation
-that has only the ``ss_*`` metadata.
+``sshs_model_hash``: sha256 of the file's bytes after the header, which editing the metadata does not change.
+``sshs_legacy_hash``: first 8 hex digits of the sha256 over 64 KiB from byte 0x100000 on, of a file with only the
+``ss_*`` metadata.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from erasure.safetensors_file import data_start
 
 
 def lora_hashes(tensors: dict[str, Tensor], metadata: Mapping[str, str]) -> dict[str, str]:
-    """``sshs_model_hash`` and ``sshs_legacy_hash`` of a file with these tensors and this metadata."""
+    """Return ``sshs_model_hash`` and ``sshs_legacy_hash`` of a file with these tensors and this metadata."""
     data = save(tensors, {key: value for key, value in metadata.items() if key.startswith("ss_")})
     return {
         "sshs_model_hash": hashlib.sha256(memoryview(data)[data_start(data) :]).hexdigest(),
@@ -28,7 +28,7 @@ def lora_hashes(tensors: dict[str, Tensor], metadata: Mapping[str, str]) -> dict
 
 
 def content_hash(path: Path) -> str:
-    """``sshs_model_hash`` of a file on disk: sha256 of all that follows the header, 64 hex digits."""
+    """Return the ``sshs_model_hash`` of a file on disk: sha256 of everything after the header, 64 hex digits."""
     with path.open("rb") as file:
         start = data_start(file.read(8))
     return sha256_of_files([path], start)

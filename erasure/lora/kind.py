@@ -1,6 +1,6 @@
-"""Tells from the names and shapes of a LoRA-like file's tensors which family it is for, or else what it is.
+"""Tells from the names and shapes of a file's tensors which family its LoRA is for, or else what kind of file it is.
 
-Sources of the marks: the files that kohya's sd-scripts, LyCORIS, diffusers and PEFT write.
+The patterns come from files that kohya's sd-scripts, LyCORIS, diffusers and PEFT write.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from erasure.families.known import FAMILIES, relatives_besides
 DOWN, UP, ALPHA = "lora_down.weight", "lora_up.weight", "alpha"
 PARTS = (DOWN, UP, ALPHA)
 
-# (pattern searched in every tensor name, what the file is); the first that is found names the file. The layers' own
-# form goes before the model that they are for.
+# (pattern for tensor names, what the file is). The first pattern found decides, and the form of the layers is looked at
+# before the model that they are for.
 _FORMS: tuple[tuple[str, str], ...] = (
     (r"\.hada_w\d|\.hada_t\d", "a LyCORIS file (LoHa)"),
     (r"\.lokr_w\d|\.lokr_t\d", "a LyCORIS file (LoKr)"),
@@ -42,7 +42,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 def tell_lora(shapes: Shapes, metadata: Mapping[str, str], families: Sequence[Family] = FAMILIES) -> Family | str:
-    """The family whose U-Net a plain LoRA in kohya's layout is for; for anything else what it is, say "a DoRA file"."""
+    """Return the family that a plain LoRA in kohya's layout is for, or else what the file is, such as "a DoRA file"."""
     form = _marked(_FORMS, shapes)
     if form is not None:
         return form
@@ -74,7 +74,7 @@ def _fits(marks: Marks, context: int | None, metadata: Mapping[str, str]) -> boo
 
 
 def _context_width(shapes: Shapes) -> int | None:
-    """Of the text: keys and values of cross-attention read it. It tells the model's generation."""
+    """Return the width of the text states that cross-attention reads, which differs between generations of models."""
     for name, shape in shapes.items():
         if re.search(r"_attn2_to_[kv]\.lora_down\.weight$", name) and len(shape) > 1:
             return shape[1]

@@ -1,6 +1,6 @@
-"""What a LoRA file says about itself: kohya's ``ss_*``, Stability AI's ``modelspec.*`` and our own config.
+"""The metadata of a LoRA file: kohya's ``ss_*``, Stability AI's ``modelspec.*`` and our own config.
 
-Nothing here may tell where on the user's disk something was: only base names are written.
+It must not reveal paths on the user's disk: of every path only the last part is written.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ def lora_metadata(
     planned_steps: int | None = None,
     started: datetime | None = None,
 ) -> dict[str, str]:
-    """Metadata of a finished LoRA, without what is known only when it is written (network size and hashes).
+    """Return the metadata of a finished LoRA, except what is added when it is written (network size and hashes).
 
-    ``name`` is the file's stem: web UIs insert ``ss_output_name`` into the prompt, so the two must be equal.
-    ``family`` is the base model's. ``config`` is the whole config as plain JSON types, ``asked`` what of it was asked
-    for; ``finished`` an aware time; ``resolution`` the pixels trained at, by default the config's, or the family's own
-    where that leaves it to the checkpoint; ``planned_steps`` are the updates of an uninterrupted run.
+    ``name``: the stem of the file; web UIs insert ``ss_output_name`` into prompts, so the two must be equal.
+    ``config``: every setting as used, plain JSON types; ``asked``: those that were asked for.
+    ``finished`` and ``started``: times with a time zone. ``planned_steps``: updates if the run is not stopped early.
+    ``resolution``: pixels trained at; by default the config's, or the family's if the config leaves it open.
     """
     config = _without_places(config)
     name = _base_name(name)
@@ -91,7 +91,7 @@ def _kohya(name: str, family: Family, config: Mapping[str, Any], steps: int, fin
 
 
 def _modelspec(name: str, family: Family, config: Mapping[str, Any], finished: datetime) -> dict[str, object]:
-    """ModelSpec 1.0.0 (github.com/Stability-AI/ModelSpec); Forge tells a LoRA's family by the architecture."""
+    """Return the ModelSpec 1.0.0 (github.com/Stability-AI/ModelSpec); Forge reads the family from its architecture."""
     concepts = ", ".join(config.get("erase", ()))
     return {
         "modelspec.sai_model_spec": "1.0.0",
@@ -110,12 +110,12 @@ def _without_places(settings: Mapping[str, object]) -> dict[str, object]:
 
 
 def _base_name(value: object) -> str:
-    """The last part of a path of any system; a separator at the end is dropped."""
+    """Return the last part of a path in the notation of any system, without a separator at the end."""
     return re.split(r"[/\\]", str(value).rstrip("/\\"))[-1]
 
 
 def _encoded(cover: Image.Image) -> str:
-    """A small JPEG in base64, from bare pixels, so that nothing that came with the picture goes along."""
+    """Return a small JPEG in base64, made from the bare pixels so that it has none of the picture's metadata."""
     small = cover.convert("RGB")
     small.thumbnail((COVER_SIDE, COVER_SIDE))
     bare = Image.frombytes("RGB", small.size, small.tobytes())

@@ -1,1 +1,1 @@
-"""The model that is erased from: how its file is read, loaded, asked for predictions and drawn with."""
+"""The model that is erased from: reading its checkpoint, predicting with it, drawing with it."""

@@ -1,7 +1,7 @@
-"""Builds one part of a model from its configuration and fills it with a file's weights, name by name.
+"""Builds one part of a model from its configuration and fills it with weights by name.
 
-The translation from the original single-file names to the diffusers ones is diffusers' own
-(``diffusers.loaders.single_file_utils``); here it works on tensors that were read without ``torch.load``.
+The names of the original layout are translated by diffusers itself (``diffusers.loaders.single_file_utils``), but for
+tensors that were read without ``torch.load``.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ Weights = dict[str, torch.Tensor]
 Part = TypeVar("Part", bound=torch.nn.Module)
 Made = TypeVar("Made")
 
-# The VAE attention's names in folders written before diffusers 0.15.
+# Names of the VAE's attention in folders written by diffusers before 0.15.
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 
 
 def unet_from_ldm(document: dict[str, Any], weights: Weights, size: int, origin: str) -> UNet2DConditionModel:
-    """The U-Net that an LDM configuration describes, with weights under their original names.
+    """Build the U-Net that an LDM configuration describes; its weights have their original names.
 
-    ``size``: side of the latents; ``origin`` names the file in errors. Raises BrokenCheckpoint.
+    ``size``: side of the latents; ``origin``: name of the file in errors. Raises: BrokenCheckpoint if that fails.
     """
     config = _configured(lambda: _unet_config(document), "U-Net", origin)
     config["sample_size"] = size
@@ -41,15 +41,15 @@ def unet_from_ldm(document: dict[str, Any], weights: Weights, size: int, origin:
 
 
 def _unet_config(document: dict[str, Any]) -> dict[str, Any]:
-    config = create_unet_diffusers_config_from_ldm(document, {})
-    heads = config["attention_head_dim"]  # diffusers' historical name for the number of heads
+    config: dict[str, Any] = create_unet_diffusers_config_from_ldm(document, {})
+    heads = config["attention_head_dim"]  # for historical reasons diffusers has the number of heads here
     if not isinstance(heads, int) or heads < 1 or any(width % heads for width in config["block_out_channels"]):
-        raise ValueError(f"num_heads is {heads}, which does not divide the widths")
+        raise ValueError(f"num_heads is {heads}, which does not divide the layers' widths")
     return config
 
 
 def vae_from_ldm(document: dict[str, Any], weights: Weights, scale: float, origin: str) -> AutoencoderKL:
-    """The VAE that an LDM configuration describes, like :func:`unet_from_ldm`; ``scale`` of its latents."""
+    """Build the VAE that an LDM configuration describes, like :func:`unet_from_ldm`; ``scale`` of its latents."""
     config = _configured(lambda: create_vae_diffusers_config_from_ldm(document, {}), "VAE", origin)
     config["scaling_factor"] = scale
     converted = _converted(lambda: convert_ldm_vae_checkpoint(weights, config), "VAE", origin)
@@ -57,17 +57,20 @@ def vae_from_ldm(document: dict[str, Any], weights: Weights, scale: float, origi
 
 
 def build_unet(config: dict[str, Any], origin: str) -> UNet2DConditionModel:
-    """An empty U-Net (no memory yet) from a diffusers configuration."""
+    """Build an empty U-Net (without memory) from a diffusers configuration. Raises: BrokenCheckpoint if that fails."""
     return _configured(lambda: UNet2DConditionModel.from_config(config), "U-Net", origin)
 
 
 def build_vae(config: dict[str, Any], origin: str) -> AutoencoderKL:
-    """An empty VAE (no memory yet) from a diffusers configuration."""
+    """Build an empty VAE (without memory) from a diffusers configuration. Raises: BrokenCheckpoint if that fails."""
     return _configured(lambda: AutoencoderKL.from_config(config), "VAE", origin)
 
 
 def build_text_encoder(config: dict[str, Any], origin: str) -> CLIPTextModel:
-    """An empty CLIP text encoder (no memory yet) from its ``config.json``, or a whole CLIP model's."""
+    """Build an empty CLIP text encoder (without memory) from its own ``config.json``, or that of a whole CLIP model.
+
+    Raises: BrokenCheckpoint if that fails.
+    """
     config = config.get("text_config", config)
     return _configured(lambda: CLIPTextModel(CLIPTextConfig.from_dict(config)), "text encoder", origin)
 
@@ -75,31 +78,31 @@ def build_text_encoder(config: dict[str, Any], origin: str) -> CLIPTextModel:
 def fill(model: Part, weights: Weights, part: str, origin: str) -> Part:
     """Give an empty model its weights, without copying them.
 
-    Raises BrokenCheckpoint unless every parameter is there, in its shape, and none is left over.
+    Raises: BrokenCheckpoint if a weight is missing, has another shape, or is left over.
     """
-    # transformers' releases disagree on the prefix text_model. and on whether position_ids are stored.
+    # Versions of transformers differ in the prefix text_model. and in whether position_ids are stored.
     expected = {_plain(name): (name, tensor.shape) for name, tensor in model.state_dict().items()}
     given = {_plain(name): tensor for name, tensor in weights.items() if not name.endswith("position_ids")}
-    # Shapes first: a wrong configuration also makes names appear and vanish.
+    # Shapes first: with a wrong configuration names are missing or left over as well, which explains less.
     for plain, tensor in given.items():
         if plain in expected and tensor.shape != expected[plain][1]:
             raise BrokenCheckpoint(
                 f"{origin} does not fit its configuration: {plain} of the {part} has shape "
                 f"{tuple(tensor.shape)}, expected {tuple(expected[plain][1])}. "
-                "Put the model's own .yaml beside it under the same name."
+                "Put the model's own .yaml beside it, with the same name."
             )
     positions = {plain for plain in expected if plain.endswith("position_ids")}
     missing = sorted(set(expected) - set(given) - positions)
     if missing:
         raise BrokenCheckpoint(
-            f"{origin} lacks {len(missing)} weights of its {part}, the first is {missing[0]}. "
+            f"{origin} lacks {len(missing)} weights of its {part}, such as {missing[0]}. "
             "Download it again, or choose a complete checkpoint."
         )
     surplus = sorted(set(given) - set(expected))
     if surplus:
         raise BrokenCheckpoint(
-            f"{origin} holds {len(surplus)} weights that its {part}'s configuration does not know, "
-            f"the first is {surplus[0]}. Put the model's own .yaml beside it, or choose another checkpoint."
+            f"{origin} has {len(surplus)} weights that its {part}'s configuration does not expect, "
+            f"such as {surplus[0]}. Put the model's own .yaml beside it, or choose another checkpoint."
         )
     model.load_state_dict({expected[plain][0]: given[plain] for plain in given}, strict=False, assign=True)
     _number_positions(model)
@@ -113,7 +116,7 @@ def _plain(name: str) -> str:
 
 
 def _number_positions(model: torch.nn.Module) -> None:
-    """``position_ids`` are 0, 1, 2, ...; as a buffer they have no weights in the file to come from."""
+    """Set ``position_ids`` to 0, 1, 2, ...: this buffer has no weights in the file."""
     for module in model.modules():
         positions = getattr(module, "position_ids", None)
         if isinstance(positions, torch.Tensor):
@@ -121,9 +124,9 @@ def _number_positions(model: torch.nn.Module) -> None:
 
 
 def _configured(make: Callable[[], Made], part: str, origin: str) -> Made:
-    """Whatever a strange configuration provokes becomes one clear error."""
+    """Build a part, and turn whatever a strange configuration provokes into BrokenCheckpoint."""
     try:
-        with torch.device("meta"):  # shapes without memory, and no time spent on random weights
+        with torch.device("meta"):  # shapes only: no memory, and no time spent on random weights
             return make()
     except (
         ArithmeticError,
@@ -135,11 +138,12 @@ def _configured(make: Callable[[], Made], part: str, origin: str) -> Made:
         ValueError,
     ) as error:
         raise BrokenCheckpoint(
-            f"{origin}: the {part}'s configuration cannot be used ({type(error).__name__}: {error}). Correct it."
+            f"{origin}: the configuration of its {part} cannot be used ({type(error).__name__}: {error}). Correct it."
         ) from error
 
 
 def _converted(convert: Callable[[], Weights], part: str, origin: str) -> Weights:
+    """Translate the names of weights. Raises: BrokenCheckpoint if some are missing."""
     try:
         return convert()
     except (AttributeError, LookupError, ValueError) as error:

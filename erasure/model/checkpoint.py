@@ -1,4 +1,4 @@
-"""What a checkpoint is, read from its headers alone, and once: its family and layout, its size; its hashes."""
+"""Inspects a checkpoint: its family, layout and size, read once and from headers alone, and its hashes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _Stamp = tuple[Path, int, int]
 
 @dataclass(frozen=True)
 class OriginalFile:
-    """A checkpoint in one file: its header, and the LDM configuration beside it or shipped for its family."""
+    """A checkpoint in one file: its header, and the LDM configuration beside it, or else the one that ships with us."""
 
     weights: WeightsFile
     config: LdmConfig
@@ -32,10 +32,10 @@ class OriginalFile:
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """A text-to-image checkpoint of a family that can be loaded, and all that was read to know it.
+    """A text-to-image checkpoint of a supported family, with everything that was read to find this out.
 
-    ``path`` is the file, or the folder of the diffusers layout; ``name`` its stem. Whoever wants to know something of
-    a checkpoint asks this and opens no file again.
+    ``path``: the file, or the folder of the diffusers layout; ``name``: its stem. All questions about a checkpoint are
+    answered from here, without opening a file again.
     """
 
     path: Path
@@ -45,23 +45,24 @@ class CheckpointInfo:
 
     @property
     def layout(self) -> Literal["original", "diffusers"]:
+        """One file in the original layout, or a folder in that of diffusers."""
         return "original" if isinstance(self.contents, OriginalFile) else "diffusers"
 
     @property
     def config(self) -> Path:
-        """The LDM yaml in use, or ``model_index.json`` of the diffusers layout."""
+        """The LDM yaml that is used, or ``model_index.json`` of the diffusers layout."""
         return self.contents.config.path if isinstance(self.contents, OriginalFile) else self.path / INDEX
 
     @property
     def has_ema(self) -> bool:
-        """Averaged U-Net weights are there in full, and are the ones that get loaded."""
+        """Whether it has a complete set of averaged U-Net weights, which are loaded then."""
         if isinstance(self.contents, OriginalFile):
             return ema_names(self.contents.weights, self.family) is not None
         return (self.path / "unet_ema" / "config.json").is_file()
 
     @cached_property
     def size(self) -> ModelSize:
-        """Weights of each part, and the side of the pictures."""
+        """Number of weights of each part, and the side of the pictures."""
         if isinstance(self.contents, OriginalFile):
             return size_of_file(self.contents.weights, self.contents.config)
         return size_of_folder(self.contents)
@@ -70,8 +71,8 @@ class CheckpointInfo:
 def inspect_checkpoint(path: Path, families: Sequence[Family] = FAMILIES) -> CheckpointInfo:
     """Read the header of a ``.safetensors`` or ``.ckpt`` file, or the configurations and headers of a diffusers folder.
 
-    What has not changed since the last call is not read again. Raises BrokenCheckpoint for what is damaged, missing
-    or no model at all, and UnsupportedCheckpoint for other models; the message names what it is and what to do.
+    What has not changed since the last call is not read again. Raises: BrokenCheckpoint if it is damaged, missing or
+    not a model at all; UnsupportedCheckpoint if it is another kind of model. The message says which, and what to do.
     """
     path = Path(path)
     try:
@@ -81,13 +82,13 @@ def inspect_checkpoint(path: Path, families: Sequence[Family] = FAMILIES) -> Che
         read = (path, beside) if beside.is_file() else (path,)
         info = _inspect_file(path, tuple(_stamp(file) for file in read if file.exists()), tuple(families))
         if isinstance(info.contents, OriginalFile):
-            info.contents.config.text_folder()  # the one part of the configuration that lies elsewhere
+            info.contents.config.text_folder()  # lies elsewhere, so that it may be gone
         return info
     except OSError as error:
-        raise BrokenCheckpoint(f"{path} cannot be read ({error}). Check the path and its permissions.") from error
+        raise BrokenCheckpoint(f"{path} cannot be read ({error}). Check the path and permissions.") from error
 
 
-# Stamps are part of the key, so that what changed is read again.
+# Stamps are part of the cache's key, so that changed files are read again.
 @lru_cache(maxsize=16)
 def _inspect_folder(path: Path, stamps: tuple[_Stamp, ...], families: tuple[Family, ...]) -> CheckpointInfo:
     folder = read_folder(path, families)
@@ -112,12 +113,12 @@ def _inspect_file(path: Path, stamps: tuple[_Stamp, ...], families: tuple[Family
 
 
 def unet_names(weights: WeightsFile, family: Family) -> list[str]:
-    """Names of the U-Net's tensors in an original-layout file."""
+    """Return the names of the U-Net's tensors in a file of the original layout."""
     return [name for name in weights.shapes if name.startswith(family.parts.unet)]
 
 
 def ema_names(weights: WeightsFile, family: Family) -> dict[str, str] | None:
-    """The averaged twin of each of the U-Net's tensors, by the plain name; None unless all are there.
+    """Return the name of the averaged version of each U-Net tensor, by its plain name; None if one is missing.
 
     CompVis' ``LitEma`` stores ``model.a.b`` as ``model_ema.ab``.
     """
@@ -128,12 +129,12 @@ def ema_names(weights: WeightsFile, family: Family) -> dict[str, str] | None:
 
 
 def sha256(path: Path) -> str:
-    """sha256 of the file, 64 hex digits; of a diffusers folder: of its U-Net's weights, piece after piece."""
+    """Return the sha256 of a file, or of the U-Net's weights files of a diffusers folder in a row: 64 hex digits."""
     return _sha256(tuple(_stamp(file) for file in _hashed_files(path)))
 
 
 def short_hash(path: Path) -> str:
-    """The old web UI hash, 8 hex digits; of a diffusers folder: of the first piece that :func:`sha256` reads."""
+    """Return the old web UI hash of a file, or of the first of a diffusers folder's U-Net files: 8 hex digits."""
     return short_hash_of_file(_hashed_files(path)[0])
 
 
@@ -143,7 +144,7 @@ def _hashed_files(path: Path) -> list[Path]:
 
 
 def _folder_stamps(folder: Path) -> tuple[_Stamp, ...]:
-    """Of all files in the folder and in those of its parts."""
+    """Return the stamps of all files in the folder and in its parts' folders."""
     files = [path for pattern in ("*", "*/*") for path in folder.glob(pattern) if path.is_file()]
     return tuple(_stamp(file) for file in sorted(files))
 

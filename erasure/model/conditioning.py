@@ -1,4 +1,4 @@
-"""What a prompt tells the U-Net, as the code that trains and searches sees it, whatever tensors a model takes."""
+"""What the U-Net is told of prompts, in a form that does not depend on which tensors a model takes."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Conditioning:
-    """A batch of prompts; the first dimension of every tensor is the batch. One prompt is a batch of one.
+    """A batch of prompts as tensors whose first dimension is the batch. A single prompt is a batch of one.
 
-    Searches, losses and latents only use what is here, so that a model with more such tensors needs a field more.
+    Searches, losses and latents use only the methods below, so a model that takes more tensors needs only a new field.
     """
 
-    states: Tensor  # (b, tokens, d), what cross-attention reads: the text encoder's states
+    states: Tensor  # (b, tokens, d): the text encoder's states, read by cross-attention
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
+        """All fields, in order."""
         return tuple(getattr(self, field.name) for field in fields(self))
 
     def apply(self, function: Callable[..., Tensor], *others: Conditioning) -> Conditioning:
-        """``function`` of every tensor, and of those in the same place of ``others``."""
+        """Apply ``function`` to every tensor, together with the same field of each of ``others``."""
         places = zip(self.tensors, *(other.tensors for other in others), strict=True)
         return Conditioning(*(function(*tensors) for tensors in places))
 
     @staticmethod
     def cat(batches: Sequence[Conditioning]) -> Conditioning:
-        """One batch of several, in their order."""
+        """Concatenate several batches."""
         places = zip(*(batch.tensors for batch in batches), strict=True)
         return Conditioning(*(torch.cat(tensors) for tensors in places))
 
@@ -37,7 +38,7 @@ class Conditioning:
         return len(self.states)
 
     def __getitem__(self, rows: int | slice | Sequence[int] | Tensor) -> Conditioning:
-        """The chosen rows as a batch; a number gives a batch of one. Raises: IndexError."""
+        """Return the chosen prompts; a number gives a batch of one. Raises: IndexError if it is out of range."""
         if isinstance(rows, int):
             if not -len(self) <= rows < len(self):
                 raise IndexError(f"prompt {rows} of a batch of {len(self)}")
@@ -48,40 +49,43 @@ class Conditioning:
         return (self[row] for row in range(len(self)))
 
     def split(self, rows: int) -> list[Conditioning]:
+        """Split into batches of at most ``rows`` prompts."""
         return [self[start : start + rows] for start in range(0, len(self), rows)]
 
     def expand(self, rows: int) -> Conditioning:
-        """The same prompt ``rows`` times, without a copy of it; for a batch of one."""
+        """Repeat a batch of one ``rows`` times, without copying it."""
         return self.apply(lambda tensor: tensor.expand(rows, *tensor.shape[1:]))
 
     def to(self, device: torch.device | str) -> Conditioning:
+        """Return the batch on another device."""
         return self.apply(lambda tensor: tensor.to(device))
 
     def detach(self) -> Conditioning:
+        """Return the batch without its graph."""
         return self.apply(Tensor.detach)
 
     def mix(self, weights: Tensor) -> Conditioning:
-        """The prompts' sum, weighted by ``weights`` (b,): a batch of one, differentiable in the weights."""
+        """Return the prompts' sum, weighted by ``weights`` (b,): a batch of one, differentiable in the weights."""
         return self.apply(lambda tensor: torch.einsum("k,k...->...", weights, tensor)[None])
 
     def leaf(self) -> Conditioning:
-        """The same values, cut off from what they come from, for :meth:`gradient` to end at."""
+        """Return the same values as leaves of a new graph, for :meth:`gradient`."""
         return self.apply(lambda tensor: tensor.detach().requires_grad_())
 
     def gradient(self, value: Tensor) -> Conditioning:
-        """d value / d self, by place; ``self`` is a :meth:`leaf` that the number ``value`` was computed from."""
+        """Return d value / d self for each field; the number ``value`` was computed from ``self``, a :meth:`leaf`."""
         return Conditioning(*torch.autograd.grad(value, self.tensors))
 
     def moved(self, way: Conditioning) -> Conditioning:
-        """A perturbation: by ``way``, such as some steps along a :meth:`gradient`."""
+        """Return the sum with ``way``, such as a step along a :meth:`gradient`."""
         return self.apply(torch.add, way)
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt and what the U-Net is told of it, a batch of one.
+    """A prompt: its text, and its conditioning, a batch of one.
 
-    ``exact`` is False for a mixture or a perturbation: then the text only says what is nearest.
+    ``exact`` is False for a mixture or a perturbation, of which the text is only the nearest concept.
     """
 
     text: str

@@ -1,4 +1,4 @@
-"""The U-Net as a function: noisy latents, timestep and conditioning in, predicted noise out; every row counted."""
+"""The U-Net as a function: from noisy latents, timestep and conditioning to predicted noise. Counts every row."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfl
 
 
 class Denoiser:
-    """eps_theta'(z_t, t, c), or eps_theta with the LoRA off (:meth:`frozen`). One U-Net, two views.
+    """The tuned model eps_theta'(z_t, t, c), and the frozen model eps_theta, on one U-Net (:meth:`frozen`).
 
-    Weights and activations have the U-Net's own dtype; the prediction comes back in fp32, where losses are taken.
+    Weights and activations have the dtype of the U-Net; predictions are returned in fp32, in which losses are computed.
     """
 
     def __init__(self, unet: UNet2DConditionModel, *, max_rows: int = 0):
-        """``max_rows`` bounds the rows of one call without gradients (0 = no bound), for small GPUs."""
+        """``max_rows``: most rows of a call without gradients, for small GPUs (0 = no limit)."""
         self.unet = unet
         self.rows = RowBook()
         self.max_rows = max_rows
 
     def __call__(self, z: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
-        """Predicted noise (b, c, h, w) fp32 for z (b, c, h, w), t (b,) below the number of training timesteps."""
+        """Return the predicted noise (b, c, h, w), fp32, for z (b, c, h, w) and timesteps t (b,)."""
         self.rows.count(len(z), gradient=torch.is_grad_enabled())
         if not self.max_rows or len(z) <= self.max_rows or torch.is_grad_enabled():
             return self._forward(z, t, conditioning)
@@ -39,20 +39,20 @@ class Denoiser:
 
     def _forward(self, z: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
         dtype = self.unet.dtype
-        # Autocast lets the fp32 LoRA weights multiply half-precision activations without fp32 copies of these.
+        # Autocast lets fp32 LoRA weights multiply half-precision activations without copying these to fp32.
         with torch.autocast(self.unet.device.type, dtype=dtype, enabled=dtype != torch.float32):
-            eps = self.unet(z.to(dtype), t, encoder_hidden_states=conditioning.states.to(dtype)).sample
+            eps: Tensor = self.unet(z.to(dtype), t, encoder_hidden_states=conditioning.states.to(dtype)).sample
         return eps.float()
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """The frozen model theta: the LoRA is off inside the block."""
+        """Switch to the frozen model theta inside the block: the LoRA is off."""
         with without_lora(self.unet):
             yield
 
     @contextmanager
     def frozen_from(self, row: int) -> Iterator[None]:
-        """Both models in one call: the rows of a batch from ``row`` on are the frozen model's.
+        """Use both models in one call inside the block: the rows of a batch from ``row`` on are the frozen model's.
 
         Only for calls with gradients, which are never split.
         """

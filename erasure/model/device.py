@@ -1,11 +1,11 @@
-"""The best device there is."""
+"""The best device of this machine."""
 
 from __future__ import annotations
 
 
 def default_device() -> str:
-    """``cuda`` where there is one, else ``mps``, else ``cpu``."""
-    import torch  # here, since the command line asks for this name before it needs torch
+    """Return ``cuda`` if available, else ``mps``, else ``cpu``."""
+    import torch  # here, so that the command line can import this without torch
 
     if torch.cuda.is_available():
         return "cuda"

@@ -1,4 +1,4 @@
-"""A checkpoint in the diffusers layout: ``model_index.json`` and one folder per part."""
+"""Reads a checkpoint in the diffusers layout: ``model_index.json`` and one folder per part."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from erasure.model.weights_file import WeightsFile, open_weights
 
 INDEX = "model_index.json"
 TOKENIZER_FILES = ("vocab.json", "merges.txt")
-# Part -> the stems its weights are stored under.
+# Part -> stem of its weights files.
 PARTS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
-# Words in a pipeline's class name -> what the model is; the first that is found counts.
+# (word in a pipeline's class name, what the model is); the first word found decides.
 _PIPELINE_WORDS = (
     ("Inpaint", "an inpainting model"),
     ("InstructPix2Pix", "an InstructPix2Pix model"),
@@ -34,7 +34,7 @@ _PIPELINE_WORDS = (
 
 @dataclass(frozen=True)
 class DiffusersFolder:
-    """A folder as it was read: ``configs`` of the parts in ``PARTS`` and of the scheduler, ``weights`` of the parts."""
+    """A folder that was read: ``configs`` of the parts (see ``PARTS``) and the scheduler, ``weights`` of the parts."""
 
     path: Path
     family: Family
@@ -49,13 +49,13 @@ class DiffusersFolder:
 
     @property
     def pixels_per_latent(self) -> int:
-        """Along one side, from the levels of the VAE."""
+        """Pixels per latent along one side, from the number of levels of the VAE."""
         levels = self.configs["vae"].get("block_out_channels")
         return self.family.pixels_per_latent if levels is None else int(2 ** (len(levels) - 1))
 
     @property
     def tokenizer(self) -> Path:
-        """Its folder; the family's where this one brings none."""
+        """The folder of its tokenizer, or of the family's if it has none."""
         folder = part_folder(self.path, "tokenizer")
         there = all((folder / name).is_file() for name in TOKENIZER_FILES)
         return folder if there else self.family.text_folder
@@ -64,13 +64,14 @@ class DiffusersFolder:
 def read_folder(folder: Path, families: Sequence[Family]) -> DiffusersFolder:
     """Read the configurations and the headers of the weights.
 
-    Raises BrokenCheckpoint, or UnsupportedCheckpoint unless it is a text-to-image model of one of the families.
+    Raises: BrokenCheckpoint if it is damaged or incomplete; UnsupportedCheckpoint if it is not a text-to-image model
+    of one of the families.
     """
     index = folder / INDEX
     if not index.is_file():
         raise BrokenCheckpoint(
-            f"{folder} has no {INDEX}, so it is no diffusers folder. "
-            f"Give the folder that holds {INDEX}, or a .safetensors or .ckpt file."
+            f"{folder} has no {INDEX}, so it is not a diffusers folder. "
+            f"Give the folder that contains {INDEX}, or a .safetensors or .ckpt file."
         )
     pipeline = str(read_json(index).get("_class_name", ""))
     candidates = [family for family in families if pipeline in family.pipelines]
@@ -91,8 +92,8 @@ def read_folder(folder: Path, families: Sequence[Family]) -> DiffusersFolder:
         sound = False
     if not sound:
         raise BrokenCheckpoint(
-            f"{folder}: the size of the pictures cannot be told from sample_size in unet/config.json and "
-            "block_out_channels in vae/config.json. Download it again."
+            f"{folder}: sample_size in unet/config.json and block_out_channels in vae/config.json do not give a "
+            "picture size. Download it again."
         )
     return read
 
@@ -100,7 +101,7 @@ def read_folder(folder: Path, families: Sequence[Family]) -> DiffusersFolder:
 def _told_by_unet(
     folder: Path, unet: Mapping[str, Any], candidates: Sequence[Family], families: Sequence[Family]
 ) -> Family:
-    """By the width of the text that the U-Net reads, and by what else it reads."""
+    """Return the family, from the width of the text states that the U-Net reads and from its other inputs."""
     context, embedding = unet.get("cross_attention_dim"), unet.get("addition_embed_type")
     for other in relatives_besides(candidates, families):
         if context in other.marks.context or embedding in other.marks.embeddings:
@@ -130,8 +131,8 @@ def _check_parts(
         )
     if context != text.get("hidden_size", context):
         raise BrokenCheckpoint(
-            f"{folder}: the U-Net expects text of width {context}, the text encoder gives "
-            f"{text['hidden_size']}. The folder mixes two models; download it again."
+            f"{folder}: the U-Net expects text of width {context}, the text encoder has "
+            f"{text['hidden_size']}. The folder mixes two models. Download it again."
         )
 
 
@@ -148,26 +149,29 @@ def _check_scheduler(folder: Path, scheduler: Mapping[str, Any], family: Family,
 
 
 def part_folder(folder: Path, part: str) -> Path:
-    """Where a part lies; the U-Net's EMA weights are preferred where a trainer left both."""
+    """Return the folder of a part; the U-Net's averaged weights are preferred if a trainer saved both."""
     ema = folder / f"{part}_ema"
     return ema if (ema / "config.json").is_file() else folder / part
 
 
 def weight_files(folder: Path, part: str) -> list[Path]:
-    """The files that hold a part's weights: full precision before fp16, safetensors before pickle."""
+    """Return the files with a part's weights: full precision before fp16, safetensors before pickle.
+
+    Raises: BrokenCheckpoint if there are none.
+    """
     place, stem = part_folder(folder, part), PARTS[part]
     pickled = "pytorch_model" if stem == "model" else stem
     for variant in ("", ".fp16"):
         for name in (f"{stem}{variant}.safetensors", f"{pickled}{variant}.bin"):
             if (place / name).is_file():
                 return [place / name]
-            # A large part may be cut in pieces that an index lists.
+            # A large part may be split into files that an index lists.
             suffix = Path(name).suffix
             listing = place / f"{name.removesuffix(suffix)}{suffix}.index{variant}.json"
             if listing.is_file():
                 return _pieces(listing)
     raise BrokenCheckpoint(
-        f"{folder} lacks the weights of its {part} (say {place.name}/{stem}.safetensors). Download it again."
+        f"{folder} lacks the weights of its {part}, such as {place.name}/{stem}.safetensors. Download it again."
     )
 
 
@@ -182,7 +186,7 @@ def _pieces(listing: Path) -> list[Path]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file; raises BrokenCheckpoint."""
+    """Read a JSON object from a file. Raises: BrokenCheckpoint if it is missing or not one."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -190,5 +194,5 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise BrokenCheckpoint(f"{path} cannot be read ({error}). Download the model again.") from error
     if not isinstance(document, dict):
-        raise BrokenCheckpoint(f"{path} is no configuration. Download the model again.")
+        raise BrokenCheckpoint(f"{path} is not a configuration. Download the model again.")
     return document

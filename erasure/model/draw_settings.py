@@ -1,4 +1,4 @@
-"""How pictures are drawn, without drawing one."""
+"""Settings for drawing pictures, and what it costs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from erasure.model.rows import Rows
 
 @dataclass(frozen=True)
 class DrawSettings:
-    """DDIM ``steps``, classifier-free ``guidance``, side in ``pixels`` (0: the model's own), pictures per batch."""
+    """How pictures are drawn.
+
+    DDIM ``steps``, classifier-free ``guidance``, side in ``pixels`` (0: the model's own), pictures per ``batch``.
+    """
 
     steps: int = 20
     guidance: float = 5.0
@@ -17,10 +20,10 @@ class DrawSettings:
     batch: int = 8
 
     def rows(self, pictures: int) -> Rows:
-        """What so many pictures take: without guidance the empty prompt is not asked for."""
+        """Return the U-Net rows that so many pictures take; without guidance the empty prompt is not evaluated."""
         each = self.steps * (1 if self.guidance == 1 else 2)
         return Rows(pictures * each, calls=self.steps * -(-pictures // self.batch))
 
 
 DRAW_SETTINGS = DrawSettings()
-"""Unless something else is asked for."""
+"""The default."""

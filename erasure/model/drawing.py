@@ -1,4 +1,4 @@
-"""Pictures from prompts, and how far two of them differ."""
+"""Draws pictures for prompts, and measures how far two pictures differ."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def draw_pictures(
     seeds: Sequence[int],
     drawing: DrawSettings = DRAW_SETTINGS,
 ) -> list[Image.Image]:
-    """One picture per (prompt, seed) pair, as the U-Net is now: with its LoRA, or inside ``model.frozen()`` without.
+    """Draw one picture per pair of prompt and seed, with the U-Net's LoRA, or without it inside ``model.frozen()``.
 
-    The same seed starts from the same noise on every device.
+    The same seed gives the same noise on every device.
     """
     return run_to_end(drawing_steps(model, prompts, seeds, drawing))
 
 
 def run_to_end(steps: Generator[Any, None, _T]) -> _T:
-    """The generator's value; what it yields on the way is dropped."""
+    """Run a generator to its end and return its value; what it yields is ignored."""
     while True:
         try:
             next(steps)
@@ -46,14 +46,14 @@ def drawing_steps(
     seeds: Sequence[int],
     drawing: DrawSettings = DRAW_SETTINGS,
 ) -> Generator[float, None, list[Image.Image]]:
-    """:func:`draw_pictures`, giving the share that is done after every sampling step, so that it can be ended early."""
+    """Draw like :func:`draw_pictures`, yielding the share done after every sampling step, so that it can be stopped."""
     pictures = []
-    model.embed([""])  # alone, so that its rounding does not depend on what it is embedded with
+    model.embed([""])  # alone, so that its rounding does not depend on other prompts in its batch
     batches = range(0, len(prompts), drawing.batch)
     for number, start in enumerate(batches):
         chunk = slice(start, start + drawing.batch)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds[chunk]]
-        # On the CPU between steps: whoever asks for the next one may have moved the model meanwhile.
+        # On the CPU between steps, as the model may be moved to another device in between.
         z = torch.stack([model.noise(generator, drawing.pixels).cpu() for generator in generators])
         for i in range(drawing.steps):
             z = _next(model, z, i, prompts[chunk], drawing)
@@ -63,12 +63,12 @@ def drawing_steps(
 
 
 def _next(model: Model, z: Tensor, i: int, prompts: Sequence[str], drawing: DrawSettings) -> Tensor:
-    """The latents after step i, on the CPU like those before it."""
+    """Return the latents after step i, on the CPU like those before it."""
     z, conditioning, null = z.to(model.device), model.embed(prompts), model.embed([""])
     return model.sample_step(z, i, conditioning, null, steps=drawing.steps, guidance=drawing.guidance).cpu()
 
 
 def difference(one: Image.Image, other: Image.Image) -> float:
-    """Mean absolute difference of two pictures of one size, in levels of 0..255."""
+    """Return the mean absolute difference of two pictures of the same size, in levels 0 to 255."""
     a, b = (np.asarray(picture.convert("RGB"), dtype=np.float32) for picture in (one, other))
     return float(np.abs(a - b).mean())

@@ -1,4 +1,4 @@
-"""Text embeddings: prompts become the states that cross-attention reads, in batches, each prompt once."""
+"""Text embeddings: turns prompts into the states that cross-attention reads, each prompt once."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Embedder:
     """Embeds prompts with the checkpoint's text encoder and remembers them.
 
     Embeddings are fp32 on the model's device: (tokens, d) each, the last layer after the final layer norm, as SD 1.x
-    reads it. What is remembered lies on the CPU, in fp32 as well, and takes ``most`` bytes at most: the least recently
-    used are forgotten.
+    uses it. They are remembered on the CPU, in fp32, and take at most ``most`` bytes: the least recently used ones are
+    forgotten.
     """
 
     def __init__(self, parts: ModelParts, *, batch: int = 64, most: int = EMBEDDING_CACHE):
@@ -30,11 +30,12 @@ class Embedder:
 
     @property
     def remembered_bytes(self) -> int:
+        """Bytes that the remembered embeddings take."""
         return self._bytes
 
     def __call__(self, texts: Sequence[str]) -> Conditioning:
-        """Of n texts, a batch of n."""
-        # Held here as well: more texts than the memory has room for are still embedded once.
+        """Embed n texts as a batch of n."""
+        # Kept in ``found`` as well, so that more texts than can be remembered are still embedded only once.
         found = {text: self._known[text] for text in texts if text in self._known}
         for text in found:
             self._known.move_to_end(text)
@@ -42,7 +43,7 @@ class Embedder:
         for start in range(0, len(missing), self._batch):
             chunk = missing[start : start + self._batch]
             for text, states in zip(chunk, self._states(chunk).cpu(), strict=True):
-                # A copy, since a view would keep its whole batch.
+                # A copy, because a view would keep its whole batch in memory.
                 found[text] = states.clone()
                 self._remember(text, found[text])
         return Conditioning(torch.stack([found[text] for text in texts]).to(self._parts.device))
@@ -55,7 +56,7 @@ class Embedder:
             self._bytes -= forgotten.nbytes
 
     def pooled(self, texts: Sequence[str]) -> Tensor:
-        """(n, d): the state at each text's end token, the usual summary of a prompt; not remembered."""
+        """Return (n, d): the state at each text's end token, the usual summary of a prompt. It is not remembered."""
         pooled = [self._end_states(texts[start : start + self._batch]) for start in range(0, len(texts), self._batch)]
         return torch.cat(pooled)
 
@@ -67,17 +68,19 @@ class Embedder:
             truncation=True,
             return_tensors="pt",
         )
-        return tokens.input_ids.to(self._parts.device)
+        ids: Tensor = tokens.input_ids.to(self._parts.device)
+        return ids
 
     @torch.no_grad()
     def _states(self, texts: Sequence[str]) -> Tensor:
-        return self._parts.text_encoder(self._ids(texts)).last_hidden_state.float()
+        states: Tensor = self._parts.text_encoder(self._ids(texts)).last_hidden_state.float()
+        return states
 
     @torch.no_grad()
     def _end_states(self, texts: Sequence[str]) -> Tensor:
-        # The text encoder is causal: what follows the end token cannot change its state.
+        # The text encoder is causal: the padding after the end token cannot change its state.
         ids = self._ids(texts, padding="longest")
-        states = self._parts.text_encoder(ids).last_hidden_state.float()
+        states: Tensor = self._parts.text_encoder(ids).last_hidden_state.float()
         # SD 1.x pads with the end token itself, so the first one ends the text.
         end = (ids == self._parts.tokenizer.eos_token_id).int().argmax(dim=1)
         return states[torch.arange(len(ids), device=ids.device), end]

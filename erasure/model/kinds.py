@@ -1,8 +1,7 @@
-"""Tells from the names and shapes of a weights file's tensors which family it is of, or else what it is.
+"""Tells from the names and shapes of a file's tensors which family it belongs to, or else what it is.
 
-Sources of the marks: the key names of the published files themselves (CompVis and Stability AI's latent
-diffusion, diffusers, kohya's sd-scripts, AUTOMATIC1111's embeddings and hypernetworks, ControlNet, Flux and
-SD 3 references).
+The patterns come from published files (CompVis' and Stability AI's latent diffusion, diffusers, kohya's sd-scripts,
+AUTOMATIC1111's embeddings and hypernetworks, ControlNet, the reference files of Flux and SD 3).
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ _TEXT_TO_IMAGE = "Choose the text-to-image version of the model."
 
 @dataclass(frozen=True)
 class Foreign:
-    """What is not supported: ``what`` it is, such as "a LoRA file", and what to do."""
+    """A file that is not supported: ``what`` it is, such as "a LoRA file", and ``advice`` on what to do."""
 
     what: str
     advice: str
@@ -38,7 +37,7 @@ def _full(families: Families) -> str:
     return f"Choose a full {names} checkpoint (U-Net, VAE and text encoder in one file)."
 
 
-# (pattern searched in every tensor name, what the file is, what to do); the first found names the file.
+# (pattern for tensor names, what the file is, what to do). The first pattern found decides.
 _MARKS: tuple[tuple[str, str, Advice], ...] = (
     (r"(^|[._])lora[._]?(down|up|mid|A|B|linear_layer|magnitude)", "a LoRA file", _made_for),
     (
@@ -69,9 +68,9 @@ _MARKS: tuple[tuple[str, str, Advice], ...] = (
 
 
 def tell_family(weights: WeightsFile, families: Families) -> Family | Foreign:
-    """The family, if the file has the parts of a text-to-image checkpoint of it; otherwise what it is.
+    """Return the family if the file has the parts of its text-to-image checkpoints, or else what the file is.
 
-    A family does not promise that every weight is there: that is checked when it is loaded.
+    That every weight is there is checked only when the file is loaded.
     """
     names = weights.shapes
     parts = next((family.parts for family in families if has(names, family.parts.unet)), None)
@@ -84,17 +83,17 @@ def tell_family(weights: WeightsFile, families: Families) -> Family | Foreign:
 
 
 def has(names: Names, prefix: str) -> bool:
-    """Whether any of the names starts with the prefix."""
+    """Return whether any of the names starts with the prefix."""
     return any(name.startswith(prefix) for name in names)
 
 
 def conv_in(parts: PartNames) -> str:
-    """The U-Net's first weight, (channels, latent channels, 3, 3)."""
+    """Return the name of the U-Net's first weight, (channels, latent channels, 3, 3)."""
     return f"{parts.unet}input_blocks.0.0.weight"
 
 
 def _context_width(weights: WeightsFile, parts: PartNames) -> int | None:
-    """Width of the text that the U-Net reads, from the keys of its cross-attention."""
+    """Return the width of the text states that the U-Net reads, from the keys of its cross-attention."""
     keys = re.compile(re.escape(parts.unet) + r"(input_blocks|middle_block|output_blocks)\..*\.attn2\.to_k\.weight$")
     return next((shape[-1] for name, shape in weights.shapes.items() if shape and keys.match(name)), None)
 
@@ -128,7 +127,7 @@ def _marked(names: Names, families: Families) -> Foreign | None:
 
 
 def _told_by_marks(weights: WeightsFile, parts: PartNames, families: Families) -> Family | Foreign:
-    """Told by the text encoders and by the width of the cross-attention's context."""
+    """Tell the family by the names of the text encoders and by the width of the text states."""
     names, context = weights.shapes, _context_width(weights, parts)
     if conv_in(parts) not in names:
         marked = _marked(names, families)
@@ -156,16 +155,16 @@ def _missing_parts(names: Names, parts: PartNames, families: Families) -> Foreig
 
 
 def _other_input(weights: WeightsFile, family: Family, families: Families) -> Foreign | None:
-    """Models that take more than latents and text, or that predict something else."""
+    """Recognise models that take more than latents and text, or that do not predict what the family does."""
     shape, usual = weights.shapes[conv_in(family.parts)], family.latent_channels
     channels = shape[1] if len(shape) == 4 else 0
-    # Besides the latents: a mask and the latents of what is around it; the latents of the picture to edit.
+    # An inpainting model also takes a mask and the masked picture's latents, InstructPix2Pix the edited picture's.
     if channels == 2 * usual + 1:
         return Foreign(f"an inpainting model ({channels} input channels)", _TEXT_TO_IMAGE)
     if channels == 2 * usual:
         return Foreign(f"an InstructPix2Pix model ({channels} input channels)", _TEXT_TO_IMAGE)
     if channels != usual:
-        return Foreign(f"a model of {channels} input channels (text-to-image has {usual})", choose(families))
+        return Foreign(f"a model with {channels} input channels (text-to-image has {usual})", choose(families))
     everything = {*weights.shapes, *weights.others}
     predicts_v = "v_pred" in everything or weights.metadata.get("modelspec.prediction_type", "").startswith("v")
     if predicts_v and family.prediction_type == "epsilon":
@@ -176,6 +175,6 @@ def _other_input(weights: WeightsFile, family: Family, families: Families) -> Fo
 
 
 def predicting(family: Family) -> str:
-    """The advice to choose one with the family's prediction type."""
+    """Return the advice to choose a checkpoint with the family's prediction type."""
     what = {"epsilon": "the noise (epsilon)", "v_prediction": "the velocity (v)"}[family.prediction_type]
     return f"Choose a {family.name} checkpoint that predicts {what}."

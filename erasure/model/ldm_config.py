@@ -1,6 +1,6 @@
-"""The latent diffusion configuration: the ``.yaml`` beside a single-file checkpoint, or the one shipped for its family.
+"""Reads the LDM configuration: the ``.yaml`` beside a single-file checkpoint, or else the one that ships with us.
 
-The format is CompVis' ``latent-diffusion``: ``model.params`` with ``unet_config``, ``first_stage_config`` and
+The format is that of CompVis' ``latent-diffusion``: ``model.params`` with ``unet_config``, ``first_stage_config`` and
 ``cond_stage_config``, each with ``params``.
 """
 
@@ -27,7 +27,7 @@ _PREDICTIONS = {"eps": "epsilon", "v": "v_prediction"}  # LDM's words and diffus
 
 @dataclass(frozen=True)
 class LdmConfig:
-    """A configuration as it was read: the parsed ``document`` of the file at ``path``, for a model of ``family``."""
+    """A configuration that was read: the parsed ``document`` of the file at ``path``, for a model of ``family``."""
 
     path: Path
     document: dict[str, Any]
@@ -35,30 +35,30 @@ class LdmConfig:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """``model.params``."""
+        """``model.params`` of the document."""
         parameters: dict[str, Any] = self.document["model"]["params"]
         return parameters
 
     @property
     def latent_side(self) -> int:
-        """Height and width of the latents: ``model.params.image_size``, else the U-Net's (SD 1's file has 32 there)."""
+        """Height and width of the latents: ``model.params.image_size``, or else the U-Net's (wrong in SD 1's file)."""
         unet, full = _part(self.parameters["unet_config"], "params"), self.family.full
         side = self.parameters.get("image_size") or unet.get("image_size")
         return int(side or full.pixels // self.family.pixels_per_latent)
 
     @property
     def pixels_per_latent(self) -> int:
-        """Along one side, from the levels of the VAE."""
+        """Pixels per latent along one side, from the number of levels of the VAE."""
         decoder = _part(_part(self.parameters["first_stage_config"], "params"), "ddconfig")
         levels = decoder.get("ch_mult")
         return self.family.pixels_per_latent if levels is None else int(2 ** (len(levels) - 1))
 
     def text_folder(self) -> Path:
-        """The folder of the text encoder's ``config.json`` and tokenizer, looked for anew each time.
+        """Return the folder with the text encoder's ``config.json`` and tokenizer; look for it at every call.
 
-        ``cond_stage_config.params.version`` names it, absolute or relative to the yaml; without one, or with the name
-        of the family's own text encoder, it is the shipped folder. Raises BrokenCheckpoint where the named folder or a
-        file in it is missing.
+        ``cond_stage_config.params.version`` is its path, absolute or relative to the yaml. If that is missing, or the
+        name of the family's own text encoder, it is the folder that ships with us. Raises: BrokenCheckpoint if the
+        folder or a file in it is missing.
         """
         version = str(_part(self.parameters["cond_stage_config"], "params").get("version") or "")
         if version in ("", *self.family.text_models):
@@ -74,14 +74,14 @@ class LdmConfig:
 
 
 def yaml_beside(checkpoint: Path) -> Path:
-    """``<stem>.yaml`` beside the checkpoint, where web UIs look for it."""
+    """Return the path of ``<stem>.yaml`` beside the checkpoint, where web UIs look for it."""
     return checkpoint.with_suffix(".yaml")
 
 
 def read_ldm_config(checkpoint: Path, family: Family, families: Sequence[Family]) -> LdmConfig:
-    """Read the file beside the checkpoint, or the family's own where there is none.
+    """Read the file beside the checkpoint, or the family's own if there is none.
 
-    Raises BrokenCheckpoint where it is no configuration, UnsupportedCheckpoint where it is of another model.
+    Raises: BrokenCheckpoint if it is not a sound configuration; UnsupportedCheckpoint if it describes another model.
     """
     beside = yaml_beside(checkpoint)
     path = beside if beside.is_file() else family.yaml
@@ -131,7 +131,7 @@ def _check_text_class(config: LdmConfig, families: Sequence[Family]) -> None:
 
 
 def _check_numbers(config: LdmConfig) -> None:
-    """Those that a model is built with, before anybody computes with them."""
+    """Check the numbers with which a model is built, before anything is computed from them."""
     for name in _NUMBERS:
         value = config.parameters.get(name, 1)
         try:
@@ -148,8 +148,8 @@ def _check_numbers(config: LdmConfig) -> None:
         sound = False
     if not sound:
         raise BrokenCheckpoint(
-            f"{config.path}: the size of the pictures cannot be told from image_size of unet_config and ch_mult of "
-            "first_stage_config. Correct them."
+            f"{config.path}: image_size of unet_config and ch_mult of first_stage_config do not give a picture size. "
+            "Correct them."
         )
 
 
@@ -158,11 +158,11 @@ def _check_schedule(config: LdmConfig, families: Sequence[Family]) -> None:
     linear = parameters.get("beta_schedule", "linear") == "linear"
     if not linear or parameters.get("zero_terminal_snr") or parameters.get("timesteps", steps) != steps:
         raise UnsupportedCheckpoint(
-            f"{config.path} describes a noise schedule that is not {config.family.short}'s. {choose(families)}"
+            f"{config.path} describes another noise schedule than {config.family.short}'s. {choose(families)}"
         )
 
 
-def _part(document: Any, name: str) -> dict[str, Any]:
-    """A mapping inside a mapping, empty where there is none."""
+def _part(document: object, name: str) -> dict[str, Any]:
+    """Return a mapping inside a mapping; an empty one if it is missing."""
     part = document.get(name) if isinstance(document, dict) else None
     return part if isinstance(part, dict) else {}

@@ -1,4 +1,4 @@
-"""The model that all work goes through: a checkpoint's parts as functions, and its two views."""
+"""The model, through which all work goes: predictions, prompts, latents and pictures, tuned and frozen."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from erasure.model.sampling import ddim_next
 
 
 class Model:
-    """A latent diffusion model: eps_theta'(z_t, t, c), what goes into it and what comes out.
+    """A loaded latent diffusion model: eps_theta'(z_t, t, c), with its inputs and outputs.
 
     Shapes: latents z (b, c, h, w) with (c, h, w) = :attr:`latent_shape`, timesteps t (b,) below :attr:`train_steps`.
     """
@@ -37,14 +37,17 @@ class Model:
 
     @property
     def unet(self) -> UNet2DConditionModel:
+        """The U-Net, with or without a LoRA."""
         return self.parts.unet
 
     @property
     def vae(self) -> AutoencoderKL:
+        """The VAE, which turns latents into pictures."""
         return self.parts.vae
 
     @property
     def tokenizer(self) -> CLIPTokenizer:
+        """The tokenizer of the text encoder."""
         return self.parts.tokenizer
 
     @property
@@ -54,21 +57,22 @@ class Model:
 
     @property
     def train_steps(self) -> int:
-        """Timesteps that the model was trained on (1000 for SD 1.x)."""
+        """Number of timesteps of the training schedule (1000 for SD 1.x)."""
         return len(self.parts.alphas_cumprod)
 
     @property
     def pixels(self) -> int:
-        """Side of the pictures that its latents stand for."""
+        """Side of the pictures that latents of :attr:`latent_shape` stand for."""
         return self.latent_shape[1] * self.parts.vae_scale_factor
 
     @property
     def rows(self) -> RowBook:
-        """What was evaluated so far."""
+        """The rows that were evaluated so far."""
         return self._denoiser.rows
 
     @property
     def device(self) -> torch.device:
+        """Where the model is now."""
         return self.parts.device
 
     @property
@@ -77,42 +81,43 @@ class Model:
         return self.parts.dtype
 
     def move(self, device: str | torch.device) -> None:
-        """All parts; their parameters stay the same objects, so that an optimizer keeps what it has."""
+        """Move all parts to a device. Parameters stay the same objects, so that optimizers keep them."""
         self.parts.move(device)
 
     # --- the U-Net
 
     def eps(self, z: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
-        """Predicted noise, fp32, of the tuned model, or of the frozen one inside :meth:`frozen`."""
+        """Return the noise, fp32, predicted by the tuned model, or by the frozen one inside :meth:`frozen`."""
         return self._denoiser(z, t, conditioning)
 
     def frozen(self) -> AbstractContextManager[None]:
-        """The frozen model theta: the LoRA is off inside the block."""
+        """Switch to the frozen model theta inside the block: the LoRA is off."""
         return self._denoiser.frozen()
 
     def frozen_from(self, row: int) -> AbstractContextManager[None]:
-        """Both models in one call: see :meth:`Denoiser.frozen_from`."""
+        """Use both models in one call: see :meth:`Denoiser.frozen_from`."""
         return self._denoiser.frozen_from(row)
 
     # --- prompts
 
     def embed(self, texts: Sequence[str]) -> Conditioning:
-        """A batch of one row per text, on the model's device; known texts are not encoded again."""
+        """Embed texts as a batch, on the model's device; known texts are not encoded again."""
         return self._embedder(texts)
 
     def prompt(self, text: str) -> Prompt:
+        """Return a text with its conditioning."""
         return Prompt(text, self.embed([text]))
 
     def pooled(self, texts: Sequence[str]) -> Tensor:
-        """(n, d): one vector per text, the state at its end token."""
+        """Return (n, d): one vector per text, the state at its end token."""
         return self._embedder.pooled(texts)
 
     # --- latents and pictures
 
     def noise(self, generator: Generator, pixels: int = 0) -> Tensor:
-        """(c, h, w) of standard normal noise, on the model's device; ``pixels``: of another side than the model's."""
+        """Draw standard normal noise (c, h, w), on the model's device; ``pixels``: side if it is not the model's."""
         shape = self.parts.latents_of(pixels) if pixels else self.latent_shape
-        # Drawn on the CPU, so that a seed means the same picture on every device.
+        # Drawn on the CPU, so that a seed gives the same noise on every device.
         return torch.randn(shape, generator=generator).to(self.device)
 
     def sample(
@@ -125,10 +130,10 @@ class Model:
         stop: int = 0,
         null: Conditioning | None = None,
     ) -> Tensor:
-        """DDIM from ``noise`` (b, c, h, w), batched over b prompts; the last ``stop`` steps are left out.
+        """Sample with DDIM from ``noise`` (b, c, h, w) for b prompts, without the last ``stop`` steps.
 
-        With stop = 0 the clean latents come back; otherwise z_t at timestep ``ddim_timesteps(steps)[steps - stop]``.
-        ``null``: what guidance leads away from, a batch of one; the empty prompt unless given.
+        Returns the clean latents if stop = 0, else z_t at timestep ``ddim_timesteps(steps)[steps - stop]``.
+        ``null``: what guidance leads away from, a batch of one; by default the empty prompt.
         """
         null = self.embed([""]) if null is None else null
         z = noise
@@ -139,12 +144,12 @@ class Model:
     def sample_step(
         self, z: Tensor, i: int, conditioning: Conditioning, null: Conditioning, *, steps: int, guidance: float
     ) -> Tensor:
-        """The latents after step i (from 0) of :meth:`sample`, from those before it."""
+        """Return the latents after step i (from 0) of :meth:`sample`, from those before it."""
         return ddim_next(self.eps, self.alphas_cumprod, z, i, conditioning, null, steps=steps, guidance=guidance)
 
     @torch.no_grad()
     def decode(self, latent: Tensor) -> Image.Image:
-        """The picture of clean latents (c, h, w). One at a time: decoding needs more memory than the U-Net."""
+        """Decode clean latents (c, h, w) to a picture; only one, since decoding needs more memory than the U-Net."""
         scaled = (latent[None].to(self.device) / self.vae.config.scaling_factor).to(self.vae.dtype)
         pixels = self.vae.decode(scaled).sample[0].float()
         levels = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
@@ -160,20 +165,20 @@ def open_model(
 ) -> Model:
     """Load a checkpoint. ``resolution``: side in pixels of what will be drawn or trained (0: the checkpoint's own).
 
-    Raises: CheckpointError.
+    Raises: CheckpointError if it cannot be loaded.
     """
     parts = load_parts(checkpoint, device=device, dtype=DTYPES[precision])
     if precision == "fp16":
-        # SD 1.x's VAE overflows in fp16 on some pictures, which then come out black.
+        # The VAE of SD 1.x overflows in fp16 for some pictures, which then come out black.
         parts.vae.float()
     return Model(parts, resolution=resolution, max_rows=rows_at_once(parts, resolution))
 
 
 def rows_at_once(parts: ModelParts, resolution: int = 0) -> int:
-    """Rows of a call without gradients: as many as take about the memory of an update with gradient checkpointing.
+    """Return how many rows of a call without gradients need about the memory of an update with gradient checkpointing.
 
-    Those are 8 with SD 1.x at 512 pixels (``python -m benchmarks.memory``), and more where a U-Net is narrower or its
-    latents are smaller. A GPU that pictures of that size fill gains nothing from longer batches.
+    With SD 1.x at 512 pixels these are 8 (``python -m benchmarks.memory``); a narrower U-Net or smaller latents allow
+    more. A GPU that is busy with 8 such rows gains nothing from larger batches.
     """
     family, full = parts.info.family, parts.info.family.full
     _, height, width = parts.latents_of(resolution)

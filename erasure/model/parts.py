@@ -1,6 +1,6 @@
-"""The parts of a Stable Diffusion 1.x model, loaded from a checkpoint and frozen.
+"""Loads the parts of a model from a checkpoint, frozen.
 
-Everything is local: configurations and tokenizer ship with the package, or lie beside the checkpoint.
+Nothing is downloaded: configurations and tokenizer ship with the package, or lie beside the checkpoint.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _Parts = tuple[UNet2DConditionModel, AutoencoderKL, CLIPTextModel, CLIPTokenizer
 
 @dataclass
 class ModelParts:
-    """One SD 1.x model: all parts in evaluation mode, no parameter asks for a gradient.
+    """The parts of a model, in evaluation mode and with ``requires_grad`` off.
 
-    ``alphas_cumprod`` is alpha_bar_t of the training schedule, (1000,) fp32 on the parts' device.
+    ``alphas_cumprod``: alpha_bar_t of the training schedule, (1000,) for SD 1.x, fp32 on the device of the parts.
     """
 
     unet: UNet2DConditionModel
@@ -47,12 +47,14 @@ class ModelParts:
     @property
     def device(self) -> torch.device:
         """Where the U-Net is now."""
-        return next(self.unet.parameters()).device
+        device: torch.device = next(self.unet.parameters()).device
+        return device
 
     @property
     def dtype(self) -> torch.dtype:
         """The U-Net's number type."""
-        return next(self.unet.parameters()).dtype
+        dtype: torch.dtype = next(self.unet.parameters()).dtype
+        return dtype
 
     @property
     def sample_size(self) -> int:
@@ -66,11 +68,12 @@ class ModelParts:
         return int(2 ** (len(self.vae.config.block_out_channels) - 1))
 
     def latents_of(self, pixels: int = 0) -> tuple[int, int, int]:
-        """(channels, height, width) of the latents of a square picture (0: of the size that the model was made for)."""
+        """Return (channels, height, width) of a square picture's latents (0: of the size the model was made for)."""
         side = pixels // self.vae_scale_factor if pixels else self.sample_size
         return int(self.vae.config.latent_channels), side, side
 
     def move(self, device: str | torch.device) -> None:
+        """Move all parts to a device."""
         for part in (self.unet, self.vae, self.text_encoder):
             part.to(device)
         self.alphas_cumprod = self.alphas_cumprod.to(device)
@@ -79,9 +82,9 @@ class ModelParts:
 def load_parts(
     path: Path | CheckpointInfo, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
 ) -> ModelParts:
-    """Load U-Net, VAE, text encoder and tokenizer, frozen, in ``dtype`` on ``device``; nothing is downloaded.
+    """Load U-Net, VAE, text encoder and tokenizer, frozen, in ``dtype`` on ``device``.
 
-    Raises BrokenCheckpoint naming the first weight that is missing, of another shape, or not finite, and what
+    Raises: BrokenCheckpoint if a weight is missing, has another shape or is not finite, and whatever
     :func:`inspect_checkpoint` raises.
     """
     info = path if isinstance(path, CheckpointInfo) else inspect_checkpoint(path)
@@ -94,14 +97,14 @@ def load_parts(
 
 
 def _load_original(contents: OriginalFile, dtype: torch.dtype) -> _Parts:
-    """The parts of a single file."""
+    """Load the parts from a single file."""
     weights, config = contents.weights, contents.config
     family, parameters, texts = config.family, config.parameters, config.text_folder()
     origin = f"{weights.path} (configuration {config.path.name})"
 
     unet_weights = _read_unet(weights, family, dtype)
     unet = unet_from_ldm(config.document, unet_weights, config.latent_side, origin)
-    # Old VAE files carry their training loss along.
+    # By name, as old VAE files also contain their training loss.
     names = [f"{family.parts.vae}{part}" for part in ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")]
     scale = float(parameters.get("scale_factor", family.vae_scale))
     vae = vae_from_ldm(config.document, _read(weights, dtype, *names), scale, origin)
@@ -119,7 +122,7 @@ def _load_original(contents: OriginalFile, dtype: torch.dtype) -> _Parts:
 
 
 def _load_folder(folder: DiffusersFolder, dtype: torch.dtype) -> _Parts:
-    """The parts of a diffusers folder, each with its own ``config.json``."""
+    """Load the parts from a diffusers folder, each with its own ``config.json``."""
     family, configs, origin = folder.family, folder.configs, str(folder.path)
 
     def read(part: str) -> Weights:
@@ -140,13 +143,13 @@ def _load_folder(folder: DiffusersFolder, dtype: torch.dtype) -> _Parts:
 
 
 def _read(weights: WeightsFile, dtype: torch.dtype, *prefixes: str, strip: str = "") -> Weights:
-    """The tensors whose names start with one of the prefixes; floating-point ones in ``dtype``."""
+    """Read the tensors whose names start with one of the prefixes; floating-point ones in ``dtype``."""
     names = [name for name in weights.shapes if name.startswith(prefixes)]
     return _cast({name.removeprefix(strip): tensor for name, tensor in read_tensors(weights, names).items()}, dtype)
 
 
 def _read_unet(weights: WeightsFile, family: Family, dtype: torch.dtype) -> Weights:
-    """The U-Net under its plain names; the averaged weights where they are complete."""
+    """Read the U-Net's weights by their plain names; the averaged ones if they are complete."""
     twins = ema_names(weights, family)
     if twins is None:
         return _read(weights, dtype, family.parts.unet)
@@ -159,13 +162,13 @@ def _cast(tensors: Weights, dtype: torch.dtype) -> Weights:
 
 
 def _tokenizer(folder: Path, text_encoder: CLIPTextModel, family: Family) -> CLIPTokenizer:
-    """The folder's tokenizer, as the fast class: the tokens of the other depend on whether ftfy is there."""
+    """Load the tokenizer, as the fast class: tokens of the slow one depend on whether ftfy is installed."""
     tokenizer = CLIPTokenizerFast.from_pretrained(str(folder), local_files_only=True)
     tokens, known = len(tokenizer), text_encoder.config.vocab_size
     if tokens > known:
         raise BrokenCheckpoint(
-            f"The tokenizer in {folder} has {tokens} tokens, its text encoder knows {known}. "
-            "Put the tokenizer there that belongs to the checkpoint."
+            f"The tokenizer in {folder} has {tokens} tokens, but the text encoder knows only {known}. "
+            "Replace it with the tokenizer that belongs to the checkpoint."
         )
     longest = min(family.tokens, text_encoder.config.max_position_embeddings)
     tokenizer.model_max_length = min(tokenizer.model_max_length, longest)

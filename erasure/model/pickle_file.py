@@ -1,10 +1,10 @@
-"""Weights in ``torch.save`` files (``.ckpt``), read without running anything that is pickled in them.
+"""Reads weights from ``torch.save`` files (``.ckpt``) without running anything that is pickled in them.
 
-A pickle is a program: it may call any function by name. Here names stand for nothing. Only tensors and
-dictionaries are rebuilt, as descriptions (shape, number type, place in the file); every other name becomes an
-inert object, so that the trainer callbacks inside the published SD 1.x files are stepped over. Both
-containers of ``torch.save`` are understood: zip archives (``<root>/data.pkl``, ``<root>/data/<key>``; torch
-1.6 and later) and the older stream of pickles followed by the storages.
+A pickle is a program that may call any function by its name. Here no name is ever looked up: dictionaries are rebuilt,
+tensors only as descriptions (shape, number type, place in the file), and everything else becomes an object that does
+nothing, so that the trainer callbacks inside published SD 1.x files do no harm. Both formats of ``torch.save`` can be
+read: zip archives (``<root>/data.pkl``, ``<root>/data/<key>``; torch 1.6 and later), and the older stream of pickles
+followed by the storages.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from erasure.families.known import choose
 if TYPE_CHECKING:
     import torch
 
-# torch's storage classes: safetensors' name of the number type, torch's name, bytes per number.
+# torch's storage class -> safetensors' name of the number type, torch's name of it, bytes per number.
 STORAGES = {
     "DoubleStorage": ("F64", "float64", 8),
     "FloatStorage": ("F32", "float32", 4),
@@ -42,7 +42,7 @@ _LEGACY_MAGIC = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
 
 @dataclass(frozen=True)
 class PickledTensor:
-    """Where a tensor lies: ``start`` is its storage's byte offset in the file, ``offset`` counts numbers."""
+    """A tensor's place in the file: ``start`` is the byte at which its storage starts, ``offset`` counts numbers."""
 
     storage: str  # one of STORAGES
     key: str
@@ -53,15 +53,15 @@ class PickledTensor:
 
     @property
     def dtype(self) -> str:
-        """Number type as safetensors calls it, say ``F16``."""
+        """The number type as safetensors names it, such as ``F16``."""
         return STORAGES[self.storage][0]
 
 
 def scan(path: Path) -> tuple[dict[str, PickledTensor], frozenset[str]]:
-    """The tensors of a ``torch.save`` file by name, and the names of everything else at its top level.
+    """Find the tensors of a ``torch.save`` file by name, and the names of everything else at its top level.
 
-    A ``state_dict`` entry, as trainers write it, is opened. Raises BrokenCheckpoint where the file cannot be
-    read, UnsupportedCheckpoint for a TorchScript archive.
+    If there is an entry ``state_dict``, as trainers write it, its contents are taken instead. Raises: BrokenCheckpoint
+    if the file cannot be read; UnsupportedCheckpoint if it is a TorchScript archive.
     """
     try:
         with path.open("rb") as file:
@@ -72,12 +72,12 @@ def scan(path: Path) -> tuple[dict[str, PickledTensor], frozenset[str]]:
                 root, starts = _scan_stream(file)
             else:
                 raise BrokenCheckpoint(
-                    f"{path} is not a file that torch saved: it starts with {start[:8]!r}. "
+                    f"{path} was not saved by torch: it starts with {start[:8]!r}. "
                     "Download it again, or choose another checkpoint."
                 )
     except (BrokenCheckpoint, UnsupportedCheckpoint):
         raise
-    except Exception as error:  # whatever a hostile or damaged pickle provokes
+    except Exception as error:  # a hostile or damaged pickle may provoke anything
         raise BrokenCheckpoint(
             f"{path} is damaged or incomplete ({type(error).__name__}: {error}). Download it again."
         ) from error
@@ -85,7 +85,10 @@ def scan(path: Path) -> tuple[dict[str, PickledTensor], frozenset[str]]:
 
 
 def read(path: Path, tensors: Mapping[str, PickledTensor]) -> dict[str, torch.Tensor]:
-    """Read the described tensors from the file; the result owns its memory."""
+    """Read the described tensors from the file, into memory of their own.
+
+    Raises: BrokenCheckpoint if the file is too short.
+    """
     import torch
 
     result = {}
@@ -106,7 +109,7 @@ def read(path: Path, tensors: Mapping[str, PickledTensor]) -> dict[str, torch.Te
 
 
 def _span(tensor: PickledTensor) -> int:
-    """How many numbers of the storage the tensor reaches over."""
+    """Return how many numbers of the storage the tensor spans."""
     if 0 in tensor.shape:
         return 0
     return 1 + sum((size - 1) * step for size, step in zip(tensor.shape, tensor.stride, strict=True))
@@ -119,15 +122,15 @@ class _StorageName:
     name: str
 
 
-class _Dict(dict):
-    """Stands for OrderedDict; attributes that a pickle wants to set on it are dropped."""
+class _Dict(dict[object, object]):
+    """Stands for OrderedDict; ignores the attributes that a pickle sets on it."""
 
     def __setstate__(self, state: object) -> None:
         return None
 
 
 class _Inert:
-    """Stands for every name that is neither tensor nor container: takes all, does nothing."""
+    """Stands for everything that is neither a tensor nor a container: accepts all calls and does nothing."""
 
     def __new__(cls, *args: object, **kwargs: object) -> _Inert:
         return object.__new__(cls)
@@ -174,7 +177,7 @@ class _RebuildParameter:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Looks no name up anywhere: see the module's text. ``widths``: bytes per number of each storage met."""
+    """An unpickler that looks no name up. ``widths``: bytes per number of each storage that was found, by its key."""
 
     def __init__(self, file: IO[bytes]):
         super().__init__(file, encoding="utf-8", errors="replace")
@@ -200,14 +203,13 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _scan_zip(path: Path) -> tuple[Any, dict[str, tuple[int, int]]]:
-    """The unpickled root, and (start, bytes) of each storage in the file."""
+    """Return the unpickled root, and (start, length) in bytes of each storage in the file."""
     with zipfile.ZipFile(path) as archive, path.open("rb") as file:
         names = archive.namelist()
         roots = [name.removesuffix("data.pkl") for name in names if name.endswith("/data.pkl")]
         if len(roots) != 1:
             raise BrokenCheckpoint(
-                f"{path} is a zip archive without weights that torch saved. "
-                "If a checkpoint is packed inside it, unpack it first."
+                f"{path} is a zip archive that was not saved by torch. If it contains a checkpoint, unpack it first."
             )
         root = roots[0]
         if f"{root}constants.pkl" in names:
@@ -218,7 +220,7 @@ def _scan_zip(path: Path) -> tuple[Any, dict[str, tuple[int, int]]]:
         for record in archive.infolist():
             if record.filename.startswith(f"{root}data/"):
                 if record.compress_type != zipfile.ZIP_STORED:
-                    raise BrokenCheckpoint(f"{path} was packed again with compression. Download the original.")
+                    raise BrokenCheckpoint(f"{path} was repacked with compression. Download the original file.")
                 file.seek(record.header_offset + 26)
                 name_length, extra_length = struct.unpack("<HH", file.read(4))
                 start = record.header_offset + 30 + name_length + extra_length
@@ -228,7 +230,7 @@ def _scan_zip(path: Path) -> tuple[Any, dict[str, tuple[int, int]]]:
 
 
 def _scan_stream(file: IO[bytes]) -> tuple[Any, dict[str, tuple[int, int]]]:
-    """Like ``_scan_zip`` for the older container; ``file`` stands behind the magic number."""
+    """Scan the older format, like ``_scan_zip``; ``file`` is positioned after the magic number."""
     if _Unpickler(file).load() != 1001:
         raise pickle.UnpicklingError("an unknown version of torch's file format")
     if _Unpickler(file).load().get("little_endian") is False:
@@ -248,11 +250,11 @@ def _scan_stream(file: IO[bytes]) -> tuple[Any, dict[str, tuple[int, int]]]:
 def _tensors(
     path: Path, root: Any, starts: Mapping[str, tuple[int, int]]
 ) -> tuple[dict[str, PickledTensor], frozenset[str]]:
-    """Tensors by name with their places filled in, checked against the file's length."""
+    """Return the tensors by name with their places filled in, checked against the length of the file."""
     if isinstance(root, dict) and isinstance(root.get("state_dict"), dict):
         root = root["state_dict"]
     if not isinstance(root, dict):
-        raise BrokenCheckpoint(f"{path} holds no table of weights. {choose()}")
+        raise BrokenCheckpoint(f"{path} contains no table of weights. {choose()}")
     size = path.stat().st_size
     tensors, others = {}, set()
     for name, value in root.items():

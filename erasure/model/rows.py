@@ -1,4 +1,4 @@
-"""U-Net rows by what they are for: counted as they are evaluated, and told in the same terms before a run."""
+"""U-Net rows by purpose: counted as they are evaluated, and forecast in the same terms before a run."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 Purpose = Literal["synonyms", "training", "pictures", "check", "cost", "other"]
-"""``synonyms``: measuring the concept space; ``pictures``: those before, after and on the way; ``check``: the finished
-file's own picture; ``cost``: timing an update; ``other``: what names no purpose."""
+"""``synonyms``: measuring the concept space; ``pictures``: previews and those before and after; ``check``: a picture
+with the finished file; ``cost``: timing an update; ``other``: rows without a purpose."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """One row is one latent with one prompt. ``gradient``: those of them that were kept for a backward pass.
+    """A number of rows; one row is one latent with one prompt.
 
-    ``calls`` of the U-Net, whatever their number of rows; one that is split to save memory counts once. Counted rows
-    are whole numbers, expected ones need not be.
+    ``gradient``: how many of them are kept for a backward pass. ``calls``: of the U-Net, with any number of rows; a
+    call that is split to save memory counts once. Forecast numbers need not be whole.
     """
 
     total: float = 0
@@ -32,7 +32,7 @@ class Rows:
 
 
 class RowBook:
-    """Rows by purpose. ``book["training"]`` are those of training; what was never counted is no row."""
+    """Rows by purpose: ``book["training"]`` are those of training, zero if none were counted."""
 
     def __init__(self, rows: Mapping[Purpose, Rows] | None = None) -> None:
         self._rows: dict[Purpose, Rows] = dict(rows or {})
@@ -49,18 +49,18 @@ class RowBook:
 
     @property
     def all(self) -> Rows:
-        """Of every purpose together."""
+        """The rows of all purposes together."""
         return sum(self._rows.values(), Rows())
 
     def count(self, rows: float, *, gradient: bool = False, calls: float = 1) -> None:
-        """One call of the U-Net (or several), for the purpose of the block that it is in."""
+        """Count one call of the U-Net (or several), for the current :meth:`purpose`."""
         self[self._purpose] += Rows(rows, rows if gradient else 0, calls)
 
     @contextmanager
     def purpose(self, purpose: Purpose) -> Iterator[None]:
-        """Rows inside the block are for this; the innermost block decides.
+        """Count rows inside the block for this purpose; the innermost block decides.
 
-        Leave it before a generator yields: what its reader does meanwhile has a purpose of its own.
+        A generator should leave the block before it yields, since its reader's rows have another purpose.
         """
         before, self._purpose = self._purpose, purpose
         try:

@@ -10,17 +10,20 @@ from torch import Tensor
 from erasure.model.conditioning import Conditioning
 
 Eps = Callable[[Tensor, Tensor, Conditioning], Tensor]
-"""eps(z_t, t, c), such as :meth:`erasure.model.model.Model.eps`."""
+"""A function eps(z_t, t, c), such as :meth:`erasure.model.model.Model.eps`."""
 
 
 def ddim_timesteps(steps: int, train_steps: int, *, offset: int = 1) -> list[int]:
-    """The timesteps of a run, noisiest first, evenly spaced as SD 1.x samples them ("leading" spacing, offset 1)."""
+    """Return the timesteps of a sampling, noisiest first, spaced as for SD 1.x ("leading" spacing, offset 1)."""
     stride = train_steps // steps
     return [min(i * stride + offset, train_steps - 1) for i in reversed(range(steps))]
 
 
 def ddim_step(z: Tensor, eps: Tensor, alpha_bar: Tensor, alpha_bar_next: Tensor) -> Tensor:
-    """z at the next, less noisy timestep (DDIM, Eq. 12 with sigma = 0). alpha_bar: (b,), z and eps: (b, c, h, w)."""
+    """Return z at the next, less noisy timestep (DDIM, Eq. 12 with sigma = 0).
+
+    alpha_bar: (b,), z and eps: (b, c, h, w).
+    """
     a, a_next = alpha_bar.view(-1, 1, 1, 1), alpha_bar_next.view(-1, 1, 1, 1)
     x0 = (z - (1 - a).sqrt() * eps) / a.sqrt()
     return a_next.sqrt() * x0 + (1 - a_next).sqrt() * eps
@@ -29,9 +32,10 @@ def ddim_step(z: Tensor, eps: Tensor, alpha_bar: Tensor, alpha_bar_next: Tensor)
 def guided_eps(
     eps: Eps, z: Tensor, t: Tensor, conditioning: Conditioning, null: Conditioning, guidance: float
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """(guided, conditional, unconditional) noise; with guidance 1 the unconditional row is not evaluated: None.
+    """Return the guided, the conditional and the unconditional noise.
 
-    z (b, c, h, w), t (b,), b prompts; ``null``: the empty prompt, a batch of one.
+    With guidance 1 the unconditional noise is not evaluated, but None. z (b, c, h, w), t (b,), b prompts; ``null``: the
+    empty prompt, a batch of one.
     """
     if guidance == 1:
         conditional = eps(z, t, conditioning)
@@ -53,7 +57,7 @@ def ddim_next(
     steps: int,
     guidance: float,
 ) -> Tensor:
-    """The latents (b, c, h, w) after step i (from 0) of ``steps``; z: those before it, noise before the first."""
+    """Return the latents (b, c, h, w) after step i (from 0) of ``steps``; z: those before it, at first noise."""
     timesteps = ddim_timesteps(steps, len(alphas_cumprod))
     t = torch.full((len(z),), timesteps[i], device=z.device)
     guided, _, _ = guided_eps(eps, z, t, conditioning, null, guidance)
@@ -61,6 +65,6 @@ def ddim_next(
 
 
 def alpha_bar_after(alphas_cumprod: Tensor, timesteps: Sequence[int], i: int, rows: int) -> Tensor:
-    """alpha_bar (rows,) of the step after i; past the last step SD 1.x uses alpha_bar at timestep 0."""
+    """Return alpha_bar (rows,) of the step after i; after the last step SD 1.x uses that of timestep 0."""
     following = timesteps[i + 1] if i + 1 < len(timesteps) else 0
     return alphas_cumprod[following].expand(rows)

@@ -1,4 +1,4 @@
-"""How large a checkpoint's parts are, from what was read of it already."""
+"""Sizes of a checkpoint's parts, from what was already read of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from erasure.model.weights_file import WeightsFile
 
 @dataclass(frozen=True)
 class ModelSize:
-    """Numbers of weights, and the side in pixels of the pictures that it was made for."""
+    """Number of weights of each part, and the side in pixels of the pictures that the model was made for."""
 
     unet: int
     text_encoder: int
@@ -22,14 +22,14 @@ class ModelSize:
 
 
 def size_of_file(weights: WeightsFile, config: LdmConfig) -> ModelSize:
-    """Of a checkpoint in one file."""
+    """Return the sizes of a checkpoint in one file."""
     parts = config.family.parts
     unet, text, vae = (_weights([weights], prefix) for prefix in (parts.unet, parts.text, parts.vae))
     return ModelSize(unet, text, vae, config.latent_side * config.pixels_per_latent)
 
 
 def size_of_folder(folder: DiffusersFolder) -> ModelSize:
-    """Of a checkpoint in the diffusers layout."""
+    """Return the sizes of a checkpoint in the diffusers layout."""
     unet, text, vae = (_weights(folder.weights[part]) for part in ("unet", "text_encoder", "vae"))
     return ModelSize(unet, text, vae, folder.latent_side * folder.pixels_per_latent)
 

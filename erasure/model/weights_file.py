@@ -1,7 +1,7 @@
-"""A file of weights, ``.safetensors`` or ``.ckpt``: what its header says, and its tensors on demand.
+"""Reads a weights file, ``.safetensors`` or ``.ckpt``: its header, and its tensors on demand.
 
-Written against the files themselves: web UIs replace ``torch.load`` with a version that renames or refuses a user's
-file when anything goes wrong.
+It does not use ``torch.load``, because web UIs replace that with a version that renames or refuses a user's file when
+anything goes wrong.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ FLOATS = ("F16", "BF16", "F32", "F64")
 class WeightsFile:
     """The header of a weights file.
 
-    ``shapes`` and ``dtypes`` (safetensors' names, say ``F16``) by tensor name; ``others``: names of what is
-    no tensor at a pickle's top level; ``metadata``: the texts in a safetensors header.
+    ``shapes`` and ``dtypes`` (safetensors' names, such as ``F16``) by tensor name; ``metadata``: the texts in a
+    safetensors header; ``others``: names of what is not a tensor at the top level of a pickle.
     """
 
     path: Path
@@ -42,12 +42,15 @@ class WeightsFile:
 
 
 def open_weights(path: Path) -> WeightsFile:
-    """Read the header of ``path``. Raises BrokenCheckpoint, or UnsupportedCheckpoint (unknown extension)."""
+    """Read the header of a file.
+
+    Raises: BrokenCheckpoint if it is missing or damaged; UnsupportedCheckpoint if it is no kind of file that we know.
+    """
     if not path.exists():
         raise BrokenCheckpoint(f"There is no checkpoint at {path}. Check the path.")
     suffix = path.suffix.lower()
     if suffix in UNFINISHED:
-        raise BrokenCheckpoint(f"{path} is an unfinished download. Wait for it, or download it again.")
+        raise BrokenCheckpoint(f"{path} is an unfinished download. Wait until it is complete, or download it again.")
     if suffix not in (".safetensors", *PICKLES):
         raise UnsupportedCheckpoint(
             f"{path} has an unknown extension. Give a .safetensors or .ckpt file, or a diffusers folder."
@@ -59,10 +62,7 @@ def open_weights(path: Path) -> WeightsFile:
 
 
 def read_tensors(weights: WeightsFile, names: Iterable[str]) -> dict[str, torch.Tensor]:
-    """Read the named tensors, on the CPU, as stored.
-
-    Raises BrokenCheckpoint naming the tensor when a value is not finite.
-    """
+    """Read the named tensors, on the CPU, as stored. Raises: BrokenCheckpoint if a value is not finite."""
     if weights.pickled is not None:
         tensors = pickle_file.read(weights.path, {name: weights.pickled[name] for name in names})
     else:
@@ -73,7 +73,7 @@ def read_tensors(weights: WeightsFile, names: Iterable[str]) -> dict[str, torch.
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise BrokenCheckpoint(
-                f"{weights.path} is damaged: {name} holds values that are no numbers (NaN or infinite). "
+                f"{weights.path} is damaged: {name} has values that are not finite (NaN or infinite). "
                 "A merge may have gone wrong; use another copy of the model."
             )
     return tensors
@@ -84,7 +84,7 @@ def _open_pickle(path: Path) -> WeightsFile:
         start = file.read(64)
     refuse_impostor(start)
     if start[8:10] == b'{"':
-        raise DamagedFile("a safetensors file under the wrong name", f"Rename it to {path.stem}.safetensors.")
+        raise DamagedFile("a safetensors file with the wrong extension", f"Rename it to {path.stem}.safetensors.")
     tensors, others = pickle_file.scan(path)
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
     dtypes = {name: tensor.dtype for name, tensor in tensors.items()}
@@ -94,5 +94,5 @@ def _open_pickle(path: Path) -> WeightsFile:
 def _open_safetensors(path: Path) -> WeightsFile:
     header = read_header(path)
     if not header.shapes:
-        raise BrokenCheckpoint(f"{path} holds no weights. {choose()}")
+        raise BrokenCheckpoint(f"{path} contains no weights. {choose()}")
     return WeightsFile(path, header.shapes, header.dtypes, header.metadata)

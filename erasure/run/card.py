@@ -1,4 +1,4 @@
-"""What web UIs show of a LoRA: a picture and a note in files of its name beside it.
+"""The card of a LoRA: a picture and a note beside its file, which web UIs show.
 
 File formats: AUTOMATIC1111's "user metadata" (``X.json`` beside ``X.safetensors``), which Forge shares.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
@@ -31,11 +30,10 @@ def write_card(
 ) -> list[Path]:
     """Write ``X.json`` and, from a run's preview, ``X.png`` beside the LoRA file ``X.safetensors``.
 
-    ``version``: the family of its base model, as web UIs call it.
-    ``after_only``: the pictures that the base model drew stay out of it, see :func:`cover_picture`. A file that is
-    there already is left as it is. Returns what was written. Raises: OSError, ValueError.
+    ``version``: the family of the base model, as web UIs call it. ``after_only``: leave out what the base model drew,
+    see :func:`cover_picture`. Never overwrites a file. Returns the files written. Raises: OSError, ValueError.
     """
-    values: dict[str, Any] = {
+    values = {
         "description": description,
         "sd version": version,
         "activation text": "",
@@ -51,7 +49,7 @@ def write_card(
     return [path for path in written if path is not None]
 
 
-def _write_new(target: Path, write: Callable[[Path], Any]) -> Path | None:
+def _write_new(target: Path, write: Callable[[Path], object]) -> Path | None:
     if target.exists():
         return None
     with whole_file(target) as temporary:
@@ -60,7 +58,7 @@ def _write_new(target: Path, write: Callable[[Path], Any]) -> Path | None:
 
 
 def _small_cover(preview: RunPreview, after_only: bool) -> Image.Image | None:
-    """None where there is only a sheet, which shows too much; else from bare pixels."""
+    """The cover, from the pictures themselves; None if there is only a sheet of them, too crowded for a small one."""
     if preview.is_sheet:
         return None
     cover = cover_picture(preview.rows(), after_only=after_only)

@@ -1,4 +1,4 @@
-"""The picture that stands for a LoRA where files are chosen: pictures of a run, without words, on no background."""
+"""The cover of a LoRA, shown where files are chosen: a few pictures of its run, without words or background."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from erasure.run.preview import BeforeAfter
 
 _ROWS = 3
 _GAP = 6
-# What nobody wants to see in a list of files. Names of concepts, as whole words.
+# Concepts, as whole words, of which nobody wants to see pictures in a list of files.
 _UNSAFE = re.compile(
     r"\b(nsfw|nud(e|es|ity|ism|ist)|naked|topless|bottomless|undressed|porno?|pornograph\w*|hentai|erotic\w*|sex|sexual\w*"
     r"|explicit|genital\w*|penis|vagina|breasts?|nipples?|gore|gory|blood(y|ied|shed|stained)?|corpses?|violen\w*|mutilat\w*|suicid\w*"
@@ -21,14 +21,14 @@ _UNSAFE = re.compile(
 
 
 def is_unsafe(concepts: Iterable[str]) -> bool:
-    """Whether one of the erased concepts is unsafe content, by its name."""
+    """Return whether one of the erased concepts is unsafe content, judged by its name."""
     return any(_UNSAFE.search(concept) for concept in concepts)
 
 
 def cover_picture(rows: Sequence[BeforeAfter], *, after_only: bool = False) -> Image.Image:
-    """The first subjects of a run: left before, right after; ``after_only``: after alone, seed by seed.
+    """Lay out pictures of a run's first subjects: before on the left, after on the right, a transparent gap between.
 
-    What is between the pictures is transparent.
+    ``after_only``: only pictures from after, seed by seed.
     """
     shown = [row.after if after_only else (row.before[0], row.after[0]) for row in rows[:_ROWS]]
     side = shown[0][0].width

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from erasure.training.events import Note, Step
+from erasure.training.plan import Plan
 
 
 @dataclass(frozen=True)
 class Opened:
     """The model is loaded. Never logged.
 
-    ``parameters`` of its U-Net without LoRA; ``pixels``: side of the pictures that are trained on.
+    ``parameters``: weights of its U-Net, without the LoRA; ``pixels``: side of the pictures that are trained on.
     """
 
     device: str
@@ -24,16 +25,16 @@ class Opened:
 
 @dataclass(frozen=True)
 class Drawing:
-    """Pictures are being drawn: the ``share`` that is done, after every sampling step. Never logged."""
+    """Pictures are being drawn, and a ``share`` of them is done. Comes after every sampling step. Never logged."""
 
     share: float
 
 
 @dataclass(frozen=True)
 class Planned:
-    """What will be done, before it is done; ``plan`` as :meth:`erasure.training.plan.Plan.to_dict` gives it."""
+    """The plan is made; what it says is done next."""
 
-    plan: dict[str, Any]
+    plan: Plan
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Preview:
-    """Pictures after ``step`` updates were drawn; ``path`` is their folder, see :mod:`erasure.run.picture_folder`."""
+    """Pictures were drawn after ``step`` updates; ``path`` is their folder, see :mod:`erasure.run.picture_folder`."""
 
     step: int
     path: Path
@@ -58,9 +59,9 @@ class Preview:
 
 @dataclass(frozen=True)
 class Saved:
-    """A state was saved, or a LoRA file (``final``: that of a run that came to its end); ``path`` is its place.
+    """A state was saved to ``path``, or a LoRA file; ``final``: it is the LoRA of a run that was not stopped.
 
-    ``change``, for a LoRA file: by how much it moves the erased concept's picture, in levels of 255.
+    ``change`` is None for a state; for a LoRA file, how much it changes the erased concept's picture, in levels of 255.
     """
 
     step: int
@@ -77,6 +78,6 @@ Event = Note | Opened | Drawing | Planned | Step | Measured | Preview | Saved
 
 
 def event_to_dict(event: Event) -> dict[str, Any]:
-    """Plain JSON types, with the event's kind; paths by name only, since a run folder may move."""
+    """Return the event as plain JSON types with its kind; of paths the name only, since a run folder may move."""
     values = {key: value.name if isinstance(value, Path) else value for key, value in asdict(event).items()}
     return {"event": type(event).__name__.lower(), **values}

@@ -1,4 +1,4 @@
-"""The end of a run: the LoRA file is written, read back, seen to work, and only then put in its place."""
+"""The end of a run: its LoRA file is written, read back, tried out, and only then put in its place."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from erasure.run.pictures import RunPictures
 from erasure.run.preview import BeforeAfter
 from erasure.run.task import Task
 
-# A picture that the LoRA moves by less than this, of 255 levels, looks the same.
+# A picture that changes by less than this on average, in levels of 255, looks the same.
 SMALLEST_CHANGE = 1.0
 
 
 def finish(task: Task, pictures: RunPictures, rows: Sequence[BeforeAfter], out: Path) -> float:
-    """Write the LoRA to the run folder, check it, and copy it to ``out``; ``rows`` are for its cover.
+    """Write the LoRA to the run folder, check it, and copy it to ``out``. Training is over then.
 
-    Ends the training. Returns the change that :func:`check_lora` saw. Raises: LoraFileError, RunError, OSError.
+    ``rows``: pictures for its cover. Returns the change that :func:`check_lora` saw. Raises: LoraFileError, RunError,
+    OSError.
     """
     tuned, file = pictures.tuned, task.folder.lora
     tuned.write_lora(file, _metadata(task, pictures, rows, out))
@@ -33,9 +34,10 @@ def finish(task: Task, pictures: RunPictures, rows: Sequence[BeforeAfter], out: 
 
 
 def check_lora(pictures: RunPictures, path: Path) -> float:
-    """Read a LoRA file back: every key has a layer, all is finite, and the first erased concept's picture changes.
+    """Read a LoRA file back: every key has a layer, all values are finite, and it changes the first erased concept.
 
-    Takes the trained LoRA off the U-Net. Returns the picture's mean change in levels of 255. Raises: LoraFileError.
+    Takes the trained LoRA off the U-Net. Returns the mean change of that concept's picture, in levels of 255.
+    Raises: LoraFileError.
     """
     pictures.tuned.put_on(path)
     first = pictures.before[0]
@@ -50,7 +52,7 @@ def check_lora(pictures: RunPictures, path: Path) -> float:
 
 def _metadata(task: Task, pictures: RunPictures, rows: Sequence[BeforeAfter], out: Path) -> dict[str, str]:
     config, tuned = task.config, pictures.tuned
-    # The checkpoint's hashes from then: its file may have been moved or replaced since it was loaded.
+    # The hashes from the start of the run: the checkpoint's file may have been moved or replaced since.
     origin = task.folder.origin()
     return lora_metadata(
         name=out.stem,

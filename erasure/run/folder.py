@@ -1,4 +1,4 @@
-"""A run on disk: what each of its files is called, and how it is written and read. Needs no torch."""
+"""A run on disk: the names of its files, and how they are written and read. Needs no torch."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _STEP = re.compile(r"step-(\d{6,})")
 
 @dataclass(frozen=True)
 class Origin:
-    """What a run began with, besides its config: the checkpoint and its hashes, and where the LoRA goes.
+    """What a run began with, besides its config: the checkpoint with its hashes, and the place of the LoRA.
 
-    ``started``: seconds since the epoch, None where it is not known.
+    ``started``: seconds since the epoch, None if not known.
     """
 
     checkpoint: str
@@ -38,8 +38,8 @@ class Origin:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A folder that holds a run, or will: ``run.json`` (origin and config), ``concepts.json``, ``events.jsonl``, the
-    state, the LoRA and the pictures; and ``job.json`` and a lock file if the run is a job."""
+    """A folder for a run: ``run.json`` (origin and config), ``concepts.json``, ``events.jsonl``, the state, the LoRA
+    and the pictures; with ``job.json`` and a lock file if the run is a job."""
 
     path: Path
 
@@ -55,19 +55,19 @@ class RunFolder:
 
     @property
     def lock(self) -> Path:
-        """Held by the process that works on the run."""
+        """The lock file of the process that works on the run."""
         return self.path / "worker.lock"
 
     @property
     def job(self) -> Path:
-        """What a job knows beyond its run."""
+        """The record of the job, if the run is one."""
         return self.path / "job.json"
 
     # --- pictures
 
     @property
     def before(self) -> Path:
-        """The folder of the frozen model's pictures, which a resumed run need not draw again."""
+        """The folder of the frozen model's pictures, which a resumed run uses again."""
         return self.path / "pictures" / "before"
 
     def pictures(self, step: int) -> Path:
@@ -75,11 +75,11 @@ class RunFolder:
         return self.path / "pictures" / _step_name(step)
 
     def sheet(self, step: int) -> Path:
-        """A grid of pictures before and after, as the command line writes it. Version 0.1.0 kept only these."""
+        """A sheet of the pictures before and after, as the command line writes it; all that version 0.1.0 kept."""
         return self.path / "previews" / f"{_step_name(step)}.png"
 
     def previews(self) -> set[int]:
-        """The steps after which pictures were drawn."""
+        """Return the steps after which pictures were drawn."""
         drawn = [path.parent.name for path in self.path.glob(f"pictures/step-*/{INDEX}")]
         sheets = [path.stem for path in self.path.glob("previews/step-*.png")]
         found = (_STEP.fullmatch(name) for name in (*drawn, *sheets))
@@ -89,11 +89,11 @@ class RunFolder:
 
     @property
     def holds_run(self) -> bool:
-        """Whether a run began here, which can be resumed."""
+        """Whether a run began here. It can be resumed."""
         return (self.path / "run.json").exists()
 
     def create(self, origin: Origin, config: EraseConfig) -> None:
-        """Raises: RunError if the folder holds another run, or cannot be written."""
+        """Make the folder, and write ``run.json``. Raises: RunError if it holds a run already, or cannot be written."""
         if self.holds_run:
             raise RunError(f"the run folder {self.path} already holds a run; resume it, or choose another folder")
         try:
@@ -101,15 +101,15 @@ class RunFolder:
             values = {**asdict(origin), "config": config.to_dict(), "asked": asked_of(config)}
             write_json(self.path / "run.json", values)
         except OSError as error:
-            raise RunError(f"the run folder {self.path} cannot be written: {error}; choose another") from error
+            raise RunError(f"the run folder {self.path} cannot be written: {error}; choose another folder") from error
 
     def read(self) -> tuple[Origin, EraseConfig]:
-        """What :meth:`create` was given. Raises: RunError, ConfigError."""
+        """Return what :meth:`create` was given. Raises: RunError, ConfigError."""
         values = self._json("run.json")
         try:
             return self.origin(), config_from_record(values["config"], values.get("asked"))
         except (KeyError, TypeError, AttributeError) as error:
-            raise RunError(f"{self.path / 'run.json'} is no description of a run: {error!r}") from error
+            raise RunError(f"{self.path / 'run.json'} does not describe a run ({error!r}); start a new run") from error
 
     def origin(self) -> Origin:
         """What the run began with, besides its config. Raises: RunError."""
@@ -123,11 +123,11 @@ class RunFolder:
         )
 
     def save_space(self, space: ConceptSpace) -> None:
-        """Raises: OSError."""
+        """Write ``concepts.json``. Raises: OSError."""
         write_json(self.path / "concepts.json", space.to_dict())
 
     def space(self) -> ConceptSpace | None:
-        """The concept space of this run, if it came that far. Raises: RunError."""
+        """Return the concept space of the run, None if it did not get that far. Raises: RunError."""
         if not (self.path / "concepts.json").exists():
             return None
         return ConceptSpace.from_dict(self._json("concepts.json"))
@@ -135,7 +135,7 @@ class RunFolder:
     # --- events.jsonl
 
     def log(self, event: Event) -> None:
-        """Raises: RunError, when the disk is full or the folder is gone."""
+        """Add an event to the log. Raises: RunError, such as when the disk is full or the folder is gone."""
         try:
             with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps(event_to_dict(event), ensure_ascii=False) + "\n")
@@ -143,7 +143,7 @@ class RunFolder:
             raise RunError(f"the log of the run in {self.path} cannot be written: {error}; free some space") from error
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """The log so far. A line that a crash cut off is left out, and so is a log that cannot be read."""
+        """Yield the events in the log, without a line that a crash cut off; nothing if the log cannot be read."""
         try:
             lines = (self.path / "events.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError:
@@ -157,7 +157,7 @@ class RunFolder:
     # --- job.json
 
     def write_job(self, values: Mapping[str, Any]) -> None:
-        """Raises: RunError if the folder cannot be written."""
+        """Write ``job.json``. Raises: RunError if the folder cannot be written."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             write_json(self.job, dict(values))
@@ -168,13 +168,13 @@ class RunFolder:
             ) from error
 
     def read_job(self) -> dict[str, Any]:
-        """Raises: RunError if it cannot be read."""
+        """Return what ``job.json`` holds. Raises: RunError if it cannot be read."""
         try:
             values = json.loads(self.job.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise RunError(f"{self.job} cannot be read: {error}") from error
         if not isinstance(values, dict):
-            raise RunError(f"{self.job} is damaged: it holds no object")
+            raise RunError(f"{self.job} is damaged: it holds no JSON object")
         return values
 
     def _json(self, name: str) -> dict[str, Any]:
@@ -183,12 +183,12 @@ class RunFolder:
         except (OSError, ValueError) as error:
             raise RunError(f"{self.path} holds no run that can be resumed ({name}: {error})") from error
         if not isinstance(values, dict):
-            raise RunError(f"{self.path / name} is damaged: it holds no object")
+            raise RunError(f"{self.path / name} is damaged: it holds no JSON object")
         return values
 
 
 def job_folders(runs: Path) -> list[RunFolder]:
-    """The folders below ``runs`` that hold a job, by name: the oldest first."""
+    """Return the folders in ``runs`` that hold a job, oldest first."""
     return [RunFolder(path.parent) for path in sorted(runs.glob("*/job.json"))]
 
 

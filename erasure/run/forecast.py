@@ -1,4 +1,4 @@
-"""What a run will ask of the model, before it starts: U-Net rows by purpose, and prompts; without torch."""
+"""What a run will ask of the model, known before it starts: U-Net rows by purpose, and prompts. Needs no torch."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from erasure.model.draw_settings import DRAW_SETTINGS
 from erasure.model.rows import RowBook
 from erasure.training.row_count import rows_per_update
 
-# Prompts of a run's pictures, at most: erased and preserved concepts, and the nearest neighbours of the first; one more
-# is far from it.
+# How many subjects the pictures show at most: erased concepts, preserved ones, and the nearest neighbours of the first
+# target. One more is far from it.
 ERASED_SHOWN, PRESERVED_SHOWN, NEAR_SHOWN = 5, 2, 2
-# Of the pictures of each prompt, before as well as after.
+# Each prompt is drawn with these seeds, before and after.
 SEEDS = (1, 2)
 
 
 def forecast_rows(config: EraseConfig, sizes: tuple[int, ...] = ()) -> RowBook:
-    """Expected rows of a run from start to end. ``sizes``: K per target, where they are known."""
+    """Return the rows that a whole run is expected to take. ``sizes``: K per target, if they are known."""
     neighbours = sizes[0] if sizes else config.neighbours
     prompts = min(ERASED_SHOWN, len(config.erase)) + min(PRESERVED_SHOWN, len(config.preserve))
     prompts += min(NEAR_SHOWN, neighbours) + (neighbours > NEAR_SHOWN)
-    # Before and after, and in between; never at the last update, which is after.
+    # Before, after and in between. The last update is no preview: its pictures are those from after.
     drawings = 2 + ((config.updates - 1) // config.preview_every if config.preview_every else 0)
     return RowBook(
         {
@@ -33,7 +33,7 @@ def forecast_rows(config: EraseConfig, sizes: tuple[int, ...] = ()) -> RowBook:
 
 
 def remembered_prompts(config: EraseConfig) -> int:
-    """Different prompts that a run embeds, about: every target's candidates in every template, if it looks at them."""
+    """Return about how many different prompts a run embeds: candidates in every template, if it looks at them."""
     looked_at = config.neighbours if config.adversary not in ("anchor", "fixed", "none") else 0
     measured = config.neighbours if config.synonym_threshold else 0
     own = 2  # the target and its anchor

@@ -1,4 +1,4 @@
-"""Who is asked after every update of a run, and answers with events: it saves its state, it draws previews."""
+"""What is asked after every update of a run and answers with events: saving the state, drawing previews."""
 
 from __future__ import annotations
 
@@ -8,18 +8,24 @@ from typing import Protocol
 
 from erasure.run.events import Event, Saved
 from erasure.run.pictures import RunPictures
+from erasure.run.tuned_model import TunedModel
 from erasure.training.events import Step
 
 
 class Observer(Protocol):
-    """One thing that may happen between two updates. It changes nothing of the training."""
+    """Something that may happen between two updates. It must not change the training."""
 
-    def after(self, step: Step) -> Iterator[Event]: ...
+    def after(self, step: Step) -> Iterator[Event]:
+        """Do what is due after this update, and yield what happened."""
+
+
+# Makes an observer of the model that the run has opened.
+MakeObserver = Callable[[TunedModel], Observer]
 
 
 @dataclass(frozen=True)
 class StateSaver:
-    """Saves the state every so many updates (0: never); after the last one the run does so itself."""
+    """Saves the state every ``every`` updates (0: never), but not after the last one: the run itself does that."""
 
     every: int
     save: Callable[[], Saved]
@@ -31,7 +37,7 @@ class StateSaver:
 
 @dataclass(frozen=True)
 class Previewer:
-    """Draws the pictures every so many updates (0: never); after the last one the run does so itself."""
+    """Draws the pictures every ``every`` updates (0: never), but not after the last one: the run itself does that."""
 
     every: int
     pictures: RunPictures

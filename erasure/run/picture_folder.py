@@ -1,8 +1,8 @@
 """Pictures on disk: a folder with one PNG each, and ``pictures.json``, which says what each of them shows.
 
-``pictures.json`` is an object with one list, ``pictures``; of each its ``file``, ``concept``, ``prompt``, ``role``
-(``erased``, ``protected`` or ``other``), ``seed`` and ``step``: the number of updates after which it was drawn, null
-for the frozen model's. Needs no torch.
+``pictures.json`` is an object with one list, ``pictures``. Each entry has ``file``, ``concept``, ``prompt``, ``role``
+(``erased``, ``protected`` or ``other``), ``seed`` and ``step``: the number of updates after which it was drawn, or
+null if the frozen model drew it. Needs no torch.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Role = Literal["erased", "protected", "other"]
 
 @dataclass(frozen=True)
 class Subject:
-    """What is drawn: ``concept`` in ``prompt``; "other" is what has nothing to do with the erased concepts."""
+    """What is drawn: ``concept`` in ``prompt``. The role "other": it has nothing to do with the erased concepts."""
 
     concept: str
     prompt: str
@@ -36,7 +36,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Picture:
-    """``step``: after how many updates it was drawn; None: by the frozen model."""
+    """One image of a run. ``step``: the updates after which it was drawn; None: the frozen model drew it."""
 
     subject: Subject
     seed: int
@@ -45,7 +45,7 @@ class Picture:
 
 
 def write_pictures(folder: Path, pictures: Sequence[Picture]) -> None:
-    """Replace what the folder holds. The index comes last: without it there are no pictures. Raises: OSError."""
+    """Replace the pictures in the folder. The index is written last: without it, there are none. Raises: OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in (folder / INDEX, *folder.glob("*.png")):
         old.unlink(missing_ok=True)
@@ -62,7 +62,10 @@ def write_pictures(folder: Path, pictures: Sequence[Picture]) -> None:
 
 
 def read_pictures(folder: Path) -> list[Picture]:
-    """Raises: OSError for what is not there or no picture; ValueError for an index that makes no sense."""
+    """Read the pictures in a folder.
+
+    Raises: OSError if a file is not there or no picture; ValueError if the index makes no sense.
+    """
     values = json.loads((folder / INDEX).read_text(encoding="utf-8"))
     try:
         return [_read(folder, row) for row in values["pictures"]]
@@ -71,7 +74,7 @@ def read_pictures(folder: Path) -> list[Picture]:
 
 
 def known_pictures(folder: Path) -> list[Picture]:
-    """:func:`read_pictures`; none if they are not there or damaged."""
+    """Read the pictures in a folder; return none if they are missing or damaged."""
     with suppress(OSError, SyntaxError, ValueError):
         return read_pictures(folder)
     return []
@@ -80,8 +83,8 @@ def known_pictures(folder: Path) -> list[Picture]:
 def _read(folder: Path, row: dict[str, Any]) -> Picture:
     step, role = row["step"], row["role"]
     if role not in get_args(Role):
-        raise ValueError(f"{folder / INDEX}: {role!r} is no role of a picture")
-    # By name alone: an index must not lead to other files.
+        raise ValueError(f"{folder / INDEX}: {role!r} is not a role of a picture")
+    # Only the name is used: an index must not lead to other files.
     with Image.open(folder / Path(str(row["file"])).name) as opened:
         image = opened.convert("RGB")
     subject = Subject(str(row["concept"]), str(row["prompt"]), role)

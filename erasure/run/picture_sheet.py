@@ -1,4 +1,4 @@
-"""Sheets of labelled pictures: how one is laid out. Needs no torch."""
+"""How a sheet of labelled pictures is laid out. Needs no torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LABEL_LEAST, _TITLE, _GAP = 96, 24, 6
 
 
 def picture_grid(columns: Sequence[str], rows: Sequence[tuple[str, Sequence[Image.Image]]]) -> Image.Image:
-    """A labelled grid: column titles, and per row a label and its pictures, all square and of one size."""
+    """Lay out a grid: titles of the columns, then rows of a label and its pictures, all square and of one size."""
     side = rows[0][1][0].width
     label_width = max(_LABEL_LEAST, side)
     width = label_width + len(columns) * (side + _GAP)
@@ -32,5 +32,5 @@ def picture_grid(columns: Sequence[str], rows: Sequence[tuple[str, Sequence[Imag
 
 
 def _latin(text: str) -> str:
-    # Pillow's built-in font has no other letters and fails on them in old versions.
+    # Pillow's built-in font has no other letters; old versions fail on them.
     return text.encode("latin-1", "replace").decode("latin-1")

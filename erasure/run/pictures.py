@@ -1,4 +1,4 @@
-"""The pictures of a run: the same few prompts and seeds, before and after."""
+"""The pictures of a run: the same few prompts and seeds are drawn before and after."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from erasure.run.tuned_model import TunedModel
 
 @dataclass(frozen=True)
 class RunPictures:
-    """``before``: the frozen model's pictures, every subject with every seed, subjects outermost."""
+    """Draws the pictures. ``before``: the frozen model's, subject by subject with every seed."""
 
     tuned: TunedModel
     folder: RunFolder
     before: tuple[Picture, ...]
 
     def steps(self) -> Generator[Drawing, None, tuple[Preview, list[BeforeAfter]]]:
-        """Draw the same again with the LoRA as it is now, and write that to the run folder.
+        """Draw the same subjects with the LoRA as it is now, and write the pictures to the run folder.
 
-        Raises: OSError if it cannot be written.
+        Yields how far it is; returns the event and the pictures beside those from before. Raises: OSError.
         """
         step = self.tuned.training.step
         shots = [(picture.subject, picture.seed) for picture in self.before]
@@ -40,11 +40,11 @@ class RunPictures:
         return Preview(step, folder), pair_rows(self.before, after)
 
     def preview(self) -> tuple[Preview, list[BeforeAfter]]:
-        """:meth:`steps` to the end."""
+        """Do all of :meth:`steps` at once."""
         return run_to_end(self.steps())
 
     def first_again(self) -> Image.Image:
-        """The first picture, with the LoRA as it is now; nothing is written."""
+        """Draw the first picture with the LoRA as it is now; nothing is written."""
         first = self.before[0]
         return run_to_end(self.tuned.draw([first.subject.prompt], [first.seed], purpose="check"))[0]
 
@@ -52,9 +52,9 @@ class RunPictures:
 def open_run_pictures(
     tuned: TunedModel, folder: RunFolder, config: EraseConfig, count: int | None = None
 ) -> Generator[Drawing, None, RunPictures]:
-    """With the "before" pictures that are in the run folder already, or new ones, which are kept there.
+    """Read the "before" pictures from the run folder, or draw them and write them there.
 
-    ``count``: how many of the subjects, at least one; None: all. Raises: OSError if they cannot be written.
+    ``count``: how many subjects to draw, at least one; None: all. Raises: OSError if the pictures cannot be written.
     """
     shots = [(subject, seed) for subject in subjects(tuned.space, config)[:count] for seed in SEEDS]
     before = known_pictures(folder.before)
@@ -66,7 +66,7 @@ def open_run_pictures(
 
 
 def subjects(space: ConceptSpace, config: EraseConfig) -> list[Subject]:
-    """The erased concepts, two protected neighbours of the first, and one that has nothing to do with them."""
+    """Return what is drawn: erased and protected concepts, neighbours of the first, and one far from it."""
     preserved = [candidate.text for candidate in space.targets[0].preserved]
     roles: dict[str, Role] = dict.fromkeys(config.erase[:ERASED_SHOWN], "erased")
     for name in (*config.preserve[:PRESERVED_SHOWN], *preserved[:NEAR_SHOWN]):

@@ -1,4 +1,4 @@
-"""A run's pictures after some updates beside those from before: read from its folder, and laid out. Needs no torch."""
+"""Pictures after some updates beside those from before, read from the run folder and laid out. Needs no torch."""
 
 from __future__ import annotations
 
@@ -26,42 +26,42 @@ class BeforeAfter:
 
 @dataclass(frozen=True)
 class RunPreview:
-    """The pictures of a run after ``step`` updates. A run of version 0.1.0 has only a sheet of them."""
+    """The pictures before and after ``step`` updates of a run. A run of version 0.1.0 has only a sheet of them."""
 
     folder: RunFolder
     step: int
 
     @property
     def place(self) -> Path:
-        """The file that is written last, whenever the pictures are drawn."""
+        """The file that is written last: if it is there, all pictures are."""
         index = self.folder.pictures(self.step) / INDEX
         return index if index.is_file() else self.folder.sheet(self.step)
 
     @property
     def is_sheet(self) -> bool:
-        """Whether there is nothing but a sheet, as version 0.1.0 left it."""
+        """Whether there is only a sheet, as in runs of version 0.1.0."""
         return self.place.name != INDEX
 
     def rows(self) -> list[BeforeAfter]:
-        """A row for every subject, in the order in which they were drawn. Raises: OSError, ValueError."""
+        """Return a row for every subject, in the order in which they were drawn. Raises: OSError, ValueError."""
         return pair_rows(read_pictures(self.folder.before), read_pictures(self.folder.pictures(self.step)))
 
     def sheet(self) -> Image.Image:
-        """All of them as one labelled picture. Raises: OSError, ValueError."""
+        """Return all of them as one labelled picture. Raises: OSError, ValueError."""
         if not self.is_sheet:
             return lay_out(self.rows())
         with Image.open(self.place) as opened:
             return opened.convert("RGB")
 
     def png(self) -> bytes:
-        """:meth:`sheet` as a PNG file. Raises: OSError, ValueError."""
+        """Return :meth:`sheet` as a PNG file. Raises: OSError, ValueError."""
         buffer = io.BytesIO()
         self.sheet().save(buffer, format="PNG")
         return buffer.getvalue()
 
 
 def pair_rows(before: Sequence[Picture], after: Sequence[Picture]) -> list[BeforeAfter]:
-    """What was drawn both before and after. Raises: ValueError if that is nothing."""
+    """Pair pictures by prompt and seed. Raises: ValueError if none was drawn both before and after."""
     first = {(picture.subject.prompt, picture.seed): picture.image for picture in before}
     found: dict[Subject, list[Picture]] = {}
     for picture in after:
@@ -81,6 +81,6 @@ def pair_rows(before: Sequence[Picture], after: Sequence[Picture]) -> list[Befor
 
 
 def lay_out(rows: Sequence[BeforeAfter]) -> Image.Image:
-    """A sheet with a row for every prompt: on the left before, on the right after, seed by seed."""
+    """Lay out a sheet with a row for every prompt: before on the left, after on the right, seed by seed."""
     columns = [f"{when}, seed {seed}" for when in ("before", "after") for seed in rows[0].seeds]
     return picture_grid(columns, [(row.subject.prompt, [*row.before, *row.after]) for row in rows])

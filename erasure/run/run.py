@@ -1,22 +1,21 @@
-"""One erasure from checkpoint to LoRA file: iterated over event by event, and stopped, parked or saved by name."""
+"""One erasure from checkpoint to LoRA file: iterated over event by event, saved, parked and stopped in between."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
-from erasure.config.settle import asked_of, decided, notes_of
+from erasure.config.settle import asked_of, notes_of
 from erasure.config.values import config_from_dict
 from erasure.errors import ConfigError, EraseError, IneffectiveLora, RunError
 from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint, sha256, short_hash
 from erasure.run.events import Drawing, Event, Opened, Planned, Saved
 from erasure.run.finish import finish
 from erasure.run.folder import Origin, RunFolder
-from erasure.run.observers import Observer, Previewer, StateSaver
+from erasure.run.observers import MakeObserver, Observer, Previewer, StateSaver
 from erasure.run.output import check_output, stopped_name
 from erasure.run.pictures import RunPictures, open_run_pictures
 from erasure.run.state import load_state, save_state
@@ -24,12 +23,12 @@ from erasure.run.task import ADJUSTABLE, Task
 from erasure.run.tuned_model import TunedModel, memory_problems, open_tuned_model
 from erasure.training.events import Note, Step
 
-# What can go wrong and leaves whole weights behind: those after the last update that was made.
+# Errors that leave the weights whole: as they were after the last update.
 _KEEPS_STATE = (EraseError, OSError, MemoryError, RuntimeError)
 
 
-def erase(task: Task, observers: Sequence[Callable[[TunedModel], Observer]] = ()) -> Run:
-    """A new run of a task; ``observers`` are made once its model is open, see :class:`Run`.
+def erase(task: Task, observers: Sequence[MakeObserver] = ()) -> Run:
+    """Begin a new run; ``observers`` are made once its model is open, see :class:`Run`.
 
     Raises: CheckpointError, RunError, OutputExists if it cannot begin.
     """
@@ -50,14 +49,14 @@ def resume(
     device: str = "cpu",
     out: Path | None = None,
     overwrite: bool = False,
-    changes: Mapping[str, Any] | None = None,
+    changes: Mapping[str, object] | None = None,
     prompts: int | None = None,
-    observers: Sequence[Callable[[TunedModel], Observer]] = (),
+    observers: Sequence[MakeObserver] = (),
 ) -> Run:
-    """Go on with an interrupted run: without ``changes``, to the same weights as an uninterrupted one.
+    """Go on with a run that was interrupted. Without ``changes`` it ends with the weights that it would have had.
 
-    ``changes`` may hold the settings of ``ADJUSTABLE``, for a run that diverged or ran out of memory. Raises:
-    RunError if there is nothing to resume, or the checkpoint is not the same file any more; ConfigError.
+    ``changes``: settings of ``ADJUSTABLE``, for a run that diverged or ran out of memory. Raises: RunError if there is
+    nothing to resume, or the checkpoint is no longer the same file; ConfigError.
     """
     refused = sorted(set(changes or {}) - set(ADJUSTABLE))
     if refused:
@@ -65,8 +64,16 @@ def resume(
     origin, config = folder.read()
     if changes:
         config = config_from_dict({**asked_of(config), **changes})
-    out = out or Path(origin.out)
-    task = Task(Path(origin.checkpoint), out, folder, config, device, overwrite, prompts, folder.space())
+    task = Task(
+        checkpoint=Path(origin.checkpoint),
+        out=out or Path(origin.out),
+        folder=folder,
+        config=config,
+        device=device,
+        overwrite=overwrite,
+        prompts=prompts,
+        space=folder.space(),
+    )
     check_output(task.out, overwrite=overwrite)
     checkpoint = inspect_checkpoint(task.checkpoint)
     if sha256(checkpoint.path) != origin.sha256:
@@ -78,14 +85,14 @@ def resume(
 
 
 class Run:
-    """An erasure that is going on. Iterate over it; not to ask for the next event is to pause it.
+    """An erasure that is going on. Iterate over its events; it pauses while nobody asks for the next one.
 
     Every event is in the run folder's log before it is given out. After every update the observers are asked, one
     after the other: first the one that saves the state, then the one that draws previews, then those that were given.
-    What goes wrong ends the run with its last good state saved, and is raised.
+    An error ends the run with its last good state saved, and is raised.
 
-    As a context manager it loses nothing of what was made: leaving the block in the middle stops the run, and an
-    exception in the block saves its state alone.
+    As a context manager it loses no work: leaving the block early stops the run, and an exception in the block saves
+    its state alone.
     """
 
     def __init__(
@@ -94,7 +101,7 @@ class Run:
         checkpoint: CheckpointInfo,
         *,
         from_state: bool = False,
-        observers: Sequence[Callable[[TunedModel], Observer]] = (),
+        observers: Sequence[MakeObserver] = (),
     ):
         """For :func:`erase` and :func:`resume`. ``from_state``: go on from the state in the run folder, if any."""
         self.folder = task.folder
@@ -104,10 +111,10 @@ class Run:
         self._from_state = from_state
         self._observers = observers
         self._device = task.device
-        self._tuned: TunedModel | None = None
+        self._tuned: TunedModel | None = None  # before it is open, and after the end
         self._pictures: RunPictures | None = None
         self._saved = 0  # the update whose state is on disk
-        self._events: Generator[Event, None, None] | None = self._work()  # None: it has ended
+        self._events: Generator[Event, None, None] | None = self._work()  # None after the end
 
     def __iter__(self) -> Iterator[Event]:
         return self
@@ -123,7 +130,7 @@ class Run:
             self.give_up()
             raise StopIteration
         if isinstance(event, Saved) and event.final:
-            self.give_up()  # all is done: nothing is left to save
+            self.give_up()  # now, so that leaving the block has nothing left to save
         return event
 
     def __enter__(self) -> Run:
@@ -133,27 +140,33 @@ class Run:
         if error is None or isinstance(error, GeneratorExit):
             self.close()
             return
-        with suppress(*_KEEPS_STATE):  # what went wrong first says more
+        with suppress(*_KEEPS_STATE):  # the first error says more
             self.save()
         self.give_up()
 
     @property
     def step(self) -> int:
-        """Updates made so far, 0 before the model is open and after the end."""
+        """Updates made so far; 0 before the model is open and after the end."""
         return self._tuned.training.step if self._tuned is not None else 0
 
+    # --- between two events
+
     def save(self) -> Saved | None:
-        """Save the state alone, between two updates. None where there is nothing to save: before the first update, and
-        after the end. Raises: RunError."""
-        if not self.step:
+        """Save the state alone. None if there is nothing to save: before the first update and after the end.
+
+        Raises: RunError.
+        """
+        if self._tuned is None or not self.step:
             return None
-        saved = self._save_state()
+        saved = self._save_state(self._tuned)
         self._log(saved)
         return saved
 
     def park(self) -> Saved | None:
-        """Save the state, and free the device until :meth:`go_on`. Raises: RunError if the state cannot be saved; the
-        device is free even then."""
+        """Save the state, and free the device until :meth:`go_on`.
+
+        Raises: RunError if the state cannot be saved; the device is free even then.
+        """
         try:
             return self.save()
         finally:
@@ -161,16 +174,16 @@ class Run:
                 self._tuned.move("cpu")
 
     def go_on(self, device: str) -> None:
-        """Take a parked run up again, on the same device or another."""
+        """Take up a parked run again, on the same device or another."""
         self._device = device
         if self._tuned is not None:
             self._tuned.move(device)
 
     def stop(self) -> list[Event]:
-        """End the run: save the state, and then a LoRA file with the number of updates in its name.
+        """End the run: save its state, and then a LoRA file with the number of updates in its name.
 
-        Returns what was drawn and saved; no LoRA where it changes nothing yet, nothing at all before the first update
-        or after the end. Raises: EraseError, OSError; what comes after the state may fail without losing anything.
+        Returns what was drawn and saved: no LoRA if it changes nothing yet, and nothing at all before the first update
+        and after the end. Raises: EraseError, OSError; the state is saved first, so that nothing is lost.
         """
         told: list[Event] = []
         if self._events is not None:
@@ -183,13 +196,13 @@ class Run:
         return told
 
     def give_up(self) -> None:
-        """End the run where it is; nothing more is saved."""
+        """End the run without saving anything more."""
         if self._events is not None:
             self._events.close()
         self._events = self._tuned = self._pictures = None
 
     def close(self) -> None:
-        """:meth:`stop`, unless the run has ended. For :func:`contextlib.closing` and whoever forgets."""
+        """Stop the run if it has not ended. The name is that which :func:`contextlib.closing` calls."""
         self.stop()
 
     # --- what happens in it
@@ -200,16 +213,15 @@ class Run:
         folder.save_space(tuned.space)
         yield tuned.facts()
         if self._from_state and folder.state.exists():
-            tensors, meta = load_state(folder.state)
-            tuned.training.load(tensors, meta)
-            self._saved, self.rows = tuned.training.step, int(meta.get("rows", 0))
-            yield Note(f"resumed after update {tuned.training.step} of {config.updates}")
+            self._load_state(tuned)
+            yield Note(f"resumed after update {self.step} of {config.updates}")
         for note in (*notes_of(config), *tuned.space.notes):
             yield Note(note)
-        yield Planned({**tuned.plan, "decided": decided(config)})
+        yield Planned(tuned.plan)
 
         pictures = self._pictures = yield from open_run_pictures(tuned, folder, config, self._task.prompts)
-        saver, previewer = StateSaver(config.save_every, self._save_state), Previewer(config.preview_every, pictures)
+        saver = StateSaver(config.save_every, lambda: self._save_state(tuned))
+        previewer = Previewer(config.preview_every, pictures)
         observers: list[Observer] = [saver, previewer, *(make(tuned) for make in self._observers)]
         for event in tuned.training:
             yield event
@@ -217,29 +229,32 @@ class Run:
                 self.rows = event.rows
                 for observer in observers:
                     yield from observer.after(event)
-        self._save_state()
-        preview, rows = pictures.preview()
-        yield preview
-        change = finish(self._task, pictures, rows, self._task.out)
-        yield Saved(preview.step, self._task.out, final=True, change=change)
+        self._save_state(tuned)
+        yield from self._make_lora(pictures, self._task.out, final=True)
 
     def _last_events(self) -> Iterator[Event]:
-        """The state first: what comes after it may fail without losing anything."""
-        if not self.step:
+        """Yield what stopping the run makes, the state first."""
+        if self._tuned is None or not self.step:
             return
-        yield self._save_state()
-        if self._pictures is None:
-            return
-        preview, rows = self._pictures.preview()
-        yield preview
-        out = stopped_name(self._task.out, preview.step)
-        with suppress(IneffectiveLora):  # a run stopped after very few updates has nothing to show yet
-            change = finish(self._task, self._pictures, rows, out)
-            yield Saved(preview.step, out, change=change)
+        yield self._save_state(self._tuned)
+        if self._pictures is not None:
+            out = stopped_name(self._task.out, self.step)
+            with suppress(IneffectiveLora):  # expected after very few updates
+                yield from self._make_lora(self._pictures, out)
 
-    def _save_state(self) -> Saved:
-        assert self._tuned is not None
-        training = self._tuned.training
+    def _make_lora(self, pictures: RunPictures, out: Path, *, final: bool = False) -> Iterator[Event]:
+        preview, rows = pictures.preview()
+        yield preview
+        change = finish(self._task, pictures, rows, out)
+        yield Saved(preview.step, out, final=final, change=change)
+
+    def _load_state(self, tuned: TunedModel) -> None:
+        tensors, meta = load_state(self.folder.state)
+        tuned.training.load(tensors, meta)
+        self._saved, self.rows = tuned.training.step, int(meta.get("rows", 0))
+
+    def _save_state(self, tuned: TunedModel) -> Saved:
+        training = tuned.training
         save_state(self.folder.state, training.tensors(), training.meta())
         self._saved = training.step
         return Saved(training.step, self.folder.state)
@@ -250,13 +265,13 @@ class Run:
 
     @contextmanager
     def _keeping_state(self) -> Iterator[None]:
-        """An error in the block ends the run; the updates since the last saved state are saved."""
+        """End the run on an error in the block, and save the state of updates since it was last saved."""
         try:
             with memory_problems():
                 yield
         except BaseException as error:
-            if isinstance(error, _KEEPS_STATE) and self.step > self._saved:
-                with suppress(*_KEEPS_STATE):  # what went wrong first says more
-                    self._save_state()
+            if self._tuned is not None and isinstance(error, _KEEPS_STATE) and self.step > self._saved:
+                with suppress(*_KEEPS_STATE):  # the first error says more
+                    self._save_state(self._tuned)
             self.give_up()
             raise

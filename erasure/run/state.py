@@ -1,4 +1,4 @@
-"""The training state on disk: tensors and plain JSON in one safetensors file, so that reading it runs no code."""
+"""The training state on disk: tensors and JSON in one safetensors file. Reading it runs no code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FORMAT = "adversarial-erase-state-1"
 
 
 def save_state(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
-    """Writes to a temporary file and renames it, so that the last state stays until the new one is whole."""
+    """Write a state; the file at ``path`` is replaced only once the new one is whole. Raises: RunError."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     try:
         with whole_file(path) as temporary:
@@ -28,11 +28,11 @@ def save_state(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> 
 
 
 def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Raises: RunError if the file is missing, damaged, or no training state."""
+    """Read tensors and values of a state. Raises: RunError if the file is missing, damaged, or no state."""
     try:
         header = read_header(path)
         if header.metadata.get("format") != FORMAT:
             raise RunError(f"{path.name} is not a training state that this version can resume")
         return read_tensors(path, header.shapes), json.loads(header.metadata["meta"])
     except (OSError, KeyError, ValueError) as error:
-        raise RunError(f"the state {path.name} cannot be read: {error}; start the run anew") from error
+        raise RunError(f"the state {path.name} cannot be read: {error}; start a new run") from error

@@ -9,7 +9,7 @@ from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.run.folder import RunFolder
 
-# Settings that a resumed run may change: they say how to train, not what.
+# Settings that may change when a run is resumed: they say how to train, not what.
 ADJUSTABLE = (
     "learning_rate",
     "preserve_weight",
@@ -23,7 +23,7 @@ ADJUSTABLE = (
 
 @dataclass(frozen=True)
 class Task:
-    """What to erase, from which checkpoint, and where everything goes."""
+    """What a run is given: the checkpoint, the config, and the places for its files."""
 
     checkpoint: Path
     out: Path
@@ -31,5 +31,5 @@ class Task:
     config: EraseConfig
     device: str = "cpu"
     overwrite: bool = False
-    prompts: int | None = None  # how many of the prompts of the previews are drawn; None: all
-    space: ConceptSpace | None = None  # None: it is measured
+    prompts: int | None = None  # how many prompts its pictures show; None: all
+    space: ConceptSpace | None = None  # None: the run measures it

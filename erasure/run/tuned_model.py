@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import torch
 from PIL import Image
@@ -22,18 +22,64 @@ from erasure.model.draw_settings import DRAW_SETTINGS
 from erasure.model.drawing import drawing_steps
 from erasure.model.rows import Purpose
 from erasure.run.events import Opened
+from erasure.training.plan import Plan
 from erasure.training.session import Session, open_session
 from erasure.training.solver import Solver
 
 
-class TunedModel:
-    """``training`` changes the LoRA that is on the U-Net; ``space`` and ``plan`` say what it will do."""
+class TunedModel(Protocol):
+    """All that a run asks of a model with a LoRA in training."""
+
+    @property
+    def training(self) -> Solver:
+        """What changes the LoRA, update by update."""
+
+    @property
+    def space(self) -> ConceptSpace: ...
+
+    @property
+    def plan(self) -> Plan: ...
+
+    @property
+    def family(self) -> Family: ...
+
+    @property
+    def pixels(self) -> int:
+        """The side of the pictures that are trained on and drawn."""
+
+    def facts(self) -> Opened:
+        """Return what there is to say of the loaded model."""
+
+    def move(self, device: str) -> None:
+        """Move the model and its training to another device, between two updates."""
+
+    def draw(
+        self, prompts: Sequence[str], seeds: Sequence[int], *, frozen: bool = False, purpose: Purpose = "pictures"
+    ) -> Generator[float, None, list[Image.Image]]:
+        """Draw a picture of each prompt with the seed at the same place in ``seeds``, and return them.
+
+        Yields the share that is done, after every sampling step. ``frozen``: without the LoRA. The U-Net rows are
+        counted for ``purpose``.
+        """
+
+    def write_lora(self, path: Path, metadata: dict[str, str]) -> None:
+        """Write the LoRA as it is now, over any file that is there. Raises: LoraFileError, OSError."""
+
+    def put_on(self, path: Path) -> None:
+        """Replace the LoRA on the U-Net by that of a file. Training is over then.
+
+        Raises: LoraFileError if a key of the file has no layer, or a value is not finite.
+        """
+
+
+class SessionModel:
+    """The :class:`TunedModel` that a session holds."""
 
     def __init__(self, session: Session, device: str):
         self.space: ConceptSpace = session.space
-        self.plan: dict[str, Any] = session.plan.to_dict()
+        self.plan: Plan = session.plan
         self.training: Solver = session.trainer
-        self.pixels = session.model.pixels
+        self.pixels: int = session.model.pixels
         self.family: Family = session.model.parts.info.family
         self._session = session
         self._config = session.trainer.config
@@ -45,20 +91,16 @@ class TunedModel:
         return Opened(self._device, parameters, self.pixels, self._config.precision)
 
     def move(self, device: str) -> None:
-        """Take everything to another device, between two updates."""
         self._session.move(device)
 
     def draw(
         self, prompts: Sequence[str], seeds: Sequence[int], *, frozen: bool = False, purpose: Purpose = "pictures"
     ) -> Generator[float, None, list[Image.Image]]:
-        """A picture of each prompt with the seed at its place, with the LoRA as it is now or, ``frozen``, without it.
-
-        Gives the share that is done after every sampling step. Its rows are counted for ``purpose``.
-        """
         model = self._session.model
         steps = drawing_steps(model, prompts, seeds, DRAW_SETTINGS)
         while True:
-            # Not around the loop: at a step's end the run may pause, and its state is saved as that of the training.
+            # Entered anew for every step: between two of them the run may pause, and a state saved then must hold the
+            # training rows, not these.
             with model.rows.purpose(purpose), model.frozen() if frozen else nullcontext():
                 try:
                     share = next(steps)
@@ -68,7 +110,6 @@ class TunedModel:
             yield share
 
     def write_lora(self, path: Path, metadata: dict[str, str]) -> None:
-        """Write the LoRA as it is now, in place of what is there. Raises: LoraFileError, OSError."""
         config = self._config
         write_lora(
             path,
@@ -81,10 +122,6 @@ class TunedModel:
         )
 
     def put_on(self, path: Path) -> None:
-        """Take the LoRA that was trained off the U-Net, and put that of a file in its place. The training is over then.
-
-        Raises: LoraFileError, if a key has no layer, or a value is not finite.
-        """
         unet, file = self._session.model.unet, read_lora(path)
         remove_lora(unet)
         apply_lora_file(unet, file)
@@ -93,16 +130,16 @@ class TunedModel:
 def open_tuned_model(
     checkpoint: CheckpointInfo, config: EraseConfig, device: str, space: ConceptSpace | None = None
 ) -> TunedModel:
-    """Load the checkpoint, find the concept space unless one is given, put a new LoRA on the U-Net.
+    """Load the checkpoint, find the concept space unless it is given, and put a new LoRA on the U-Net.
 
     Raises: EraseError.
     """
-    return TunedModel(open_session(checkpoint, config, device, space), device)
+    return SessionModel(open_session(checkpoint, config, device, space), device)
 
 
 @contextmanager
 def memory_problems() -> Iterator[None]:
-    """Say what to do when memory runs out in loading, measuring or drawing; in an update the trainer says so itself.
+    """Say what to do when memory runs out while loading, measuring or drawing; in an update the trainer says it.
 
     Raises: OutOfMemory.
     """

@@ -12,21 +12,24 @@ from erasure.config.settings import EraseConfig
 from erasure.lora.adapter import inject_lora
 from erasure.model.checkpoint import CheckpointInfo
 from erasure.model.model import Model, open_model
-from erasure.training.plan import Plan, make_plan
+from erasure.training.plan import Plan
+from erasure.training.planning import make_plan
 from erasure.training.solver import Solver, solver
 
 
 @dataclass
 class Session:
+    """A model with its LoRA, what trains it, and what it will do."""
+
     model: Model
     space: ConceptSpace
     trainer: Solver
     plan: Plan
 
     def move(self, device: str | torch.device) -> None:
-        """Move everything that lies on the model's device, between two updates; training goes on there unchanged.
+        """Move the model and what trains it to another device, between two updates. Results do not change.
 
-        A paused run on the CPU leaves a GPU to others. The LoRA and its optimizer stay the same objects.
+        The LoRA's weights and the optimizer stay the same objects.
         """
         self.model.move(device)
         self.trainer.move(device)
@@ -37,13 +40,16 @@ class Session:
 def open_session(
     checkpoint: CheckpointInfo, config: EraseConfig, device: str, space: ConceptSpace | None = None
 ) -> Session:
-    """Load, find the concept space unless one is given, put a new LoRA on the U-Net."""
+    """Load the checkpoint, find the concept space unless it is given, and put a new LoRA on the U-Net.
+
+    Raises: EraseError.
+    """
     model = open_model(checkpoint, precision=config.precision, resolution=config.resolution, device=device)
     if space is None:
         space = build_concept_space(model, config)
     inject_lora(model.unet, config.layers, config.rank, config.alpha, config.seed)
     if config.gradient_checkpointing:
         model.unet.enable_gradient_checkpointing()
-        # Older diffusers checkpoints only in training mode; SD 1.x has no dropout that this would turn on.
+        # Older versions of diffusers checkpoint only in training mode. SD 1.x has no dropout for it to switch on.
         model.unet.train()
     return Session(model, space, solver(model, space, config), make_plan(model, space, config))

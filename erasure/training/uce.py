@@ -55,7 +55,8 @@ class Edit:
         """D (d, d): W' = W + W D for every W."""
         # M is symmetric and, thanks to the pull, positive definite: D M = X is M D^T = X^T.
         right = self.erased @ (self.anchors - self.erased).T
-        return torch.linalg.solve(self.normal_matrix(), right).T
+        transposed: Tensor = torch.linalg.solve(self.normal_matrix(), right)
+        return transposed.T
 
 
 def low_rank(change: Tensor, rank: int, metric: Tensor) -> tuple[Tensor, Tensor, float]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import PurePath, PureWindowsPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
 from erasure.jobs.job import Result, Snapshot
+from erasure.training.plan import Plan
 from erasure.ui.html import (
     box,
     button,
@@ -43,24 +44,20 @@ def estimate_html(estimate: Estimate | None, problems: Sequence[str] = ()) -> Ma
     return box("estimate", icon("clock"), element("p", Markup(", ").join(values), *said))
 
 
-def plan_html(plan: Mapping[str, Any] | None) -> Markup:
-    """Return the plan as names and values: ``plan`` as Plan.to_dict() gives it; "" while it is not known."""
+def plan_html(plan: Plan | None) -> Markup:
+    """Return the plan as names and values; "" while it is not known."""
     if plan is None:
         return Markup("")
-    targets = plan["space"]["targets"]
-    kept = len({row["text"] for target in targets for row in target["preserved"]})
-    going = list(dict.fromkeys(row["text"] for target in targets for row in target["synonyms"]))
-    cost = plan.get("cost")
+    targets = plan.space.targets
+    kept = len({candidate.text for target in targets for candidate in target.preserved})
+    going = list(dict.fromkeys(candidate.text for target in targets for candidate in target.synonyms))
     rows = [
-        ("Erases", ", ".join(f"{target['target']} → {target['anchor'] or 'nothing'}" for target in targets)),
+        ("Erases", ", ".join(f"{target.target} → {target.anchor or 'nothing'}" for target in targets)),
         ("Will go too", ", ".join(going)),
-        ("Protects", f"{kept} concepts of a vocabulary of {plan['space']['vocabulary_size']}"),
-        ("Trains", f"{plan['layers']} layers, rank {plan['rank']}, {_count(plan['parameters'])} parameters"),
-        ("Work", f"{plan['updates']} updates of {plan['rows_per_update']:.3g} U-Net rows each"),
-        ("The method decides", ", ".join(f"{name} = {value}" for name, value in plan.get("decided", {}).items())),
-        ("Measured", f"{duration(cost['seconds_per_update'] * plan['updates'])}, {size(cost['peak_bytes'])}")
-        if cost
-        else ("Measured", ""),
+        ("Protects", f"{kept} concepts of a vocabulary of {plan.space.vocabulary_size}"),
+        ("Trains", f"{plan.layers} layers, rank {plan.rank}, {_count(plan.parameters)} parameters"),
+        ("Work", f"{plan.updates} updates of {plan.rows_per_update:.3g} U-Net rows each"),
+        ("The method decides", ", ".join(f"{name} = {value}" for name, value in plan.decided.items())),
     ]
     return box("plan", facts(rows))
 

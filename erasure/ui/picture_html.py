@@ -161,8 +161,7 @@ def pair_html(without: Image, with_it: Image, prompt: str, about: str) -> Markup
 
 def _names(snapshot: Snapshot) -> list[str]:
     erased: Any = snapshot.config.get("erase", ())
-    preserved: list[str] = []
-    for target in (snapshot.plan or {}).get("space", {}).get("targets", ())[:1]:
-        preserved = [row["text"] for row in target["preserved"]]
+    first = snapshot.plan.space.targets[:1] if snapshot.plan is not None else ()
+    preserved = [candidate.text for target in first for candidate in target.preserved]
     chosen = list(snapshot.config.get("preserve", ()))[:2]
     return [*erased[:5], *chosen, *preserved[:2], *(preserved[-1:] if len(preserved) > 2 else [])]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,11 @@ from PIL import Image
 from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.model.checkpoint import CheckpointInfo
+from erasure.model.rows import Purpose
 from erasure.run.events import Opened
+from erasure.run.tuned_model import TunedModel
 from erasure.training.events import Step
+from erasure.training.plan import Plan
 from tests.spaces import space_of
 
 PATIENCE = 30.0  # seconds; only a broken manager needs them all
@@ -64,7 +67,7 @@ class ScriptedRun:
 
     def open(
         self, checkpoint: CheckpointInfo, config: EraseConfig, device: str, space: ConceptSpace | None
-    ) -> ScriptedModel:
+    ) -> TunedModel:
         self.reach("open")
         return ScriptedModel(self, checkpoint, config, device)
 
@@ -77,17 +80,17 @@ class ScriptedTraining:
     """Updates that change nothing, and a state of one number."""
 
     def __init__(self, run: ScriptedRun, config: EraseConfig):
+        self.config = config
         self.step = 0
         self._run = run
-        self._steps = config.updates
 
     def __iter__(self) -> Iterator[Step]:
         self._run.started_at.append(self.step)
-        while self.step < self._steps:
+        while self.step < self.config.updates:
             self._run.reach(self.step + 1)
             self.step += 1
             words = ("bus", "dog")[self.step % 2 :]
-            yield Step(self.step, self._steps, 1.0, 0.5, ("church",), words[:1], 1e-4, self.step * 8, self.step)
+            yield Step(self.step, self.config.updates, 1.0, 0.5, ("church",), words[:1], 1e-4, self.step * 8, self.step)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         return {"w": torch.zeros(1)}
@@ -98,25 +101,30 @@ class ScriptedTraining:
     def load(self, tensors: dict[str, torch.Tensor], meta: dict[str, Any]) -> None:
         self.step = meta["step"]
 
+    def move(self, device: torch.device | str) -> None:
+        """There is nothing to move."""
+
 
 class ScriptedModel:
-    """In the place of :class:`erasure.run.tuned_model.TunedModel`."""
+    """A :class:`erasure.run.tuned_model.TunedModel` by script: mypy says so when a member is missing or differs."""
 
     def __init__(self, run: ScriptedRun, checkpoint: CheckpointInfo, config: EraseConfig, device: str):
         self.family = checkpoint.family
         self.space = space_of(*config.erase)
-        self.plan = {"updates": config.updates}
+        self.plan = Plan(1, 6, config.rank, config.updates, 8.0, 0, self.space)
         self.training = ScriptedTraining(run, config)
         self.pixels = 16
-        self.move = run.moves.append
         self._run = run
         self._device = device
 
     def facts(self) -> Opened:
         return Opened(self._device, 6, self.pixels, "fp32")
 
+    def move(self, device: str) -> None:
+        self._run.moves.append(device)
+
     def draw(
-        self, prompts: list[str], seeds: list[int], *, frozen: bool = False, purpose: str = "pictures"
+        self, prompts: Sequence[str], seeds: Sequence[int], *, frozen: bool = False, purpose: Purpose = "pictures"
     ) -> Generator[float, None, list[Image.Image]]:
         for share in (0.25, 0.5, 1.0):
             if frozen:

@@ -74,7 +74,7 @@ def test_all_problems_are_told_before_anything_is_queued(host: FakeHost, manager
 def test_two_jobs_on_their_way_cannot_have_one_name(host: FakeHost, manager: JobManager, run: ScriptedRun) -> None:
     hold = run.hold(1)
     id = manager.submit(request(host))
-    with pytest.raises(ConfigError, match="on its way"):
+    with pytest.raises(ConfigError, match="another job is making the LoRA"):
         manager.submit(request(host, "Gone"))
     hold.release()
     ends(manager, id)
@@ -291,9 +291,16 @@ def test_what_a_state_does_not_allow_is_refused_and_repeating_is_no_error(
     for action in (manager.pause, manager.resume, manager.stop, manager.discard):
         with pytest.raises(JobConflict, match="gone is done"):
             action(id)
-    for action in (manager.pause, manager.resume, manager.stop, manager.discard, manager.delete, manager.lora_path):
+    every: list[Callable[[str], object]] = [
+        manager.pause,
+        manager.resume,
+        manager.stop,
+        manager.discard,
+        manager.delete,
+    ]
+    for asked in (*every, manager.lora_path):
         with pytest.raises(JobNotFound):
-            action("../../etc")
+            asked("../../etc")
 
 
 # --- jobs of earlier versions

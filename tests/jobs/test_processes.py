@@ -14,7 +14,7 @@ import pytest
 
 from erasure.errors import EraseError, JobConflict, JobNotFound
 from erasure.jobs.claim import Claim
-from erasure.jobs.job import ACTIVE
+from erasure.jobs.job import ACTIVE, FINISHED
 from erasure.jobs.manager import JobManager
 from erasure.jobs.record import read_record, write_record
 from erasure.run.folder import RunFolder
@@ -251,7 +251,7 @@ def test_actions_at_any_moment_from_any_thread_leave_a_manager_that_works(
         thread.join(PATIENCE)
     for id in ids:
         try:
-            while manager.wait(id, (*["paused"], "done", "stopped", "failed", "interrupted"), PATIENCE).state in ACTIVE:
+            while manager.wait(id, ("paused", *FINISHED), PATIENCE).state in ACTIVE:
                 manager.discard(id)
         except JobNotFound:
             continue

@@ -24,6 +24,8 @@ from erasure.training.events import Step
 from tests.fake_host import FakeHost
 from tests.jobs.asked import ends
 
+pytestmark = pytest.mark.usefixtures("quick_pictures")
+
 LONG = 300.0  # seconds; the machine may have a lot to do
 
 
@@ -34,18 +36,6 @@ def _config(folder: Path, **changes: Any) -> EraseConfig:
     quick = {"steps": 3, "learning_rate": 0.02, "clip": 0, "sampling_steps": 2, "layers": "full", "warmup": 0}
     space = {"vocabulary": "file", "vocabulary_file": str(words), "synonym_threshold": 0, "synonym_states": 1}
     return config_from_dict({"erase": ["church"], **quick, **space, "search_steps": 1, **changes})
-
-
-@pytest.fixture(autouse=True)
-def _few_drawing_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures of two DDIM steps: they cost more than the training here."""
-    from erasure.model.draw_settings import DrawSettings
-    from erasure.model.drawing import drawing_steps
-
-    def draw(*arguments: Any) -> Any:
-        return drawing_steps(*arguments[:3], DrawSettings(steps=2))
-
-    monkeypatch.setattr("erasure.run.tuned_model.drawing_steps", draw)
 
 
 @pytest.fixture

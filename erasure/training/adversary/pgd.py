@@ -41,9 +41,10 @@ class PgdSearch(Adversary):
         return Prompt(start.text, conditioning, exact=False)
 
     def _projected(self, delta: Tensor, gradient: Tensor, start: Tensor) -> Tensor:
-        norm = start.norm()
+        norm: Tensor = start.norm()
         delta = delta + self._rate * norm * gradient / gradient.norm().clamp_min(1e-20)
-        return delta * (self.RADIUS * norm / delta.norm().clamp_min(1e-20)).clamp(max=1.0)
+        shrunk: Tensor = delta * (self.RADIUS * norm / delta.norm().clamp_min(1e-20)).clamp(max=1.0)
+        return shrunk
 
     def tensors(self) -> dict[str, Tensor]:
         return {f"moved.{i}": delta.states[0].clone() for i, delta in self._moved.items()}
