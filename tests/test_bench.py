@@ -35,7 +35,7 @@ from erasure.errors import ConfigError, MissingExtra, OutputExists, RunError
 from erasure.model.model import open_model as model_open
 from erasure.run.run import erase as run_erase
 
-pytestmark = pytest.mark.usefixtures("quick_pictures")
+pytestmark = [pytest.mark.usefixtures("quick_pictures"), pytest.mark.slow]
 
 WORDS = "truck\nbus\nhouse\ntower\nbell\ndog\n"
 

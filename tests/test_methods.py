@@ -30,6 +30,8 @@ from erasure.training.trainer import Trainer
 from erasure.training.uce import PULL, Edit, UceSolver, low_rank
 from tests.spaces import WORDS, space_of
 
+pytestmark = pytest.mark.slow
+
 FAST = {"steps": 6, "sampling_steps": 3, "warmup": 0, "rank": 2, "schedule": "constant", "clip": 0.0}
 COMPARED = [name for name in get_args(Method) if name != "adversarial"]
 TRAINED = [name for name in COMPARED if name != "uce"]
