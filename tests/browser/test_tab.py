@@ -16,6 +16,8 @@ from playwright.sync_api import expect
 from tests.browser.conftest import App
 from tests.browser.tab import LONG, SOON, Tab
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def tab(app: App, context: Any) -> Tab:
@@ -171,7 +173,7 @@ def test_a_list_of_prompts_is_uploaded_kept_and_chosen(app: App, tab: Tab, tmp_p
     said = tab.page.locator("#ae_upload_message_block").first
     picker = tab.page.locator("#ae_upload input[type=file]").first
     picker.set_input_files(tmp_path / "broken.txt")
-    expect(said).to_contain_text("broken.txt is no text", timeout=SOON)
+    expect(said).to_contain_text("broken.txt is not UTF-8 text", timeout=SOON)
     expect(tab.box("vocabulary")).to_have_value("words")
     tab.page.locator("#ae_upload button[aria-label=Clear], #ae_upload button[aria-label^=Remove]").first.click()
     picker.set_input_files(tmp_path / "my bells.txt")
