@@ -16,6 +16,8 @@ from playwright.sync_api import expect
 from tests.browser.conftest import App
 from tests.browser.tab import LONG, SOON, Tab
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def tab(app: App, context: Any) -> Tab:
