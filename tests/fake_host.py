@@ -13,8 +13,8 @@ from erasure.host.base import HostCheckpoint, TextToImage
 
 
 class FakeHost:
-    """``at_report`` is called with the step at every report, in the worker's thread; ``enter_fails`` and
-    ``exit_fails`` are raised where the device is given and taken back."""
+    """A host without a program. ``at_report`` is called with the step at every report, in the worker's thread;
+    ``enter_fails`` and ``exit_fails`` are raised when the device is taken and released."""
 
     name = "fake"
 

@@ -206,7 +206,7 @@ def test_a_job_says_what_was_asked_for_what_is_used_and_what_has_no_effect(idle:
     record = json.loads((host.data_folder() / "runs" / job["id"] / "job.json").read_text(encoding="utf-8"))
     assert (record["asked"]["steps"], record["config"]["steps"]) == (500, 1)
     answer = post(idle, "/jobs", {"config": {"erase": ["truck"], "method": "esd-u", "layers": "xattn"}})
-    assert answer.json()["problems"] == ["layers: 'xattn' does not go with method esd-u, which takes 'noxattn'"]
+    assert answer.json()["problems"] == ["layers: 'xattn' does not go with method esd-u, which needs 'noxattn'"]
 
 
 def test_a_checkpoint_is_chosen_by_title_or_name_and_never_by_path(

@@ -35,7 +35,7 @@ from erasure.errors import ConfigError, MissingExtra, OutputExists, RunError
 from erasure.model.model import open_model as model_open
 from erasure.run.run import erase as run_erase
 
-pytestmark = pytest.mark.usefixtures("quick_pictures")
+pytestmark = [pytest.mark.usefixtures("quick_pictures"), pytest.mark.slow]
 
 WORDS = "truck\nbus\nhouse\ntower\nbell\ndog\n"
 
@@ -53,6 +53,14 @@ def _row(name: str, target_set: str = "doubles-1", seed: int = 0, **changes: Any
         "evaluation_key": "e",
         "sha256": "0" * 64,
         "checkpoint": "x.safetensors",
+        "judge": "a classifier",
+        "folder": "cell",
+        "base_folder": "base",
+        "pictures_folder": "cell/pictures",
+        "shown": {},
+        "parameters": 10,
+        "seconds_evaluation": 1.0,
+        "finished": "2026-01-01T00:00:00+00:00",
         "pictures": {"ESR": 4},
         "before": {"ESR-1": 10.0, "PSR-1": 90.0},
         "after": {"ESR-1": 95.0, "PSR-1": 80.0},

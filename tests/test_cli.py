@@ -21,7 +21,7 @@ from erasure.run.folder import RunFolder
 from erasure.run.preview import RunPreview
 from erasure.run.state import load_state
 
-pytestmark = pytest.mark.usefixtures("quick_pictures")
+pytestmark = [pytest.mark.usefixtures("quick_pictures"), pytest.mark.slow]
 
 WORDS = "truck\nbus\nhouse\ntower\nbell\ndog\n"
 

@@ -260,6 +260,7 @@ def test_space_survives_json(tiny_models: ModelParts, tmp_path: Path) -> None:
     assert ConceptSpace.from_dict(json.loads(text)) == space
 
 
+@pytest.mark.slow
 def test_built_in_words_around_a_target_of_a_real_model_are_deterministic(tiny_model: Model) -> None:
     config = erase_config(erase=("church", "garbage truck"), neighbours=6, synonym_states=2)
     spaces = [build_concept_space(tiny_model, config) for _ in range(2)]

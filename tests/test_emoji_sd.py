@@ -26,6 +26,8 @@ from emoji_sd.making.export import TOKENIZER_FILES, export, schedule_buffers
 from emoji_sd.making.text_encoder import make_config
 from tests.tiny import CLIP
 
+pytestmark = pytest.mark.slow
+
 needs_weights = pytest.mark.skipif(not MODEL.exists(), reason="emoji-SD's weights are not in this checkout")
 
 

@@ -168,7 +168,7 @@ def test_frechet_distance_is_that_of_the_features_gaussians() -> None:
 
 
 def test_frechet_distance_of_single_pictures_is_refused() -> None:
-    with pytest.raises(EvaluationError, match="1 with 2"):
+    with pytest.raises(EvaluationError, match="given 1 and 2"):
         frechet_distance([_noise_picture(0)], [_noise_picture(1), _noise_picture(2)])
 
 

@@ -25,6 +25,8 @@ from erasure.run.run import erase
 from erasure.run.task import Task
 from erasure.training.session import Session, open_session
 
+pytestmark = pytest.mark.slow
+
 WORDS = ("truck", "bus", "house", "tower", "bell", "dog", "cat", "tree", "road", "boat")
 
 

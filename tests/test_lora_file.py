@@ -383,9 +383,9 @@ def test_other_generations_are_told_by_metadata(written: Path, key: str, value: 
 PARTS: dict[str, Callable[[Tensors], object]] = {
     f"{CONV_IN}.lora_up.weight is missing": lambda t: t.pop(f"{CONV_IN}.lora_up.weight"),
     f"{CONV_IN}.lora_down.weight is missing": lambda t: t.pop(f"{CONV_IN}.lora_down.weight"),
-    "of an unknown kind": lambda t: t.update({f"{CONV_IN}.bias": torch.ones(1)}),
-    "is no number": lambda t: t.update({f"{CONV_IN}.alpha": torch.ones(2)}),
-    "do not go together": lambda t: t.update({f"{CONV_IN}.lora_up.weight": torch.ones(32, RANK + 1, 1, 1)}),
+    "is not a known part of a LoRA": lambda t: t.update({f"{CONV_IN}.bias": torch.ones(1)}),
+    "should be one number": lambda t: t.update({f"{CONV_IN}.alpha": torch.ones(2)}),
+    "which do not match": lambda t: t.update({f"{CONV_IN}.lora_up.weight": torch.ones(32, RANK + 1, 1, 1)}),
 }
 
 
@@ -428,7 +428,7 @@ def test_file_that_does_not_fit_the_model_is_refused_by_name(
 
 
 def test_all_zero_file_is_ineffective(tiny_models: ModelParts, written: Path) -> None:
-    with pytest.raises(IneffectiveLora, match="all zero"):
+    with pytest.raises(IneffectiveLora, match="each of its 281 layers is zero"):
         match_lora(read_lora(changed(written, _zeroed)), tiny_models.unet)
 
 
@@ -475,7 +475,7 @@ def test_report_sees_changed_content_and_bad_values(written: Path) -> None:
     report = explain_lora(wrong)
     assert "WRONG" in report.hash_check
     assert report.problems == (f"{CONV_IN} holds values that are not finite",)
-    assert explain_lora(changed(written, _zeroed)).problems == ("all weights are zero: it changes nothing",)
+    assert explain_lora(changed(written, _zeroed)).problems == ("all weights are zero, so it changes nothing",)
 
 
 def test_report_names_other_kinds_and_refuses_what_is_no_lora(tmp_path: Path, tiny_checkpoint: Path) -> None:

@@ -30,6 +30,8 @@ from erasure.training.trainer import Trainer
 from erasure.training.uce import PULL, Edit, UceSolver, low_rank
 from tests.spaces import WORDS, space_of
 
+pytestmark = pytest.mark.slow
+
 FAST = {"steps": 6, "sampling_steps": 3, "warmup": 0, "rank": 2, "schedule": "constant", "clip": 0.0}
 COMPARED = [name for name in get_args(Method) if name != "adversarial"]
 TRAINED = [name for name in COMPARED if name != "uce"]
@@ -409,18 +411,18 @@ def test_a_method_decides_its_settings() -> None:
 @pytest.mark.parametrize(
     ("settings", "problem"),
     [
-        ({"method": "esd-u", "layers": "full"}, "layers: 'full' does not go with method esd-u, which takes 'noxattn'"),
+        ({"method": "esd-u", "layers": "full"}, "layers: 'full' does not go with method esd-u, which needs 'noxattn'"),
         (
             {"method": "esd-u", "layers": "xattn"},
-            "layers: 'xattn' does not go with method esd-u, which takes 'noxattn'",
+            "layers: 'xattn' does not go with method esd-u, which needs 'noxattn'",
         ),
-        ({"method": "uce", "adversary": "gumbel"}, "which takes 'none' or 'whole'"),
+        ({"method": "uce", "adversary": "gumbel"}, "which needs 'none' or 'whole'"),
         ({"method": "instant-leco", "latents": "fresh"}, "latents: 'fresh' does not go with"),
-        ({"method": "uce", "adversary": "pgd"}, "which takes 'none' or 'whole'"),
-        ({"method": "leco", "preserve": ["castle"]}, "preserve: method leco preserves nothing by name"),
+        ({"method": "uce", "adversary": "pgd"}, "which needs 'none' or 'whole'"),
+        ({"method": "leco", "preserve": ["castle"]}, "preserve: method leco cannot preserve named concepts"),
         ({"method": "forget"}, "method: 'forget' is not one of adversarial"),
-        ({"latents": "pictures"}, "belongs to method concept-ablation"),
-        ({"adversary": "whole"}, "belongs to method uce"),
+        ({"latents": "pictures"}, "is for method concept-ablation only"),
+        ({"adversary": "whole"}, "is for method uce only"),
     ],
 )
 def test_what_does_not_go_with_a_method_is_refused(settings: dict[str, object], problem: str) -> None:

@@ -204,7 +204,7 @@ def test_a_tokenizer_larger_than_the_text_encoder_is_refused(state: State, folde
     vocabulary = json.loads((folder / "tiny-text" / "vocab.json").read_text(encoding="utf-8"))
     vocabulary["<another>"] = len(vocabulary)
     (folder / "tiny-text" / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
-    with pytest.raises(BrokenCheckpoint, match="49409 tokens, its text encoder knows 49408"):
+    with pytest.raises(BrokenCheckpoint, match="49409 tokens, but the text encoder knows only 49408"):
         load(state, folder)
 
 

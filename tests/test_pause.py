@@ -21,6 +21,8 @@ from erasure.training.solver import solver
 from tests.reachable import tensors_of
 from tests.spaces import space_of
 
+pytestmark = pytest.mark.slow
+
 FAST = {"steps": 4, "sampling_steps": 3, "warmup": 0, "rank": 2, "search_steps": 1, "batch": 2}
 KINDS = [
     {"adversary": "gumbel", "latents": "replay"},

@@ -23,6 +23,8 @@ from erasure.run.preview import RunPreview
 from erasure.run.tuned_model import SessionModel, TunedModel, open_tuned_model
 from erasure.training.session import open_session
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def config(tmp_path: Path) -> EraseConfig:

@@ -30,7 +30,7 @@ from tests.fake_host import FakeHost
 
 
 class Manager:
-    """Knows some jobs, and remembers what it was told to do."""
+    """A manager that knows some jobs, and remembers what was asked of it."""
 
     def __init__(self, *jobs: Snapshot, run: RunFolder | None = None):
         self.jobs = list(jobs)
@@ -68,7 +68,7 @@ def host(tmp_path: Path, tiny_checkpoint: Path) -> FakeHost:
 
 
 def held(**values: Any) -> dict[str, Any]:
-    """What the controls hold when these were changed."""
+    """Return what the controls hold once these were changed."""
     return {**{name: control.default for name, control in controls().items()}, **values}
 
 
@@ -104,7 +104,7 @@ def test_a_block_is_news_until_the_page_has_it() -> None:
 
 
 def pages(manager: Any, page: Page | None = None) -> tuple[Page, Mapping[str, str | None]]:
-    """What is drawn, and the page that has it."""
+    """Return a page after an answer, and the blocks that were drawn."""
     page = page or Page()
     live = render(manager, page)
     tokens = dict(page.tokens)

@@ -17,6 +17,8 @@ from erasure.training.row_count import rows_per_update
 from erasure.training.trainer import Trainer, learning_rate
 from tests.spaces import WORDS, space_of
 
+pytestmark = pytest.mark.slow
+
 FAST = {"steps": 6, "sampling_steps": 3, "warmup": 0, "rank": 2}
 
 

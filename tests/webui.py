@@ -1,4 +1,4 @@
-"""Starts the stand-in for the web UI anew for a test."""
+"""A fresh stand-in for the web UI for each test."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _forget() -> None:
 
 
 def start_webui(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WebUI]:
-    """With two checkpoints, ``a.safetensors`` and ``sub/b.safetensors``, that are none."""
+    """Yield a stand-in with two checkpoints without weights, ``a.safetensors`` and ``sub/b.safetensors``."""
     monkeypatch.setenv("FAKE_WEBUI_ROOT", str(root))
     monkeypatch.syspath_prepend(str(FAKE))
     _forget()

@@ -51,8 +51,9 @@ def print_space(space: ConceptSpace, shown: int, *, erase_synonyms: bool) -> Non
                 f"  drawn just like it, {'will go too' if erase_synonyms else 'neither erased nor protected'}: "
                 + ", ".join(_shown(c) for c in target.synonyms)
             )
-        if target.named:
-            print("  other names of the target: " + ", ".join(target.named))
+        names = [text for text in target.named if text != target.target]
+        if names:
+            print("  other names of the target: " + ", ".join(names))
     for note in space.notes:
         print(f"note: {note}")
 

@@ -40,7 +40,7 @@ def estimate_html(estimate: Estimate | None, problems: Sequence[str] = ()) -> Ma
         values.append(join(["about ", element("strong", duration(estimate.seconds))]))
     if estimate.bytes is not None:
         values.append(element("strong", size(estimate.bytes)) + " of memory")
-    said = [" ", quiet(estimate.basis)] if estimate.basis else []
+    said = [" ", quiet(f"({estimate.basis})")] if estimate.basis else []
     return box("estimate", icon("clock"), element("p", Markup(", ").join(values), *said))
 
 

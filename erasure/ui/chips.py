@@ -98,7 +98,8 @@ def _target(
         title, says = "Neither erased nor protected", "the model draws them just like it"
     gone = _group("erase", "fade", title, says, going, keep=f"chips-erase-{name}") if going else ""
     others = quiet("Other names of the target, never protected:")
-    named = element("p", others, " ", ", ".join(target["named"]), class_="ae-named") if target["named"] else ""
+    names = [text for text in target["named"] if text != name]
+    named = element("p", others, " ", ", ".join(names), class_="ae-named") if names else ""
     protected = _group("keep", "shield", "Protected", "nearest first", kept, keep=f"chips-keep-{name}")
     label = name if several else None
     return element("section", head, gone, named, protected, class_="ae-target-box", aria_label=label)

@@ -114,7 +114,7 @@ def draw_advanced() -> dict[str, Any]:
     held = first_values()
     for group, members in advanced().items():
         html(
-            heading_html(group.capitalize()),
+            heading_html("LoRA" if group == "lora" else group.capitalize()),
             f"Group {group}",
             f"ae_group_{_id(group)}",
         )

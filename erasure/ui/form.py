@@ -31,7 +31,7 @@ _LABELS = {
 }
 _INFOS = {
     "erase": "What the model should no longer draw. Separate several with commas or line breaks.",
-    "anchor": "Leave empty for nothing in particular. Else give one for all, or one for each, separated likewise.",
+    "anchor": "Leave empty for nothing in particular. Or give one for all, or one for each in the same order.",
     "synonym": "Words that mean the same. They are erased too and never protected.",
     "preserve": "Protected in any case, whatever the search for concepts to protect finds.",
     "vocabulary": "Common English words, styles and artists, the tokenizer's own words (tokens), or a file of yours.",

@@ -114,11 +114,11 @@ def _wire_concepts(components: Components, host: Host, manager: JobManager, spac
 
     outputs = [blocks["upload-message"], settings["vocabulary"], settings["vocabulary_file"]]
     _call(components, main["upload"], "upload", upload, [main["upload"]], outputs, trigger="upload")
-    # The button says that it is at work, and cannot be pressed again until all is over, even after an error.
+    # The button says what it is doing, and cannot be pressed again before that is over, even after an error.
     button = main["look"]
     begun = listen(button.click, lambda: gr.update(value=MEASURING, interactive=False), [], [button])
     outputs = [blocks["look-message"], space, blocks["chips"]]
-    looked = _call(components, button, "look", look, order, outputs, slow=True, after=begun)
+    looked = _call(components, button, "look", look, order, outputs, after=begun)
     listen(looked.then, lambda: gr.update(value=FIND, interactive=True), [], [button])
     outputs = [settings["synonym"], settings["preserve"], blocks["chips"]]
     _call(components, components.calls["chip"], "chip", move, [space, *order], outputs)

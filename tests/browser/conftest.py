@@ -109,8 +109,8 @@ def errors() -> list[str]:
 
 @pytest.fixture
 def context(browser: Any, errors: list[str], tmp_path: Path) -> Iterator[Any]:
-    """A browser of its own for every test; it answers all questions with yes. The last state of each page is kept as a
-    picture in the test's folder."""
+    """Yield a browser of its own to every test; it answers all questions with yes. The last state of each page is
+    kept as a picture in the test's folder."""
     made = browser.new_context(viewport={"width": 1400, "height": 1000}, locale="en-GB", reduced_motion="reduce")
     made.on("weberror", lambda error: errors.append(str(error.error)))
     made.on("dialog", lambda dialog: dialog.accept())

@@ -15,6 +15,8 @@ SHORT = {"steps": "6", "neighbours": "2", "synonym_threshold": "0", "warmup": "0
 
 
 class Tab:
+    """The tab on one page of a browser."""
+
     def __init__(self, page: Page):
         self.page = page
 
@@ -28,7 +30,7 @@ class Tab:
     # --- the form
 
     def box(self, name: str) -> Locator:
-        """The input of a setting or of another control."""
+        """Return the input of a setting or of another control."""
         return self.page.locator(f"#ae_{name} textarea, #ae_{name} input").first
 
     def fill(self, name: str, value: str) -> None:
@@ -37,7 +39,7 @@ class Tab:
         box.blur()
 
     def choose(self, name: str, option: str) -> None:
-        """An option of a dropdown."""
+        """Choose an option of a dropdown."""
         self.box(name).click()
         newer = self.page.get_by_role("option", name=option, exact=True)
         newer.or_(self.page.locator(f'li[aria-label="{option}"]')).first.click()
@@ -77,7 +79,7 @@ class Tab:
         expect(self.block("status").locator(".ae-pill")).to_have_text(re.compile(rf"^\s*{state}\s*$"), timeout=timeout)
 
     def wait_update(self, step: int) -> None:
-        """Until so many updates are done."""
+        """Wait until so many updates are done."""
         self.page.wait_for_function(
             "step => Number(document.querySelector('#ae_status_block [role=progressbar]')?.ariaValueNow ?? 0) >= step",
             arg=step,
@@ -101,7 +103,7 @@ class Tab:
         return self.page.locator("#txt2img_prompt textarea, #txt2img_prompt input").first
 
     def generate(self) -> bytes:
-        """A new picture of what is in the prompt now."""
+        """Generate, and return the new picture."""
         shown = self.page.locator("#txt2img_gallery img").first
         before = shown.get_attribute("src") if shown.count() else None
         self.page.locator("button#txt2img_generate, #txt2img_generate button").first.click()

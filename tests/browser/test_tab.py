@@ -60,7 +60,7 @@ def test_from_a_concept_to_a_changed_picture(app: App, tab: Tab) -> None:
 
 
 def _result_is_shown_and_said(tab: Tab) -> None:
-    """Directly below the state, in view, and heard; the focus is where it was."""
+    """The result is directly below the state, in view and announced; the focus has not moved."""
     card = tab.block("result").locator(".ae-result")
     expect(card).to_contain_text("Self-check passed", timeout=SOON)
     expect(card).to_be_in_viewport(timeout=SOON)
@@ -173,7 +173,7 @@ def test_a_list_of_prompts_is_uploaded_kept_and_chosen(app: App, tab: Tab, tmp_p
     said = tab.page.locator("#ae_upload_message_block").first
     picker = tab.page.locator("#ae_upload input[type=file]").first
     picker.set_input_files(tmp_path / "broken.txt")
-    expect(said).to_contain_text("broken.txt is no text", timeout=SOON)
+    expect(said).to_contain_text("broken.txt is not UTF-8 text", timeout=SOON)
     expect(tab.box("vocabulary")).to_have_value("words")
     tab.page.locator("#ae_upload button[aria-label=Clear], #ae_upload button[aria-label^=Remove]").first.click()
     picker.set_input_files(tmp_path / "my bells.txt")

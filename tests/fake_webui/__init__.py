@@ -1,1 +1,1 @@
-"""Not to be imported from here: this folder goes on sys.path (see README.md)."""
+"""Do not import from here: this folder goes on sys.path (see README.md)."""

@@ -8,13 +8,13 @@ from modules import devices, sd_models, shared
 
 
 class FakeInitialModel:
-    """Stands where the model will be until the first picture."""
+    """Takes the model's place until the first picture."""
 
     device = None
 
 
 class Forge:
-    """``unloaded`` counts how often all models were taken out of memory."""
+    """Turns the stand-in into Forge; ``unloaded`` counts how often all models were taken out of memory."""
 
     def __init__(self) -> None:
         self.unloaded = 0
@@ -36,7 +36,7 @@ class Forge:
             sd_models.model_data.sd_model.device = devices.cpu
 
     def reload_model_weights(self, sd_model: Any = None, info: Any = None) -> Any:
-        """Each picture begins with this: what is not in memory gets there."""
+        """Bring the model into memory; every picture begins with this."""
         model = sd_models.Model(self.select_checkpoint())
         model.device = devices.device
         sd_models.model_data.sd_model = model

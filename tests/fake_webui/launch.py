@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def is_installed(package: str) -> bool:
-    """Presence only, whatever the version."""
+    """Return whether a package is there, in whatever version."""
     try:
         importlib.metadata.distribution(package)
     except importlib.metadata.PackageNotFoundError:
@@ -17,7 +17,7 @@ def is_installed(package: str) -> bool:
 
 
 def run_pip(command: str, desc: str | None = None, live: bool = False) -> str:
-    """Raises: RuntimeError when pip fails."""
+    """Note the command. Raises: RuntimeError if pip fails."""
     constraints = command.partition('-c "')[2].partition('"')[0]
     held = Path(constraints).read_text(encoding="utf-8").split() if constraints else []
     with Path(os.environ["FAKE_PIP_LOG"]).open("a", encoding="utf-8") as log:

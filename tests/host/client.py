@@ -26,7 +26,7 @@ SMALL = {"steps": 4, "adversary": "anchor", "resolution": 64, "sampling_steps": 
 
 @dataclass
 class Client:
-    """``checkpoint`` is the one that pictures are drawn with."""
+    """A client of a running web UI; ``checkpoint`` is the one that pictures are drawn with."""
 
     url: str
     checkpoint: str = EMOJI
@@ -43,7 +43,7 @@ class Client:
         return EMOJI in self.checkpoint
 
     def txt2img(self, prompt: str, seed: int = 1) -> Image.Image:
-        """A small picture; the same words and seed give the same one."""
+        """Return a small picture; the same words and seed give the same one."""
         size, steps = (SIZE, 8) if self.draws_emoji else (64, 2)
         asked = {"prompt": prompt, "seed": seed, "steps": steps, "cfg_scale": 4, "sampler_name": "DDIM"}
         answer = self.post("/sdapi/v1/txt2img", {**asked, "width": size, "height": size, "save_images": False})
@@ -54,7 +54,7 @@ class Client:
         return self.get("/sdapi/v1/progress?skip_current_image=false")
 
     def erase(self, concept: str, name: str, checkpoint: str = EMOJI, **settings: Any) -> str:
-        """Begin; the job's id."""
+        """Start an erasure, and return the job's id."""
         config = {**SHORT, "erase": [concept], **settings}
         body = {"name": name, "checkpoint": checkpoint, "preset": "object", "config": config}
         job = str(self.post(f"{ERASE}/jobs", body)["id"])
@@ -68,7 +68,7 @@ class Client:
         self.post(f"{ERASE}/jobs/{id}/{action}")
 
     def wait(self, id: str, good: Callable[[Any], bool]) -> Any:
-        """The job once it is as wanted. Fails when it failed, or never gets there."""
+        """Return the job once ``good`` accepts it. Fails if the job failed, or takes too long."""
         end = time.monotonic() + LONG
         while True:
             job = self.job(id)
@@ -99,5 +99,5 @@ class Client:
 
 
 def new_name(what: str) -> str:
-    """A LoRA name that is not taken."""
+    """Return a LoRA name that is not taken."""
     return f"host-test-{what}-{time.strftime('%m%d-%H%M%S')}"

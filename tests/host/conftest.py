@@ -41,7 +41,7 @@ def source(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture
 def client(url: str) -> Iterator[Client]:
-    """Jobs that a test left behind are given up."""
+    """Yield a client, and discard the jobs that a test left behind."""
     there = Client(url).get("/adversarial-erase/v1/checkpoints")
     if not any(same_title(one["title"], EMOJI) for one in there["checkpoints"]):
         pytest.skip(f"needs {EMOJI} among the web UI's checkpoints")

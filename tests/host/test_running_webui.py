@@ -23,7 +23,7 @@ LONG_RUN: dict[str, Any] = {"steps": 2000}
 
 @dataclass
 class Drawing:
-    """A txt2img request that is on its way."""
+    """A txt2img request that is being answered."""
 
     client: Client
     prompt: str
@@ -217,7 +217,7 @@ def _small_picture(page: Any, prompt: str) -> None:
 
 
 def _generate(page: Any) -> Image.Image:
-    """The next picture of the page."""
+    """Generate, and return the page's next picture."""
     import io
 
     shown = page.locator("#txt2img_gallery img").first

@@ -19,7 +19,7 @@ _ELSEWHERE = {"sd_models": {"Model"}}  # ldm's LatentDiffusion there
 
 
 def names(tree: ast.Module) -> dict[str, list[str] | None]:
-    """Public functions and methods with their parameters; classes and module variables with None."""
+    """Return public functions and methods with their parameters; classes and module variables with None."""
     found: dict[str, list[str] | None] = {}
 
     def collect(body: list[ast.stmt], prefix: str) -> None:

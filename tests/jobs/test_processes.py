@@ -22,6 +22,8 @@ from tests.fake_host import FakeHost
 from tests.jobs.asked import ends, request
 from tests.jobs.scripted_run import PATIENCE, ScriptedRun
 
+pytestmark = pytest.mark.slow
+
 KILLED_AT_STEP_2 = """
 import os, sys
 from pathlib import Path

@@ -24,7 +24,7 @@ from erasure.training.events import Step
 from tests.fake_host import FakeHost
 from tests.jobs.asked import ends
 
-pytestmark = pytest.mark.usefixtures("quick_pictures")
+pytestmark = [pytest.mark.usefixtures("quick_pictures"), pytest.mark.slow]
 
 LONG = 300.0  # seconds; the machine may have a lot to do
 

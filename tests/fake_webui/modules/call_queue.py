@@ -19,8 +19,8 @@ def wrap_queued_call(func: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def wrap_gradio_gpu_call(func: Callable[..., Any], extra_outputs: Any = None) -> Callable[..., Any]:
-    """For buttons of the page; the first argument is the task's id. The flags are cleared *after* the lock is given
-    back, when the next one may have it already."""
+    """Wrap the handler of a button; the first argument is the task's id. The flags are cleared *after* the lock is
+    released, when the next task may hold it already."""
 
     def held(*args: Any, **kwargs: Any) -> Any:
         progress.add_task_to_queue(args[0])

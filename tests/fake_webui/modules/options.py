@@ -39,7 +39,7 @@ class OptionInfo:
 
 
 class Options:
-    """An option that was not added raises AttributeError."""
+    """The settings and their values; an option that was not added raises AttributeError."""
 
     def __init__(self, data_labels: dict[str, OptionInfo], restricted_opts: Any) -> None:
         self.data_labels = data_labels
@@ -54,7 +54,7 @@ class Options:
         raise AttributeError(item)
 
     def add_option(self, key: str, info: OptionInfo) -> None:
-        """A value from the settings file stays."""
+        """Add an option; a value from the settings file stays."""
         self.data_labels[key] = info
         if key not in self.data and not info.do_not_save:
             self.data[key] = info.default

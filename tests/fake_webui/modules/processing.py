@@ -35,7 +35,7 @@ class Processed:
 
 
 def process_images(p: StableDiffusionProcessingTxt2Img) -> Processed:
-    """Fails, as torch would, if the model is not on the device."""
+    """Draw a picture. Fails, as torch would, if the model is not on the device."""
     model = sd_models.reload_model_weights()
     if model.device != devices.device:
         raise RuntimeError("Expected all tensors to be on the same device, but found at least two devices")

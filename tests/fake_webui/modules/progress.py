@@ -37,7 +37,7 @@ def finish_task(id_task: str) -> None:
 
 
 def progressapi(req: Any) -> SimpleNamespace:
-    """``req.id_task``: the task that a page waits for."""
+    """Return the progress of ``req.id_task``, the task that a page waits for."""
     active = req.id_task == current_task
     answer = SimpleNamespace(
         active=active,

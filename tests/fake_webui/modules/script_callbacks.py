@@ -50,7 +50,7 @@ def ui_settings_callback() -> None:
 
 
 def clear_callbacks() -> None:
-    """Before the scripts run anew."""
+    """Forget all callbacks, as before the scripts run again."""
     for callbacks in callback_map.values():
         callbacks.clear()
 

@@ -16,7 +16,7 @@ checkpoint_aliases: dict[str, CheckpointInfo] = {}
 
 
 class CheckpointInfo:
-    """The hash, and with it another title, comes when the file is loaded for the first time."""
+    """A checkpoint. Its hash, and with it another title, comes when the file is first loaded."""
 
     def __init__(self, filename: str) -> None:
         self.filename = filename
@@ -52,7 +52,7 @@ def list_models() -> None:
 
 
 def select_checkpoint() -> CheckpointInfo | None:
-    """Raises: FileNotFoundError if there is none."""
+    """Return the selected checkpoint. Raises: FileNotFoundError if there is none."""
     chosen = checkpoint_aliases.get(shared.opts.sd_model_checkpoint)
     if chosen is not None:
         return chosen
@@ -75,7 +75,7 @@ class SdModelData:
         self.lock = threading.Lock()
 
     def get_sd_model(self) -> Any:
-        """Loads it, without the queue's lock."""
+        """Return the model, which is loaded first if need be, without the queue's lock."""
         if not self.was_loaded_at_least_once:
             with self.lock:
                 if not self.was_loaded_at_least_once:
@@ -102,7 +102,7 @@ def load_model(checkpoint_info: CheckpointInfo | None = None) -> Any:
 
 
 def reload_model_weights(sd_model: Any = None, info: Any = None) -> Any:
-    """The selected checkpoint, if another is loaded."""
+    """Load the selected checkpoint if another is loaded."""
     checkpoint: Any = info or select_checkpoint()
     loaded = sd_model or model_data.sd_model
     if loaded is not None and loaded.sd_checkpoint_info.filename == checkpoint.filename:
@@ -111,7 +111,7 @@ def reload_model_weights(sd_model: Any = None, info: Any = None) -> Any:
 
 
 def unload_model_weights(sd_model: Any = None, info: Any = None) -> Any:
-    """Without an argument it asks for ``shared.sd_model``, which loads it."""
+    """Move the model to the CPU. Without an argument it asks for ``shared.sd_model``, which loads it."""
     send_model_to_cpu(sd_model or shared.sd_model)
     return sd_model
 

@@ -32,7 +32,7 @@ class State:
         self._server_command_signal.set()
 
     def wait_for_server_command(self, timeout: float | None = None) -> str | None:
-        """The command is forgotten as soon as it is seen."""
+        """Return the command, which is then forgotten."""
         if not self._server_command_signal.wait(timeout):
             return None
         self._server_command_signal.clear()
@@ -55,7 +55,7 @@ class State:
         self.sampling_step = 0
 
     def begin(self, job: str = "(unknown)") -> None:
-        """``job_count`` is -1 until the job says how many pictures it makes."""
+        """Begin a job; ``job_count`` is -1 until the job says how many pictures it makes."""
         self.sampling_step = self.job_no = self.id_live_preview = 0
         self.job_count = -1
         self.skipped = self.interrupted = self.stopping_generation = False
@@ -65,7 +65,7 @@ class State:
         devices.torch_gc()
 
     def end(self) -> None:
-        """The flags stay: an Interrupt that came late is still there for whoever does not call :meth:`begin`."""
+        """End a job. The flags stay: a late Interrupt is still there for whoever does not call :meth:`begin`."""
         assert self.time_start is not None
         self.job = ""
         self.job_count = 0
