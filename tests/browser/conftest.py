@@ -111,7 +111,7 @@ def errors() -> list[str]:
 def context(browser: Any, errors: list[str], tmp_path: Path) -> Iterator[Any]:
     """Yield a browser of its own to every test; it answers all questions with yes. The last state of each page is
     kept as a picture in the test's folder."""
-    made = browser.new_context(viewport={"width": 1400, "height": 1000}, locale="en-GB")
+    made = browser.new_context(viewport={"width": 1400, "height": 1000}, locale="en-GB", reduced_motion="reduce")
     made.on("weberror", lambda error: errors.append(str(error.error)))
     made.on("dialog", lambda dialog: dialog.accept())
     yield made
