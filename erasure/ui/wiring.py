@@ -120,6 +120,8 @@ def _wire_concepts(components: Components, host: Host, manager: JobManager, spac
     outputs = [blocks["look-message"], space, blocks["chips"]]
     looked = _call(components, button, "look", look, order, outputs, after=begun)
     listen(looked.then, lambda: gr.update(value=FIND, interactive=True), [], [button])
+    # A check that began before the concepts were measured may answer after them, with older chips: check once more.
+    listen(looked.then, None, js="() => { window.adversarialErase?.changed(); }")
     outputs = [settings["synonym"], settings["preserve"], blocks["chips"]]
     _call(components, components.calls["chip"], "chip", move, [space, *order], outputs)
 
