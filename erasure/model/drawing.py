@@ -47,7 +47,19 @@ def drawing_steps(
     drawing: DrawSettings = DRAW_SETTINGS,
 ) -> Generator[float, None, list[Image.Image]]:
     """Draw like :func:`draw_pictures`, yielding the share done after every sampling step, so that it can be stopped."""
-    pictures = []
+    latents = yield from latent_steps(model, prompts, seeds, drawing)
+    return [model.decode(latent) for latent in latents]
+
+
+@torch.no_grad()
+def latent_steps(
+    model: Model,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    drawing: DrawSettings = DRAW_SETTINGS,
+) -> Generator[float, None, Tensor]:
+    """Sample like :func:`drawing_steps`, but return the clean latents (n, c, h, w), on the CPU, of at least one prompt."""
+    latents = []
     model.embed([""])  # alone, so that its rounding does not depend on other prompts in its batch
     batches = range(0, len(prompts), drawing.batch)
     for number, start in enumerate(batches):
@@ -58,8 +70,8 @@ def drawing_steps(
         for i in range(drawing.steps):
             z = _next(model, z, i, prompts[chunk], drawing)
             yield (number + (i + 1) / drawing.steps) / len(batches)
-        pictures += [model.decode(latent) for latent in z]
-    return pictures
+        latents.append(z)
+    return torch.cat(latents)
 
 
 def _next(model: Model, z: Tensor, i: int, prompts: Sequence[str], drawing: DrawSettings) -> Tensor:

@@ -1,0 +1,1 @@
+"""The frozen model as judge: does a drawn picture show a prompt?"""

@@ -1,0 +1,69 @@
+"""The judge: draws short samples, and tells with the frozen model whether a picture shows a prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from erasure.judge.judge_settings import JUDGE_SETTINGS, JudgeSettings
+from erasure.judge.scores import denoise, make_probes
+from erasure.model.drawing import latent_steps
+from erasure.model.model import Model
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is asked of a picture: does it show ``prompt`` rather than ``rest``, the same prompt without the concept?"""
+
+    prompt: str
+    rest: str = ""
+
+
+class Judge:
+    """Needs no classifier and no data but the model itself.
+
+    A picture costs ``settings.rows_drawn`` rows to draw and ``settings.rows_judged`` to judge, each further query about
+    the same picture half of the latter.
+    """
+
+    def __init__(self, model: Model, settings: JudgeSettings = JUDGE_SETTINGS):
+        self.settings = settings
+        self._model = model
+        self._probes = make_probes(model, settings.timesteps)
+
+    def draw(self, prompts: Sequence[str], seeds: Sequence[int]) -> Generator[float, None, Tensor]:
+        """Sample a picture of each prompt with the seed at the same place; return clean latents (n, c, h, w), fp32, CPU.
+
+        With the LoRA that is on the U-Net, or without it inside ``model.frozen()``. Yields the share that is done after
+        every step of the sampling.
+        """
+        return latent_steps(self._model, prompts, seeds, self.settings.drawing)
+
+    def scores(self, latents: Tensor, queries: Sequence[Sequence[Query]]) -> list[list[float]]:
+        """Return a score for each query about each picture; see :meth:`erasure.judge.scores.Denoised.scores`.
+
+        ``queries`` has one list per picture, all of the same length, whose queries share their ``rest``.
+        """
+        if not queries:
+            return []
+        self._probes = self._probes.to(self._model.device)
+        found: list[list[float]] = []
+        size = self.settings.drawing.batch
+        for start in range(0, len(queries), size):
+            chunk = queries[start : start + size]
+            columns = [[row[0].rest for row in chunk]]
+            columns += [[row[j].prompt for row in chunk] for j in range(len(chunk[0]))]
+            prompts = [self._model.embed(column) for column in columns]
+            found += denoise(self._model, latents[start : start + size], prompts, self._probes).scores().tolist()
+        return found
+
+    def own_scores(self, latents: Tensor, queries: Sequence[Query]) -> list[float]:
+        """Return the score of each picture for the one query about it."""
+        return [row[0] for row in self.scores(latents, [[query] for query in queries])]
+
+    def move(self, device: torch.device | str) -> None:
+        """Move what it holds besides the model."""
+        self._probes = self._probes.to(device)

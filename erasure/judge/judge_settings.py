@@ -1,0 +1,23 @@
+"""How pictures are drawn and judged, and what it costs. Needs no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from erasure.model.draw_settings import DrawSettings
+from erasure.model.rows import Rows
+
+
+@dataclass(frozen=True)
+class JudgeSettings:
+    """``timesteps``: where noise is put on a picture, as shares of the training schedule; ``drawing``: how it is drawn."""
+
+    timesteps: tuple[float, ...] = (0.2, 0.4, 0.6)
+    drawing: DrawSettings = DrawSettings(steps=10, guidance=5.0, batch=32)
+
+    def rows(self, drawn: int, queries: int) -> Rows:
+        """Return the rows for drawing some pictures and for some queries, each about a picture on its own."""
+        return self.drawing.rows(drawn) + Rows(2 * queries, calls=2 * queries) * len(self.timesteps)
+
+
+JUDGE_SETTINGS = JudgeSettings()

@@ -1,0 +1,182 @@
+"""The examination: the pictures of a panel are judged before erasing and after it, from the same noise."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import nullcontext
+from statistics import fmean
+
+import torch
+from torch import Tensor
+
+from erasure.config.template import fill
+from erasure.errors import RunError
+from erasure.judge.judge import Judge, Query
+from erasure.judge.scale import Scale
+from erasure.model.model import Model
+from erasure.model.rows import Purpose
+from erasure.verdict.panel import PANEL_SIZES, Member, PanelSizes, Shot, panel_shots
+from erasure.verdict.verdict import Finding, Verdict
+
+
+class Examination:
+    """Judges a panel. :meth:`before` comes first: it calibrates the judge on the frozen model's pictures.
+
+    The scale of a member is made from its own pictures; pictures of other things are those of unrelated words and of no
+    concept, judged as the targets.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        judge: Judge,
+        panel: Sequence[Member],
+        templates: Sequence[str],
+        sizes: PanelSizes = PANEL_SIZES,
+    ):
+        self.panel = tuple(panel)
+        self.shots = panel_shots(panel, templates, sizes)
+        self._model = model
+        self._judge = judge
+        self._targets = [i for i, member in enumerate(self.panel) if member.role == "target"]
+        self._latents: Tensor | None = None  # before, of all shots
+        self._own: list[float] = []  # before, of all shots but those without a concept
+        self._as_target: dict[tuple[int, int], float] = {}  # (shot, target's member) -> score
+        self._absent: list[float] = []  # per target
+        self.latents_after: Tensor | None = None
+
+    # --- before
+
+    def before(self) -> Generator[float, None, None]:
+        """Draw and judge with the frozen model, unless that is known already. Yields the share that is done."""
+        if self._latents is not None:
+            return
+        latents = yield from self._draw(self.shots, frozen=True, purpose="verdict")
+        with self._model.rows.purpose("verdict"):
+            self._own = self._judged(latents, self.shots)
+            self._judge_as_targets(latents)
+        self._latents = latents
+        self._calibrate()
+
+    def _judge_as_targets(self, latents: Tensor) -> None:
+        """Ask of every picture of a near word whether it shows its target, and of the others whether they show any."""
+        asked: list[tuple[int, int]] = []
+        for k, shot in enumerate(self.shots):
+            if shot.member < 0 or self.panel[shot.member].role == "unrelated":
+                asked += [(k, target) for target in self._targets]
+            elif self.panel[shot.member].role == "near":
+                asked.append((k, self._targets[self.panel[shot.member].target]))
+        queries = [self._query(self.shots[k], target) for k, target in asked]
+        scores = self._judge.own_scores(latents[[k for k, _ in asked]], queries)
+        self._as_target = dict(zip(asked, scores, strict=True))
+
+    def _query(self, shot: Shot, member: int) -> Query:
+        return Query(fill(shot.template, self.panel[member].concept), shot.rest)
+
+    def _calibrate(self) -> None:
+        other = {k for k, shot in enumerate(self.shots) if shot.member < 0 or self.panel[shot.member].role == "unrelated"}
+        self._absent = [
+            fmean([score for (k, target), score in self._as_target.items() if target == t and k in other])
+            for t in self._targets
+        ]
+
+    def scale(self, member: int) -> Scale:
+        """Return the scale of a member; that of a word without pictures of others is completed by the targets'."""
+        about = self.panel[member]
+        absent = [self._absent[about.target]] if about.target >= 0 else self._absent
+        return Scale.of(self._scores_of(self._own, member), absent)
+
+    def _scores_of(self, own: Sequence[float], member: int) -> list[float]:
+        judged = [shot for shot in self.shots if shot.member >= 0]
+        return [score for shot, score in zip(judged, own, strict=True) if shot.member == member]
+
+    # --- after
+
+    def after(self, step: int | None = None) -> Generator[float, None, Verdict]:
+        """Draw and judge with the LoRA that is on the U-Net; return the verdict. Yields the share that is done."""
+        if self._latents is None:
+            raise ValueError("before() comes first")
+        shots = [shot for shot in self.shots if shot.member >= 0]
+        latents = yield from self._draw(shots, frozen=False, purpose="verdict")
+        with self._model.rows.purpose("verdict"):
+            own = self._judged(latents, shots)
+        self.latents_after = latents
+        return Verdict(tuple(self._finding(i, own, latents) for i in range(len(self.panel))), step)
+
+    def _finding(self, member: int, own: Sequence[float], latents: Tensor) -> Finding:
+        about, scale = self.panel[member], self.scale(member)
+        at = [k for k, shot in enumerate(self.shots) if shot.member == member]
+        before, after = self._scores_of(self._own, member), self._scores_of(own, member)
+        assert self._latents is not None
+        target = self._targets[about.target] if about.target >= 0 else -1
+        as_target = 0
+        if about.role == "near":
+            of_target = self.scale(target)
+            as_target = sum(of_target.shows(self._as_target[k, target]) for k in at)
+        return Finding(
+            concept=about.concept,
+            role=about.role,
+            target=self.panel[target].concept if target >= 0 else "",
+            pictures=len(at),
+            before=sum(map(scale.shows, before)),
+            after=sum(map(scale.shows, after)),
+            strength=fmean([scale.level(score) for score in after]),
+            moved=_distance(self._latents[at], latents[at]),
+            as_target=as_target,
+        )
+
+    # --- both
+
+    def _judged(self, latents: Tensor, shots: Sequence[Shot]) -> list[float]:
+        """Return the score of every shot of a member for that member."""
+        at = [k for k, shot in enumerate(shots) if shot.member >= 0]
+        return self._judge.own_scores(latents[at], [Query(shots[k].prompt, shots[k].rest) for k in at])
+
+    def _draw(self, shots: Sequence[Shot], *, frozen: bool, purpose: Purpose) -> Generator[float, None, Tensor]:
+        model = self._model
+        steps = self._judge.draw([shot.prompt for shot in shots], [shot.seed for shot in shots])
+        while True:
+            # Entered anew for every step, since the run may pause between two of them.
+            with model.rows.purpose(purpose), model.frozen() if frozen else nullcontext():
+                try:
+                    share = next(steps)
+                except StopIteration as end:
+                    latents: Tensor = end.value
+                    return latents
+            yield share
+
+    # --- the state
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what :meth:`before` found; nothing before it."""
+        if self._latents is None:
+            return {}
+        keys = list(self._as_target)
+        return {
+            "latents": self._latents.half(),
+            "own": torch.tensor(self._own, dtype=torch.float64),
+            "asked": torch.tensor(keys, dtype=torch.int64).view(-1, 2),
+            "as_target": torch.tensor([self._as_target[key] for key in keys], dtype=torch.float64),
+        }
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Undo :meth:`tensors`. Raises: RunError if they belong to another panel; nothing is changed then."""
+        judged = sum(shot.member >= 0 for shot in self.shots)
+        fits = set(tensors) == {"latents", "own", "asked", "as_target"}
+        if not fits or len(tensors["latents"]) != len(self.shots) or len(tensors["own"]) != judged:
+            raise RunError("the judged pictures from before belong to another panel; draw them again")
+        self._latents = tensors["latents"].float()
+        self._own = tensors["own"].tolist()
+        keys = [(int(k), int(target)) for k, target in tensors["asked"].tolist()]
+        self._as_target = dict(zip(keys, tensors["as_target"].tolist(), strict=True))
+        self._calibrate()
+
+    def move(self, device: torch.device | str) -> None:
+        """Move what it holds besides the model."""
+        self._judge.move(device)
+
+
+def _distance(one: Tensor, other: Tensor) -> float:
+    """Return the root mean square distance of latents (n, ...), in units of that of two unrelated pictures."""
+    spread = (one.std() * 2**0.5).clamp_min(1e-6)
+    return float((one - other).square().mean().sqrt() / spread)
