@@ -18,9 +18,9 @@ from erasure.evaluate.nudity import exposed_scores, nudenet_detector, nudity_rat
 from erasure.evaluate.pixels import prepare
 from erasure.evaluate.recognition import erasing_success, preserving_success, rank_pictures
 from erasure.evaluate.spectrum import sensitivity_spectrum
-from erasure.evaluate.spread import spread
 from erasure.lora.adapter import inject_lora, lora_layers
 from erasure.model.model import Model
+from erasure.spread import spread
 
 
 def _noise_picture(seed: int, side: int = 32) -> Image.Image:

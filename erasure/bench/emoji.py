@@ -12,8 +12,8 @@ from emoji_sd.concepts import NAMES, PAPER_TEN, STYLES
 from erasure.bench.suite import Group, Shot, Suite, SuiteOptions, TargetSet
 from erasure.config.presets import preset
 from erasure.evaluate.recognition import Ranks
-from erasure.evaluate.spread import spread
 from erasure.model.draw_settings import DrawSettings
+from erasure.spread import spread
 
 SETS: dict[str, tuple[str, ...]] = {
     "doubles-1": ("church", "truck", "radio", "parachute", "trumpet"),

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from erasure.errors import ConfigError
 from erasure.evaluate.recognition import Ranks
-from erasure.evaluate.spread import spread
 from erasure.model.draw_settings import DrawSettings
+from erasure.spread import spread
 
 
 @dataclass(frozen=True)

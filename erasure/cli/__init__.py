@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from erasure.cli import app, bench, concepts, inspect, presets, preview, spectrum, train
+from erasure.cli import app, bench, concepts, inspect, judge, presets, preview, spectrum, train
 from erasure.errors import ConfigError, EraseError, OutputExists
 
 FAILED, BAD_ARGUMENTS, STOPPED = 1, 2, 130
@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Erase concepts from Stable Diffusion 1.x with a LoRA, preserving what would be hurt most.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (train, concepts, preview, inspect, presets, bench, spectrum, app):
+    for command in (train, concepts, preview, judge, inspect, presets, bench, spectrum, app):
         command.add_parser(commands)
     arguments = parser.parse_args(argv)
     try:

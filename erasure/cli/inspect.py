@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from erasure.cli.flags import Commands, add_command
+from erasure.verdict.verdict import Verdict, lines
 
 
 def add_parser(commands: Commands) -> None:
@@ -17,5 +19,22 @@ def add_parser(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from erasure.lora.explain import explain_lora
 
-    print(explain_lora(arguments.file))
+    report = explain_lora(arguments.file)
+    print(report)
+    for line in _verdict_lines(report.verdict):
+        print(line)
     return 0
+
+
+def _verdict_lines(values: dict[str, Any] | None) -> list[str]:
+    """Return what the maker's run measured, in words; nothing if the file does not say, or says nonsense."""
+    if values is None:
+        return []
+    try:
+        found = lines(Verdict.from_dict(values))
+    except (KeyError, TypeError, ValueError):
+        return []
+    return [
+        "measured after training, by the maker:",
+        *(f"  {''.join(c if c.isprintable() else '?' for c in line)}" for line in found),
+    ]

@@ -8,11 +8,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from erasure.run.events import Event, Measured, Planned, Preview, Saved
+from erasure.run.events import Event, Judged, Measured, Planned, Preview, Saved
 from erasure.run.folder import RunFolder
 from erasure.run.preview import RunPreview
-from erasure.training.events import Note, Step
+from erasure.training.events import Look, Note, Step
 from erasure.training.plan import Plan
+from erasure.verdict.verdict import lines
 from erasure.whole_file import whole_file
 
 
@@ -44,6 +45,13 @@ class ProgressBar:
             tqdm.write(f"before/after pictures: {write_sheet(self._folder, event.step)}")
         elif isinstance(event, Measured):
             tqdm.write(f"after {event.step} updates: {event.series} {event.value:.4g}")
+        elif isinstance(event, Look):
+            tqdm.write(look_line(event))
+        elif isinstance(event, Judged):
+            for line in lines(event.verdict):
+                tqdm.write(line)
+            if event.verdict.left:
+                tqdm.write(f"not gone yet; to train on: python -m erasure train --resume {self._folder.path} --steps N")
         elif isinstance(event, Saved) and event.is_lora:
             rows, seconds = (self._last.rows, self._last.seconds) if self._last else (0, 0.0)
             size = event.path.stat().st_size / 1e6
@@ -79,6 +87,13 @@ class ProgressBar:
             self._bar = tqdm(total=step.steps, initial=step.step - 1, unit="update", dynamic_ncols=True)
         self._bar.set_postfix_str(text, refresh=False)
         self._bar.update(1)
+
+
+def look_line(look: Look) -> str:
+    """Return a look in one line."""
+    left = ", ".join(f"{target} in {found} of {count}" for target, (found, count) in look.recognised.items())
+    kept = "" if look.kept is None else f"; nearest words {look.kept:.0%} as before"
+    return f"after {look.step} updates: recognised {left} pictures{kept}"
 
 
 def write_sheet(folder: RunFolder, step: int) -> Path:

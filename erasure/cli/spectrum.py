@@ -41,10 +41,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(problems)
     from erasure.concepts.vocabulary import WORDS, read_words
     from erasure.evaluate.spectrum import Sensitivity, sensitivity_spectrum
-    from erasure.evaluate.spread import spread
     from erasure.lora.file import apply_lora_file, read_lora
     from erasure.model.checkpoint import inspect_checkpoint
     from erasure.model.model import open_model
+    from erasure.spread import spread
 
     checkpoint, file = inspect_checkpoint(arguments.checkpoint), read_lora(arguments.lora)
     model = open_model(checkpoint, device=arguments.device or default_device())

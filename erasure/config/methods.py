@@ -38,8 +38,11 @@ class MethodSettings:
     learning_rate: float = 1e-3
 
 
-# These methods neither measure synonyms nor erase them.
+# Methods to compare with are what they were published as: no one looks before their last update.
+_UNSEEN = {"look_every": Unused(0, "makes all its updates")}
+# These neither measure synonyms nor erase them, either.
 _ALONE = {
+    **_UNSEEN,
     "synonym_threshold": Unused(0.0, "measures no synonyms"),
     "erase_synonyms": Unused(False, "measures no synonyms"),
 }

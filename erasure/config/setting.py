@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import Field, dataclass, field
 from typing import Any, get_args
 
-GROUPS = ("concepts", "concept space", "adversary", "loss", "latents", "training", "lora", "output")
+GROUPS = ("concepts", "concept space", "adversary", "loss", "latents", "training", "lora", "judging", "output")
 _KEY = "setting"
 
 

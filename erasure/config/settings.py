@@ -250,6 +250,24 @@ class EraseConfig:
     rank: int = setting(8, "rank of the LoRA", "lora", low=1, high=512, usual="4 to 32")
     alpha: float = setting(8.0, "the LoRA is scaled by alpha / rank", "lora", low=0.01, high=1024.0, usual="= rank")
     save_precision: Precision = setting("fp16", "number format in the LoRA file", "lora", choices=Precision)
+    # judging
+    look_every: int = setting(
+        20,
+        "updates between looks at samples of the tuned model: training ends when all targets are gone in two looks in a "
+        "row, and keeps the best weights that were looked at; 0 = make all updates",
+        "judging",
+        low=0,
+        high=100_000,
+        usual="10 to 50",
+    )
+    judged_words: int = setting(
+        20,
+        "how many of the nearest protected words are judged before and after training; 0 = no verdict",
+        "judging",
+        low=0,
+        high=1000,
+        usual="20",
+    )
     # output
     preview_every: int = setting(
         0, "updates between previews; 0 = only before and after training", "output", low=0, high=100_000

@@ -19,7 +19,7 @@ from erasure.families.known import FAMILIES
 from erasure.lora.file import LoraFile, read_lora_header, read_weights
 from erasure.lora.hashes import content_hash
 from erasure.lora.kind import tell_lora
-from erasure.lora.metadata import ASKED_KEY, CONFIG_KEY
+from erasure.lora.metadata import ASKED_KEY, CONFIG_KEY, VERDICT_KEY
 
 UNKNOWN = "unknown"
 _LARGEST = 5
@@ -49,6 +49,7 @@ class LoraReport:
     norms: dict[str, float]
     config: dict[str, Any] | None
     asked: dict[str, Any]
+    verdict: dict[str, Any] | None  # what its maker's run measured, unchecked
     problems: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -118,6 +119,7 @@ def explain_lora(path: Path, families: Sequence[Family] = FAMILIES) -> LoraRepor
         norms=norms,
         config=config,
         asked=_json_object(metadata, ASKED_KEY) or {},
+        verdict=_json_object(metadata, VERDICT_KEY),
         problems=tuple(problems),
     )
 

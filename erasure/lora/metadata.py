@@ -20,6 +20,7 @@ from erasure.families.family import Family
 
 CONFIG_KEY = "adversarial_erase"  # every setting with the value that was used
 ASKED_KEY = "adversarial_erase_asked"  # those that were asked for, as they were asked for
+VERDICT_KEY = "adversarial_erase_verdict"  # what the judge found after training
 COVER_SIDE = 512  # pixels
 _PATH_SETTINGS = ("vocabulary_file",)
 
@@ -39,12 +40,14 @@ def lora_metadata(
     resolution: int | None = None,
     planned_steps: int | None = None,
     started: datetime | None = None,
+    verdict: Mapping[str, object] | None = None,
 ) -> dict[str, str]:
     """Return the metadata of a finished LoRA, except what is added when it is written (network size and hashes).
 
     ``name``: the stem of the file; web UIs insert ``ss_output_name`` into prompts, so the two must be equal.
     ``config``: every setting as used, plain JSON types; ``asked``: those that were asked for.
     ``finished`` and ``started``: times with a time zone. ``planned_steps``: updates if the run is not stopped early.
+    ``verdict``: what the judge found, as plain JSON types (see :mod:`erasure.verdict.verdict`).
     ``resolution``: pixels trained at; by default the config's, or the family's if the config leaves it open.
     """
     config = _without_places(config)
@@ -62,6 +65,7 @@ def lora_metadata(
         "modelspec.resolution": f"{side}x{side}",
         CONFIG_KEY: json.dumps(config),
         ASKED_KEY: None if asked is None else json.dumps(_without_places(asked)),
+        VERDICT_KEY: None if verdict is None else json.dumps(verdict),
         "ssmd_cover_images": None if cover is None else json.dumps([_encoded(cover)]),
     }
     return {key: str(value) for key, value in values.items() if value is not None}

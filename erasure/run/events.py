@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from erasure.training.events import Note, Step
+from erasure.training.events import Look, Note, Step
 from erasure.training.plan import Plan
+from erasure.verdict.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,14 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Judged:
+    """The verdict on what training did."""
+
+    step: int
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
 class Preview:
     """Pictures were drawn after ``step`` updates; ``path`` is their folder, see :mod:`erasure.run.picture_folder`."""
 
@@ -74,7 +83,7 @@ class Saved:
         return self.change is not None
 
 
-Event = Note | Opened | Drawing | Planned | Step | Measured | Preview | Saved
+Event = Note | Opened | Drawing | Planned | Step | Look | Measured | Judged | Preview | Saved
 
 
 def event_to_dict(event: Event) -> dict[str, Any]:

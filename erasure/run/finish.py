@@ -15,19 +15,22 @@ from erasure.run.output import place_lora
 from erasure.run.pictures import RunPictures
 from erasure.run.preview import BeforeAfter
 from erasure.run.task import Task
+from erasure.verdict.verdict import Verdict
 
 # A picture that changes by less than this on average, in levels of 255, looks the same.
 SMALLEST_CHANGE = 1.0
 
 
-def finish(task: Task, pictures: RunPictures, rows: Sequence[BeforeAfter], out: Path) -> float:
+def finish(
+    task: Task, pictures: RunPictures, rows: Sequence[BeforeAfter], out: Path, verdict: Verdict | None = None
+) -> float:
     """Write the LoRA to the run folder, check it, and copy it to ``out``. Training is over then.
 
-    ``rows``: pictures for its cover. Returns the change that :func:`check_lora` saw. Raises: LoraFileError, RunError,
+    ``rows``: pictures for its cover; ``verdict``: for its metadata. Returns the change that :func:`check_lora` saw. Raises: LoraFileError, RunError,
     OSError.
     """
     tuned, file = pictures.tuned, task.folder.lora
-    tuned.write_lora(file, _metadata(task, pictures, rows, out))
+    tuned.write_lora(file, _metadata(task, pictures, rows, out, verdict))
     change = check_lora(pictures, file)
     place_lora(file, out, overwrite=task.overwrite)
     return change
@@ -50,7 +53,9 @@ def check_lora(pictures: RunPictures, path: Path) -> float:
     return change
 
 
-def _metadata(task: Task, pictures: RunPictures, rows: Sequence[BeforeAfter], out: Path) -> dict[str, str]:
+def _metadata(
+    task: Task, pictures: RunPictures, rows: Sequence[BeforeAfter], out: Path, verdict: Verdict | None
+) -> dict[str, str]:
     config, tuned = task.config, pictures.tuned
     # The hashes from the start of the run: the checkpoint's file may have been moved or replaced since.
     origin = task.folder.origin()
@@ -66,6 +71,7 @@ def _metadata(task: Task, pictures: RunPictures, rows: Sequence[BeforeAfter], ou
         cover=cover_picture(rows, after_only=is_unsafe([*config.erase, *config.synonym])),
         steps=tuned.training.step,
         planned_steps=config.updates,
+        verdict=None if verdict is None else verdict.to_dict(),
         started=None if origin.started is None else datetime.fromtimestamp(origin.started, timezone.utc),
         finished=datetime.now(timezone.utc),
     )

@@ -49,6 +49,11 @@ class RunFolder:
         return self.path / "state.safetensors"
 
     @property
+    def judged(self) -> Path:
+        """The pictures before, as the judge drew them, with their scores, which a resumed run uses again."""
+        return self.path / "judged.safetensors"
+
+    @property
     def lora(self) -> Path:
         """The LoRA file as it was written and checked here, before it is copied to its place."""
         return self.path / "lora.safetensors"

@@ -12,9 +12,10 @@ from erasure.config.settle import asked_of, notes_of
 from erasure.config.values import config_from_dict
 from erasure.errors import ConfigError, EraseError, IneffectiveLora, RunError
 from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint, sha256, short_hash
-from erasure.run.events import Drawing, Event, Opened, Planned, Saved
+from erasure.run.events import Drawing, Event, Judged, Opened, Planned, Saved
 from erasure.run.finish import finish
 from erasure.run.folder import Origin, RunFolder
+from erasure.run.judging import judge_after, judge_before
 from erasure.run.observers import MakeObserver, Observer, Previewer, StateSaver
 from erasure.run.output import check_output, stopped_name
 from erasure.run.pictures import RunPictures, open_run_pictures
@@ -22,6 +23,7 @@ from erasure.run.state import load_state, save_state
 from erasure.run.task import ADJUSTABLE, Task
 from erasure.run.tuned_model import TunedModel, memory_problems, open_tuned_model
 from erasure.training.events import Note, Step
+from erasure.verdict.verdict import Verdict
 
 # Errors that leave the weights whole: as they were after the last update.
 _KEEPS_STATE = (EraseError, OSError, MemoryError, RuntimeError)
@@ -113,6 +115,7 @@ class Run:
         self._device = task.device
         self._tuned: TunedModel | None = None  # before it is open, and after the end
         self._pictures: RunPictures | None = None
+        self._verdict: Verdict | None = None  # after training
         self._saved = 0  # the update whose state is on disk
         self._events: Generator[Event, None, None] | None = self._work()  # None after the end
 
@@ -220,6 +223,9 @@ class Run:
         yield Planned(tuned.plan)
 
         pictures = self._pictures = yield from open_run_pictures(tuned, folder, config, self._task.prompts)
+        if tuned.examination is not None:
+            yield from judge_before(tuned.examination, folder)
+            tuned.steer()
         saver = StateSaver(config.save_every, lambda: self._save_state(tuned))
         previewer = Previewer(config.preview_every, pictures)
         observers: list[Observer] = [saver, previewer, *(make(tuned) for make in self._observers)]
@@ -230,6 +236,9 @@ class Run:
                 for observer in observers:
                     yield from observer.after(event)
         self._save_state(tuned)
+        if tuned.examination is not None and config.judged_words:
+            self._verdict = yield from judge_after(tuned.examination, self.step)
+            yield Judged(self.step, self._verdict)
         yield from self._make_lora(pictures, self._task.out, final=True)
 
     def _last_events(self) -> Iterator[Event]:
@@ -245,7 +254,7 @@ class Run:
     def _make_lora(self, pictures: RunPictures, out: Path, *, final: bool = False) -> Iterator[Event]:
         preview, rows = pictures.preview()
         yield preview
-        change = finish(self._task, pictures, rows, out)
+        change = finish(self._task, pictures, rows, out, self._verdict)
         yield Saved(preview.step, out, final=final, change=change)
 
     def _load_state(self, tuned: TunedModel) -> None:

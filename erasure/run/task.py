@@ -9,8 +9,9 @@ from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.run.folder import RunFolder
 
-# Settings that may change when a run is resumed: they say how to train, not what.
+# Settings that may change when a run is resumed: they say how to train, not what. More steps train on a run that ended.
 ADJUSTABLE = (
+    "steps",
     "learning_rate",
     "preserve_weight",
     "clip",

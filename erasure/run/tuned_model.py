@@ -9,6 +9,7 @@ from typing import Protocol
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
@@ -25,6 +26,23 @@ from erasure.run.events import Opened
 from erasure.training.plan import Plan
 from erasure.training.session import Session, open_session
 from erasure.training.solver import Solver
+from erasure.verdict.verdict import Verdict
+
+
+class Examined(Protocol):
+    """What judges a panel of concepts, as a run needs it: see :class:`erasure.verdict.examination.Examination`."""
+
+    def before(self) -> Generator[float, None, None]:
+        """Draw and judge without the LoRA, unless that is known already. Yields the share that is done."""
+
+    def after(self, step: int | None = None) -> Generator[float, None, Verdict]:
+        """Draw and judge with the LoRA; return the verdict. Yields the share that is done."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what :meth:`before` found."""
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Undo :meth:`tensors`. Raises: RunError if they belong to another panel."""
 
 
 class TunedModel(Protocol):
@@ -47,8 +65,15 @@ class TunedModel(Protocol):
     def pixels(self) -> int:
         """The side of the pictures that are trained on and drawn."""
 
+    @property
+    def examination(self) -> Examined | None:
+        """What judges the model before and after; None if no verdict is wanted and nothing looks."""
+
     def facts(self) -> Opened:
         """Return what there is to say of the loaded model."""
+
+    def steer(self) -> None:
+        """From now on let looks decide what is trained, if the config wants it. The pictures before were judged."""
 
     def move(self, device: str) -> None:
         """Move the model and its training to another device, between two updates."""
@@ -81,6 +106,7 @@ class SessionModel:
         self.training: Solver = session.trainer
         self.pixels: int = session.model.pixels
         self.family: Family = session.model.parts.info.family
+        self.examination: Examined | None = session.examination
         self._session = session
         self._config = session.trainer.config
         self._device = device
@@ -89,6 +115,9 @@ class SessionModel:
         weights = self._session.model.unet.named_parameters()
         parameters = sum(weight.numel() for name, weight in weights if "lora_" not in name)
         return Opened(self._device, parameters, self.pixels, self._config.precision)
+
+    def steer(self) -> None:
+        self._session.steer()
 
     def move(self, device: str) -> None:
         self._session.move(device)

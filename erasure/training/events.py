@@ -25,3 +25,17 @@ class Step:
     learning_rate: float
     rows: int  # U-Net rows evaluated so far in training, forwards without and with gradient alike
     seconds: float  # of training so far, pauses excluded
+
+
+@dataclass(frozen=True)
+class Look:
+    """What short samples of the tuned model showed after ``step`` updates.
+
+    ``recognised``: for each target, in how many pictures of it and its names it is still recognised, and of how many.
+    ``kept``: how strongly, from 0 to 1, the nearest words that were looked at are still shown on average; None if none
+    was looked at.
+    """
+
+    step: int
+    recognised: dict[str, tuple[int, int]]
+    kept: float | None

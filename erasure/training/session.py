@@ -15,16 +15,30 @@ from erasure.model.model import Model, open_model
 from erasure.training.plan import Plan
 from erasure.training.planning import make_plan
 from erasure.training.solver import Solver, solver
+from erasure.training.steering import Steering
+from erasure.training.trainer import Trainer
+from erasure.verdict.examination import Examination
+from erasure.verdict.examine import open_examination
 
 
 @dataclass
 class Session:
-    """A model with its LoRA, what trains it, and what it will do."""
+    """A model with its LoRA, what trains it, what it will do, and what judges it (None: nothing)."""
 
     model: Model
     space: ConceptSpace
     trainer: Solver
     plan: Plan
+    examination: Examination | None = None
+
+    def steer(self) -> None:
+        """From now on let looks decide what is trained and when it ends, if the config wants it.
+
+        The pictures before have been judged.
+        """
+        config = self.trainer.config
+        if self.examination is not None and config.look_every and isinstance(self.trainer, Trainer):
+            self.trainer.steer(Steering(self.model, self.examination, config.look_every, config.updates))
 
     def move(self, device: str | torch.device) -> None:
         """Move the model and what trains it to another device, between two updates. Results do not change.
@@ -33,6 +47,8 @@ class Session:
         """
         self.model.move(device)
         self.trainer.move(device)
+        if self.examination is not None:
+            self.examination.move(device)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
@@ -52,4 +68,6 @@ def open_session(
         model.unet.enable_gradient_checkpointing()
         # Older versions of diffusers checkpoint only in training mode. SD 1.x has no dropout for it to switch on.
         model.unet.train()
-    return Session(model, space, solver(model, space, config), make_plan(model, space, config))
+    trainer, plan = solver(model, space, config), make_plan(model, space, config)
+    judged = config.judged_words or config.look_every
+    return Session(model, space, trainer, plan, open_examination(model, space, config) if judged else None)

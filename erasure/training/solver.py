@@ -11,7 +11,7 @@ from torch import Tensor
 from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.model.model import Model
-from erasure.training.events import Note, Step
+from erasure.training.events import Look, Note, Step
 from erasure.training.trainer import Trainer
 from erasure.training.uce import UceSolver
 
@@ -22,7 +22,7 @@ class Solver(Protocol):
     config: EraseConfig
     step: int  # updates done
 
-    def __iter__(self) -> Iterator[Step | Note]: ...
+    def __iter__(self) -> Iterator[Step | Look | Note]: ...
 
     def tensors(self) -> dict[str, Tensor]:
         """With :meth:`meta`, all that a resumed run needs to end with the same weights."""

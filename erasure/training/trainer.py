@@ -22,11 +22,12 @@ from erasure.training.adam_state import adam_tensors, load_adam_tensors, move_ad
 from erasure.training.adversary.choose import choose_adversary
 from erasure.training.adversary.harm import Harm
 from erasure.training.adversary.search import Candidates, NoSearch, Question
-from erasure.training.events import Step
+from erasure.training.events import Look, Note, Step
 from erasure.training.gradient_scale import gradient_scaler, moved_scaler
 from erasure.training.latents.choose import choose_latent_source
 from erasure.training.latents.source import LatentState, stack
 from erasure.training.losses import erase_goal, prediction_loss
+from erasure.training.steering import Steering
 
 OWN_NAME_SHARE = 0.75
 
@@ -43,6 +44,8 @@ class Trainer:
         self.config = config
         self.model = model
         self.step = 0
+        self.steering: Steering | None = None  # without one, all updates are made
+        self._steering_state: tuple[dict[str, Tensor], dict[str, Any]] | None = None  # loaded before there is one
         self._seconds = 0.0
         self._space = space
         self._erased = space.erased_by_target(config)
@@ -52,9 +55,24 @@ class Trainer:
         self._optimizer = torch.optim.Adam(self._parameters, lr=config.learning_rate)
         self._scaler = gradient_scaler(model.dtype, model.device)
 
-    def __iter__(self) -> Iterator[Step]:
-        while self.step < self.config.updates:
+    def __iter__(self) -> Iterator[Step | Look | Note]:
+        steering = self.steering
+        while self.step < self.config.updates and not (steering is not None and steering.ended):
             yield self.update()
+            if steering is not None and steering.due(self.step):
+                yield steering.look(self.step)
+        if steering is not None and steering.best_step:
+            yield self._end(steering)
+
+    def _end(self, steering: Steering) -> Note:
+        """Keep the best weights, and say what ended the training."""
+        best = steering.keep_best()
+        all_gone = "all that is to be erased was gone in two looks in a row"
+        why = all_gone if steering.ended else "all updates were made"
+        return Note(
+            f"training ended after {self.step} of at most {self.config.updates} updates, since {why}; "
+            f"kept are the weights after update {best}"
+        )
 
     def update(self) -> Step:
         """One update of the LoRA weights.
@@ -125,8 +143,9 @@ class Trainer:
         """Indices of targets, without repeats while there are enough of them, and one template for all."""
         count = len(self._space.targets)
         order: list[int] = []
+        drawn_from = self.steering.worked_on() if self.steering is not None else [*range(count)]
         while len(order) < self.config.batch:
-            order += torch.randperm(count, generator=generator).tolist()
+            order += [drawn_from[i] for i in torch.randperm(len(drawn_from), generator=generator).tolist()]
         return order[: self.config.batch], _choice(self.config.templates, generator)
 
     def _draw_erased(self, target: int, template: str, generator: Generator) -> Prompt:
@@ -209,6 +228,15 @@ class Trainer:
                 known[i] = eps
         return torch.stack([eps for eps in known if eps is not None])
 
+    # --- looks
+
+    def steer(self, steering: Steering) -> None:
+        """From now on look at samples, and end when all is gone; goes on with the looks of a state that was loaded."""
+        self.steering = steering
+        if self._steering_state is not None:
+            steering.load(*self._steering_state)
+            self._steering_state = None
+
     # --- the weights
 
     def _descend(self, loss: Tensor) -> None:
@@ -238,6 +266,8 @@ class Trainer:
         tensors.update({f"adam/{name}": value for name, value in adam_tensors(self._optimizer).items()})
         tensors.update({f"adversary/{name}": value for name, value in self.adversary.tensors().items()})
         tensors.update({f"latents/{name}": value for name, value in self.source.tensors().items()})
+        best = self.steering.tensors() if self.steering is not None else (self._steering_state or ({}, {}))[0]
+        tensors.update({f"best/{name}": weight for name, weight in best.items()})
         return tensors
 
     def meta(self) -> dict[str, Any]:
@@ -248,6 +278,7 @@ class Trainer:
             "gradient_rows": int(rows.gradient),
             "seconds": self._seconds,
             "scaler": self._scaler.state_dict(),
+            "steering": self.steering.meta() if self.steering is not None else (self._steering_state or (0, None))[1],
         }
 
     def load(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
@@ -266,6 +297,10 @@ class Trainer:
         self.step = meta["step"]
         self._seconds = meta["seconds"]
         self.model.rows["training"] = Rows(meta["rows"], meta["gradient_rows"])
+        if meta.get("steering"):
+            self._steering_state = part("best"), meta["steering"]
+            if self.steering is not None:
+                self.steer(self.steering)
 
     def move(self, device: torch.device | str) -> None:
         """What it holds besides the model, which was moved before."""
@@ -273,6 +308,8 @@ class Trainer:
         self._scaler = moved_scaler(self._scaler, torch.device(device))
         self.adversary.move(device)
         self.source.move(device)
+        if self.steering is not None:
+            self.steering.move(device)
 
 
 def learning_rate(step: int, config: EraseConfig) -> float:

@@ -13,6 +13,7 @@ from erasure.config.template import fill
 from erasure.errors import RunError
 from erasure.judge.judge import Judge, Query
 from erasure.judge.scale import Scale
+from erasure.model.drawing import run_to_end
 from erasure.model.model import Model
 from erasure.model.rows import Purpose
 from erasure.verdict.panel import PANEL_SIZES, Member, PanelSizes, Shot, panel_shots
@@ -74,7 +75,9 @@ class Examination:
         return Query(fill(shot.template, self.panel[member].concept), shot.rest)
 
     def _calibrate(self) -> None:
-        other = {k for k, shot in enumerate(self.shots) if shot.member < 0 or self.panel[shot.member].role == "unrelated"}
+        other = {
+            k for k, shot in enumerate(self.shots) if shot.member < 0 or self.panel[shot.member].role == "unrelated"
+        }
         self._absent = [
             fmean([score for (k, target), score in self._as_target.items() if target == t and k in other])
             for t in self._targets
@@ -124,6 +127,21 @@ class Examination:
             moved=_distance(self._latents[at], latents[at]),
             as_target=as_target,
         )
+
+    # --- in between
+
+    def look(self, shots: Sequence[int]) -> list[float]:
+        """Draw some shots, given by index, with the LoRA as it is now; return their levels: 1 as before, 0 gone.
+
+        Only shots of members. Counts as ``looks``.
+        """
+        if self._latents is None:
+            raise ValueError("before() comes first")
+        chosen = [self.shots[k] for k in shots]
+        latents = run_to_end(self._draw(chosen, frozen=False, purpose="looks"))
+        with self._model.rows.purpose("looks"):
+            scores = self._judged(latents, chosen)
+        return [self.scale(shot.member).level(score) for shot, score in zip(chosen, scores, strict=True)]
 
     # --- both
 

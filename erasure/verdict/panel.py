@@ -96,9 +96,7 @@ def make_panel(
     return tuple(members.values())
 
 
-def panel_shots(
-    panel: Sequence[Member], templates: Sequence[str], sizes: PanelSizes = PANEL_SIZES
-) -> tuple[Shot, ...]:
+def panel_shots(panel: Sequence[Member], templates: Sequence[str], sizes: PanelSizes = PANEL_SIZES) -> tuple[Shot, ...]:
     """List the pictures of all members in order, and those of no concept. The templates take turns.
 
     All members begin with the same seeds, so that they differ in nothing but the concept.
@@ -113,9 +111,7 @@ def panel_shots(
     return tuple(shots)
 
 
-def _unrelated(
-    vocabulary: Sequence[str], close: set[str], names: Sequence[Sequence[str]], count: int
-) -> list[str]:
+def _unrelated(vocabulary: Sequence[str], close: set[str], names: Sequence[Sequence[str]], count: int) -> list[str]:
     """Return words spread evenly over the vocabulary that are near to no target and name none."""
     own = [name for names_of_one in names for name in names_of_one]
     found: list[str] = []

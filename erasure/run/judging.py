@@ -1,0 +1,44 @@
+"""Judging in a run: the pictures before are kept in the run folder, those after give the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+from erasure.errors import RunError
+from erasure.run.events import Drawing
+from erasure.run.folder import RunFolder
+from erasure.run.state import load_state, save_state
+from erasure.run.tuned_model import Examined
+from erasure.verdict.verdict import Verdict
+
+
+def judge_before(examination: Examined, folder: RunFolder) -> Generator[Drawing, None, None]:
+    """Use what the run folder holds of the pictures before, or draw and judge them and write that. Raises: RunError."""
+    if _known(examination, folder):
+        return
+    for share in examination.before():
+        yield Drawing(share)
+    save_state(folder.judged, examination.tensors(), {})
+
+
+def judge_after(examination: Examined, step: int) -> Generator[Drawing, None, Verdict]:
+    """Draw and judge with the LoRA; return the verdict after ``step`` updates."""
+    shares = examination.after(step)
+    while True:
+        try:
+            share = next(shares)
+        except StopIteration as end:
+            verdict: Verdict = end.value
+            return verdict
+        yield Drawing(share)
+
+
+def _known(examination: Examined, folder: RunFolder) -> bool:
+    """Whether the file in the run folder is there, whole, and of the same panel."""
+    if not folder.judged.exists():
+        return False
+    try:
+        examination.load(load_state(folder.judged)[0])
+    except RunError:
+        return False
+    return True

@@ -1,0 +1,140 @@
+"""Steering: short samples of the tuned model, looked at now and then, decide what is trained next, and when to end."""
+
+from __future__ import annotations
+
+from statistics import fmean
+from typing import Any
+
+from torch import Tensor
+
+from erasure.judge.scale import CUT
+from erasure.lora.adapter import load_lora_state, lora_state
+from erasure.model.model import Model
+from erasure.spread import spread
+from erasure.training.events import Look
+from erasure.verdict.examination import Examination
+
+# All must be gone in so many looks in a row.
+LOOKS_IN_A_ROW = 2
+# Pictures in a look: of each target, of each of its names, and of how many of the nearest words.
+TARGET_PICTURES, NAME_PICTURES, NEAR_WORDS = 3, 1, 6
+
+
+class Steering:
+    """Looks every ``every`` updates, and after the last one.
+
+    Targets that a look found gone, with all their names, are left alone until a look finds them again. When all are gone
+    in two looks in a row, training ends. The weights that are kept are those of the look that recognised the fewest
+    pictures; among equals, of the look in which the nearest words were shown most strongly.
+    """
+
+    def __init__(self, model: Model, examination: Examination, every: int, updates: int):
+        """``examination``: the pictures before are known; ``updates``: the most that are made."""
+        self._model = model
+        self._examination = examination
+        self._every = every
+        self._updates = updates
+        self._targets = [i for i, member in enumerate(examination.panel) if member.role == "target"]
+        # A target that the model does not draw recognisably is never seen to be gone.
+        self._known = [i for i in self._targets if examination.scale(i).tells]
+        self._gone: set[int] = set()
+        self._in_a_row = 0
+        self._best: dict[str, Tensor] | None = None
+        self._best_step = 0
+        self._best_value = (0.0, 0.0)
+
+    def due(self, step: int) -> bool:
+        """Whether to look after this update. Never if the judge knows none of the targets."""
+        return bool(self._known) and (step % self._every == 0 or step == self._updates)
+
+    @property
+    def ended(self) -> bool:
+        """Whether all was gone in enough looks in a row."""
+        return self._in_a_row >= LOOKS_IN_A_ROW
+
+    @property
+    def best_step(self) -> int:
+        """The update whose weights are kept; 0 before the first look."""
+        return self._best_step
+
+    def worked_on(self) -> list[int]:
+        """Return the targets, by number, to spend updates on: those that are not gone, or all if all are."""
+        left = [n for n in range(len(self._targets)) if n not in self._gone]
+        return left or list(range(len(self._targets)))
+
+    def look(self, step: int) -> Look:
+        """Look at samples of the model as it is now."""
+        shots = self._shots()
+        levels = dict(zip(shots, self._examination.look(shots), strict=True))
+        panel = self._examination.panel
+        recognised: dict[str, tuple[int, int]] = {}
+        self._gone = set()
+        for number, target in enumerate(self._targets):
+            own = [levels[k] >= CUT for k in shots if self._member(k).target == number and self._is_erased(k)]
+            recognised[panel[target].concept] = (sum(own), len(own))
+            if not any(own) and target in self._known:
+                self._gone.add(number)
+        near = [min(1.0, max(0.0, levels[k])) for k in shots if self._member(k).role == "near"]
+        kept = fmean(near) if near else None
+        left = sum(found for found, _ in recognised.values())
+        # Only what the judge knows counts: what it cannot tell is never found gone.
+        self._in_a_row = self._in_a_row + 1 if not left else 0
+        value = (-float(left), kept or 0.0)
+        if self._best is None or value >= self._best_value:
+            self._best, self._best_step, self._best_value = lora_state(self._model.unet), step, value
+        return Look(step, recognised, kept)
+
+    def keep_best(self) -> int:
+        """Put the best weights on the U-Net; return the update that they are from, 0 if there was no look."""
+        if self._best is not None:
+            load_lora_state(self._model.unet, {name: t.to(self._model.device) for name, t in self._best.items()})
+        return self._best_step
+
+    def _shots(self) -> list[int]:
+        """Return the shots to look at: the same ones every time, so that looks can be compared."""
+        wanted = {"target": TARGET_PICTURES, "name": NAME_PICTURES, "near": 1, "unrelated": 0}
+        panel, known = self._examination.panel, self._examination.scale
+        near = spread([i for i, member in enumerate(panel) if member.role == "near" and known(i).tells], NEAR_WORDS)
+        seen: dict[int, int] = {}
+        shots = []
+        for k, shot in enumerate(self._examination.shots):
+            if shot.member < 0 or (panel[shot.member].role == "near" and shot.member not in near):
+                continue
+            seen[shot.member] = seen.get(shot.member, 0) + 1
+            if seen[shot.member] <= wanted[panel[shot.member].role]:
+                shots.append(k)
+        return shots
+
+    def _member(self, shot: int) -> Any:
+        return self._examination.panel[self._examination.shots[shot].member]
+
+    def _is_erased(self, shot: int) -> bool:
+        return self._member(shot).role in ("target", "name")
+
+    # --- the state
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The best weights so far."""
+        return dict(self._best or {})
+
+    def meta(self) -> dict[str, Any]:
+        """The rest of the state as plain values."""
+        return {
+            "gone": sorted(self._gone),
+            "in_a_row": self._in_a_row,
+            "best_step": self._best_step,
+            "best_value": list(self._best_value),
+        }
+
+    def load(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+        """Undo :meth:`tensors` and :meth:`meta`."""
+        self._best = {name: tensor.clone() for name, tensor in tensors.items()} or None
+        self._gone, self._in_a_row = set(meta["gone"]), meta["in_a_row"]
+        self._best_step = meta["best_step"]
+        left, kept = meta["best_value"]
+        self._best_value = (left, kept)
+
+    def move(self, device: Any) -> None:
+        """Move what it holds besides the model."""
+        if self._best is not None:
+            self._best = {name: tensor.to(device) for name, tensor in self._best.items()}

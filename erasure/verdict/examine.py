@@ -1,0 +1,50 @@
+"""Examinations as they are made: of a model that is to be trained, and of any LoRA file on any checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import replace
+
+from erasure.concepts.build import build_concept_space
+from erasure.concepts.space import ConceptSpace
+from erasure.concepts.vocabulary import load_vocabulary
+from erasure.config.settings import EraseConfig
+from erasure.judge.judge import Judge
+from erasure.lora.file import LoraFile, inject_lora_file, match_lora
+from erasure.model.checkpoint import CheckpointInfo
+from erasure.model.model import Model, open_model
+from erasure.verdict.examination import Examination
+from erasure.verdict.panel import PANEL_SIZES, make_panel
+from erasure.verdict.verdict import Verdict
+
+
+def open_examination(model: Model, space: ConceptSpace, config: EraseConfig) -> Examination:
+    """Return the examination of a concept space; ``config.judged_words`` of its nearest words are judged."""
+    sizes = replace(PANEL_SIZES, near=config.judged_words)
+    vocabulary = load_vocabulary(config, model.tokenizer)
+    panel = make_panel(space, space.erased_by_target(config), vocabulary, config.preserve, sizes)
+    return Examination(model, Judge(model), panel, config.templates, sizes)
+
+
+def examine_lora(
+    checkpoint: CheckpointInfo, file: LoraFile, config: EraseConfig, *, device: str = "cpu", weight: float = 1.0
+) -> Generator[float, None, Verdict]:
+    """Judge what a LoRA file does to a checkpoint. Yields the share that is done.
+
+    ``config`` says what it should erase and preserve. Raises: EraseError if the checkpoint cannot be loaded, the file
+    does not fit it, or a concept cannot be used.
+    """
+    model = open_model(checkpoint, precision=config.precision, resolution=config.resolution, device=device)
+    match_lora(file, model.unet)
+    examination = open_examination(model, build_concept_space(model, config), config)
+    for share in examination.before():
+        yield share / 2
+    inject_lora_file(model.unet, file, weight)
+    shares = examination.after()
+    while True:
+        try:
+            share = next(shares)
+        except StopIteration as end:
+            verdict: Verdict = end.value
+            return verdict
+        yield (1 + share) / 2
