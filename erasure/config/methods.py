@@ -39,7 +39,10 @@ class MethodSettings:
 
 
 # Methods to compare with are what they were published as: no one looks before their last update.
-_UNSEEN = {"look_every": Unused(0, "makes all its updates")}
+_UNSEEN = {
+    "look_every": Unused(0, "makes all its updates"),
+    "null_space": Unused(0.0, "turns nothing away from preserved prompts"),
+}
 # These neither measure synonyms nor erase them, either.
 _ALONE = {
     **_UNSEEN,

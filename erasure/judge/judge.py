@@ -35,7 +35,7 @@ class Judge:
         self._probes = make_probes(model, settings.timesteps)
 
     def draw(self, prompts: Sequence[str], seeds: Sequence[int]) -> Generator[float, None, Tensor]:
-        """Sample a picture of each prompt with the seed at the same place; return clean latents (n, c, h, w), fp32, CPU.
+        """Sample a picture of each prompt with the seed at its place; return clean latents (n, c, h, w) on the CPU.
 
         With the LoRA that is on the U-Net, or without it inside ``model.frozen()``. Yields the share that is done after
         every step of the sampling.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from erasure.model.draw_settings import DrawSettings
 from erasure.model.rows import Rows
@@ -10,10 +10,10 @@ from erasure.model.rows import Rows
 
 @dataclass(frozen=True)
 class JudgeSettings:
-    """``timesteps``: where noise is put on a picture, as shares of the training schedule; ``drawing``: how it is drawn."""
+    """How a picture is drawn, and at which ``timesteps``, as shares of the training schedule, noise is put on it."""
 
     timesteps: tuple[float, ...] = (0.2, 0.4, 0.6)
-    drawing: DrawSettings = DrawSettings(steps=10, guidance=5.0, batch=32)
+    drawing: DrawSettings = field(default_factory=lambda: DrawSettings(steps=10, guidance=5.0, batch=32))
 
     def rows(self, drawn: int, queries: int) -> Rows:
         """Return the rows for drawing some pictures and for some queries, each about a picture on its own."""

@@ -120,6 +120,12 @@ def lora_parameters(unet: nn.Module) -> list[nn.Parameter]:
     return list(_named_weights(unet).values())
 
 
+def text_readers(unet: nn.Module) -> list[nn.Parameter]:
+    """Return ``down`` (rank, d) of the layers that read nothing but a prompt: cross-attention's keys and values."""
+    chosen = _CHOOSE["xattn_kv"]
+    return [_weights(layer)[0] for name, layer in lora_layers(unet).items() if chosen(name)]
+
+
 def lora_state(unet: nn.Module) -> dict[str, Tensor]:
     """Return a copy of the adapter's weights, fp32, on the U-Net's device.
 

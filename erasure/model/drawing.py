@@ -58,7 +58,7 @@ def latent_steps(
     seeds: Sequence[int],
     drawing: DrawSettings = DRAW_SETTINGS,
 ) -> Generator[float, None, Tensor]:
-    """Sample like :func:`drawing_steps`, but return the clean latents (n, c, h, w), on the CPU, of at least one prompt."""
+    """Sample at least one prompt like :func:`drawing_steps`, but return the clean latents (n, c, h, w) on the CPU."""
     latents = []
     model.embed([""])  # alone, so that its rounding does not depend on other prompts in its batch
     batches = range(0, len(prompts), drawing.batch)

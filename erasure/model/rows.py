@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 Purpose = Literal["synonyms", "training", "looks", "verdict", "pictures", "check", "cost", "other"]
-"""``synonyms``: measuring the concept space; ``looks``: at what is gone, during training; ``verdict``: judging before and
-after; ``pictures``: previews and those before and after; ``check``: a picture
-with the finished file; ``cost``: timing an update; ``other``: rows without a purpose."""
+"""``synonyms``: measuring the concept space; ``looks``: at what is gone, during training; ``verdict``: judging before
+and after it; ``pictures``: previews and those before and after; ``check``: a picture with the finished file; ``cost``:
+timing an update; ``other``: rows without a purpose."""
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ def finish(
 ) -> float:
     """Write the LoRA to the run folder, check it, and copy it to ``out``. Training is over then.
 
-    ``rows``: pictures for its cover; ``verdict``: for its metadata. Returns the change that :func:`check_lora` saw. Raises: LoraFileError, RunError,
-    OSError.
+    ``rows``: pictures for its cover; ``verdict``: for its metadata. Returns the change that :func:`check_lora` saw.
+    Raises: LoraFileError, RunError, OSError.
     """
     tuned, file = pictures.tuned, task.folder.lora
     tuned.write_lora(file, _metadata(task, pictures, rows, out, verdict))

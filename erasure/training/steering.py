@@ -23,9 +23,9 @@ TARGET_PICTURES, NAME_PICTURES, NEAR_WORDS = 3, 1, 6
 class Steering:
     """Looks every ``every`` updates, and after the last one.
 
-    Targets that a look found gone, with all their names, are left alone until a look finds them again. When all are gone
-    in two looks in a row, training ends. The weights that are kept are those of the look that recognised the fewest
-    pictures; among equals, of the look in which the nearest words were shown most strongly.
+    Targets that a look found gone, with all their names, are left alone until a look finds them again. When all are
+    gone in two looks in a row, training ends. The weights that are kept are those of the look that recognised the
+    fewest pictures; among equals, of the look in which the nearest words were shown most strongly.
     """
 
     def __init__(self, model: Model, examination: Examination, every: int, updates: int):

@@ -27,6 +27,7 @@ from erasure.training.gradient_scale import gradient_scaler, moved_scaler
 from erasure.training.latents.choose import choose_latent_source
 from erasure.training.latents.source import LatentState, stack
 from erasure.training.losses import erase_goal, prediction_loss
+from erasure.training.null_space import NullSpace, projection
 from erasure.training.steering import Steering
 
 OWN_NAME_SHARE = 0.75
@@ -52,6 +53,10 @@ class Trainer:
         self.source = choose_latent_source(model, config)
         self.adversary = choose_adversary([len(target.preserved) for target in space.targets], config, model.device)
         self._parameters = lora_parameters(model.unet)
+        self._null_space: NullSpace | None = None
+        if config.null_space:
+            self._null_space = NullSpace(model, projection(model, space, config))
+            self._parameters = self._null_space.parameters(self._parameters)
         self._optimizer = torch.optim.Adam(self._parameters, lr=config.learning_rate)
         self._scaler = gradient_scaler(model.dtype, model.device)
 
@@ -248,12 +253,16 @@ class Trainer:
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate(self.step, config)
         self._scaler.scale(loss).backward()
+        if self._null_space is not None:
+            self._null_space.pull_gradients()
         self._scaler.unscale_(self._optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, config.clip or math.inf)
         if not torch.isfinite(norm) and not self._scaler.is_enabled():
             raise NonFiniteLoss(f"the gradient became {norm.item()} in update {self.step + 1}; {advice}, and resume")
         # With a scaler, an overflow skips the update and lowers the scale; only a scale that never fits is an error.
         self._scaler.step(self._optimizer)
+        if self._null_space is not None:
+            self._null_space.apply()
         self._scaler.update()
         if self._scaler.is_enabled() and self._scaler.get_scale() < 1e-4:
             raise NonFiniteLoss(f"gradients overflow in fp16 at update {self.step + 1}; use precision bf16 or fp32")
@@ -266,6 +275,8 @@ class Trainer:
         tensors.update({f"adam/{name}": value for name, value in adam_tensors(self._optimizer).items()})
         tensors.update({f"adversary/{name}": value for name, value in self.adversary.tensors().items()})
         tensors.update({f"latents/{name}": value for name, value in self.source.tensors().items()})
+        if self._null_space is not None:
+            tensors.update({f"free/{name}": weight for name, weight in self._null_space.tensors().items()})
         best = self.steering.tensors() if self.steering is not None else (self._steering_state or ({}, {}))[0]
         tensors.update({f"best/{name}": weight for name, weight in best.items()})
         return tensors
@@ -289,6 +300,8 @@ class Trainer:
 
         load_lora_state(self.model.unet, part("lora"))
         load_adam_tensors(self._optimizer, part("adam"))
+        if self._null_space is not None:
+            self._null_space.load_tensors(part("free"))
         self.adversary.load_tensors(part("adversary"))
         self.source.load_tensors(part("latents"))
         self.adversary.move(self.model.device)
@@ -308,6 +321,8 @@ class Trainer:
         self._scaler = moved_scaler(self._scaler, torch.device(device))
         self.adversary.move(device)
         self.source.move(device)
+        if self._null_space is not None:
+            self._null_space.move(device)
         if self.steering is not None:
             self.steering.move(device)
 

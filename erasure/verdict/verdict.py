@@ -22,8 +22,8 @@ class Finding:
 
     ``before`` and ``after``: in how many of its ``pictures`` it was recognised, drawn without and with the LoRA from
     the same noise. ``strength``: how strongly the pictures after show it on average, 1 as before, 0 as pictures of
-    other things do. ``moved``: how far its latents moved, in spreads (1: as far apart as any two pictures). ``as_target``:
-    in how many of the pictures before the target was recognised, too.
+    other things do. ``moved``: how far its latents moved, in spreads (1: as far apart as any two pictures).
+    ``as_target``: in how many of the pictures before the target was recognised, too.
     """
 
     concept: str
@@ -95,7 +95,10 @@ class Verdict:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Verdict:
-        """Undo :meth:`to_dict`, also through a file that anyone may have edited. Raises: KeyError, TypeError, ValueError."""
+        """Undo :meth:`to_dict`; the values may come from a file that anyone can edit.
+
+        Raises: KeyError, TypeError, ValueError.
+        """
         step = values["step"]
         return cls(tuple(_finding(row) for row in values["findings"]), None if step is None else int(step))
 
