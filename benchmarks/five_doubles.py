@@ -28,7 +28,7 @@ from erasure.model.checkpoint import inspect_checkpoint
 from erasure.model.draw_settings import DrawSettings
 from erasure.model.drawing import draw_pictures
 from erasure.run.picture_sheet import picture_grid
-from erasure.training.events import Note
+from erasure.training.events import Note, Step
 from erasure.training.session import Session, open_session
 
 ERASED = ("church", "truck", "radio", "parachute", "trumpet")
@@ -88,6 +88,7 @@ def train(session: Session) -> float:
     for event in session.trainer:
         if isinstance(event, Note):
             print(event.text, flush=True)
+        if not isinstance(event, Step):
             continue
         seconds = event.seconds
         if event.step % 50 == 0:

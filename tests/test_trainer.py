@@ -16,6 +16,7 @@ from erasure.training.latents.source import LatentState
 from erasure.training.row_count import rows_per_update
 from erasure.training.trainer import Trainer, learning_rate
 from tests.spaces import WORDS, space_of
+from tests.updates import updates
 
 pytestmark = pytest.mark.slow
 
@@ -135,7 +136,7 @@ def test_stop_then_resume_gives_the_same_weights(tiny_models: ModelParts, advers
     list(whole)
     resumed = _trainer(other, "church", "radio", **settings)
     resumed.load(tensors, meta)
-    steps = list(resumed)
+    steps = updates(resumed)
     assert [step.step for step in steps] == [4, 5, 6]
     assert resumed.model.rows["training"].total == whole.model.rows["training"].total
     for name, weight in lora_state(tiny_models.unet).items():
@@ -155,7 +156,7 @@ def test_erasing_moves_the_target_towards_the_anchor_and_keeps_the_preserved(tin
         for name, weight in tiny_models.unet.named_parameters():
             if "attn2.to_out.0.weight" in name:
                 weight.mul_(30)  # a random model hardly listens to its text otherwise
-    steps = list(_trainer(tiny_models, "church", **settings))
+    steps = updates(_trainer(tiny_models, "church", **settings))
     first, last = (sum(s.erase_loss for s in part) / 10 for part in (steps[:10], steps[-10:]))
     assert last < 0.7 * first
     assert max(s.preserve_loss for s in steps[-10:]) < first
@@ -203,7 +204,7 @@ def test_preserved_concepts_are_met_where_the_tuned_model_goes_unless_told_other
 
 
 def test_targets_are_all_erased(tiny_models: ModelParts) -> None:
-    steps = list(_trainer(tiny_models, "church", "radio", "dog", adversary="uniform"))
+    steps = updates(_trainer(tiny_models, "church", "radio", "dog", adversary="uniform"))
     assert {text for step in steps for text in step.erased} == {"church", "radio", "dog"}
 
 
@@ -255,7 +256,7 @@ def test_learning_rate_warms_up_and_ends_at_zero() -> None:
 def test_reranking_costs_the_rows_that_the_plan_says(tiny_models: ModelParts) -> None:
     trainer = _trainer(tiny_models, "church", "truck", adversary="rerank", search_steps=1)
     config = trainer.config
-    last = list(trainer)[-1]
+    last = updates(trainer)[-1]
     assert last.preserve_loss > 0
     # Two candidates are measured per update, each by both views of the model.
     assert rows_per_update(config).total == rows_per_update(with_changes(config, adversary="uniform")).total + 4

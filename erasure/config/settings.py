@@ -251,8 +251,8 @@ class EraseConfig:
     alpha: float = setting(8.0, "the LoRA is scaled by alpha / rank", "lora", low=0.01, high=1024.0, usual="= rank")
     null_space: float = setting(
         0.1,
-        "what the LoRA reads of a prompt is turned away from what preserved prompts are made of: the smaller, the more; "
-        "0 = not at all. Only for keys and values of cross-attention",
+        "what the LoRA reads of a prompt is turned away from what preserved prompts are made of: the smaller, the "
+        "more; 0 = not at all. Only for keys and values of cross-attention",
         "lora",
         low=0.0,
         high=100.0,
@@ -262,8 +262,8 @@ class EraseConfig:
     # judging
     look_every: int = setting(
         20,
-        "updates between looks at samples of the tuned model: training ends when all targets are gone in two looks "
-        "in a row, and keeps the best weights that were looked at; 0 = make all updates",
+        "updates between looks at samples of the tuned model: training ends when all targets are gone in two "
+        "looks in a row, and keeps the best weights that were looked at; 0 = make all updates",
         "judging",
         low=0,
         high=100_000,

@@ -72,7 +72,7 @@ class NullSpace:
 
 @torch.no_grad()
 def projection(model: Model, space: ConceptSpace, config: EraseConfig) -> Tensor:
-    """Return P / gain (d, d), fp32: preserved are the words of a space in the config's templates, and the empty prompt."""
+    """Return P / gain (d, d), fp32. Preserved are a space's words in the config's templates, and the empty prompt."""
     words = dict.fromkeys(candidate.text for target in space.targets for candidate in target.preserved)
     kept = ["", *(fill(template, word) for word in (*words, *config.preserve) for template in config.templates)]
     moment = second_moment(model, kept)
@@ -83,7 +83,8 @@ def projection(model: Model, space: ConceptSpace, config: EraseConfig) -> Tensor
     own, anchor = (model.embed([pair[i] for pair in pairs]).states.cpu().double().flatten(0, 1) for i in (0, 1))
     way = own - anchor
     gain = (way @ damped).norm() / way.norm().clamp_min(1e-12)
-    return (damped / gain.clamp_min(1e-6)).float()
+    found: Tensor = (damped / gain.clamp_min(1e-6)).float()
+    return found
 
 
 def second_moment(model: Model, prompts: Sequence[str], batch: int = 256) -> Tensor:

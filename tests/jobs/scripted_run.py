@@ -114,11 +114,15 @@ class ScriptedModel:
         self.plan = Plan(1, 6, config.rank, config.updates, 8.0, 0, self.space)
         self.training = ScriptedTraining(run, config)
         self.pixels = 16
+        self.examination = None  # no verdict
         self._run = run
         self._device = device
 
     def facts(self) -> Opened:
         return Opened(self._device, 6, self.pixels, "fp32")
+
+    def steer(self) -> None:
+        """There are no looks."""
 
     def move(self, device: str) -> None:
         self._run.moves.append(device)
