@@ -241,7 +241,7 @@ class EraseConfig:
     seed: int = setting(0, "seed of everything that is random", "training", low=0, high=2**32 - 1, decides_space=True)
     # lora
     layers: LayerChoice = setting(
-        "xattn",
+        "xattn_kv",
         "layers that get a LoRA: cross-attention, only its keys and values, all but cross-attention, self-attention, "
         "or all",
         "lora",
@@ -250,7 +250,7 @@ class EraseConfig:
     rank: int = setting(8, "rank of the LoRA", "lora", low=1, high=512, usual="4 to 32")
     alpha: float = setting(8.0, "the LoRA is scaled by alpha / rank", "lora", low=0.01, high=1024.0, usual="= rank")
     null_space: float = setting(
-        0.1,
+        0.02,
         "what the LoRA reads of a prompt is turned away from what preserved prompts are made of: the smaller, the "
         "more; 0 = not at all. Only for keys and values of cross-attention",
         "lora",
