@@ -27,6 +27,7 @@ from erasure.ui.picks import picks_html
 from erasure.ui.picture_html import grid_html, pair_html
 from erasure.ui.runs import runs_html
 from erasure.ui.status import progress_html, status_html
+from tests.verdicts import a_verdict
 
 HOSTILE = (
     "<img src=x onerror=alert(1)>",
@@ -162,6 +163,7 @@ def everything(word: str) -> dict[str, Markup]:
     row = a_row(word, 0.9, 0.1)
     space = a_space(target=word, anchor=word, preserved=[row], synonyms=[row], named=[word], told=[word])
     space["notes"] = [word]
+    judged = {left: a_snapshot("done", id=word, result=result, verdict=a_verdict(left, word)) for left in (0, 3)}
     failed = replace(snapshot, state="failed")
     return {
         "status": status_html(snapshot),
@@ -173,6 +175,8 @@ def everything(word: str) -> dict[str, Markup]:
         "problems": estimate_html(None, [word, word + "2"]),
         "plan": plan_html(a_plan(space)),
         "result": result_html(snapshot),
+        "result gone": result_html(judged[0]),
+        "result left": result_html(judged[3]),
         "runs": runs_html([snapshot, failed], word, {word: f"/preview/{word}"}, 2e6),
         "empty": empty_html(word, word),
         "chart": chart_html({word: [(1, 0.5), (2, 0.25)]}),

@@ -97,7 +97,7 @@ def _status(run: Snapshot | None, snapshots: list[Snapshot]) -> Markup:
             kind="quiet-button" if action == "discard" else "button",
         )
         for action in run.actions
-        if action != "delete"
+        if action not in ("delete", "train-on")  # the card of the result has the latter
     )
     if buttons:
         parts.append(box("actions-row", element("div", buttons, class_="ae-actions")))
