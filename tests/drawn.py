@@ -180,6 +180,7 @@ def everything(word: str) -> dict[str, Markup]:
         "runs": runs_html([snapshot, failed], word, {word: f"/preview/{word}"}, 2e6),
         "empty": empty_html(word, word),
         "chart": chart_html({word: [(1, 0.5), (2, 0.25)]}),
+        "chart of looks": chart_html({f"recognised {word}": [(1, 0.5), (2, 0.25)]}),
         "notes": notes_html([word], word),
         "heading": heading_html(word),
         "picture": picture(f"/{word}", word),

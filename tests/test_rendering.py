@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from markupsafe import Markup
 
-from erasure.ui.chart import chart_html, smooth
+from erasure.ui.chart import chart_html
 from erasure.ui.chips import SHOWN, chips_html
+from erasure.ui.curves import smooth
 from erasure.ui.html import box, button, element, facts, join, more, picture, quiet
 from erasure.ui.page import Page as Asking
 from erasure.ui.page import answer, block
@@ -185,6 +186,63 @@ def test_chart_says_the_same_in_words_and_in_a_table() -> None:
 def test_chart_without_points_is_an_empty_place() -> None:
     assert "will be drawn here" in Page(chart_html({})).text
     assert "will be drawn here" in Page(chart_html(losses((1, 0.5, 0.0)))).text
+
+
+# --- looks
+
+
+LOOKS = {
+    "recognised church": [(20, 1.0), (40, 0.5), (60, 0.0)],
+    "recognised truck": [(20, 0.25), (40, 0.25), (60, 0.25)],
+    "kept": [(20, 1.0), (40, 0.75)],
+}
+
+
+def test_looks_are_drawn_as_shares_and_the_losses_are_folded_away() -> None:
+    html = chart_html({**a_snapshot().series, **LOOKS})
+    church, truck, kept, *losses_drawn = points(html)
+    assert len(losses_drawn) == 2
+    assert (len(church), len(truck), len(kept)) == (3, 3, 2)
+    assert church[1][1] == pytest.approx(500)  # half way between 0 and 1, whatever the scale of the losses
+    assert church[0][1] == kept[0][1] < truck[0][1] < church[-1][1]
+    shown, _, folded = html.partition("Training losses")
+    assert "in how many pictures; should fall to 0%" in shown
+    assert "Erasing" not in shown
+    assert "does not simply fall" in folded
+    assert "Erasing" in folded
+
+
+def test_looks_are_said_in_words_and_in_a_table() -> None:
+    page = Page(chart_html(LOOKS))
+    (plot,) = page.all("div", role="img")
+    assert "church recognised went from 100% to 0%" in plot["aria-label"]
+    assert "Nearest words kept went from 100% to 75%" in plot["aria-label"]
+    assert {"Update", "church recognised", "truck recognised", "Nearest words kept", "25%"} <= set(page.texts)
+
+
+def test_curves_of_looks_differ_in_more_than_colour() -> None:
+    targets = {f"recognised target {i}": [(1, 1.0), (2, 0.5)] for i in range(4)}
+    html = chart_html({**targets, "kept": [(1, 1.0), (2, 0.5)]})
+    kinds = dict.fromkeys(re.findall(r"ae-curve-([a-z]+)", html))
+    assert len(kinds) == 5
+    style = (Path(__file__).parents[1] / "style.css").read_text(encoding="utf-8")
+    dashes = [
+        re.search(rf"\.ae-curve-{kind} \.ae-smooth[^{{]*{{\s*stroke-dasharray: ([\d ]+)", style) for kind in kinds
+    ]
+    assert len({match and match[1] for match in dashes}) == 5
+
+
+def test_a_single_look_is_drawn_already() -> None:
+    html = chart_html({"recognised church": [(20, 0.75)]}, 100)
+    assert points(html) == [[(200.0, pytest.approx(290.0, abs=30))]]
+    assert "h0" in html
+
+
+def test_before_the_first_look_the_chart_says_when_it_comes() -> None:
+    page = Page(chart_html(a_snapshot().series, 400, first_look=20))
+    assert "The first look comes after update 20." in page.text
+    assert "Training losses" in page.text
+    assert "Training losses" not in Page(chart_html(a_snapshot().series, 400)).text
 
 
 def test_smoothing_follows_a_line_and_calms_noise() -> None:

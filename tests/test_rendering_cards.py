@@ -202,6 +202,7 @@ def test_style_has_no_class_that_nothing_uses(tmp_path: Path) -> None:
     styled = set(re.findall(r"\.(ae-[a-z-]+)", style))
     html = join(everything("plain").values()) + chart_html(a_snapshot().series)
     html += join(status_html(a_snapshot(s)) + progress_html(a_snapshot(s)) for s in STATES)
+    html += chart_html({f"recognised {i}": [(1, 0.5)] for i in range(4)})
     html += chips_html(a_space()) + runs_html([a_snapshot()]) + pictures_of("plain", tmp_path)
     drawn = {name for value in re.findall(r'class="([^"]*)"', html) for name in value.split()}
     assert all(name == "ae" or name.startswith("ae-") for name in drawn)
@@ -215,7 +216,7 @@ def test_rendering_needs_no_torch_and_no_gradio() -> None:
     import subprocess
     import sys
 
-    names = "html units status chart picks chips cards runs"
+    names = "html units status curves chart picks chips cards runs"
     code = f"import sys; [__import__('erasure.ui.' + n) for n in {names!r}.split()]; "
     code += "print(sorted({'torch', 'gradio'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
