@@ -27,7 +27,8 @@ from erasure.ui.picks import picks_html
 from erasure.ui.picture_html import grid_html, pair_html
 from erasure.ui.runs import runs_html
 from erasure.ui.status import progress_html, status_html
-from tests.verdicts import a_verdict
+from erasure.verdict.verdict import Verdict
+from tests.verdicts import a_finding, a_verdict
 
 HOSTILE = (
     "<img src=x onerror=alert(1)>",
@@ -145,6 +146,10 @@ def a_plan(space: dict[str, Any]) -> Plan:
     )
 
 
+def _along(word: str) -> Verdict:
+    return Verdict((a_finding(word, "near", 1, as_target=8),), 60)
+
+
 def everything(word: str) -> dict[str, Markup]:
     """Each function's HTML with ``word`` wherever a stranger's text can be."""
     result = a_result(name=word, path=f"/folder/{word}")
@@ -170,6 +175,7 @@ def everything(word: str) -> dict[str, Markup]:
         "progress": progress_html(snapshot),
         "picks": picks_html(snapshot),
         "chips": chips_html(space, [], [], stale=True),
+        "chips judged": chips_html(space, verdict=_along(word)),
         "chips moved": chips_html(space, [word, f"{word}2"], [f"{word}3"]),
         "estimate": estimate_html(Estimate(1.0, 1, word)),
         "problems": estimate_html(None, [word, word + "2"]),

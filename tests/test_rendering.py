@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from markupsafe import Markup
@@ -15,7 +17,9 @@ from erasure.ui.page import answer, block
 from erasure.ui.picks import picks_html
 from erasure.ui.runs import runs_html
 from erasure.ui.status import progress_html, status_html
+from erasure.verdict.verdict import Verdict
 from tests.drawn import HOSTILE, STATES, Page, a_row, a_snapshot, a_space, everything, pictures_of
+from tests.verdicts import a_verdict
 
 # --- text of strangers
 
@@ -234,7 +238,8 @@ def test_curves_of_looks_differ_in_more_than_colour() -> None:
 
 def test_a_single_look_is_drawn_already() -> None:
     html = chart_html({"recognised church": [(20, 0.75)]}, 100)
-    assert points(html) == [[(200.0, pytest.approx(290.0, abs=30))]]
+    ((place,),) = points(html)
+    assert place == pytest.approx((20 / 100 * 1000, (1 - 0.75) * 1000), abs=30)
     assert "h0" in html
 
 
@@ -311,6 +316,49 @@ def test_synonyms_that_stay_are_not_announced_as_going() -> None:
     text = Page(chips_html(a_space(3), erase_synonyms=False)).text
     assert "Will go too" not in text
     assert "Neither erased nor protected" in text
+
+
+def _judged_chips(**changes: Any) -> Markup:
+    """Chips of castle, tower and chapel, of which the last one goes along, after a run."""
+    words = [a_row(word) for word in ("castle", "tower", "chapel", "dome")]
+    return chips_html(a_space(preserved=words, synonyms=[a_row("basilica")]), verdict=a_verdict(), **changes)
+
+
+def test_after_a_run_each_judged_word_says_what_became_of_it() -> None:
+    page = Page(_judged_chips())
+    titles = {chip["data-ae-value"]: chip["title"] for chip in page.all("button", **{"class": "ae-chip"})}
+    assert titles["castle"] == "kept: recognised in 2 of 2 pictures, before in 2; click to erase it too"
+    assert titles["tower"].startswith("hurt: recognised in 0 of 2 pictures")
+    assert titles["basilica"].startswith("gone: recognised in 0 of 3 pictures")
+    assert titles["dome"] == "click to erase it too"
+    assert "1 of 2 that were judged were kept" in page.text
+    assert "castle kept tower hurt dome 0.80" in page.text
+    assert "kept" not in Page(chips_html(a_space(3))).text
+
+
+def test_a_word_that_goes_along_can_be_erased_too_or_kept() -> None:
+    page = Page(_judged_chips())
+    assert [action for action in page.actions() if action[1] == "chapel"] == [
+        ("chip-erase", "chapel"),
+        ("chip-protect", "chapel"),
+    ]
+    (keep,) = page.all("button", data_ae_action="chip-protect", data_ae_value="chapel")
+    assert "holds the erasure back" in keep["title"]
+    assert "both cannot be had" in page.text
+
+
+@pytest.mark.parametrize("lists", [{"synonym": ["chapel"]}, {"preserve": ["chapel"]}])
+def test_a_word_that_goes_along_is_no_choice_once_it_was_made(lists: dict[str, list[str]]) -> None:
+    page = Page(_judged_chips(**lists))
+    assert [action for action in page.actions() if action[1] == "chapel"] == [("chip-auto", "chapel")]
+    assert "Goes along" not in page.text
+
+
+def test_a_word_that_the_model_does_not_draw_is_not_judged() -> None:
+    unknown = replace(a_verdict().findings[3], before=0)
+    html = chips_html(a_space(preserved=[a_row("tower", difference=1.0)]), verdict=Verdict((unknown,)))
+    assert "hurt" not in html
+    assert "1.00" in html
 
 
 def test_chips_of_old_settings_say_so() -> None:

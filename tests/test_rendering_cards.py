@@ -17,7 +17,7 @@ from erasure.ui.runs import runs_html
 from erasure.ui.status import progress_html, status_html
 from erasure.ui.units import ago, duration, size, speed
 from erasure.verdict.verdict import Verdict, lines
-from tests.drawn import STATES, Page, a_plan, a_result, a_snapshot, a_space, everything, pictures_of
+from tests.drawn import STATES, Page, a_plan, a_result, a_row, a_snapshot, a_space, everything, pictures_of
 from tests.verdicts import a_finding, a_verdict
 
 # --- cards
@@ -203,6 +203,8 @@ def test_style_has_no_class_that_nothing_uses(tmp_path: Path) -> None:
     html = join(everything("plain").values()) + chart_html(a_snapshot().series)
     html += join(status_html(a_snapshot(s)) + progress_html(a_snapshot(s)) for s in STATES)
     html += chart_html({f"recognised {i}": [(1, 0.5)] for i in range(4)})
+    names = Verdict((*a_verdict().findings, a_finding("cathedral", "name", 1)))
+    html += chips_html(a_space(preserved=[a_row(word) for word in ("castle", "tower")]), verdict=names)
     html += chips_html(a_space()) + runs_html([a_snapshot()]) + pictures_of("plain", tmp_path)
     drawn = {name for value in re.findall(r'class="([^"]*)"', html) for name in value.split()}
     assert all(name == "ae" or name.startswith("ae-") for name in drawn)

@@ -45,7 +45,9 @@ def chart_html(series: Mapping[str, Sequence[Point]], steps: int = 0, first_look
             "The losses will be drawn here.", "They appear with the first updates."
         )  # fmt: skip
     if shares:
-        seen = figure_html(shares, share_frame(shares, steps), "What looks found", "(in samples during training)", keep="looks")
+        seen = figure_html(
+            shares, share_frame(shares, steps), "What looks found", "(in samples during training)", keep="looks"
+        )
     else:
         when = f"The first look comes after update {first_look}."
         seen = empty_html("What is still recognised and what is kept will be drawn here.", when)
