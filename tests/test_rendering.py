@@ -97,6 +97,13 @@ def test_every_state_has_a_word_and_a_drawing_of_its_own_kind() -> None:
     assert all(page.all("svg", aria_hidden="true") for page in pages.values())
 
 
+def test_a_run_that_left_something_is_done_but_not_green() -> None:
+    for left, tone in ((0, "good"), (3, "bad")):
+        html = status_html(a_snapshot("done", verdict=a_verdict(left)))
+        assert f"ae-tone-{tone}" in html
+        assert "Done" in Page(html).text
+
+
 def test_progress_tells_assistive_technology_how_far_it_is() -> None:
     (bar,) = Page(progress_html(a_snapshot())).all(role="progressbar")
     assert (bar["aria-valuemin"], bar["aria-valuenow"], bar["aria-valuemax"]) == ("0", "120", "400")

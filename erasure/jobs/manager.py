@@ -182,14 +182,16 @@ class JobManager:
     def train_on(self, id: str) -> None:
         """Queue a job that is done, but whose verdict leaves something, for more updates and another LoRA.
 
-        It goes on from its state: half as many updates as it was planned with are added. The LoRA that it has stays.
+        It goes on from its state; half as many updates as it was planned with are added. The LoRA that it has stays.
         Raises: JobNotFound, JobConflict, RunError; ConfigError if this version cannot use its settings.
         """
         with self._changed:
             self._check_open()
             job = self._table.allowed(id, "train-on")
             old = job.config
-            config = with_changes(old, steps=max(old.updates, job.history.step + -(-old.updates // 2)))
+            # Always more than before, even after an early end: by that the run knows that what its looks found was not
+            # enough. It ends early again once they find all gone.
+            config = with_changes(old, steps=old.updates + -(-old.updates // 2))
             self._table.take(job)
             coming = [Path(other.record.out).stem for other in self._table.active()]
             name = free_name(job.record.name, self._host.lora_folder(), coming)

@@ -124,10 +124,16 @@ class Steering:
             "in_a_row": self._in_a_row,
             "best_step": self._best_step,
             "best_value": list(self._best_value),
+            "updates": self._updates,
         }
 
     def load(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
-        """Undo :meth:`tensors` and :meth:`meta`."""
+        """Undo :meth:`tensors` and :meth:`meta`.
+
+        If more updates are wanted now than then, what looks had found was not enough: they begin afresh.
+        """
+        if self._updates > meta.get("updates", self._updates):
+            return
         self._best = {name: tensor.clone() for name, tensor in tensors.items()} or None
         self._gone, self._in_a_row = set(meta["gone"]), meta["in_a_row"]
         self._best_step = meta["best_step"]

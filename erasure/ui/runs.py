@@ -52,7 +52,7 @@ def _run(run: Snapshot, selected: bool, thumbnail: str, now: float) -> Markup:
                   pressed=selected)  # fmt: skip
     problem = element("p", run.problem, class_="ae-run-problem") if run.problem else ""
     buttons = element("div", *(_action(action, run) for action in (*run.actions, "settings")), class_="ae-actions")
-    side = element("div", pill(run.state), buttons, class_="ae-run-side")
+    side = element("div", pill(run), buttons, class_="ae-run-side")
     return element("li", head, side, problem, class_="ae-run ae-run-selected" if selected else "ae-run")
 
 
