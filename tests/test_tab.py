@@ -62,6 +62,9 @@ class Manager:
             raise self.fails
         self.told.append(("pause", id))
 
+    def train_on(self, id: str) -> None:
+        self.told.append(("train on", id))
+
 
 @pytest.fixture
 def host(tmp_path: Path, tiny_checkpoint: Path) -> FakeHost:
@@ -370,6 +373,24 @@ def test_an_action_reaches_the_manager_and_its_problems_reach_the_page() -> None
     manager.fails = RuntimeError("surprise")
     assert "surprise" in said(actions.act(manager, page))
     assert "reload" in said(actions.act(manager, Page(action="__init__", value="run-1")))
+
+
+def test_the_card_of_a_run_that_left_something_trains_it_on() -> None:
+    run = a_snapshot("done", result=a_result(), verdict=a_verdict(left=3))
+    manager: Any = Manager(run)
+    _, blocks = pages(manager)
+    assert ("train-on", "run-1") in Html(blocks["result"] or "").actions()
+    assert "train-on" not in dict(Html(blocks["status"] or "").actions())
+    assert actions.act(manager, Page(action="train-on", value="run-1")) == ""
+    assert manager.told == [("train on", "run-1")]
+
+
+def test_the_chart_waits_for_the_first_look_of_a_run_at_work_only() -> None:
+    config = erase_config(erase=("church",), look_every=200).to_dict()
+    for state, config_, waits in (("running", config, True), ("stopped", config, False), ("running", {}, False),
+                                  ("running", {"look_every": "x"}, False)):  # fmt: skip
+        _, blocks = pages(Manager(a_snapshot(state, config=config_)))  # type: ignore[arg-type]
+        assert ("after update 200." in said(blocks["chart"] or "")) == waits
 
 
 def test_trying_draws_the_same_seed_without_and_with_the_lora(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
