@@ -27,6 +27,8 @@ from erasure.ui.picks import picks_html
 from erasure.ui.picture_html import grid_html, pair_html
 from erasure.ui.runs import runs_html
 from erasure.ui.status import progress_html, status_html
+from erasure.verdict.verdict import Verdict
+from tests.verdicts import a_finding, a_verdict
 
 HOSTILE = (
     "<img src=x onerror=alert(1)>",
@@ -144,6 +146,10 @@ def a_plan(space: dict[str, Any]) -> Plan:
     )
 
 
+def _along(word: str) -> Verdict:
+    return Verdict((a_finding(word, "near", 1, as_target=8),), 60)
+
+
 def everything(word: str) -> dict[str, Markup]:
     """Each function's HTML with ``word`` wherever a stranger's text can be."""
     result = a_result(name=word, path=f"/folder/{word}")
@@ -162,20 +168,25 @@ def everything(word: str) -> dict[str, Markup]:
     row = a_row(word, 0.9, 0.1)
     space = a_space(target=word, anchor=word, preserved=[row], synonyms=[row], named=[word], told=[word])
     space["notes"] = [word]
+    judged = {left: a_snapshot("done", id=word, result=result, verdict=a_verdict(left, word)) for left in (0, 3)}
     failed = replace(snapshot, state="failed")
     return {
         "status": status_html(snapshot),
         "progress": progress_html(snapshot),
         "picks": picks_html(snapshot),
         "chips": chips_html(space, [], [], stale=True),
+        "chips judged": chips_html(space, verdict=_along(word)),
         "chips moved": chips_html(space, [word, f"{word}2"], [f"{word}3"]),
         "estimate": estimate_html(Estimate(1.0, 1, word)),
         "problems": estimate_html(None, [word, word + "2"]),
         "plan": plan_html(a_plan(space)),
         "result": result_html(snapshot),
+        "result gone": result_html(judged[0]),
+        "result left": result_html(judged[3]),
         "runs": runs_html([snapshot, failed], word, {word: f"/preview/{word}"}, 2e6),
         "empty": empty_html(word, word),
         "chart": chart_html({word: [(1, 0.5), (2, 0.25)]}),
+        "chart of looks": chart_html({f"recognised {word}": [(1, 0.5), (2, 0.25)]}),
         "notes": notes_html([word], word),
         "heading": heading_html(word),
         "picture": picture(f"/{word}", word),

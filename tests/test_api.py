@@ -20,11 +20,19 @@ from erasure.api.guard import make_guard
 from erasure.api.routes import PREFIX, mount_api
 from erasure.config.presets import preset
 from erasure.config.settings import settings
+from erasure.config.settle import asked_of
+from erasure.config.values import config_from_dict
 from erasure.host.base import HostCheckpoint
 from erasure.host.local import LocalHost
 from erasure.jobs.job import ACTIONS, FINISHED
 from erasure.jobs.manager import JobManager
+from erasure.jobs.record import Record, write_record
 from erasure.lora.file import read_lora
+from erasure.run.events import Judged
+from erasure.run.folder import RunFolder
+from erasure.training.events import Look, Step
+from erasure.verdict.verdict import Verdict, lines
+from tests.verdicts import a_verdict
 
 pytestmark = pytest.mark.usefixtures("quick_pictures")
 
@@ -130,6 +138,47 @@ def test_a_discarded_job_is_gone(idle: TestClient) -> None:
     assert post(idle, f"/jobs/{id}/pause").status_code == 409
     assert post(idle, f"/jobs/{id}/discard").json() == {"id": id, "discarded": True}
     assert post(idle, f"/jobs/{id}/discard").status_code == 404
+
+
+def test_a_verdict_is_answered_with_what_follows_from_it_and_what_is_left_can_be_trained_on(host: LocalHost) -> None:
+    id = _judged_job(host, a_verdict(left=3, step=4))
+    for idle in _client(host, JobManager(host, start=False)):
+        job = get(idle, f"/jobs/{id}").json()
+        assert job["verdict"] == {
+            **json.loads(json.dumps(a_verdict(left=3, step=4).to_dict())),
+            "gone": False,
+            "left": ["church"],
+            "kept_share": 2 / 3,
+            "lines": lines(a_verdict(left=3)),
+        }
+        assert job["series"]["recognised church"] == [[4, 0.75]]
+        assert job["series"]["kept"] == [[4, 0.5]]
+        assert job["actions"] == ["train-on", "delete"]
+        assert "verdict" not in get(idle, "/jobs").json()["jobs"][0]
+        trained = post(idle, f"/jobs/{id}/train-on").json()
+        assert (trained["state"], trained["steps"], trained["config"]["steps"]) == ("queued", 6, 6)
+        assert post(idle, f"/jobs/{id}/train-on").status_code == 409
+
+
+def test_a_job_of_which_nothing_is_left_cannot_be_trained_on(host: LocalHost) -> None:
+    id = _judged_job(host, a_verdict(step=4))
+    for idle in _client(host, JobManager(host, start=False)):
+        assert get(idle, f"/jobs/{id}").json()["verdict"]["gone"] is True
+        refused = post(idle, f"/jobs/{id}/train-on")
+        assert refused.status_code == 409
+        assert "train-on is not possible now" in refused.json()["problems"][0]
+
+
+def _judged_job(host: LocalHost, verdict: Verdict) -> str:
+    """The id of a job of an earlier process that is done, after four updates and a look."""
+    folder = RunFolder(host.data_folder() / "runs" / "old")
+    config = config_from_dict({"erase": ["church"], "steps": 4})
+    out, checkpoint = host.lora_folder() / "gone.safetensors", host.checkpoints()[0].path
+    write_record(folder, Record("gone", str(checkpoint), str(out), config.to_dict(), asked_of(config), 1.0, "done"))
+    folder.log(Step(4, 4, 1.0, 0.5, ("church",), ("bus",), 1e-4, 32, 4.0))
+    folder.log(Look(4, {"church": (3, 4)}, 0.5))
+    folder.log(Judged(4, verdict))
+    return folder.path.name
 
 
 def test_a_poll_waits_for_news_and_no_longer(idle: TestClient) -> None:

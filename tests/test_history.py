@@ -7,6 +7,9 @@ import pytest
 
 from erasure.config.values import config_from_dict
 from erasure.jobs.history import MOST_POINTS, History
+from erasure.run.events import Judged, event_to_dict
+from erasure.training.events import Look
+from tests.verdicts import a_verdict
 
 
 def _history(**settings: Any) -> History:
@@ -107,3 +110,69 @@ def test_a_method_that_preserves_nothing_has_no_picks() -> None:
     history = _history()
     history.see(_step(1, ()))
     assert (history.picks, history.current_pick) == ((), "")
+
+
+# --- looks and verdicts
+
+
+def _look(step: int, recognised: Any, kept: Any = 0.5) -> dict[str, Any]:
+    return {"event": "look", "step": step, "recognised": recognised, "kept": kept}
+
+
+def test_looks_give_a_series_for_each_target_and_one_for_what_is_kept() -> None:
+    history = _history()
+    history.see(_step(1))
+    history.see(_look(1, {"church": [2, 4], "truck": (3, 3)}, 0.9))
+    history.see(_step(2))
+    history.see(_look(2, {"church": [0, 4], "truck": [3, 3]}, None))
+    assert history.series["recognised church"] == ((1, 0.5), (2, 0.0))
+    assert history.series["recognised truck"] == ((1, 1.0), (2, 1.0))
+    assert history.series["kept"] == ((1, 0.9),)
+
+
+def test_looks_after_the_state_of_a_resumed_run_are_forgotten() -> None:
+    history = _history()
+    for step in (1, 2, 3):
+        history.see(_step(step))
+        history.see(_look(step, {"church": [step, 3]}))
+    history.see(_step(2))
+    assert history.series["recognised church"] == ((1, 1 / 3),)
+    assert history.series["kept"] == ((1, 0.5),)
+
+
+@pytest.mark.parametrize(
+    ("recognised", "kept"),
+    [
+        ({"church": [1, 0]}, 0.5),
+        ({"church": [4, 3]}, 0.5),
+        ({"church": [1]}, 0.5),
+        ({"church": 1}, 0.5),
+        ("church", 0.5),
+        ({"church": [1, 3]}, float("nan")),
+        ({"church": [1, 3]}, 1.5),
+        ({"church": [1, 3]}, "much"),
+    ],
+)
+def test_a_look_that_makes_no_sense_is_refused_whole(recognised: Any, kept: Any) -> None:
+    history = _history()
+    with pytest.raises((TypeError, ValueError)):
+        history.see(_look(1, recognised, kept))
+    assert history.series == {}
+
+
+def test_a_verdict_counts_until_its_weights_are_trained_on() -> None:
+    history = _history()
+    history.see(_step(1))
+    history.see({"event": "judged", "step": 1, "verdict": a_verdict(step=1).to_dict()})
+    history.see({"event": "saved", "step": 1, "path": "x", "final": True, "change": 12.0})
+    assert history.verdict == a_verdict(step=1)
+    history.see(_step(2))
+    assert history.verdict is None
+
+
+def test_events_are_read_as_a_run_writes_them() -> None:
+    history = _history()
+    history.see(event_to_dict(Look(20, {"church": (1, 4)}, 0.75)))
+    history.see(event_to_dict(Judged(20, a_verdict(left=2))))
+    assert (history.series["recognised church"], history.series["kept"]) == (((20, 0.25),), ((20, 0.75),))
+    assert history.verdict == a_verdict(left=2)

@@ -1,20 +1,25 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from markupsafe import Markup
 
-from erasure.ui.chart import chart_html, smooth
+from erasure.ui.chart import chart_html
 from erasure.ui.chips import SHOWN, chips_html
+from erasure.ui.curves import smooth
 from erasure.ui.html import box, button, element, facts, join, more, picture, quiet
 from erasure.ui.page import Page as Asking
 from erasure.ui.page import answer, block
 from erasure.ui.picks import picks_html
 from erasure.ui.runs import runs_html
 from erasure.ui.status import progress_html, status_html
+from erasure.verdict.verdict import Verdict
 from tests.drawn import HOSTILE, STATES, Page, a_row, a_snapshot, a_space, everything, pictures_of
+from tests.verdicts import a_verdict
 
 # --- text of strangers
 
@@ -90,6 +95,13 @@ def test_every_state_has_a_word_and_a_drawing_of_its_own_kind() -> None:
     pages = {state: Page(status_html(a_snapshot(state, message=""))) for state in STATES}
     assert len({page.text for page in pages.values()}) == len(STATES)
     assert all(page.all("svg", aria_hidden="true") for page in pages.values())
+
+
+def test_a_run_that_left_something_is_done_but_not_green() -> None:
+    for left, tone in ((0, "good"), (3, "bad")):
+        html = status_html(a_snapshot("done", verdict=a_verdict(left)))
+        assert f"ae-tone-{tone}" in html
+        assert "Done" in Page(html).text
 
 
 def test_progress_tells_assistive_technology_how_far_it_is() -> None:
@@ -187,6 +199,64 @@ def test_chart_without_points_is_an_empty_place() -> None:
     assert "will be drawn here" in Page(chart_html(losses((1, 0.5, 0.0)))).text
 
 
+# --- looks
+
+
+LOOKS = {
+    "recognised church": [(20, 1.0), (40, 0.5), (60, 0.0)],
+    "recognised truck": [(20, 0.25), (40, 0.25), (60, 0.25)],
+    "kept": [(20, 1.0), (40, 0.75)],
+}
+
+
+def test_looks_are_drawn_as_shares_and_the_losses_are_folded_away() -> None:
+    html = chart_html({**a_snapshot().series, **LOOKS})
+    church, truck, kept, *losses_drawn = points(html)
+    assert len(losses_drawn) == 2
+    assert (len(church), len(truck), len(kept)) == (3, 3, 2)
+    assert church[1][1] == pytest.approx(500)  # half way between 0 and 1, whatever the scale of the losses
+    assert church[0][1] == kept[0][1] < truck[0][1] < church[-1][1]
+    shown, _, folded = html.partition("Training losses")
+    assert "in how many pictures; should fall to 0%" in shown
+    assert "Erasing" not in shown
+    assert "does not simply fall" in folded
+    assert "Erasing" in folded
+
+
+def test_looks_are_said_in_words_and_in_a_table() -> None:
+    page = Page(chart_html(LOOKS))
+    (plot,) = page.all("div", role="img")
+    assert "church recognised went from 100% to 0%" in plot["aria-label"]
+    assert "Nearest words kept went from 100% to 75%" in plot["aria-label"]
+    assert {"Update", "church recognised", "truck recognised", "Nearest words kept", "25%"} <= set(page.texts)
+
+
+def test_curves_of_looks_differ_in_more_than_colour() -> None:
+    targets = {f"recognised target {i}": [(1, 1.0), (2, 0.5)] for i in range(4)}
+    html = chart_html({**targets, "kept": [(1, 1.0), (2, 0.5)]})
+    kinds = dict.fromkeys(re.findall(r"ae-curve-([a-z]+)", html))
+    assert len(kinds) == 5
+    style = (Path(__file__).parents[1] / "style.css").read_text(encoding="utf-8")
+    dashes = [
+        re.search(rf"\.ae-curve-{kind} \.ae-smooth[^{{]*{{\s*stroke-dasharray: ([\d ]+)", style) for kind in kinds
+    ]
+    assert len({match and match[1] for match in dashes}) == 5
+
+
+def test_a_single_look_is_drawn_already() -> None:
+    html = chart_html({"recognised church": [(20, 0.75)]}, 100)
+    ((place,),) = points(html)
+    assert place == pytest.approx((20 / 100 * 1000, (1 - 0.75) * 1000), abs=30)
+    assert "h0" in html
+
+
+def test_before_the_first_look_the_chart_says_when_it_comes() -> None:
+    page = Page(chart_html(a_snapshot().series, 400, first_look=20))
+    assert "The first look comes after update 20." in page.text
+    assert "Training losses" in page.text
+    assert "Training losses" not in Page(chart_html(a_snapshot().series, 400)).text
+
+
 def test_smoothing_follows_a_line_and_calms_noise() -> None:
     steady = [(n, 10.0**-n) for n in range(9)]
     assert smooth(steady)[4][1] == pytest.approx(1e-4)
@@ -253,6 +323,49 @@ def test_synonyms_that_stay_are_not_announced_as_going() -> None:
     text = Page(chips_html(a_space(3), erase_synonyms=False)).text
     assert "Will go too" not in text
     assert "Neither erased nor protected" in text
+
+
+def _judged_chips(**changes: Any) -> Markup:
+    """Chips of castle, tower and chapel, of which the last one goes along, after a run."""
+    words = [a_row(word) for word in ("castle", "tower", "chapel", "dome")]
+    return chips_html(a_space(preserved=words, synonyms=[a_row("basilica")]), verdict=a_verdict(), **changes)
+
+
+def test_after_a_run_each_judged_word_says_what_became_of_it() -> None:
+    page = Page(_judged_chips())
+    titles = {chip["data-ae-value"]: chip["title"] for chip in page.all("button", **{"class": "ae-chip"})}
+    assert titles["castle"] == "kept: recognised in 2 of 2 pictures, before in 2; click to erase it too"
+    assert titles["tower"].startswith("hurt: recognised in 0 of 2 pictures")
+    assert titles["basilica"].startswith("gone: recognised in 0 of 3 pictures")
+    assert titles["dome"] == "click to erase it too"
+    assert "1 of 2 that were judged were kept" in page.text
+    assert "castle kept tower hurt dome 0.80" in page.text
+    assert "kept" not in Page(chips_html(a_space(3))).text
+
+
+def test_a_word_that_goes_along_can_be_erased_too_or_kept() -> None:
+    page = Page(_judged_chips())
+    assert [action for action in page.actions() if action[1] == "chapel"] == [
+        ("chip-erase", "chapel"),
+        ("chip-protect", "chapel"),
+    ]
+    (keep,) = page.all("button", data_ae_action="chip-protect", data_ae_value="chapel")
+    assert "holds the erasure back" in keep["title"]
+    assert "both cannot be had" in page.text
+
+
+@pytest.mark.parametrize("lists", [{"synonym": ["chapel"]}, {"preserve": ["chapel"]}])
+def test_a_word_that_goes_along_is_no_choice_once_it_was_made(lists: dict[str, list[str]]) -> None:
+    page = Page(_judged_chips(**lists))
+    assert [action for action in page.actions() if action[1] == "chapel"] == [("chip-auto", "chapel")]
+    assert "Goes along" not in page.text
+
+
+def test_a_word_that_the_model_does_not_draw_is_not_judged() -> None:
+    unknown = replace(a_verdict().findings[3], before=0)
+    html = chips_html(a_space(preserved=[a_row("tower", difference=1.0)]), verdict=Verdict((unknown,)))
+    assert "hurt" not in html
+    assert "1.00" in html
 
 
 def test_chips_of_old_settings_say_so() -> None:

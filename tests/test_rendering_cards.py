@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,9 @@ from erasure.ui.picks import picks_html
 from erasure.ui.runs import runs_html
 from erasure.ui.status import progress_html, status_html
 from erasure.ui.units import ago, duration, size, speed
-from tests.drawn import STATES, Page, a_plan, a_result, a_snapshot, a_space, everything, pictures_of
+from erasure.verdict.verdict import Verdict, lines
+from tests.drawn import STATES, Page, a_plan, a_result, a_row, a_snapshot, a_space, everything, pictures_of
+from tests.verdicts import a_finding, a_verdict
 
 # --- cards
 
@@ -48,7 +51,12 @@ def test_plan_is_put_into_words() -> None:
 
 def test_result_shows_name_size_place_and_prompt() -> None:
     page = Page(result_html(a_snapshot("done", result=a_result())))
-    for part in ("erase-church.safetensors", "1.61 MB", "<lora:erase-church:1>", "Self-check passed", "13%"):
+    for part in (
+        "erase-church.safetensors",
+        "1.61 MB",
+        "<lora:erase-church:1>",
+        "changes the picture of “church” by 13%",
+    ):
         assert part in page.text
     assert page.actions() == [("copy", "<lora:erase-church:1>")]
 
@@ -60,10 +68,61 @@ def test_result_does_not_tell_where_things_lie(path: str) -> None:
     assert "x.safetensors" in html
 
 
-def test_result_of_a_stopped_run_claims_no_self_check() -> None:
-    text = Page(result_html(a_snapshot("stopped", result=a_result(change=None)))).text
-    assert "passed" not in text
-    assert "stopped before the end" in text
+def _head(page: Page) -> str:
+    """The drawing at the head of a card."""
+    return next(a["class"] for a in page.all("svg")).removeprefix("ae-icon ae-icon-")
+
+
+def test_result_is_green_only_if_all_is_gone() -> None:
+    verdicts = {"check": a_verdict(), "warning": a_verdict(left=3), "square": None}
+    for drawing, verdict in verdicts.items():
+        page = Page(result_html(a_snapshot("done", result=a_result(), verdict=verdict)))
+        assert _head(page) == drawing
+        assert bool(page.all("div", **{"class": "ae-verdict ae-verdict-gone"})) == (drawing == "check")
+        assert bool(page.all("div", **{"class": "ae-verdict ae-verdict-left"})) == (drawing == "warning")
+        assert "passed" not in page.text
+
+
+def test_result_says_what_was_found_line_by_line() -> None:
+    page = Page(result_html(a_snapshot("done", result=a_result(), verdict=a_verdict())))
+    assert "Gone. “church” is gone from all pictures judged." in page.text
+    for line in lines(a_verdict()):
+        assert line in page.texts
+
+
+def test_result_of_several_targets_names_them_all() -> None:
+    church, truck = a_verdict().findings[0], a_finding("truck", "target", 0)
+    card = result_html(a_snapshot("done", result=a_result(), verdict=Verdict((church, truck), 60)))
+    assert "“church” and “truck” are gone" in Page(card).text
+
+
+def test_result_says_how_much_is_left_and_offers_to_train_on() -> None:
+    left = (a_finding("church", "target", 3), a_finding("kirk", "name", 3, of=3))
+    page = Page(result_html(a_snapshot("done", result=a_result(), verdict=Verdict(left, 60))))
+    assert "Not gone yet. Still recognised: “kirk” in 3 of 3 pictures and “church” in 3 of 8 pictures." in page.text
+    assert page.actions() == [("train-on", "run-1"), ("copy", "<lora:erase-church:1>")]
+
+
+def test_result_that_is_trained_on_already_offers_no_more() -> None:
+    running = Page(result_html(a_snapshot("queued", result=a_result(), verdict=a_verdict(left=3))))
+    assert [action for action, _ in running.actions()] == ["copy"]
+    trained = Page(result_html(a_snapshot("running", result=a_result())))
+    assert "Not judged. This LoRA is from before; the run is training on." in trained.text
+
+
+def test_result_of_a_target_that_the_model_does_not_draw_claims_nothing() -> None:
+    unknown = replace(a_verdict().findings[0], before=0)
+    page = Page(result_html(a_snapshot("done", result=a_result(), verdict=Verdict((unknown,), 60))))
+    assert "Not known." in page.text
+    assert (_head(page), [action for action, _ in page.actions()]) == ("square", ["copy"])
+
+
+def test_result_of_a_run_that_nothing_judged_says_so() -> None:
+    done = Page(result_html(a_snapshot("done", result=a_result()))).text
+    stopped = Page(result_html(a_snapshot("stopped", result=a_result(change=None)))).text
+    assert "Not judged. Whether the concept is gone is for you to see" in done
+    assert "Not judged. The run was stopped before the end" in stopped
+    assert "changes the picture" not in stopped
 
 
 # --- runs
@@ -143,6 +202,9 @@ def test_style_has_no_class_that_nothing_uses(tmp_path: Path) -> None:
     styled = set(re.findall(r"\.(ae-[a-z-]+)", style))
     html = join(everything("plain").values()) + chart_html(a_snapshot().series)
     html += join(status_html(a_snapshot(s)) + progress_html(a_snapshot(s)) for s in STATES)
+    html += chart_html({f"recognised {i}": [(1, 0.5)] for i in range(4)})
+    names = Verdict((*a_verdict().findings, a_finding("cathedral", "name", 1)))
+    html += chips_html(a_space(preserved=[a_row(word) for word in ("castle", "tower")]), verdict=names)
     html += chips_html(a_space()) + runs_html([a_snapshot()]) + pictures_of("plain", tmp_path)
     drawn = {name for value in re.findall(r'class="([^"]*)"', html) for name in value.split()}
     assert all(name == "ae" or name.startswith("ae-") for name in drawn)
@@ -156,7 +218,7 @@ def test_rendering_needs_no_torch_and_no_gradio() -> None:
     import subprocess
     import sys
 
-    names = "html units status chart picks chips cards runs"
+    names = "html units status curves chart picks chips cards runs"
     code = f"import sys; [__import__('erasure.ui.' + n) for n in {names!r}.split()]; "
     code += "print(sorted({'torch', 'gradio'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

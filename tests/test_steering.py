@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
+from torch import Tensor
 
 from erasure.judge.scale import Scale
-from erasure.lora.adapter import inject_lora, lora_parameters, lora_state
-from erasure.model.model import Model
 from erasure.training.steering import Steering
 from erasure.verdict.examination import Examination
 from erasure.verdict.panel import Member, panel_shots
@@ -38,21 +39,32 @@ class _Seen:
         return [seen.get(PANEL[self.shots[k].member].concept, 0.0) for k in shots]
 
 
-def _steering(model: Model, *looks: dict[str, float], known: bool = True) -> Steering:
-    if not lora_parameters(model.unet):
-        inject_lora(model.unet, "xattn", 1, 1.0, 0)
+class _Number:
+    """Weights of one number."""
+
+    def __init__(self, value: float = 0.0):
+        self.value = value
+
+    def weights(self) -> dict[str, Tensor]:
+        return {"w": torch.tensor([self.value])}
+
+    def put_back(self, weights: dict[str, Tensor]) -> None:
+        self.value = float(weights["w"])
+
+
+def _steering(*looks: dict[str, float], known: bool = True, weights: _Number | None = None) -> Steering:
     examination: Examination = _Seen(*looks, known=known)  # type: ignore[assignment]
-    return Steering(model, examination, every=10, updates=35)
+    return Steering(weights or _Number(), examination, every=10, updates=35)
 
 
-def test_it_looks_at_intervals_and_after_the_last_update(tiny_model: Model) -> None:
-    steering = _steering(tiny_model)
+def test_it_looks_at_intervals_and_after_the_last_update() -> None:
+    steering = _steering()
     assert [step for step in range(1, 36) if steering.due(step)] == [10, 20, 30, 35]
 
 
-def test_it_ends_when_all_is_gone_in_two_looks_in_a_row(tiny_model: Model) -> None:
+def test_it_ends_when_all_is_gone_in_two_looks_in_a_row() -> None:
     gone, back = {"abbey": 1.0}, {"truck": 1.0, "abbey": 1.0}
-    steering = _steering(tiny_model, gone, back, gone, gone)
+    steering = _steering(gone, back, gone, gone)
     ended = []
     for step in (10, 20, 30, 35):
         steering.look(step)
@@ -60,15 +72,15 @@ def test_it_ends_when_all_is_gone_in_two_looks_in_a_row(tiny_model: Model) -> No
     assert ended == [False, False, False, True]
 
 
-def test_a_name_that_is_left_counts_as_its_target(tiny_model: Model) -> None:
-    steering = _steering(tiny_model, {"chapel": 1.0})
+def test_a_name_that_is_left_counts_as_its_target() -> None:
+    steering = _steering({"chapel": 1.0})
     look = steering.look(10)
     assert look.recognised == {"church": (1, 3), "truck": (0, 2)}
     assert steering.worked_on() == [0]
 
 
-def test_updates_go_to_what_is_not_gone(tiny_model: Model) -> None:
-    steering = _steering(tiny_model, {"truck": 1.0}, {})
+def test_updates_go_to_what_is_not_gone() -> None:
+    steering = _steering({"truck": 1.0}, {})
     assert steering.worked_on() == [0, 1]
     steering.look(10)
     assert steering.worked_on() == [1]
@@ -76,39 +88,56 @@ def test_updates_go_to_what_is_not_gone(tiny_model: Model) -> None:
     assert steering.worked_on() == [0, 1]
 
 
-def test_the_weights_of_the_look_with_least_left_and_most_kept_stay(tiny_model: Model) -> None:
+def test_the_weights_of_the_look_with_least_left_and_most_kept_stay() -> None:
+    weights = _Number()
     looks = {"church": 1.0, "abbey": 1.0}, {"abbey": 0.9}, {"abbey": 0.4}
-    steering = _steering(tiny_model, *looks)
-    kept = None
-    for number, step in enumerate((10, 20, 30)):
-        with torch.no_grad():
-            for weight in lora_parameters(tiny_model.unet):
-                weight.fill_(float(number))
+    steering = _steering(*looks, weights=weights)
+    for step in (10, 20, 30):
+        weights.value = float(step)
         steering.look(step)
-        if step == 20:
-            kept = lora_state(tiny_model.unet)
     assert steering.keep_best() == 20
-    assert kept is not None
-    assert all(torch.equal(weight, kept[name]) for name, weight in lora_state(tiny_model.unet).items())
+    assert weights.value == 20
 
 
-def test_it_goes_on_where_its_state_was_taken(tiny_model: Model) -> None:
+def test_it_goes_on_where_its_state_was_taken() -> None:
     gone = {"abbey": 1.0}
-    first = _steering(tiny_model, gone)
+    first = _steering(gone)
     first.look(10)
-    second = _steering(tiny_model, gone)
+    second = _steering(gone)
     second.load(first.tensors(), first.meta())
     second.look(20)
     assert second.ended
     assert second.best_step == 20
 
 
-def test_it_never_looks_for_what_the_judge_cannot_tell(tiny_model: Model) -> None:
-    steering = _steering(tiny_model, known=False)
+def test_it_never_looks_for_what_the_judge_cannot_tell() -> None:
+    steering = _steering(known=False)
     assert not any(steering.due(step) for step in range(1, 36))
     assert not steering.ended
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_without_a_look_nothing_is_put_back(tiny_model: Model, known: bool) -> None:
-    assert _steering(tiny_model, known=known).keep_best() == 0
+def test_without_a_look_nothing_is_put_back(known: bool) -> None:
+    assert _steering(known=known).keep_best() == 0
+
+
+ENDED: dict[str, Any] = {"gone": [0], "in_a_row": 2, "best_step": 40, "best_value": [0.0, 0.9], "updates": 300}
+
+
+def _loaded(updates: int, meta: dict[str, Any]) -> Steering:
+    steering = Steering(_Number(), cast("Examination", SimpleNamespace(panel=())), 20, updates)
+    steering.load({"w": torch.ones(1)}, meta)
+    return steering
+
+
+def test_a_run_that_had_ended_has_ended_when_it_is_resumed() -> None:
+    for meta in (ENDED, {key: value for key, value in ENDED.items() if key != "updates"}):
+        steering = _loaded(300, meta)
+        assert (steering.ended, steering.best_step) == (True, 40)
+        assert steering.meta() == ENDED
+
+
+def test_looks_begin_afresh_when_more_updates_are_wanted() -> None:
+    steering = _loaded(450, ENDED)
+    assert (steering.ended, steering.best_step, steering.tensors()) == (False, 0, {})
+    assert _loaded(450, {**ENDED, "updates": 450}).best_step == 40

@@ -24,9 +24,10 @@ from erasure.ui import actions, form_actions
 from erasure.ui.form import controls, read_form
 from erasure.ui.page import Page, news, read_page
 from erasure.ui.run_view import BLOCKS, followed, render
-from tests.drawn import HOSTILE, a_plan, a_preview, a_result, a_snapshot, a_space
+from tests.drawn import HOSTILE, a_plan, a_preview, a_result, a_row, a_snapshot, a_space
 from tests.drawn import Page as Html
 from tests.fake_host import FakeHost
+from tests.verdicts import a_verdict
 
 
 class Manager:
@@ -60,6 +61,9 @@ class Manager:
         if self.fails:
             raise self.fails
         self.told.append(("pause", id))
+
+    def train_on(self, id: str) -> None:
+        self.told.append(("train on", id))
 
 
 @pytest.fixture
@@ -371,6 +375,24 @@ def test_an_action_reaches_the_manager_and_its_problems_reach_the_page() -> None
     assert "reload" in said(actions.act(manager, Page(action="__init__", value="run-1")))
 
 
+def test_the_card_of_a_run_that_left_something_trains_it_on() -> None:
+    run = a_snapshot("done", result=a_result(), verdict=a_verdict(left=3))
+    manager: Any = Manager(run)
+    _, blocks = pages(manager)
+    assert ("train-on", "run-1") in Html(blocks["result"] or "").actions()
+    assert "train-on" not in dict(Html(blocks["status"] or "").actions())
+    assert actions.act(manager, Page(action="train-on", value="run-1")) == ""
+    assert manager.told == [("train on", "run-1")]
+
+
+def test_the_chart_waits_for_the_first_look_of_a_run_at_work_only() -> None:
+    config = erase_config(erase=("church",), look_every=200).to_dict()
+    for state, config_, waits in (("running", config, True), ("stopped", config, False), ("running", {}, False),
+                                  ("running", {"look_every": "x"}, False)):  # fmt: skip
+        _, blocks = pages(Manager(a_snapshot(state, config=config_)))  # type: ignore[arg-type]
+        assert ("after update 200." in said(blocks["chart"] or "")) == waits
+
+
 def test_trying_draws_the_same_seed_without_and_with_the_lora(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[Any] = []
 
@@ -411,6 +433,36 @@ def test_chips_are_stale_once_the_concept_changed_but_not_when_one_was_moved(hos
     assert "changed since" not in said(form_actions.chips(found, order(host, erase="church", synonym="bell")))
     assert "changed since" in said(form_actions.chips(found, order(host, erase="bell")))
     assert "changed since" in said(form_actions.chips(found, order(host, erase="church", neighbours=7)))
+
+
+def _judged(host: FakeHost, id: str = "run-1", erase: str = "church", **changes: Any) -> Snapshot:
+    space = a_space(preserved=[a_row("castle"), a_row("tower")])
+    config = erase_config(erase=(erase,)).to_dict()
+    return a_snapshot("done", id=id, config=config, checkpoint=host.checkpoint.name, plan=a_plan(space),
+                      verdict=a_verdict(), **changes)  # fmt: skip
+
+
+def test_chips_are_marked_by_a_run_with_the_same_targets_and_checkpoint_alone(host: FakeHost) -> None:
+    asked = order(host, erase="church")
+    own, older = _judged(host), _judged(host, "older")
+    others = [_judged(host, erase="bell"), replace(own, checkpoint="other.safetensors"), replace(own, verdict=None)]
+    assert form_actions.judged_run(others, asked, "run-1") is None
+    assert form_actions.judged_run([*others, own, older], asked, "") is own
+    assert form_actions.judged_run([*others, own, older], asked, "older") is older
+
+
+def test_a_run_shows_its_own_chips_until_others_are_measured(host: FakeHost) -> None:
+    asked, run = order(host, erase="church"), _judged(host)
+    shown = said(form_actions.chips({}, asked, run))
+    assert "castle kept" in shown
+    assert "tower hurt" in shown
+    assert "changed since" not in shown
+    assert "changed since" in said(form_actions.chips({}, order(host, erase="church", neighbours=7), run))
+    measured = form_actions.remember(a_space(preserved=[a_row("tower"), a_row("dome", difference=0.5)]), asked)
+    again = said(form_actions.chips(measured, asked, run))
+    assert "castle" not in again
+    assert "tower hurt" in again
+    assert "dome 0.50" in again
 
 
 def test_a_kind_sets_the_settings_and_leaves_the_users_concepts() -> None:

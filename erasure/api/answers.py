@@ -15,7 +15,7 @@ from erasure.host.base import Host
 from erasure.jobs.job import Snapshot
 
 # Left out of the list of jobs, because they are long; each job on its own has them.
-_LONG = ("config", "asked", "series", "picks", "plan", "notes")
+_LONG = ("config", "asked", "series", "picks", "plan", "notes", "verdict")
 _JSON_TYPES: dict[type, dict[str, Any]] = {
     tuple: {"type": ["array", "string"], "items": {"type": "string"}},
     bool: {"type": "boolean"},

@@ -19,7 +19,8 @@ from erasure.jobs.order import coming_names
 
 # The characters of a job's id: none of them has a meaning in a path.
 _ID = re.compile(r"[\w-][\w.-]{0,200}")
-_ACTIONS = ("pause", "resume", "stop", "discard")
+# By what the last part of the path is; each is a method of the manager.
+_ACTIONS = {"pause": "pause", "resume": "resume", "stop": "stop", "discard": "discard", "train-on": "train_on"}
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def act_on_job(call: Call) -> dict[str, Any]:
     action, id = call.path["action"], call.id
     if action not in _ACTIONS:
         raise JobNotFound(f"there is no action {action[:50]!r}; a job can {', '.join(_ACTIONS)}")
-    getattr(call.manager, action)(id)
+    getattr(call.manager, _ACTIONS[action])(id)
     return {"id": id, "discarded": True} if action == "discard" else call.job()
 
 

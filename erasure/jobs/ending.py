@@ -15,6 +15,7 @@ from erasure.run.cover import is_unsafe
 from erasure.run.events import Saved
 from erasure.run.folder import RunFolder
 from erasure.run.preview import RunPreview
+from erasure.verdict.verdict import lines
 
 
 def result_of(saved: Saved) -> Result:
@@ -30,11 +31,13 @@ def write_job_card(job: LiveJob, result: Result) -> list[Path]:
     description = f"Erases {', '.join(config.erase)}" + (f" (turned into {anchors})" if anchors else "")
     of = f" of {job.history.steps}" if step < job.history.steps else ""
     made = f"Made by Adversarial Erase from {Path(job.record.checkpoint).name} in {step}{of} updates."
+    verdict = job.history.verdict
+    notes = "\n".join([made, *(lines(verdict) if verdict is not None else ())])
     drawn = RunPreview(job.folder, step)
     preview = drawn if drawn.place.is_file() else None
     unsafe = is_unsafe([*config.erase, *config.synonym])
     try:
-        return write_card(Path(result.path), description, made, preview, version=_version(job), after_only=unsafe)
+        return write_card(Path(result.path), description, notes, preview, version=_version(job), after_only=unsafe)
     except (OSError, ValueError) as error:
         job.note(f"the card beside the LoRA could not be written: {describe(error)}")
         return []

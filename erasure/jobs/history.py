@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,10 +10,14 @@ from typing import Any
 from erasure.config.settings import EraseConfig
 from erasure.config.template import concept_in
 from erasure.training.plan import Plan
+from erasure.verdict.verdict import Verdict
 
 MOST_POINTS = 300
 # The speed is that of so many updates, so that it follows when another program begins to use the device.
 _SPEED_OVER = 20
+# Series of looks: in what share of its pictures a target is recognised, and how strongly the nearest words are shown.
+RECOGNISED = "recognised "  # and the target behind it
+KEPT = "kept"
 
 
 class History:
@@ -29,6 +34,7 @@ class History:
         self.seconds = 0.0
         self.learning_rate = 0.0
         self.plan: Plan | None = None
+        self.verdict: Verdict | None = None  # on the weights as they are: None once they are trained on
         self.notes: dict[str, None] = {}  # in order, each once
         self.previews: set[int] = set()
         self._series: dict[str, list[tuple[int, float]]] = {}
@@ -56,11 +62,16 @@ class History:
             self.previews.add(int(event["step"]))
         elif kind == "measured":
             self._add(str(event["series"]), int(event["step"]), float(event["value"]))
+        elif kind == "look":
+            self._see_look(event)
+        elif kind == "judged":
+            self.verdict = Verdict.from_dict(event["verdict"])
 
     def _see_step(self, event: Mapping[str, Any]) -> None:
         step, seconds = int(event["step"]), float(event["seconds"])
         losses = {"erase": float(event["erase_loss"]), "preserve": float(event["preserve_loss"])}
         self._forget_from(step)
+        self.verdict = None
         # The search found the first ones; one more may follow that the user asked to preserve.
         picks = tuple(self._bare(str(text)) for text in event["preserved"][: self._batch])
         self.step, self.steps, self.rows, self.seconds = step, int(event["steps"]), int(event["rows"]), seconds
@@ -71,6 +82,15 @@ class History:
         self._picks.append(picks)
         self._counts.update(picks)
         self._recent.append((step, seconds))
+
+    def _see_look(self, event: Mapping[str, Any]) -> None:
+        # All is read before anything is kept, so that half a look never counts.
+        step, kept = int(event["step"]), event["kept"]
+        shares = {f"{RECOGNISED}{target}": _share(*counts) for target, counts in dict(event["recognised"]).items()}
+        if kept is not None:
+            shares[KEPT] = _between(float(kept))
+        for series, value in shares.items():
+            self._add(series, step, value)
 
     def _add(self, series: str, step: int, value: float) -> None:
         points = self._series.setdefault(series, [])
@@ -96,6 +116,7 @@ class History:
     def series(self) -> dict[str, tuple[tuple[int, float], ...]]:
         """Points (update, value) by the name of their series; ``erase`` and ``preserve`` are the two losses.
 
+        Looks give one named :data:`RECOGNISED` and the target for each of them, and :data:`KEPT`: shares from 0 to 1.
         Thinned evenly to at most ``MOST_POINTS`` each; the last point always stays.
         """
         return {name: _thinned(points) for name, points in self._series.items() if points}
@@ -119,6 +140,18 @@ class History:
             return self.seconds / self.step * (self.steps - self.step) if self.step else None
         (first, began), (last, ended) = self._recent[0], self._recent[-1]
         return max(0.0, ended - began) / (last - first) * (self.steps - self.step)
+
+
+def _share(found: int, of: int) -> float:
+    if of < 1:
+        raise ValueError(f"{found} of {of} pictures is no share")
+    return _between(found / of)
+
+
+def _between(share: float) -> float:
+    if not (math.isfinite(share) and 0 <= share <= 1):
+        raise ValueError(f"{share} is not between 0 and 1")
+    return share
 
 
 def _thinned(points: Sequence[tuple[int, float]]) -> tuple[tuple[int, float], ...]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from erasure.config.methods import method_of
 from erasure.config.settings import EraseConfig
 from erasure.training.plan import Plan
+from erasure.verdict.verdict import Verdict, lines
 
 JobState = Literal[
     "queued",  # waits for its turn
@@ -23,7 +26,7 @@ JobState = Literal[
 ]
 ACTIVE: tuple[JobState, ...] = ("queued", "preparing", "running", "pausing", "paused", "stopping")
 FINISHED: tuple[JobState, ...] = ("done", "stopped", "failed", "interrupted")
-# What a user can do in each state.
+# What a user can do in each state. What is done can also be trained on, see actions_of.
 ACTIONS: dict[JobState, tuple[str, ...]] = {
     "queued": ("discard",),
     "preparing": ("discard",),
@@ -36,6 +39,17 @@ ACTIONS: dict[JobState, tuple[str, ...]] = {
     "failed": ("resume", "delete"),
     "interrupted": ("resume", "delete"),
 }
+
+
+def actions_of(state: JobState, verdict: Verdict | None, config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what a user can do with a job: some of pause, resume, stop, discard, delete and train-on.
+
+    ``train-on`` is for a job that is done while its verdict leaves something, unless its method makes no more updates.
+    """
+    method = method_of({"method": str(config.get("method"))})  # the config may come from a file that anyone can edit
+    one_step = method is not None and "steps" in method.unused
+    more = state == "done" and verdict is not None and bool(verdict.left) and not one_step
+    return (*(("train-on",) if more else ()), *ACTIONS[state])
 
 
 @dataclass(frozen=True)
@@ -79,7 +93,8 @@ class Snapshot:
     seconds: float  # of training so far, pauses excluded
     seconds_left: float | None
     rows: int  # U-Net rows evaluated in training
-    # Points (step, value) by the name of their series, at most 300 each; "erase" and "preserve" are the losses.
+    # Points (step, value) by the name of their series, at most 300 each; "erase" and "preserve" are the losses,
+    # "recognised CONCEPT" and "kept" the shares that looks found.
     series: dict[str, tuple[tuple[int, float], ...]]
     picks: tuple[tuple[str, int], ...]  # adversarial concepts and how often each was preserved, most often first
     current_pick: str  # the concept preserved in the last update, "" before the first
@@ -88,15 +103,31 @@ class Snapshot:
     plan: Plan | None  # None until it is known
     notes: tuple[str, ...]
     result: Result | None
+    verdict: Verdict | None = None  # on the last LoRA; None before the end, and for runs that nothing judged
 
     @property
     def actions(self) -> tuple[str, ...]:
-        """What a user can do now: some of pause, resume, stop, discard and delete."""
-        return ACTIONS[self.state]
+        """What a user can do now, see :func:`actions_of`."""
+        return actions_of(self.state, self.verdict, self.config)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON types. The result's path is cut to its base name: a page need not know where files are."""
-        values = {**asdict(self), "actions": list(self.actions)}
+        """Return plain JSON types, the verdict with what follows from it.
+
+        The result's path is cut to its base name: a page need not know where files are.
+        """
+        values = {**asdict(self), "actions": list(self.actions), "verdict": None}
+        if self.verdict is not None:
+            values["verdict"] = _verdict_dict(self.verdict)
         if self.result is not None:
             values["result"] = {**asdict(self.result), "path": Path(self.result.path).name}
         return values
+
+
+def _verdict_dict(verdict: Verdict) -> dict[str, Any]:
+    return {
+        **verdict.to_dict(),
+        "gone": verdict.gone,
+        "left": [finding.concept for finding in verdict.left],
+        "kept_share": verdict.kept_share,
+        "lines": lines(verdict),
+    }

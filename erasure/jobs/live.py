@@ -92,6 +92,13 @@ class LiveJob:
             self.record = record
             self._touch()
 
+    def retrain(self, record: Record, config: EraseConfig) -> None:
+        """Replace record and config of a job that trains on. What its run did so far stays in the history."""
+        with self.changed:
+            self._config = config
+            self.history.steps = config.updates
+            self.amend(record)
+
     def say(self, message: str) -> None:
         """Change the message only."""
         with self.changed:

@@ -12,7 +12,7 @@ from threading import Condition, Thread
 from typing import Any
 
 from erasure.config.settings import EraseConfig
-from erasure.config.settle import asked_of, notes_of
+from erasure.config.settle import asked_of, notes_of, with_changes
 from erasure.errors import ConfigError, JobConflict, JobNotFound
 from erasure.host.base import Host
 from erasure.host.data_folder import DataFolder
@@ -21,6 +21,7 @@ from erasure.jobs.ending import remove_files, remove_folder, write_job_card
 from erasure.jobs.gate import Gate
 from erasure.jobs.job import FINISHED, JobRequest, JobState, Snapshot
 from erasure.jobs.live import LiveJob, logger
+from erasure.jobs.names import free_name
 from erasure.jobs.problems import describe
 from erasure.jobs.readiness import readiness
 from erasure.jobs.record import Record, write_record
@@ -176,6 +177,34 @@ class JobManager:
             record = replace(job.record, state="queued", problem="", log="")
             write_record(job.folder, record)
             job.amend(record)
+            self._table.enqueue(job)
+
+    def train_on(self, id: str) -> None:
+        """Queue a job that is done, but whose verdict leaves something, for more updates and another LoRA.
+
+        It goes on from its state; half as many updates as it was planned with are added. The LoRA that it has stays.
+        Raises: JobNotFound, JobConflict, RunError; ConfigError if this version cannot use its settings.
+        """
+        with self._changed:
+            self._check_open()
+            job = self._table.allowed(id, "train-on")
+            old = job.config
+            # Always more than before, even after an early end: by that the run knows that what its looks found was not
+            # enough. It ends early again once they find all gone.
+            config = with_changes(old, steps=old.updates + -(-old.updates // 2))
+            self._table.take(job)
+            coming = [Path(other.record.out).stem for other in self._table.active()]
+            name = free_name(job.record.name, self._host.lora_folder(), coming)
+            record = replace(
+                job.record,
+                state="queued",
+                out=str(self._host.lora_folder() / f"{name}.safetensors"),
+                config=config.to_dict(),
+                asked=asked_of(config),
+                train_to=config.updates,
+            )
+            write_record(job.folder, record)
+            job.retrain(record, config)
             self._table.enqueue(job)
 
     def stop(self, id: str) -> None:

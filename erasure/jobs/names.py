@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -42,9 +42,12 @@ def suggest_name(erase: Sequence[str], taken: Container[str] = ()) -> str:
     return _numbered("erase-" + ("-".join(slugs)[:_LONGEST_SLUG].strip("-") or "concept"), taken)
 
 
-def free_name(name: str, lora_folder: Path) -> str:
-    """Return ``name``, with ``-2``, ``-3``, ... behind it if the folder has a LoRA of this name."""
-    return _numbered(name, taken_names(lora_folder))
+def free_name(name: str, lora_folder: Path, coming: Iterable[str] = ()) -> str:
+    """Return ``name``, with ``-2``, ``-3``, ... behind it if the folder has a LoRA of this name.
+
+    ``coming``: names of LoRAs that jobs will make.
+    """
+    return _numbered(name, {*taken_names(lora_folder), *(other.casefold() for other in coming)})
 
 
 def taken_names(lora_folder: Path) -> frozenset[str]:

@@ -6,7 +6,7 @@ from erasure.host.base import Host
 from erasure.jobs.ending import result_of
 from erasure.jobs.job import Result
 from erasure.jobs.live import LiveJob, logger
-from erasure.run.events import Drawing, Event, Opened, Preview, Saved
+from erasure.run.events import Drawing, Event, Judged, Opened, Preview, Saved
 from erasure.run.preview import RunPreview
 from erasure.training.events import Step
 
@@ -39,6 +39,8 @@ class Progress:
             self.enter_running()
             last = event.step == event.steps
             job.say("saves and checks the LoRA" if last else f"update {event.step} of {event.steps}")
+        elif isinstance(event, Judged):
+            job.say("saves and checks the LoRA")
         elif isinstance(event, Preview):
             self._picture = RunPreview(job.folder, event.step)
         elif isinstance(event, Saved) and event.is_lora:

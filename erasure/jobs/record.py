@@ -37,6 +37,7 @@ class Record:
     notes: tuple[str, ...] = ()
     result: Result | None = None
     speed: Speed | None = None  # for estimates of later runs
+    train_to: int = 0  # updates in all, once it trains on; 0 before that
 
 
 def write_record(folder: RunFolder, record: Record) -> None:
@@ -62,6 +63,7 @@ def read_record(folder: RunFolder) -> Record:
         notes=tuple(map(str, _list(values.get("notes")))),
         result=_result(values.get("result")),
         speed=speed_of(values.get("speed")),
+        train_to=max(0, int(_number(values.get("train_to"), 0))),
     )
 
 
@@ -73,7 +75,7 @@ def settled(record: Record) -> Record:
 def history_from_disk(folder: RunFolder, history: History) -> History:
     """Add what the run's log says to ``history``, and return it. Lines that make no sense are left out."""
     for event in folder.events():
-        with suppress(KeyError, TypeError, ValueError):
+        with suppress(KeyError, TypeError, ValueError, OverflowError):
             history.see(event)
     history.previews |= folder.previews()
     return history
@@ -111,14 +113,16 @@ def snapshot_of(id: str, record: Record, history: History, message: str, version
         plan=history.plan,
         notes=tuple(dict.fromkeys((*history.notes, *record.notes))),
         result=record.result,
+        verdict=history.verdict,
     )
 
 
 def _message(record: Record, history: History) -> str:
     after = f"after update {history.step} of {history.steps}" if history.step else "before the first update"
     where = f"; {record.result.name} was saved" if record.result else ""
+    left = "; not all is gone" if history.verdict is not None and history.verdict.left else ""
     return {
-        "done": f"done: {record.result.name if record.result else record.name} is in the Lora folder",
+        "done": f"done: {record.result.name if record.result else record.name} is in the Lora folder{left}",
         "stopped": f"stopped {after}{where}",
         "failed": f"failed {after}",
         "interrupted": f"interrupted {after}; it can be resumed",

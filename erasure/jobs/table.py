@@ -12,7 +12,7 @@ from threading import Condition
 
 from erasure.config.settings import EraseConfig
 from erasure.errors import JobConflict, JobNotFound, RunError
-from erasure.jobs.job import ACTIONS, ACTIVE
+from erasure.jobs.job import ACTIVE, actions_of
 from erasure.jobs.live import LiveJob, logger
 from erasure.jobs.record import Record, read_record, settled, write_record
 from erasure.run.folder import RunFolder, job_folders
@@ -74,9 +74,11 @@ class JobTable:
     def allowed(self, id: str, action: str) -> LiveJob:
         """Return the job with this id. Raises: JobNotFound; JobConflict if its state does not allow ``action``."""
         job = self.job(id)
-        if action in ACTIONS[job.state]:
+        # Not of a snapshot: a job that is at work makes a new one with every update.
+        actions = actions_of(job.state, job.history.verdict, job.record.config)
+        if action in actions:
             return job
-        possible = " or ".join(ACTIONS[job.state]) or "nothing, wait a moment"
+        possible = " or ".join(actions) or "nothing, wait a moment"
         raise JobConflict(f"{job.record.name} is {job.state}: {action} is not possible now, only {possible}")
 
     def take(self, job: LiveJob) -> None:

@@ -138,7 +138,8 @@ class Worker:
             job.note(f"the LoRA will be called {name}: another file has taken its first name in the meantime")
         if job.folder.holds_run:
             self._resumed = True
-            return resume(job.folder, device=device, out=out)
+            more = {"steps": job.record.train_to} if job.record.train_to else None
+            return resume(job.folder, device=device, out=out, changes=more)
         return erase(Task(Path(job.record.checkpoint), out, job.folder, job.config, device))
 
     def _park(self) -> None:

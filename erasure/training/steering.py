@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from statistics import fmean
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor
 
 from erasure.judge.scale import CUT
-from erasure.lora.adapter import load_lora_state, lora_state
-from erasure.model.model import Model
 from erasure.spread import spread
 from erasure.training.events import Look
 from erasure.verdict.examination import Examination
@@ -20,6 +18,16 @@ LOOKS_IN_A_ROW = 2
 TARGET_PICTURES, NAME_PICTURES, NEAR_WORDS = 3, 1, 6
 
 
+class Weights(Protocol):
+    """What is trained, as tensors that can be kept and put back."""
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return a copy of them."""
+
+    def put_back(self, weights: dict[str, Tensor]) -> None:
+        """Undo :meth:`weights`."""
+
+
 class Steering:
     """Looks every ``every`` updates, and after the last one.
 
@@ -28,9 +36,9 @@ class Steering:
     fewest pictures; among equals, of the look in which the nearest words were shown most strongly.
     """
 
-    def __init__(self, model: Model, examination: Examination, every: int, updates: int):
+    def __init__(self, weights: Weights, examination: Examination, every: int, updates: int):
         """``examination``: the pictures before are known; ``updates``: the most that are made."""
-        self._model = model
+        self._weights = weights
         self._examination = examination
         self._every = every
         self._updates = updates
@@ -81,13 +89,13 @@ class Steering:
         self._in_a_row = self._in_a_row + 1 if not left else 0
         value = (-float(left), kept or 0.0)
         if self._best is None or value >= self._best_value:
-            self._best, self._best_step, self._best_value = lora_state(self._model.unet), step, value
+            self._best, self._best_step, self._best_value = self._weights.weights(), step, value
         return Look(step, recognised, kept)
 
     def keep_best(self) -> int:
-        """Put the best weights on the U-Net; return the update that they are from, 0 if there was no look."""
+        """Put the best weights back; return the update that they are from, 0 if there was no look."""
         if self._best is not None:
-            load_lora_state(self._model.unet, {name: t.to(self._model.device) for name, t in self._best.items()})
+            self._weights.put_back(self._best)
         return self._best_step
 
     def _shots(self) -> list[int]:
@@ -124,10 +132,16 @@ class Steering:
             "in_a_row": self._in_a_row,
             "best_step": self._best_step,
             "best_value": list(self._best_value),
+            "updates": self._updates,
         }
 
     def load(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
-        """Undo :meth:`tensors` and :meth:`meta`."""
+        """Undo :meth:`tensors` and :meth:`meta`.
+
+        If more updates are wanted now than then, what looks had found was not enough: they begin afresh.
+        """
+        if self._updates > meta.get("updates", self._updates):
+            return
         self._best = {name: tensor.clone() for name, tensor in tensors.items()} or None
         self._gone, self._in_a_row = set(meta["gone"]), meta["in_a_row"]
         self._best_step = meta["best_step"]

@@ -269,14 +269,25 @@ class Trainer:
 
     # --- the state
 
+    def weights(self) -> dict[str, Tensor]:
+        """Return a copy of all that is trained: the LoRA, and the free weights behind it."""
+        weights = {f"lora/{name}": weight for name, weight in lora_state(self.model.unet).items()}
+        if self._null_space is not None:
+            weights.update({f"free/{name}": weight for name, weight in self._null_space.tensors().items()})
+        return weights
+
+    def put_back(self, weights: dict[str, Tensor]) -> None:
+        """Undo :meth:`weights`; other tensors are ignored."""
+        load_lora_state(self.model.unet, _part(weights, "lora"))
+        if self._null_space is not None:
+            self._null_space.load_tensors(_part(weights, "free"))
+
     def tensors(self) -> dict[str, Tensor]:
         """LoRA weights, Adam moments, the adversary's and the latent source's memory."""
-        tensors = {f"lora/{name}": weight for name, weight in lora_state(self.model.unet).items()}
+        tensors = self.weights()
         tensors.update({f"adam/{name}": value for name, value in adam_tensors(self._optimizer).items()})
         tensors.update({f"adversary/{name}": value for name, value in self.adversary.tensors().items()})
         tensors.update({f"latents/{name}": value for name, value in self.source.tensors().items()})
-        if self._null_space is not None:
-            tensors.update({f"free/{name}": weight for name, weight in self._null_space.tensors().items()})
         best = self.steering.tensors() if self.steering is not None else (self._steering_state or ({}, {}))[0]
         tensors.update({f"best/{name}": weight for name, weight in best.items()})
         return tensors
@@ -296,12 +307,10 @@ class Trainer:
         """Go on where :meth:`tensors` and :meth:`meta` were taken."""
 
         def part(name: str) -> dict[str, Tensor]:
-            return {key.split("/", 1)[1]: value for key, value in tensors.items() if key.startswith(name + "/")}
+            return _part(tensors, name)
 
-        load_lora_state(self.model.unet, part("lora"))
+        self.put_back(tensors)
         load_adam_tensors(self._optimizer, part("adam"))
-        if self._null_space is not None:
-            self._null_space.load_tensors(part("free"))
         self.adversary.load_tensors(part("adversary"))
         self.source.load_tensors(part("latents"))
         self.adversary.move(self.model.device)
@@ -339,3 +348,8 @@ def learning_rate(step: int, config: EraseConfig) -> float:
 
 def _choice(items: Sequence[str], generator: Generator) -> str:
     return items[int(torch.randint(len(items), (), generator=generator))]
+
+
+def _part(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with ``name/``, without that."""
+    return {key.split("/", 1)[1]: value for key, value in tensors.items() if key.startswith(name + "/")}

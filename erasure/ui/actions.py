@@ -84,9 +84,10 @@ def start(host: Host, manager: JobManager, order: Order) -> str:
 
 def act(manager: JobManager, page: Page) -> str:
     """Do what a button of a run asks for. Return problems as HTML, "" if all went well."""
-    if page.action not in ("pause", "resume", "stop", "discard", "delete"):
+    if page.action not in ("pause", "resume", "stop", "discard", "delete", "train-on"):
         return problems_html([f"{page.action!r} is not an action of a run; reload the page"])
-    return problems_html(problem_lines(lambda: getattr(manager, page.action)(page.value)))
+    action = getattr(manager, page.action.replace("-", "_"))
+    return problems_html(problem_lines(lambda: action(page.value)))
 
 
 def measure(host: Host, manager: JobManager, order: Order) -> tuple[dict[str, Any] | None, str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from erasure.jobs.job import Result, Snapshot
+from erasure.jobs.job import ACTIVE, Result, Snapshot
 from erasure.training.plan import Plan
 from erasure.ui.html import (
     box,
@@ -22,10 +22,14 @@ from erasure.ui.html import (
     problems_html,
     quiet,
 )
+from erasure.ui.runs import ACTION_WORDS
 from erasure.ui.units import duration, size
+from erasure.verdict.verdict import Verdict, lines
 
 if TYPE_CHECKING:
     from erasure.jobs.estimate import Estimate
+
+_LEFT = 3  # concepts that are named in a sentence
 
 
 def estimate_html(estimate: Estimate | None, problems: Sequence[str] = ()) -> Markup:
@@ -63,7 +67,10 @@ def plan_html(plan: Plan | None) -> Markup:
 
 
 def result_html(snapshot: Snapshot | None) -> Markup:
-    """Return the card of the finished LoRA: its name, size, place and self-check."""
+    """Return the card of the finished LoRA: its name, the verdict, what can be done with it, its size and place.
+
+    Only a verdict that finds everything gone makes it green; what is left is a warning, with the action ``train-on``.
+    """
     if snapshot is None or snapshot.result is None:
         return empty_html("The finished LoRA will be shown here.", "With its pictures before and after, ready to use.")
     result = snapshot.result
@@ -76,31 +83,69 @@ def result_html(snapshot: Snapshot | None) -> Markup:
         ("Training", f"{snapshot.step} of {snapshot.steps} updates in {duration(snapshot.seconds)}"),
         ("Protected most", ", ".join(name for name, _ in snapshot.picks[:5])),
     ]
-    drawing = icon("square" if result.change is None else "check")
+    kind, drawing = _tone(snapshot.verdict)
     return box(
         "result",
-        element("div", drawing, element("h3", result.name), class_="ae-result-head"),
-        _check(snapshot, result),
+        element("div", icon(drawing), element("h3", result.name), class_="ae-result-head"),
+        element("div", *_verdict(snapshot), class_=f"ae-verdict ae-verdict-{kind}"),
+        _change(snapshot, result),
         element("div", element("code", tag), copy, class_="ae-tag"),
         facts(rows),
         notes_html(snapshot.notes),
     )
 
 
-def _check(snapshot: Snapshot, result: Result) -> Markup:
-    erased = snapshot.config.get("erase") or [snapshot.name]
+def _tone(verdict: Verdict | None) -> tuple[str, str]:
+    """Return the class of a verdict, and its drawing."""
+    if verdict is not None and verdict.gone:
+        return "gone", "check"
+    return ("left", "warning") if verdict is not None and verdict.left else ("open", "square")
+
+
+def _verdict(snapshot: Snapshot) -> list[Markup]:
+    """Return what was found in a sentence, which the page reads out, then in full, and what to do about it."""
+    verdict = snapshot.verdict
+    if verdict is None:
+        return [element("p", element("strong", "Not judged."), " ", _unjudged(snapshot), class_="ae-check")]
+    targets = _listed([finding.concept for finding in verdict.of("target")])
+    if verdict.gone:
+        said = f"{targets} {'is' if len(verdict.of('target')) == 1 else 'are'} gone from all pictures judged."
+        head = element("p", element("strong", "Gone."), f" {said}", class_="ae-check")
+    elif verdict.left:
+        said = _listed([f"“{f.concept}” in {f.after} of {f.pictures} pictures" for f in verdict.left[:_LEFT]], "")
+        more = f" and {len(verdict.left) - _LEFT} more" if len(verdict.left) > _LEFT else ""
+        head = element("p", element("strong", "Not gone yet."), f" Still recognised: {said}{more}.", class_="ae-check")
+    else:
+        said = "The model does not draw recognisably what was to be erased."
+        head = element("p", element("strong", "Not known."), f" {said}", class_="ae-check")
+    parts = [head, element("ul", *(element("li", line) for line in lines(verdict)), class_="ae-lines")]
+    if "train-on" in snapshot.actions:
+        word, does, _ = ACTION_WORDS["train-on"]
+        parts.append(element("div", button(word, "train-on", snapshot.id, title=does), class_="ae-actions"))
+    return parts
+
+
+def _unjudged(snapshot: Snapshot) -> str:
+    if snapshot.state in ACTIVE:
+        return "This LoRA is from before; the run is training on."
+    if snapshot.state != "done":
+        return "The run was stopped before the end, so the LoRA may erase less than it could. You can resume the run."
+    return "Whether the concept is gone is for you to see from the pictures before and after."
+
+
+def _change(snapshot: Snapshot, result: Result) -> Markup:
+    """Return how much the file changes a picture: that it works at all, not that anything is gone."""
     if result.change is None:
-        said = "The run was stopped before the end, so the LoRA may erase less than it could. You can resume the run."
-        return element("p", said, class_="ae-check")
-    return element(
-        "p",
-        f"Self-check passed: read back from its file, the LoRA changes the picture of “{erased[0]}” by ",
-        element("strong", f"{result.change / 255:.0%}"),
-        " ",
-        quiet(f"({result.change:.0f} of 255 levels on average)"),
-        ".",
-        class_="ae-check",
-    )
+        return Markup("")
+    erased = snapshot.config.get("erase") or [snapshot.name]
+    said = f"Read back, the file changes the picture of “{erased[0]}” by {result.change / 255:.0%}"
+    return element("p", f"{said} ({result.change:.0f} of 255 levels on average).", class_="ae-quiet")
+
+
+def _listed(words: Sequence[str], quote: str = "“”") -> str:
+    """Return words as in “a”, “b” and “c”."""
+    quoted = [f"{quote[:1]}{word}{quote[1:]}" for word in words]
+    return " and ".join([", ".join(quoted[:-1]), quoted[-1]]) if len(quoted) > 1 else "".join(quoted)
 
 
 def _base_name(path: str) -> str:

@@ -1,207 +1,72 @@
-"""The chart of what was measured over the updates, and the same in words and numbers.
-
-Lines and dots are one SVG that stretches with the page, except for the width of its strokes; labels are HTML over it,
-so that they keep their size.
-"""
+"""The chart of a run: what is still recognised and what is kept, as looks found; the losses under a fold."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from markupsafe import Markup
 
-from erasure.ui.html import box, element, empty_html, join, more, quiet
-from erasure.ui.units import number
-
-SIDE = 1000  # units of the drawing, in both directions
-DECADES = 4  # values further below the largest one are drawn at the bottom
-TABLE_ROWS = 12
-
-Point = tuple[int, float]
-
-
-class Label(NamedTuple):
-    """How a series is drawn and named: ``kind`` is its class, ``says`` what a reader should look for."""
-
-    kind: str
-    name: str
-    says: str
-
+from erasure.jobs.history import KEPT, RECOGNISED
+from erasure.ui.curves import Curve, Label, Point, figure_html, log_frame, share_frame
+from erasure.ui.html import box, element, empty_html, join, more
 
 LABELS = {
     "erase": Label("erase", "Erasing", "should fall"),
     "preserve": Label("keep", "Preserving", "should stay low"),
 }
+# How the targets' curves are drawn, one after the other; more targets than that begin again.
+TARGET_KINDS = ("erase", "second", "third", "fourth")
+WHY_NOT_DOWN = (
+    "Every update is measured on another prompt, another noise and another moment of drawing, some harder than others, "
+    "and pulled back by what it preserves, so erasing does not simply fall: only its trend counts."
+)
 
 
-class Curve(NamedTuple):
-    """A series with its label. ``values``, by update, are all that is known; ``points`` are those that a log scale can
-    show."""
+def chart_html(series: Mapping[str, Sequence[Point]], steps: int = 0, first_look: int = 0) -> Markup:
+    """Return the chart of all series, or what stands in its place before there is enough to draw.
 
-    label: Label
-    values: dict[int, float]
-
-    @property
-    def points(self) -> list[Point]:
-        return [(step, value) for step, value in self.values.items() if value > 0]
-
-
-class Frame(NamedTuple):
-    """What is in view: updates from ``first`` to ``last``, values from 10^``low`` to 10^``high``."""
-
-    first: int
-    last: int
-    low: float
-    high: float
-
-    def x(self, step: float) -> float:
-        return (step - self.first) / max(1, self.last - self.first)
-
-    def y(self, value: float) -> float:
-        """Return the height of a value: 0 is the top, 1 the bottom."""
-        place = (self.high - math.log10(value)) / (self.high - self.low) if value > 0 else 1.0
-        return min(1.0, max(0.0, place))
-
-
-def chart_html(series: Mapping[str, Sequence[Point]], steps: int = 0) -> Markup:
-    """Return the chart of all series, or what stands in its place before there are two points.
-
-    ``series``: as in a snapshot, points (update, value) by name; one that has no label here is drawn under its own
-    name. ``steps``: where the axis ends, 0 for the last point.
+    ``series``: as in a snapshot, points (update, value) by name; one that has no label here is drawn with the losses,
+    under its own name. ``steps``: where the axis ends, 0 for the last point. ``first_look``: the update after which a
+    run that is at work will look for the first time; 0 if it will not.
     """
-    curves = [_curve_of(name, points) for name, points in series.items()]
-    curves = [curve for curve in curves if curve.values]
-    if not any(len(curve.points) > 1 for curve in curves):
-        return empty_html("The losses will be drawn here.", "They appear with the first updates.")
-    frame = _frame(curves, steps)
-    summary = _summary(curves)
-    drawing = element(
-        "svg",
-        *(_curve(curve, frame) for curve in curves),
-        class_="ae-lines-svg",
-        viewBox=f"0 0 {SIDE} {SIDE}",
-        preserveAspectRatio="none",
-        aria_hidden="true",
-    )
-    plot = element("div", _grid(frame), drawing, class_="ae-plot", role="img", aria_label=summary)
-    what = "Loss" if series.keys() <= LABELS.keys() else "Measured"
-    title = element("span", f"{what} ", quiet("(log scale)"), class_="ae-chart-title")
-    head = element("figcaption", title, _legend(curves), class_="ae-chart-head")
-    table = more("The curves as a table", element("p", summary) + _table(curves), keep="losses")
-    name = element("div", "update", class_="ae-x-name")
-    return box("chart", element("figure", head, plot, name, class_="ae-figure"), table)
-
-
-def _curve_of(name: str, points: Sequence[Point]) -> Curve:
-    label = LABELS.get(name) or Label("other", name, "")
-    return Curve(label, {step: value for step, value in points if math.isfinite(value)})
-
-
-def _frame(curves: list[Curve], steps: int) -> Frame:
-    values = [math.log10(value) for curve in curves for _, value in curve.points]
-    high = max(values)
-    low = max(min(values), high - DECADES)
-    if high - low < 1:  # less than a decade shows little and wobbles with every point
-        middle = (high + low) / 2
-        high, low = middle + 0.5, middle - 0.5
-    pad = 0.04 * (high - low)
-    updates = [step for curve in curves for step in curve.values]
-    first = min(*updates, 1) - 1
-    return Frame(first, max(*updates, steps), low - pad, high + pad)
-
-
-def _curve(curve: Curve, frame: Frame) -> Markup:
-    """Return faint dots (strokes of no length with round ends) under the smoothed line."""
-    dots = "".join(f"M{_at(frame, point)}h0" for point in curve.points)
-    line = " ".join(_at(frame, point) for point in smooth(curve.points))
-    shape = Markup('<path class="ae-raw" d="{}"/><polyline class="ae-smooth" points="{}"/>').format(dots, line)
-    return element("g", shape, class_=f"ae-curve ae-curve-{curve.label.kind}")
-
-
-def _at(frame: Frame, point: Point) -> str:
-    return f"{SIDE * frame.x(point[0]):.1f},{SIDE * frame.y(point[1]):.1f}"
-
-
-def smooth(points: Sequence[Point]) -> list[Point]:
-    """Return as many points, smoothed by a centred mean of the logarithms whose weights fall off to both sides."""
-    reach = max(2, len(points) // 10)
-    logs = [math.log10(loss) for _, loss in points]
-    smoothed = []
-    for i, (step, _) in enumerate(points):
-        near = range(max(0, i - reach), min(len(points), i + reach + 1))
-        weights = [reach + 1 - abs(i - k) for k in near]
-        mean = sum(w * logs[k] for w, k in zip(weights, near, strict=True)) / sum(weights)
-        smoothed.append((step, 10**mean))
-    return smoothed
-
-
-def _grid(frame: Frame) -> Markup:
-    levels = [
-        element("div", element("span", number(v)), class_="ae-level", style=f"top:{100 * frame.y(v):.2f}%")
-        for v in _levels(frame)
+    shares = _shares(series)
+    losses = [
+        Curve.of(LABELS.get(name) or Label("other", name, ""), points)
+        for name, points in series.items()
+        if not _is_share(name)
     ]
-    marks = [
-        element("div", element("span", step), class_="ae-mark", style=f"left:{100 * frame.x(step):.2f}%")
-        for step in _marks(frame)
-    ]
-    return element("div", *levels, *marks, class_="ae-chart-grid", aria_hidden="true")
-
-
-def _levels(frame: Frame) -> list[float]:
-    """Return the values that get a line and a label: powers of ten, with 2 and 5 between them where there is room."""
-    factors = (1, 2, 5) if frame.high - frame.low < 1.6 else (1, 3) if frame.high - frame.low < 2.4 else (1,)
-    exponents = range(math.floor(frame.low), math.ceil(frame.high) + 1)
-    values = [factor * 10.0**exponent for exponent in exponents for factor in factors]
-    return [value for value in values if frame.low <= math.log10(value) <= frame.high]
-
-
-def _marks(frame: Frame) -> list[int]:
-    """Return about four round updates, the first and the last among them."""
-    length = max(1, frame.last - frame.first)
-    raw = length / 4
-    scale = 10 ** math.floor(math.log10(raw)) if raw >= 1 else 1
-    step = max(1, next(int(scale * f) for f in (1, 2, 2.5, 5, 10) if scale * f >= raw or f == 10))
-    inner = range(frame.first, frame.last + 1, step)
-    return [mark for mark in inner if frame.last - mark > step / 2] + [frame.last]
-
-
-def _legend(curves: list[Curve]) -> Markup:
-    line = Markup('<svg viewBox="0 0 24 8" aria-hidden="true"><path class="ae-smooth" d="M1,4H23"/></svg>')
-    items = [
-        element(
-            "span",
-            line,
-            element("span", curve.label.name, " ", element("span", curve.label.says, class_="ae-quiet ae-says")),
-            class_=f"ae-key ae-curve-{curve.label.kind}",
+    losses = [curve for curve in losses if curve.values]
+    drawable = any(len(curve.positive) > 1 for curve in losses)
+    known = {label.name for label in LABELS.values()}
+    what = "Loss" if all(curve.label.name in known for curve in losses) else "Measured"
+    drawn = figure_html(losses, log_frame(losses, steps), what, "(log scale)", keep="losses") if drawable else None
+    if not shares and not first_look:
+        return box("chart", drawn) if drawn else empty_html(
+            "The losses will be drawn here.", "They appear with the first updates."
+        )  # fmt: skip
+    if shares:
+        seen = figure_html(
+            shares, share_frame(shares, steps), "What looks found", "(in samples during training)", keep="looks"
         )
-        for curve in curves
-    ]
-    return element("span", *items, class_="ae-legend")
+    else:
+        when = f"The first look comes after update {first_look}."
+        seen = empty_html("What is still recognised and what is kept will be drawn here.", when)
+    why = element("p", WHY_NOT_DOWN, class_="ae-quiet")
+    fold = more("Training losses", why + drawn, keep="training-losses") if drawn else ""
+    return box("chart", join([seen, fold]))
 
 
-def _summary(curves: list[Curve]) -> str:
-    updates = sorted({step for curve in curves for step in curve.values})
-    changes = []
-    for curve in curves:
-        values = [*curve.values.values()]
-        changes.append(f"{curve.label.name} went from {number(values[0])} to {number(values[-1])}")
-    return f"From update {updates[0]} to {updates[-1]}: {'; '.join(changes)}."
+def _is_share(name: str) -> bool:
+    return name == KEPT or name.startswith(RECOGNISED)
 
 
-def _table(curves: list[Curve]) -> Markup:
-    updates = sorted({step for curve in curves for step in curve.values})
-    count = min(TABLE_ROWS, len(updates))
-    picked = sorted({round(i * (len(updates) - 1) / max(1, count - 1)) for i in range(count)})
-    body = join(
-        element("tr", element("th", step, scope="row"), *(_cell(curve, step) for curve in curves))
-        for step in (updates[i] for i in picked)
-    )
-    names = ("Update", *(curve.label.name for curve in curves))
-    head = element("tr", *(element("th", name, scope="col") for name in names))
-    return element("table", element("thead", head), element("tbody", body), class_="ae-table")
-
-
-def _cell(curve: Curve, step: int) -> Markup:
-    return element("td", number(curve.values[step]) if step in curve.values else "")
+def _shares(series: Mapping[str, Sequence[Point]]) -> list[Curve]:
+    """Return a curve for each target, then that of what is kept."""
+    targets = [name for name in series if name.startswith(RECOGNISED)]
+    curves = []
+    for place, name in enumerate(targets):
+        kind = TARGET_KINDS[place % len(TARGET_KINDS)]
+        label = Label(kind, f"{name.removeprefix(RECOGNISED)} recognised", "in how many pictures; should fall to 0%")
+        curves.append(Curve.of(label, series[name]))
+    curves.append(Curve.of(Label("keep", "Nearest words kept", "how strongly; should stay high"), series.get(KEPT, ())))
+    return [curve for curve in curves if curve.values]

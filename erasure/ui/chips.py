@@ -1,4 +1,5 @@
-"""The concepts near a target, before training: what will go with it and what will stay, as chips that can be moved.
+"""The concepts near a target: what will go with it and what will stay, as chips that can be moved; after a run also
+what became of them.
 
 A click on a chip is one of three actions, whose value is the concept's text:
 ``chip-erase``: erase it too (add it to ``synonym``, take it out of ``preserve``); ``chip-protect``: always protect it
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 from erasure.ui.html import box, button, element, empty_html, icon, more, notes_html, quiet
+from erasure.verdict.verdict import Finding, Verdict
 
 SHOWN = 24
 # What the button says that measures the concepts, and what it says meanwhile.
@@ -22,12 +24,13 @@ MEASURING = "Measuring nearby concepts …"
 
 class Chip(NamedTuple):
     """A concept to click. ``row`` is what was measured, None for a concept that the user named; ``action`` is what a
-    click does, and ``does`` the same in words."""
+    click does, and ``does`` the same in words. ``finding``: what a run's verdict says of it, None if nothing."""
 
     word: str
     row: Mapping[str, Any] | None
     action: str
     does: str
+    finding: Finding | None = None
 
 
 def chips_html(
@@ -37,11 +40,13 @@ def chips_html(
     *,
     erase_synonyms: bool = True,
     stale: bool = False,
+    verdict: Verdict | None = None,
 ) -> Markup:
     """Return all chips, or an invitation to measure while ``space`` is None.
 
     ``space``: as ConceptSpace.to_dict() gives it. ``synonym`` and ``preserve``: the user's lists as they are now, which
-    win over ``space``. ``stale``: whether the form has changed since ``space`` was measured.
+    win over ``space``. ``stale``: whether the form has changed since ``space`` was measured. ``verdict``: on a run with
+    these targets; words that the model draws as the target get a choice, since both cannot be had.
     """
     if space is None:
         return empty_html(
@@ -49,6 +54,7 @@ def chips_html(
             f"Press “{FIND}”. Then click a concept to erase it too, or to protect it.",
         )
     moved = {*synonym, *preserve}
+    found = {finding.concept: finding for finding in (verdict.findings if verdict is not None else ()) if finding.known}
     placed: set[str] = set()
     parts = []
     several = len(space["targets"]) > 1
@@ -60,18 +66,19 @@ def chips_html(
             for row in target["preserved"]
             if row["text"] not in moved
         ]
-        parts.append(_target(target, going, kept, several, erase_synonyms))
+        parts.append(_target(target, _judged(going, found), _judged(kept, found), several, erase_synonyms))
     loose = [Chip(word, None, "chip-auto", "click to undo") for word in dict.fromkeys(synonym) if word not in placed]
     if loose:
-        parts.append(_group("erase", "fade", "Will go too", "named by you", loose, keep="chips-named"))
+        chips = _judged(loose, found)
+        parts.append(_group("erase", "fade", "Will go too", "named by you", chips, keep="chips-named"))
     always = [
         Chip(word, None, "chip-auto", "always protected; click to undo")
         for word in dict.fromkeys(preserve)
         if word not in synonym
     ]
     if always:
-        says = "whatever the search finds"
-        parts.append(_group("always", "lock", "Always protected", says, always, keep="chips-always"))
+        chips, says = _judged(always, found), "whatever the search finds"
+        parts.append(_group("always", "lock", "Always protected", says, chips, keep="chips-always"))
     old = notes_html([f"The settings have changed since these were measured. Press “{FIND}” again."]) if stale else ""
     return box("chips", old, *parts, notes_html(space.get("notes", ())))
 
@@ -84,6 +91,10 @@ def _going(target: Mapping[str, Any], synonym: Sequence[str], moved: set[str], e
     does = "drawn just like it; click to protect it instead" if erase_synonyms else "click to protect it"
     chips += [Chip(row["text"], row, "chip-protect", does) for row in target["synonyms"] if row["text"] not in moved]
     return chips
+
+
+def _judged(chips: Sequence[Chip], found: Mapping[str, Finding]) -> list[Chip]:
+    return [chip._replace(finding=found.get(chip.word)) for chip in chips]
 
 
 def _target(
@@ -100,9 +111,35 @@ def _target(
     others = quiet("Other names of the target, never protected:")
     names = [text for text in target["named"] if text != name]
     named = element("p", others, " ", ", ".join(names), class_="ae-named") if names else ""
-    protected = _group("keep", "shield", "Protected", "nearest first", kept, keep=f"chips-keep-{name}")
+    along = [chip for chip in kept if chip.finding is not None and chip.finding.drawn_as_target]
+    others_kept = [chip for chip in kept if chip not in along]
+    says = "nearest first"
+    judged = [chip.finding for chip in others_kept if chip.finding is not None]
+    if judged:
+        says += f"; {sum(finding.kept for finding in judged)} of {len(judged)} that were judged were kept"
+    protected = _group("keep", "shield", "Protected", says, others_kept, keep=f"chips-keep-{name}")
     label = name if several else None
-    return element("section", head, gone, named, protected, class_="ae-target-box", aria_label=label)
+    return element("section", head, gone, named, _along(along), protected, class_="ae-target-box", aria_label=label)
+
+
+def _along(chips: Sequence[Chip]) -> Markup:
+    """Return the words that go along with their target, each with a choice; "" if there are none."""
+    items = []
+    for chip in chips:
+        erase = button(f"Also erase {chip.word}", "chip-erase", chip.word, title="click to erase it too",
+                       kind="quiet-button", html=Markup("Also erase"))  # fmt: skip
+        keep = button(f"Keep {chip.word} protected", "chip-protect", chip.word,
+                      title="click to always protect it; this holds the erasure back",
+                      kind="quiet-button", html=Markup("Keep protected"))  # fmt: skip
+        word = element("span", chip.word, class_="ae-chip-word")
+        items.append(element("li", word, " ", _mark(chip), erase, keep, class_="ae-along"))
+    if not items:
+        return Markup("")
+    says = quiet("the model draws them as the target, too, so both cannot be had")
+    count = element("span", len(items), class_="ae-count")
+    head = element("p", icon("info"), element("span", "Goes along"), " ", count, " ", says, class_="ae-group-title")
+    list_ = element("ul", *items, class_="ae-chip-list", role="list")
+    return element("div", head, list_, class_="ae-group ae-group-along")
 
 
 def _group(kind: str, drawing: str, title: str, says: str, chips: list[Chip], *, keep: str) -> Markup:
@@ -119,10 +156,27 @@ def _list(kind: str, chips: Sequence[Chip]) -> Markup:
 
 
 def _chip(chip: Chip) -> Markup:
-    short, long = _hint(chip.row)
-    hint = element("span", short, class_="ae-chip-hint", title=long) if short else ""
     word = element("span", chip.word, class_="ae-chip-word")
-    return button(chip.word, chip.action, chip.word, title=chip.does, kind="chip", html=word + hint)
+    does = chip.does if chip.finding is None else f"{_found(chip.finding)[1]}; {chip.does}"
+    return button(chip.word, chip.action, chip.word, title=does, kind="chip", html=word + _mark(chip))
+
+
+def _mark(chip: Chip) -> Markup:
+    """Return what stands behind a word: what became of it, else a figure from before."""
+    if chip.finding is not None:
+        kind, long = _found(chip.finding)
+        return element("span", kind, class_=f"ae-chip-hint ae-chip-{kind}", title=long)
+    short, long = _hint(chip.row)
+    return element("span", short, class_="ae-chip-hint", title=long) if short else Markup("")
+
+
+def _found(finding: Finding) -> tuple[str, str]:
+    """Return in a word what became of a concept, and the pictures that say so."""
+    if finding.role in ("target", "name"):
+        kind = "left" if finding.after else "gone"
+    else:
+        kind = "kept" if finding.kept else "hurt"
+    return kind, f"{kind}: recognised in {finding.after} of {finding.pictures} pictures, before in {finding.before}"
 
 
 def _hint(row: Mapping[str, Any] | None) -> tuple[str, str]:

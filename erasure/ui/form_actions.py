@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,16 +31,34 @@ _OWN = ("erase", "preserve")
 _LISTS = {"chip-erase": "synonym", "chip-protect": "preserve", "chip-auto": ""}
 
 
-def chips(found: Mapping[str, Any], order: Order) -> str:
-    """Return the chips. ``found``: as :func:`remember` gives it, {} before anything was measured."""
+def chips(found: Mapping[str, Any], order: Order, run: Snapshot | None = None) -> str:
+    """Return the chips. ``found``: as :func:`remember` gives it, {} before anything was measured.
+
+    ``run``: one that :func:`judged_run` gives; what became of the words is said, and if nothing was measured since, its
+    concepts are shown.
+    """
     used = order.settled.values
+    space, stale = found.get("space"), bool(found) and found["of"] != _decides(order)
+    if space is None and run is not None and run.plan is not None:
+        space, stale = run.plan.space.to_dict(), any(run.config.get(k) != v for k, v in _space_values(order).items())
     return chips_html(
-        found.get("space"),
+        space,
         used["synonym"],
         used["preserve"],
         erase_synonyms=used["erase_synonyms"],
-        stale=bool(found) and found["of"] != _decides(order),
+        stale=stale,
+        verdict=None if run is None else run.verdict,
     )
+
+
+def judged_run(runs: Sequence[Snapshot], order: Order, wanted: str) -> Snapshot | None:
+    """Return a run with a verdict on the order's own targets and checkpoint: the ``wanted`` one, else the first."""
+    file = None if order.checkpoint is None else order.checkpoint.name
+    erased = list(order.settled.values["erase"])
+    fit = [
+        run for run in runs if run.verdict is not None and (run.checkpoint, run.config.get("erase")) == (file, erased)
+    ]
+    return next(iter([*(run for run in fit if run.id == wanted), *fit]), None)
 
 
 def remember(space: Mapping[str, Any], order: Order) -> dict[str, Any]:
@@ -156,5 +174,9 @@ def keep_upload(host: Host, upload: Any) -> tuple[str, str]:
 
 def _decides(order: Order) -> str:
     """Return all that decides which concepts are near, as a text, without the lists that chips are moved between."""
+    return json.dumps([str(order.checkpoint), _space_values(order)])
+
+
+def _space_values(order: Order) -> dict[str, Any]:
     values = space_settings(order.settled.values)
-    return json.dumps([str(order.checkpoint), {k: v for k, v in values.items() if k not in ("synonym", "preserve")}])
+    return {name: value for name, value in values.items() if name not in ("synonym", "preserve")}

@@ -63,7 +63,7 @@ def render(manager: JobManager, page: Page) -> RunView:
             job=run.id if run else "",
             states=states,
         ),
-        "chart": news(page, "chart", chart_html(run.series, run.steps) if run else ""),
+        "chart": news(page, "chart", _chart(run)),
         "picks": news(page, "picks", _picks(run)),
         "grid": news(page, "grid", _grid(run, grid)),
         "result": news(page, "result", _result(run), job=run.id if run and run.result else ""),
@@ -97,7 +97,7 @@ def _status(run: Snapshot | None, snapshots: list[Snapshot]) -> Markup:
             kind="quiet-button" if action == "discard" else "button",
         )
         for action in run.actions
-        if action != "delete"
+        if action not in ("delete", "train-on")  # the card of the result has the latter
     )
     if buttons:
         parts.append(box("actions-row", element("div", buttons, class_="ae-actions")))
@@ -118,6 +118,17 @@ def _others(run: Snapshot, snapshots: list[Snapshot]) -> Markup:
     if waiting:
         lines.append(join([f"Waiting: {', '.join(waiting)}"]))
     return box("others", *(element("p", line) for line in lines)) if lines else Markup("")
+
+
+def _chart(run: Snapshot | None) -> Markup:
+    """Return the chart; a run that is done may have ended before its planned end, and its chart ends there, too."""
+    if run is None:
+        return Markup("")
+    # The config may come from a file that anyone can edit, or from a version that did not look.
+    every = run.config.get("look_every")
+    first_look = min(every, run.steps) if isinstance(every, int) and every > 0 else 0
+    waits = run.state in ACTIVE and run.step <= first_look
+    return chart_html(run.series, 0 if run.state == "done" else run.steps, first_look if waits else 0)
 
 
 def _picks(run: Snapshot | None) -> Markup:

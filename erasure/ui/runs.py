@@ -15,6 +15,7 @@ from erasure.ui.units import ago, duration
 ACTION_WORDS: dict[str, tuple[str, str, str]] = {
     "pause": ("Pause", "free the device after the current update", ""),
     "resume": ("Resume", "continue where it left off", ""),
+    "train-on": ("Train on", "make half as many updates again, as another LoRA; this one stays", ""),
     "stop": ("Stop and save", "end it, and save a LoRA of what is trained so far", ""),
     "discard": ("Discard", "end it, and keep nothing", "Discard “{name}”? Nothing of this run is kept."),
     "delete": (
@@ -51,7 +52,7 @@ def _run(run: Snapshot, selected: bool, thumbnail: str, now: float) -> Markup:
                   pressed=selected)  # fmt: skip
     problem = element("p", run.problem, class_="ae-run-problem") if run.problem else ""
     buttons = element("div", *(_action(action, run) for action in (*run.actions, "settings")), class_="ae-actions")
-    side = element("div", pill(run.state), buttons, class_="ae-run-side")
+    side = element("div", pill(run), buttons, class_="ae-run-side")
     return element("li", head, side, problem, class_="ae-run ae-run-selected" if selected else "ae-run")
 
 

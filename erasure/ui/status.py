@@ -33,9 +33,11 @@ LOOKS: dict[JobState, Look] = {
 }
 
 
-def pill(state: JobState) -> Markup:
-    """Return the state as a word and a drawing, to be put into another element."""
-    look = LOOKS[state]
+def pill(snapshot: Snapshot) -> Markup:
+    """Return the state as a word and a drawing, to be put into another element. What left something is not green."""
+    look = LOOKS[snapshot.state]
+    if snapshot.state == "done" and snapshot.verdict is not None and snapshot.verdict.left:
+        look = look._replace(icon="warning", tone="bad")
     return element("span", icon(look.icon), element("span", look.word), class_=f"ae-pill ae-tone-{look.tone}")
 
 
@@ -49,7 +51,7 @@ def status_html(snapshot: Snapshot | None) -> Markup:
             "Nothing is running.", "Name a concept to erase and press Start; you can watch it happen here."
         )
     message = element("span", snapshot.message, class_="ae-message") if snapshot.message else ""
-    return box("status", pill(snapshot.state), element("span", snapshot.name, class_="ae-name"), message)
+    return box("status", pill(snapshot), element("span", snapshot.name, class_="ae-name"), message)
 
 
 def progress_html(snapshot: Snapshot | None) -> Markup:

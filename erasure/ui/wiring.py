@@ -71,9 +71,11 @@ def _wire_order(components: Components, host: Host, manager: JobManager, space: 
     def check(page: Page, found: dict[str, Any], *held: Any) -> list[Any]:
         asked = _order(components, host, manager, held, page.filled)
         # The page's script fills it in, because only the page knows what was typed meanwhile.
-        name = suggested_name(host, asked.settled.values["erase"], coming_names(manager.snapshots()))
+        runs = manager.snapshots()
+        name = suggested_name(host, asked.settled.values["erase"], coming_names(runs))
         shown, ready = actions.check_order(host, asked)
-        chips = news(page, "chips", form_actions.chips(found, asked))
+        run = form_actions.judged_run(runs, asked, page.job)
+        chips = news(page, "chips", form_actions.chips(found, asked, run))
         return [answer(page, shown, suggested=name), gr.update(interactive=ready), chips]
 
     def start(page: Page, *held: Any) -> list[Any]:
@@ -94,15 +96,17 @@ def _wire_concepts(components: Components, host: Host, manager: JobManager, spac
         if measured is None:
             return [answer(page, problems), None, None]
         found = form_actions.remember(measured, asked)
-        return [answer(page, ""), found, news(page, "chips", form_actions.chips(found, asked))]
+        run = form_actions.judged_run(manager.snapshots(), asked, page.job)
+        return [answer(page, ""), found, news(page, "chips", form_actions.chips(found, asked, run))]
 
     def move(page: Page, found: dict[str, Any], *held: Any) -> list[Any]:
         asked = _order(components, host, manager, held)
         moved = form_actions.moved(page, asked)
+        run = form_actions.judged_run(manager.snapshots(), asked, page.job)
         return [
             gr.update(value=moved["synonym"]),
             gr.update(value=moved["preserve"]),
-            news(page, "chips", form_actions.chips(found, form_actions.with_moved(asked, moved))),
+            news(page, "chips", form_actions.chips(found, form_actions.with_moved(asked, moved), run)),
         ]
 
     def upload(page: Page, file: Any) -> list[Any]:

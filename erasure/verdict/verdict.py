@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import isfinite
 from typing import Any, Literal, get_args
 
 Role = Literal["target", "name", "near", "unrelated"]
@@ -100,24 +101,27 @@ class Verdict:
         Raises: KeyError, TypeError, ValueError.
         """
         step = values["step"]
-        return cls(tuple(_finding(row) for row in values["findings"]), None if step is None else int(step))
+        return cls(tuple(_finding(row) for row in values["findings"]), None if step is None else _count_of(step))
 
 
 def _finding(row: Mapping[str, Any]) -> Finding:
     role = row["role"]
     if role not in get_args(Role):
         raise ValueError(f"{role!r} is not a role of a finding")
-    return Finding(
-        str(row["concept"]),
-        role,
-        str(row["target"]),
-        int(row["pictures"]),
-        int(row["before"]),
-        int(row["after"]),
-        float(row["strength"]),
-        float(row["moved"]),
-        int(row["as_target"]),
-    )
+    pictures, before, after, as_target = (_count_of(row[key]) for key in ("pictures", "before", "after", "as_target"))
+    strength, moved = float(row["strength"]), float(row["moved"])
+    if pictures < 1 or max(before, after, as_target) > pictures:
+        raise ValueError(f"{before}, {after} and {as_target} of {pictures} pictures is impossible")
+    if not (isfinite(strength) and isfinite(moved)):
+        raise ValueError(f"{strength} and {moved} must be finite")
+    return Finding(str(row["concept"]), role, str(row["target"]), pictures, before, after, strength, moved, as_target)
+
+
+def _count_of(value: Any) -> int:
+    # Not int(): it raises OverflowError for infinity, which JSON files can hold.
+    if not isinstance(value, int) or value < 0:
+        raise ValueError(f"{value!r} is not a number of pictures or updates")
+    return value
 
 
 def lines(verdict: Verdict) -> list[str]:

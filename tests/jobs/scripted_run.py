@@ -19,6 +19,7 @@ from erasure.run.events import Opened
 from erasure.run.tuned_model import TunedModel
 from erasure.training.events import Step
 from erasure.training.plan import Plan
+from erasure.verdict.verdict import Verdict
 from tests.spaces import space_of
 
 PATIENCE = 30.0  # seconds; only a broken manager needs them all
@@ -50,6 +51,7 @@ class ScriptedRun:
         self.at: dict[int | str, Callable[[], Any]] = {}
         self.moves: list[str] = []
         self.started_at: list[int] = []  # the step each training began after
+        self.verdict: Callable[[int | None], Verdict] | None = None  # by the number of updates; None: nothing judges
         monkeypatch.setattr("erasure.run.run.open_tuned_model", self.open)
         # There is no model to free, and looking for one takes longer than all the rest.
         monkeypatch.setattr("erasure.jobs.worker.free_memory", lambda: None)
@@ -105,6 +107,26 @@ class ScriptedTraining:
         """There is nothing to move."""
 
 
+class ScriptedExamination:
+    """Judges by script."""
+
+    def __init__(self, verdict: Callable[[int | None], Verdict]):
+        self._verdict = verdict
+
+    def before(self) -> Generator[float, None, None]:
+        yield 1.0
+
+    def after(self, step: int | None = None) -> Generator[float, None, Verdict]:
+        yield 1.0
+        return self._verdict(step)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        return {"own": torch.zeros(1)}
+
+    def load(self, tensors: dict[str, torch.Tensor]) -> None:
+        """There is nothing to load."""
+
+
 class ScriptedModel:
     """A :class:`erasure.run.tuned_model.TunedModel` by script: mypy says so when a member is missing or differs."""
 
@@ -114,7 +136,7 @@ class ScriptedModel:
         self.plan = Plan(1, 6, config.rank, config.updates, 8.0, 0, self.space)
         self.training = ScriptedTraining(run, config)
         self.pixels = 16
-        self.examination = None  # no verdict
+        self.examination = None if run.verdict is None else ScriptedExamination(run.verdict)
         self._run = run
         self._device = device
 
