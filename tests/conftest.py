@@ -13,9 +13,11 @@ os.environ["TRANSFORMERS_OFFLINE"] = "1"
 import pytest
 import torch
 
+from erasure.judge.judge_settings import JudgeSettings
 from erasure.model.draw_settings import DrawSettings
 from erasure.model.model import Model
 from erasure.model.parts import ModelParts
+from erasure.verdict.panel import PanelSizes
 from tests import tiny
 from tests.expected_skips import (  # noqa: F401  hooks of pytest
     pytest_addoption,
@@ -60,6 +62,10 @@ def tiny_diffusers_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def quick_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures of a run in two DDIM steps: for tests of real runs that say nothing about pictures, which otherwise
+    """Few pictures of a run, in two DDIM steps: for tests of real runs that say nothing about pictures, which otherwise
     take longer than the training."""
     monkeypatch.setattr("erasure.run.tuned_model.DRAW_SETTINGS", DrawSettings(steps=2))
+    few = PanelSizes(2, 1, 1, 1, 1, 1, 1, 1)
+    monkeypatch.setattr("erasure.verdict.examine.PANEL_SIZES", few)
+    settings = JudgeSettings(timesteps=(0.5,), drawing=DrawSettings(steps=2))
+    monkeypatch.setattr("erasure.verdict.examine.JUDGE_SETTINGS", settings)

@@ -10,6 +10,7 @@ from erasure.concepts.space import ConceptSpace
 from erasure.concepts.vocabulary import load_vocabulary
 from erasure.config.settings import EraseConfig
 from erasure.judge.judge import Judge
+from erasure.judge.judge_settings import JUDGE_SETTINGS
 from erasure.lora.file import LoraFile, inject_lora_file, match_lora
 from erasure.model.checkpoint import CheckpointInfo
 from erasure.model.model import Model, open_model
@@ -23,7 +24,7 @@ def open_examination(model: Model, space: ConceptSpace, config: EraseConfig) -> 
     sizes = replace(PANEL_SIZES, near=config.judged_words)
     vocabulary = load_vocabulary(config, model.tokenizer)
     panel = make_panel(space, space.erased_by_target(config), vocabulary, config.preserve, sizes)
-    return Examination(model, Judge(model), panel, config.templates, sizes)
+    return Examination(model, Judge(model, JUDGE_SETTINGS), panel, config.templates, sizes)
 
 
 def examine_lora(
