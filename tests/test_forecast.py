@@ -78,6 +78,10 @@ def test_the_rows_of_a_run_are_told_for_every_purpose(
     told = forecast_rows(config, sizes)
     assert told["synonyms"] == counted["synonyms"]
     assert told["check"] == counted["check"]
+    # Neighbours of several targets, and what is preserved by name, are judged once.
+    assert 0.7 * told["verdict"].total <= counted["verdict"].total <= told["verdict"].total
+    # A model of random weights draws nothing that could be looked for.
+    assert counted["looks"].total == 0
     # What is preserved by name may be one of the neighbours that are drawn anyway.
     spare = 0.25 if config.preserve else 0
     assert counted["pictures"].total == pytest.approx(told["pictures"].total, rel=spare, abs=0)

@@ -130,6 +130,7 @@ def _dry_run(arguments: argparse.Namespace, config: EraseConfig) -> int:
     from erasure.config.settle import decided, notes_of
     from erasure.jobs.estimate import memory_bytes
     from erasure.model.checkpoint import inspect_checkpoint
+    from erasure.run.forecast import forecast_rows, rows_until_gone
     from erasure.training.planning import measure_cost
     from erasure.training.session import open_session
 
@@ -143,9 +144,15 @@ def _dry_run(arguments: argparse.Namespace, config: EraseConfig) -> int:
     for name, value in decided(config).items():
         print(f"decided: {name} = {value}, by method {config.method}")
     print(f"layers:  {plan.layers} ({config.layers}), rank {plan.rank}, {plan.parameters:,} parameters")
-    total = plan.rows_per_update * plan.updates + plan.rows_setup
-    print(f"work:    {plan.updates} updates of about {plan.rows_per_update:.1f} U-Net rows, {total:,.0f} rows in all")
-    print(f"         ({plan.rows_setup} of them just now, to measure synonyms)")
+    rows = forecast_rows(config, tuple(len(target.preserved) for target in plan.space.targets))
+    training, looks, verdict = (rows[purpose].total for purpose in ("training", "looks", "verdict"))
+    least = rows_until_gone(config, rows)
+    most = "at most " if config.look_every else ""
+    print(f"work:    {most}{plan.updates} updates of about {plan.rows_per_update:.1f} U-Net rows")
+    print(f"         {plan.rows_setup:,} rows just now, to measure synonyms; {most}{training:,.0f} for training")
+    if config.look_every:
+        print(f"         and {looks:,.0f} for looks; only {least:,.0f} of both if the first two find all gone")
+    print(f"         {verdict:,.0f} rows to judge before and after")
     minutes = cost.seconds_per_update * plan.updates / 60
     print(f"time:    about {minutes:.1f} min ({cost.seconds_per_update:.2f} s per update, measured here)")
     print(f"memory:  {cost.peak_bytes / 2**30:.1f} GiB, peak of the {cost.peak_of}, measured here")

@@ -26,11 +26,15 @@ _ALIKE = 1.2
 
 @dataclass(frozen=True)
 class Estimate:
-    """``seconds`` and ``bytes`` of memory, None if not known; ``basis`` says what they are estimated from."""
+    """``seconds`` and ``bytes`` of memory, None if not known; ``basis`` says what they are estimated from.
+
+    ``at_most``: the run may end earlier, since it looks whether all is gone.
+    """
 
     seconds: float | None
     bytes: int | None
     basis: str
+    at_most: bool = False
 
 
 def estimate(config: EraseConfig, checkpoint: Path, device: str, runs_folder: Path) -> Estimate:
@@ -45,7 +49,7 @@ def estimate(config: EraseConfig, checkpoint: Path, device: str, runs_folder: Pa
     taken = memory_bytes(config, size, full)
     if device == "cpu":  # embeddings are remembered on the CPU, so on other devices they take nothing
         taken += round(embedding_cache_bytes(remembered_prompts(config), full, size.text_encoder))
-    return Estimate(seconds, taken, f"{basis}; {memory}")
+    return Estimate(seconds, taken, f"{basis}; {memory}", at_most=config.look_every > 0)
 
 
 def memory_bytes(config: EraseConfig, size: ModelSize, full: FullSize) -> int:
@@ -118,6 +122,6 @@ def training_rows(config: EraseConfig) -> float:
 
 
 def rows_apart(config: EraseConfig) -> float:
-    """Return the rows besides training: measuring synonyms, pictures before and after, previews, the self-check."""
+    """Return the rows besides training: synonyms, looks, the verdict, pictures, previews, the self-check."""
     rows = forecast_rows(config)
     return rows.all.total - rows["training"].total

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 from erasure.concepts.row_count import synonym_rows
 from erasure.config.settings import EraseConfig
+from erasure.judge.judge_settings import JUDGE_SETTINGS
 from erasure.model.draw_settings import DRAW_SETTINGS
-from erasure.model.rows import RowBook
+from erasure.model.rows import RowBook, Rows
+from erasure.training.look_sizes import LOOKS_IN_A_ROW, NAME_PICTURES, NEAR_WORDS, TARGET_PICTURES
 from erasure.training.row_count import rows_per_update
+from erasure.verdict.panel import PANEL_SIZES, near_words
 
 # How many subjects the pictures show at most: erased concepts, preserved ones, and the nearest neighbours of the first
 # target. One more is far from it.
@@ -16,7 +22,10 @@ SEEDS = (1, 2)
 
 
 def forecast_rows(config: EraseConfig, sizes: tuple[int, ...] = ()) -> RowBook:
-    """Return the rows that a whole run is expected to take. ``sizes``: K per target, if they are known."""
+    """Return the rows that a whole run takes at most. ``sizes``: K per target, if they are known.
+
+    A run that looks ends earlier if all is gone earlier: its training and looks are told as if it made all its updates.
+    """
     neighbours = sizes[0] if sizes else config.neighbours
     prompts = min(ERASED_SHOWN, len(config.erase)) + min(PRESERVED_SHOWN, len(config.preserve))
     prompts += min(NEAR_SHOWN, neighbours) + (neighbours > NEAR_SHOWN)
@@ -28,8 +37,46 @@ def forecast_rows(config: EraseConfig, sizes: tuple[int, ...] = ()) -> RowBook:
             "training": rows_per_update(config, sizes) * config.updates,
             "pictures": DRAW_SETTINGS.rows(prompts * len(SEEDS)) * drawings,
             "check": DRAW_SETTINGS.rows(1),
+            "verdict": _verdict_rows(config, neighbours),
+            "looks": _look_rows(config, neighbours),
         }
     )
+
+
+def rows_until_gone(config: EraseConfig, rows: RowBook) -> float:
+    """Return the rows for training and looks if the first two looks find everything gone.
+
+    ``rows``: see :func:`forecast_rows`. Without looks, all rows of training.
+    """
+    if not config.look_every:
+        return rows["training"].total
+    share = min(1.0, LOOKS_IN_A_ROW * config.look_every / config.updates)
+    return (rows["training"].total + rows["looks"].total) * share
+
+
+def _verdict_rows(config: EraseConfig, neighbours: int) -> Rows:
+    """Return the rows for judging before and after. Of the other names only those that were told are known."""
+    if not (config.judged_words or config.look_every):
+        return Rows()
+    sizes, targets = replace(PANEL_SIZES, near=config.judged_words), len(config.erase)
+    near = near_words(sizes, targets, neighbours) * targets + len(config.preserve)
+    other = sizes.unrelated * sizes.unrelated_pictures
+    members = targets * sizes.target_pictures + near * sizes.near_pictures + other
+    members += min(len(config.synonym), sizes.names * targets) * sizes.name_pictures
+    as_target = near * sizes.near_pictures + (other + sizes.empty_pictures) * targets
+    before = JUDGE_SETTINGS.rows(members + sizes.empty_pictures, members + as_target)
+    return before + JUDGE_SETTINGS.rows(members, members) if config.judged_words else before
+
+
+def _look_rows(config: EraseConfig, neighbours: int) -> Rows:
+    """Return the rows of all looks, the one after the last update included."""
+    if not config.look_every:
+        return Rows()
+    sizes, targets = replace(PANEL_SIZES, near=config.judged_words), len(config.erase)
+    near = near_words(sizes, targets, neighbours) * targets + len(config.preserve)
+    pictures = targets * TARGET_PICTURES + min(NEAR_WORDS, near)
+    pictures += min(len(config.synonym), sizes.names * targets) * NAME_PICTURES
+    return JUDGE_SETTINGS.rows(pictures, pictures) * math.ceil(config.updates / config.look_every)
 
 
 def remembered_prompts(config: EraseConfig) -> int:

@@ -10,12 +10,8 @@ from torch import Tensor
 from erasure.judge.scale import CUT
 from erasure.spread import spread
 from erasure.training.events import Look
+from erasure.training.look_sizes import LOOKS_IN_A_ROW, NAME_PICTURES, NEAR_WORDS, TARGET_PICTURES
 from erasure.verdict.examination import Examination
-
-# All must be gone in so many looks in a row.
-LOOKS_IN_A_ROW = 2
-# Pictures in a look: of each target, of each of its names, and of how many of the nearest words.
-TARGET_PICTURES, NAME_PICTURES, NEAR_WORDS = 3, 1, 6
 
 
 class Weights(Protocol):

@@ -41,7 +41,9 @@ def estimate_html(estimate: Estimate | None, problems: Sequence[str] = ()) -> Ma
         return box("estimate", icon("clock"), element("p", "Ready to start. ", quiet(basis)))
     values = []
     if estimate.seconds is not None:
-        values.append(join(["about ", element("strong", duration(estimate.seconds))]))
+        values.append(
+            join(["at most about " if estimate.at_most else "about ", element("strong", duration(estimate.seconds))])
+        )
     if estimate.bytes is not None:
         values.append(element("strong", size(estimate.bytes)) + " of memory")
     said = [" ", quiet(f"({estimate.basis})")] if estimate.basis else []

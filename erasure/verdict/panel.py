@@ -85,15 +85,19 @@ def make_panel(
     gone = {name for own in names for name in own}
     for concept in preserve:
         add(concept, "near", 0, sizes.near_pictures)
-    each = max(NEAR_EACH, sizes.near // len(space.targets)) if sizes.near else 0
     for i, target in enumerate(space.targets):
         words = [candidate.text for candidate in target.preserved if candidate.text not in gone]
-        for word in words[:each]:
+        for word in words[: near_words(sizes, len(space.targets), len(words))]:
             add(word, "near", i, sizes.near_pictures)
     close = gone | {candidate.text for target in space.targets for candidate in target.preserved}
     for word in _unrelated(vocabulary, close, names, sizes.unrelated):
         add(word, "unrelated", -1, sizes.unrelated_pictures)
     return tuple(members.values())
+
+
+def near_words(sizes: PanelSizes, targets: int, neighbours: int) -> int:
+    """Return how many words near each of the targets are judged, out of ``neighbours``."""
+    return min(neighbours, max(NEAR_EACH, sizes.near // targets)) if sizes.near else 0
 
 
 def panel_shots(panel: Sequence[Member], templates: Sequence[str], sizes: PanelSizes = PANEL_SIZES) -> tuple[Shot, ...]:

@@ -1,4 +1,4 @@
-"""``python -m erasure app`` with runs that draw and judge few pictures in few steps, since tests wait for many of them."""
+"""``python -m erasure app`` with runs that draw and judge few pictures: tests wait for many of them."""
 
 from __future__ import annotations
 
