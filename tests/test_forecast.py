@@ -17,10 +17,11 @@ from erasure.config.values import config_from_dict
 from erasure.lora.adapter import lora_parameters
 from erasure.model.conditioning import Conditioning
 from erasure.model.denoiser import Denoiser
+from erasure.model.draw_settings import DRAW_SETTINGS
 from erasure.model.model import Model
 from erasure.model.rows import RowBook, Rows
 from erasure.run.folder import RunFolder
-from erasure.run.forecast import forecast_rows
+from erasure.run.forecast import HURT_SHOWN, SEEDS, forecast_rows
 from erasure.run.run import erase
 from erasure.run.task import Task
 from erasure.training.session import Session, open_session
@@ -80,12 +81,14 @@ def test_the_rows_of_a_run_are_told_for_every_purpose(
     assert told["check"] == counted["check"]
     # Neighbours of several targets, and what is preserved by name, are judged once.
     assert 0.7 * told["verdict"].total <= counted["verdict"].total <= told["verdict"].total
-    # A model of random weights draws nothing that could be looked for.
-    assert counted["looks"].total == 0
+    # A run may end after fewer looks than it could make.
+    assert counted["looks"].total <= told["looks"].total
     # What is preserved by name may be one of the neighbours that are drawn anyway.
     spare = 0.25 if config.preserve else 0
-    assert counted["pictures"].total == pytest.approx(told["pictures"].total, rel=spare, abs=0)
-    assert counted["pictures"].calls == told["pictures"].calls
+    # Nothing was found to be hurt, so no word that was is drawn.
+    hurt = DRAW_SETTINGS.rows(2 * HURT_SHOWN * len(SEEDS))
+    assert counted["pictures"].total == pytest.approx(told["pictures"].total - hurt.total, rel=spare, abs=0)
+    assert counted["pictures"].calls == told["pictures"].calls - hurt.calls
     found, expected = dataclasses.asdict(told["training"]), dataclasses.asdict(counted["training"])
     assert found == pytest.approx(expected, rel=0.1)
     assert set(counted) <= set(told), "every row has a purpose that was told"

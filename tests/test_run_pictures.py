@@ -22,6 +22,8 @@ from erasure.run.pictures import RunPictures, open_run_pictures
 from erasure.run.preview import RunPreview
 from erasure.run.tuned_model import SessionModel, TunedModel, open_tuned_model
 from erasure.training.session import open_session
+from erasure.verdict.verdict import Verdict
+from tests.verdicts import a_finding
 
 pytestmark = pytest.mark.slow
 
@@ -194,3 +196,27 @@ def test_a_sheet_of_an_older_version_is_all_there_is(folder: RunFolder) -> None:
     assert folder.previews() == {7}
     assert preview.is_sheet
     assert preview.sheet() == RED
+
+
+def test_the_word_that_was_hurt_most_is_shown_before_and_after(
+    tuned: TunedModel, config: EraseConfig, folder: RunFolder
+) -> None:
+    pictures = _opened(tuned, folder, config)
+    findings = (a_finding("house", "near", 2, of=2), a_finding("tower", "near", 0, of=2))
+    more = run_to_end(pictures.with_worst(Verdict(findings)))
+    assert _prompts(more) == [*_prompts(pictures), "tower", "tower"]
+    assert _bytes(more)[: len(_bytes(pictures))] == _bytes(pictures)
+    preview, _ = more.preview()
+    assert [row.subject.concept for row in RunPreview(folder, preview.step).rows()][-1] == "tower"
+    # It is not in the way of a run that goes on.
+    assert _prompts(_opened(tuned, folder, config)) == _prompts(pictures)
+
+
+@pytest.mark.parametrize("after", [1, 2])
+def test_nothing_more_is_drawn_if_the_worst_is_shown_or_none_is_hurt(
+    tuned: TunedModel, config: EraseConfig, folder: RunFolder, after: int
+) -> None:
+    pictures = _opened(tuned, folder, config)
+    shown = pictures.before[-1].subject.concept
+    word = shown if after < 2 else "tower"
+    assert run_to_end(pictures.with_worst(Verdict((a_finding(word, "near", after, of=2),)))) is pictures

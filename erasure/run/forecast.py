@@ -17,6 +17,8 @@ from erasure.verdict.panel import PANEL_SIZES, near_words
 # How many subjects the pictures show at most: erased concepts, preserved ones, and the nearest neighbours of the first
 # target. One more is far from it.
 ERASED_SHOWN, PRESERVED_SHOWN, NEAR_SHOWN = 5, 2, 2
+# And the word that the verdict finds hurt most.
+HURT_SHOWN = 1
 # Each prompt is drawn with these seeds, before and after.
 SEEDS = (1, 2)
 
@@ -31,11 +33,12 @@ def forecast_rows(config: EraseConfig, sizes: tuple[int, ...] = ()) -> RowBook:
     prompts += min(NEAR_SHOWN, neighbours) + (neighbours > NEAR_SHOWN)
     # Before, after and in between. The last update is no preview: its pictures are those from after.
     drawings = 2 + ((config.updates - 1) // config.preview_every if config.preview_every else 0)
+    hurt = 2 * HURT_SHOWN if config.judged_words else 0
     return RowBook(
         {
             "synonyms": synonym_rows(config),
             "training": rows_per_update(config, sizes) * config.updates,
-            "pictures": DRAW_SETTINGS.rows(prompts * len(SEEDS)) * drawings,
+            "pictures": DRAW_SETTINGS.rows(prompts * len(SEEDS)) * drawings + DRAW_SETTINGS.rows(hurt * len(SEEDS)),
             "check": DRAW_SETTINGS.rows(1),
             "verdict": _verdict_rows(config, neighbours),
             "looks": _look_rows(config, neighbours),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PIL import Image
 
@@ -17,6 +17,7 @@ from erasure.run.forecast import ERASED_SHOWN, NEAR_SHOWN, PRESERVED_SHOWN, SEED
 from erasure.run.picture_folder import Picture, Role, Subject, known_pictures, write_pictures
 from erasure.run.preview import BeforeAfter, pair_rows
 from erasure.run.tuned_model import TunedModel
+from erasure.verdict.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,23 @@ class RunPictures:
         """Do all of :meth:`steps` at once."""
         return run_to_end(self.steps())
 
+    def with_worst(self, verdict: Verdict) -> Generator[Drawing, None, RunPictures]:
+        """Draw the word that was hurt most without the LoRA as well, unless it is there; return all pictures before.
+
+        So that what is shown of the words that were to be kept is the worst of them. Raises: OSError.
+        """
+        shown = {picture.subject.concept for picture in self.before}
+        worst = next(iter(verdict.worst), None)
+        if worst is None or worst.after >= worst.before or worst.concept in shown:
+            return self
+        template = self.tuned.training.config.templates[0]
+        role: Role = "protected" if worst.role == "near" else "other"
+        subject = Subject(worst.concept, fill(template, worst.concept), role)
+        drawn = yield from _drawn(self.tuned, [(subject, seed) for seed in SEEDS], None)
+        before = (*self.before, *drawn)
+        write_pictures(self.folder.before, before)
+        return replace(self, before=before)
+
     def first_again(self) -> Image.Image:
         """Draw the first picture with the LoRA as it is now; nothing is written."""
         first = self.before[0]
@@ -58,6 +76,8 @@ def open_run_pictures(
     """
     shots = [(subject, seed) for subject in subjects(tuned.space, config)[:count] for seed in SEEDS]
     before = known_pictures(folder.before)
+    # Behind these may be a word that was hurt, of a run that had ended.
+    before = before[: len(shots)]
     same = [(picture.subject, picture.seed, picture.image.width) for picture in before]
     if same != [(*shot, tuned.pixels) for shot in shots]:
         before = yield from _drawn(tuned, shots, None)

@@ -239,6 +239,7 @@ class Run:
         if tuned.examination is not None and config.judged_words:
             self._verdict = yield from judge_after(tuned.examination, self.step)
             yield Judged(self.step, self._verdict)
+            pictures = self._pictures = yield from pictures.with_worst(self._verdict)
         yield from self._make_lora(pictures, self._task.out, final=True)
 
     def _last_events(self) -> Iterator[Event]:
