@@ -80,7 +80,7 @@ def test_the_rows_of_a_run_are_told_for_every_purpose(
     assert told["synonyms"] == counted["synonyms"]
     assert told["check"] == counted["check"]
     # Neighbours of several targets, and what is preserved by name, are judged once.
-    assert 0.7 * told["verdict"].total <= counted["verdict"].total <= told["verdict"].total
+    assert 0.5 * told["verdict"].total <= counted["verdict"].total <= told["verdict"].total
     # A run may end after fewer looks than it could make.
     assert counted["looks"].total <= told["looks"].total
     # What is preserved by name may be one of the neighbours that are drawn anyway.

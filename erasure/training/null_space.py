@@ -9,7 +9,9 @@ gives away directions that only few of the prompts use. Here every direction is 
 
 with C (d, d) the second moment of their states, scaled to a mean eigenvalue of 1, l the ``null_space`` of the config,
 and ``gain`` how much P leaves of the way from the anchor's states to the target's, so that a learning rate means the
-same as without P. What is trained are the weights ``free``.
+same as without P. One half of C is from the words near the targets, the other from words spread over the vocabulary: a
+change that spares near words alone goes where they have no share, and hurts all others. What is trained are the
+weights ``free``.
 """
 
 from __future__ import annotations
@@ -20,10 +22,15 @@ import torch
 from torch import Tensor, nn
 
 from erasure.concepts.space import ConceptSpace
+from erasure.concepts.vocabulary import load_vocabulary
 from erasure.config.settings import EraseConfig
 from erasure.config.template import fill
 from erasure.lora.adapter import text_readers
 from erasure.model.model import Model
+from erasure.spread import spread
+
+# Words of the whole vocabulary that are preserved along with those near the targets.
+FAR_WORDS = 300
 
 
 class NullSpace:
@@ -74,9 +81,13 @@ class NullSpace:
 def projection(model: Model, space: ConceptSpace, config: EraseConfig) -> Tensor:
     """Return P / gain (d, d), fp32. Preserved are a space's words in the config's templates, and the empty prompt."""
     words = dict.fromkeys(candidate.text for target in space.targets for candidate in target.preserved)
-    kept = ["", *(fill(template, word) for word in (*words, *config.preserve) for template in config.templates)]
-    moment = second_moment(model, kept)
+    near = ["", *(fill(template, word) for word in (*words, *config.preserve) for template in config.templates)]
+    moment = second_moment(model, near)
     moment /= moment.diagonal().mean()
+    far = _far_prompts(model, space, config)
+    if far:
+        other = second_moment(model, far)
+        moment = (moment + other / other.diagonal().mean()) / 2
     values, vectors = torch.linalg.eigh(moment)
     damped: Tensor = (vectors * (config.null_space / (values.clamp_min(0) + config.null_space)).sqrt()) @ vectors.T
     pairs = [(fill(t, target.target), fill(t, target.anchor)) for target in space.targets for t in config.templates]
@@ -85,6 +96,13 @@ def projection(model: Model, space: ConceptSpace, config: EraseConfig) -> Tensor
     gain = (way @ damped).norm() / way.norm().clamp_min(1e-12)
     found: Tensor = (damped / gain.clamp_min(1e-6)).float()
     return found
+
+
+def _far_prompts(model: Model, space: ConceptSpace, config: EraseConfig) -> list[str]:
+    """Return prompts of words spread over the vocabulary that name nothing erased; the templates take turns."""
+    erased = {text for text, _ in space.erased_prompts(config)} | {word for t in space.targets for word in t.named}
+    words = [word for word in spread(load_vocabulary(config, model.tokenizer), FAR_WORDS) if word not in erased]
+    return [fill(config.templates[i % len(config.templates)], word) for i, word in enumerate(words)]
 
 
 def second_moment(model: Model, prompts: Sequence[str], batch: int = 256) -> Tensor:
