@@ -26,7 +26,7 @@ from erasure.config.settings import EraseConfig
 from erasure.config.values import config_from_dict
 from erasure.model.checkpoint import inspect_checkpoint
 from erasure.model.draw_settings import DrawSettings
-from erasure.model.drawing import draw_pictures
+from erasure.model.drawing import draw_pictures, run_to_end
 from erasure.run.picture_sheet import picture_grid
 from erasure.training.events import Note, Step
 from erasure.training.session import Session, open_session
@@ -104,6 +104,9 @@ def run(config: EraseConfig, out: Path) -> None:
     began = time.perf_counter()
     session = open_session(inspect_checkpoint(MODEL), config, "cpu")
     prepared = time.perf_counter() - began
+    if session.examination is not None:
+        run_to_end(session.examination.before())
+        session.steer()
     with session.model.frozen():
         before, drawn_before = measure(session, judge)
     seconds = train(session)
@@ -114,7 +117,10 @@ def run(config: EraseConfig, out: Path) -> None:
         "seeds": SEEDS,
         "before": before,
         "after": after,
-        "rows_per_update": trained / config.updates,
+        "updates": session.trainer.step,
+        "rows_per_update": trained / session.trainer.step,
+        "rows_looks": session.model.rows["looks"].total,
+        "rows_calibration": session.model.rows["verdict"].total,
         "rows_training": trained,
         "rows_setup": session.plan.rows_setup,
         "seconds_setup": prepared,

@@ -262,8 +262,8 @@ class EraseConfig:
     # judging
     look_every: int = setting(
         20,
-        "updates between looks at samples of the tuned model: training ends when all targets are gone in two "
-        "looks in a row, and keeps the best weights that were looked at; 0 = make all updates",
+        "updates between looks at samples of the tuned model (more for over two targets): training ends when all "
+        "targets are gone in two looks in a row, and keeps the best weights that were looked at; 0 = make all updates",
         "judging",
         low=0,
         high=100_000,

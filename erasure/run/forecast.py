@@ -10,7 +10,7 @@ from erasure.config.settings import EraseConfig
 from erasure.judge.judge_settings import JUDGE_SETTINGS
 from erasure.model.draw_settings import DRAW_SETTINGS
 from erasure.model.rows import RowBook, Rows
-from erasure.training.look_sizes import LOOKS_IN_A_ROW, NAME_PICTURES, NEAR_WORDS, TARGET_PICTURES
+from erasure.training.look_sizes import LOOKS_IN_A_ROW, NAME_PICTURES, NEAR_WORDS, TARGET_PICTURES, updates_between
 from erasure.training.row_count import rows_per_update
 from erasure.verdict.panel import PANEL_SIZES, near_words
 
@@ -53,7 +53,7 @@ def rows_until_gone(config: EraseConfig, rows: RowBook) -> float:
     """
     if not config.look_every:
         return rows["training"].total
-    share = min(1.0, LOOKS_IN_A_ROW * config.look_every / config.updates)
+    share = min(1.0, LOOKS_IN_A_ROW * updates_between(config.look_every, len(config.erase)) / config.updates)
     return (rows["training"].total + rows["looks"].total) * share
 
 
@@ -78,8 +78,10 @@ def _look_rows(config: EraseConfig, neighbours: int) -> Rows:
     sizes, targets = replace(PANEL_SIZES, near=config.judged_words), len(config.erase)
     near = near_words(sizes, targets, neighbours) * targets + len(config.preserve)
     pictures = targets * TARGET_PICTURES + min(NEAR_WORDS, near)
-    pictures += min(len(config.synonym), sizes.names * targets) * NAME_PICTURES
-    return JUDGE_SETTINGS.rows(pictures, pictures) * math.ceil(config.updates / config.look_every)
+    pictures += min(len(config.synonym), targets) * NAME_PICTURES
+    return JUDGE_SETTINGS.rows(pictures, pictures) * math.ceil(
+        config.updates / updates_between(config.look_every, targets)
+    )
 
 
 def remembered_prompts(config: EraseConfig) -> int:

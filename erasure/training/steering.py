@@ -10,7 +10,7 @@ from torch import Tensor
 from erasure.judge.scale import CUT
 from erasure.spread import spread
 from erasure.training.events import Look
-from erasure.training.look_sizes import LOOKS_IN_A_ROW, NAME_PICTURES, NEAR_WORDS, TARGET_PICTURES
+from erasure.training.look_sizes import LOOKS_IN_A_ROW, NAME_PICTURES, NEAR_WORDS, TARGET_PICTURES, updates_between
 from erasure.verdict.examination import Examination
 
 
@@ -25,7 +25,7 @@ class Weights(Protocol):
 
 
 class Steering:
-    """Looks every ``every`` updates, and after the last one.
+    """Looks every ``every`` updates, less often for many targets, and after the last one.
 
     Targets that a look found gone, with all their names, are left alone until a look finds them again. When all are
     gone in two looks in a row, training ends. The weights that are kept are those of the look that recognised the
@@ -36,9 +36,9 @@ class Steering:
         """``examination``: the pictures before are known; ``updates``: the most that are made."""
         self._weights = weights
         self._examination = examination
-        self._every = every
         self._updates = updates
         self._targets = [i for i, member in enumerate(examination.panel) if member.role == "target"]
+        self._every = updates_between(every, len(self._targets))
         # A target that the model does not draw recognisably is never seen to be gone.
         self._known = [i for i in self._targets if examination.scale(i).tells]
         self._gone: set[int] = set()
@@ -68,7 +68,7 @@ class Steering:
 
     def look(self, step: int) -> Look:
         """Look at samples of the model as it is now."""
-        shots = self._shots()
+        shots = self._shots(step)
         levels = dict(zip(shots, self._examination.look(shots), strict=True))
         panel = self._examination.panel
         recognised: dict[str, tuple[int, int]] = {}
@@ -94,20 +94,26 @@ class Steering:
             self._weights.put_back(self._best)
         return self._best_step
 
-    def _shots(self) -> list[int]:
-        """Return the shots to look at: the same ones every time, so that looks can be compared."""
-        wanted = {"target": TARGET_PICTURES, "name": NAME_PICTURES, "near": 1, "unrelated": 0}
-        panel, known = self._examination.panel, self._examination.scale
-        near = spread([i for i, member in enumerate(panel) if member.role == "near" and known(i).tells], NEAR_WORDS)
+    def _shots(self, step: int) -> list[int]:
+        """Return the shots to look at: the same ones every time, so that looks can be compared, but for the names."""
+        panel, scale = self._examination.panel, self._examination.scale
+        near = spread([i for i, member in enumerate(panel) if member.role == "near" and scale(i).tells], NEAR_WORDS)
+        names = [self._name(target, step // self._every) for target in range(len(self._targets))]
+        wanted = {**dict.fromkeys(names, NAME_PICTURES), **dict.fromkeys(self._targets, TARGET_PICTURES)}
+        wanted.update(dict.fromkeys(near, 1))
         seen: dict[int, int] = {}
         shots = []
         for k, shot in enumerate(self._examination.shots):
-            if shot.member < 0 or (panel[shot.member].role == "near" and shot.member not in near):
-                continue
             seen[shot.member] = seen.get(shot.member, 0) + 1
-            if seen[shot.member] <= wanted[panel[shot.member].role]:
+            if seen[shot.member] <= wanted.get(shot.member, 0):
                 shots.append(k)
         return shots
+
+    def _name(self, target: int, turn: int) -> int:
+        """Return the member whose turn it is among the other names of a target; the target itself if it has none."""
+        panel = self._examination.panel
+        names = [i for i, member in enumerate(panel) if member.role == "name" and member.target == target]
+        return names[turn % len(names)] if names else self._targets[target]
 
     def _member(self, shot: int) -> Any:
         return self._examination.panel[self._examination.shots[shot].member]
