@@ -9,7 +9,7 @@ from pathlib import Path
 from erasure.bench.suite import SuiteOptions, TargetSet, digest
 from erasure.bench.variant import Variant
 from erasure.config.settings import EraseConfig
-from erasure.config.values import config_from_dict
+from erasure.config.values import BEFORE, config_from_dict
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class Cell:
         """
         values = {
             "save_every": 200,
+            "judged_words": 0,  # the suite's own classifiers judge
             **target_set.settings,
             **self.bench.settings,
             **self.variant.settings(target_set.erase),
@@ -64,9 +65,11 @@ class Cell:
 def config_key(config: EraseConfig, sha256: str) -> str:
     """Return a key that differs wherever the trained weights would, apart from the seed.
 
-    How often previews and states are saved does not count, since it changes no weights.
+    How often previews and states are saved, and how many words are judged, does not count: it changes no weights. A
+    setting that earlier versions did not have counts only if it does what they did not do, so that rows stay current.
     """
-    values = {k: v for k, v in config.to_dict().items() if k not in ("seed", "save_every", "preview_every")}
+    unseen = ("seed", "save_every", "preview_every", "judged_words")
+    values = {k: v for k, v in config.to_dict().items() if k not in unseen and not (k in BEFORE and v == BEFORE[k])}
     return digest([values, sha256])[:8]
 
 

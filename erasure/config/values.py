@@ -41,7 +41,7 @@ def erase_config(**asked: Any) -> EraseConfig:
 
 
 # Settings that older versions did not have, with the values that do what these versions did.
-_BEFORE: Mapping[str, Any] = {"look_every": 0, "judged_words": 0, "null_space": 0.0}
+BEFORE: Mapping[str, Any] = {"look_every": 0, "judged_words": 0, "null_space": 0.0}
 
 
 def config_from_record(values: Mapping[str, Any], asked: Mapping[str, Any] | None) -> EraseConfig:
@@ -51,11 +51,11 @@ def config_from_record(values: Mapping[str, Any], asked: Mapping[str, Any] | Non
     of older versions settings may be missing and ``asked`` is None. Raises: ConfigError with all problems.
     """
     used, problems = _converted_values(values)
-    used = {**_BEFORE, **used}
+    used = {**BEFORE, **used}
     wanted, wrong = _converted_values(asked_for(plain(used)) if asked is None else asked)
     if problems or wrong:
         raise ConfigError([*problems, *wrong])
-    wanted = {**{name: value for name, value in _BEFORE.items() if name not in values}, **wanted}
+    wanted = {**{name: value for name, value in BEFORE.items() if name not in values}, **wanted}
     return EraseConfig(**{**used_values(wanted)[0], **used}, asked=plain(wanted))
 
 
