@@ -150,7 +150,7 @@ def _train(
                 last = event
                 yield Progress("training", event.step, event.steps)
     cost = {
-        "rows_training": run.rows,
+        "rows_training": run.rows + run.rows_steering,
         "rows_space": measured_space.rows,
         "seconds_space": round(measured_space.seconds, 1),
         "seconds_training": round(last.seconds if last else time.perf_counter() - began, 1),

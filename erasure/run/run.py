@@ -22,7 +22,7 @@ from erasure.run.pictures import RunPictures, open_run_pictures
 from erasure.run.state import load_state, save_state
 from erasure.run.task import ADJUSTABLE, Task
 from erasure.run.tuned_model import TunedModel, memory_problems, open_tuned_model
-from erasure.training.events import Note, Step
+from erasure.training.events import Look, Note, Step
 from erasure.verdict.verdict import Verdict
 
 # Errors that leave the weights whole: as they were after the last update.
@@ -108,6 +108,7 @@ class Run:
         """For :func:`erase` and :func:`resume`. ``from_state``: go on from the state in the run folder, if any."""
         self.folder = task.folder
         self.rows = 0  # U-Net rows evaluated in training so far
+        self.rows_steering = 0  # and for looks, and for judging before, since this process began with the run
         self._task = task
         self._checkpoint = checkpoint
         self._from_state = from_state
@@ -226,11 +227,14 @@ class Run:
         if tuned.examination is not None:
             yield from judge_before(tuned.examination, folder)
             tuned.steer()
+            self.rows_steering = int(tuned.rows["verdict"].total)
         saver = StateSaver(config.save_every, lambda: self._save_state(tuned))
         previewer = Previewer(config.preview_every, pictures)
         observers: list[Observer] = [saver, previewer, *(make(tuned) for make in self._observers)]
         for event in tuned.training:
             yield event
+            if isinstance(event, Look):
+                self.rows_steering = int(tuned.rows["verdict"].total + tuned.rows["looks"].total)
             if isinstance(event, Step):
                 self.rows = event.rows
                 for observer in observers:

@@ -21,7 +21,7 @@ from erasure.model.checkpoint import CheckpointInfo
 from erasure.model.denoiser import DTYPES
 from erasure.model.draw_settings import DRAW_SETTINGS
 from erasure.model.drawing import drawing_steps
-from erasure.model.rows import Purpose
+from erasure.model.rows import Purpose, RowBook
 from erasure.run.events import Opened
 from erasure.training.plan import Plan
 from erasure.training.session import Session, open_session
@@ -60,6 +60,10 @@ class TunedModel(Protocol):
 
     @property
     def family(self) -> Family: ...
+
+    @property
+    def rows(self) -> RowBook:
+        """The U-Net rows that were evaluated so far, by purpose."""
 
     @property
     def pixels(self) -> int:
@@ -105,6 +109,7 @@ class SessionModel:
         self.plan: Plan = session.plan
         self.training: Solver = session.trainer
         self.pixels: int = session.model.pixels
+        self.rows: RowBook = session.model.rows
         self.family: Family = session.model.parts.info.family
         self.examination: Examined | None = session.examination
         self._session = session

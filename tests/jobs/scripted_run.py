@@ -14,7 +14,7 @@ from PIL import Image
 from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.model.checkpoint import CheckpointInfo
-from erasure.model.rows import Purpose
+from erasure.model.rows import Purpose, RowBook
 from erasure.run.events import Opened
 from erasure.run.tuned_model import TunedModel
 from erasure.training.events import Step
@@ -136,6 +136,7 @@ class ScriptedModel:
         self.plan = Plan(1, 6, config.rank, config.updates, 8.0, 0, self.space)
         self.training = ScriptedTraining(run, config)
         self.pixels = 16
+        self.rows = RowBook()
         self.examination = None if run.verdict is None else ScriptedExamination(run.verdict)
         self._run = run
         self._device = device
