@@ -31,9 +31,9 @@ class Step:
 class Look:
     """What short samples of the tuned model showed after ``step`` updates.
 
-    ``recognised``: for each target, in how many pictures of it and its names it is still recognised, and of how many.
-    ``kept``: how strongly, from 0 to 1, the nearest words that were looked at are still shown on average; None if none
-    was looked at.
+    ``recognised``: for each target that the judge can tell, in how many pictures of it and its names it is still
+    recognised, and of how many. ``kept``: how strongly, from 0 to 1, the nearest words that were looked at are still
+    shown on average; None if none was looked at.
     """
 
     step: int

@@ -74,14 +74,15 @@ class Steering:
         recognised: dict[str, tuple[int, int]] = {}
         self._gone = set()
         for number, target in enumerate(self._targets):
+            if target not in self._known:
+                continue  # nothing can be said about it
             own = [levels[k] >= CUT for k in shots if self._member(k).target == number and self._is_erased(k)]
             recognised[panel[target].concept] = (sum(own), len(own))
-            if not any(own) and target in self._known:
+            if not any(own):
                 self._gone.add(number)
         near = [min(1.0, max(0.0, levels[k])) for k in shots if self._member(k).role == "near"]
         kept = fmean(near) if near else None
         left = sum(found for found, _ in recognised.values())
-        # Only what the judge knows counts: what it cannot tell is never found gone.
         self._in_a_row = self._in_a_row + 1 if not left else 0
         value = (-float(left), kept or 0.0)
         if self._best is None or value >= self._best_value:
