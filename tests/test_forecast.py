@@ -62,6 +62,7 @@ def _counted(
         {"adversary": "pgd", "synonym_threshold": 0},
         {"method": "concept-ablation", "anchor": ["lake"]},
         {"method": "uce", "adversary": "whole"},
+        {"method": "speed"},
     ],
     ids=str,
 )

@@ -14,7 +14,7 @@ from erasure.config.presets import preset, presets
 from erasure.config.settings import EraseConfig
 from erasure.config.values import config_from_dict
 from erasure.errors import ConfigError
-from erasure.lora.adapter import base_layers, inject_lora, lora_layers, lora_parameters, lora_state
+from erasure.lora.adapter import inject_lora, lora_layers, lora_parameters, lora_state
 from erasure.lora.file import match_lora, read_lora
 from erasure.model.checkpoint import inspect_checkpoint
 from erasure.model.model import Model
@@ -23,11 +23,10 @@ from erasure.run.events import Saved
 from erasure.run.folder import RunFolder
 from erasure.run.run import erase, resume
 from erasure.run.task import Task
-from erasure.training.events import Note, Step
+from erasure.training.events import Step
 from erasure.training.latents.noised_latents import NoiseLatents, PictureLatents
 from erasure.training.latents.source import LatentState
 from erasure.training.trainer import Trainer
-from erasure.training.uce import PULL, Edit, UceSolver, low_rank
 from tests.spaces import WORDS, space_of
 from tests.updates import updates
 
@@ -35,7 +34,8 @@ pytestmark = pytest.mark.slow
 
 FAST = {"steps": 6, "sampling_steps": 3, "warmup": 0, "rank": 2, "schedule": "constant", "clip": 0.0}
 COMPARED = [name for name in get_args(Method) if name != "adversarial"]
-TRAINED = [name for name in COMPARED if name != "uce"]
+CLOSED_FORMS = [name for name in COMPARED if METHODS[name].closed_form]
+TRAINED = [name for name in COMPARED if name not in CLOSED_FORMS]
 
 
 def _config(method: str, *targets: str, **settings: object) -> EraseConfig:
@@ -198,118 +198,6 @@ def test_an_instant_leco_update_is_on_bare_noise_at_any_timestep(tiny_models: Mo
     assert step.rows == 4  # two frozen, two tuned: nothing is sampled
 
 
-# --- UCE
-
-
-def _solver(models: ModelParts, **settings: object) -> UceSolver:
-    config = config_from_dict({"erase": ["church", "radio"], "method": "uce", "rank": 32, "alpha": 16.0, **settings})
-    inject_lora(models.unet, config.layers, config.rank, config.alpha, config.seed)
-    return UceSolver(Model(models), space_of(*config.erase), config)
-
-
-def _edited(models: ModelParts) -> dict[str, tuple[Tensor, Tensor]]:
-    """Old and new weight of each layer that has a LoRA."""
-    state, base = lora_state(models.unet), base_layers(models.unet)
-    scale = 16.0 / 32
-    return {
-        name: (
-            base[name].weight.double(),
-            base[name].weight.double()
-            + scale * state[f"{name}.lora_up.weight"].double() @ state[f"{name}.lora_down.weight"].double(),
-        )
-        for name in lora_layers(models.unet)
-    }
-
-
-def test_uce_moves_a_prompt_to_what_is_left_of_it(tiny_models: ModelParts) -> None:
-    solver = _solver(tiny_models, templates=["a {}", "a hill[ by {}]"])
-    (step,) = [event for event in solver if isinstance(event, Step)]
-    assert step.erased == ("a church", "a hill by church", "a radio", "a hill by radio")
-    assert [anchor for _, anchor in solver._pairs()] == ["", "a hill"] * 2
-
-
-def test_uce_solves_its_normal_equations(tiny_models: ModelParts) -> None:
-    solver = _solver(tiny_models, preserve=["castle"], preserve_weight=3.0)
-    list(solver)
-    edit = solver.edit([("church", ""), ("radio", "")], ["", "castle"])
-    assert edit.weight == pytest.approx(3.0 / 2)
-    for old, new in _edited(tiny_models).values():
-        # Eq. 7, differentiated in W'
-        erase = (new @ edit.erased - old @ edit.anchors) @ edit.erased.T
-        preserve = ((new - old) @ edit.preserved) @ edit.preserved.T
-        gradient = erase + edit.weight * preserve + PULL * (new - old)
-        size = (old @ edit.anchors @ edit.erased.T).norm()
-        assert float(gradient.norm() / size) < 1e-5
-
-
-def test_uce_gives_an_erased_concept_its_anchors_keys_and_values(tiny_models: ModelParts) -> None:
-    g = torch.Generator().manual_seed(0)
-    erased, anchors = (torch.randn(32, 3, generator=g, dtype=torch.float64) for _ in range(2))
-    edit = Edit(100 * erased, 100 * anchors, torch.zeros(32, 1, dtype=torch.float64), 0.0)
-    weight = torch.randn(8, 32, generator=g, dtype=torch.float64)
-    new = weight + weight @ edit.change()
-    torch.testing.assert_close(new @ edit.erased, weight @ edit.anchors, rtol=0, atol=0.05)
-    assert float((weight @ (edit.erased - edit.anchors)).abs().mean()) > 100
-    # and leaves alone what is at right angles to it
-    outside = torch.linalg.qr(erased, mode="complete").Q[:, 3:]
-    torch.testing.assert_close(new @ outside, weight @ outside)
-
-
-def test_uce_preserves_what_it_is_told_to(tiny_models: ModelParts) -> None:
-    other = copy.deepcopy(tiny_models)
-    kept = Model(tiny_models).embed(["castle"]).states[0].double().T
-    moved = []
-    for models, preserve in ((tiny_models, []), (other, ["castle"])):
-        list(_solver(models, preserve=preserve, preserve_weight=100.0))
-        moved.append(sum(float(((new - old) @ kept).square().mean()) for old, new in _edited(models).values()))
-    assert moved[1] < 0.5 * moved[0]
-
-
-def test_a_uce_lora_has_the_error_that_is_told(tiny_models: ModelParts) -> None:
-    solver = _solver(tiny_models, rank=2, alpha=1.0)
-    note, step = list(solver)
-    assert isinstance(note, Note)
-    assert isinstance(step, Step)
-    told = float(note.text.partition("relative error of ")[2].split()[0])
-    edit = solver.edit([("church", ""), ("radio", "")], [""])
-    change, seen = edit.change(), torch.linalg.cholesky(edit.normal_matrix())
-    state, base = lora_state(tiny_models.unet), base_layers(tiny_models.unet)
-    lost = whole = 0.0
-    for name in lora_layers(tiny_models.unet):
-        wanted = base[name].weight.double() @ change
-        found = 0.5 * state[f"{name}.lora_up.weight"].double() @ state[f"{name}.lora_down.weight"].double()
-        lost, whole = (
-            lost + float(((found - wanted) @ seen).square().sum()),
-            whole + float((wanted @ seen).square().sum()),
-        )
-    assert told == pytest.approx((lost / whole) ** 0.5, rel=0.1)
-    assert 0 < told < 1
-
-
-def test_a_matrix_of_low_rank_is_held_exactly() -> None:
-    g = torch.Generator().manual_seed(0)
-    matrix = torch.randn(12, 3, generator=g, dtype=torch.float64) @ torch.randn(3, 20, generator=g, dtype=torch.float64)
-    points = torch.randn(20, 100, generator=g, dtype=torch.float64)
-    metric = points @ points.T
-    down, up, error = low_rank(matrix, 4, metric)
-    assert (down.shape, up.shape) == ((4, 20), (12, 4))
-    torch.testing.assert_close(up @ down, matrix)
-    assert error < 1e-12
-    down, up, error = low_rank(matrix, 2, metric)
-    left = ((up @ down - matrix) @ points).norm()
-    assert error == pytest.approx(float(left / (matrix @ points).norm()))
-    # no worse than the nearest in the plain sense, which does not know where the points are
-    u, s, vh = torch.linalg.svd(matrix)
-    assert left < (((u[:, :2] * s[:2]) @ vh[:2] - matrix) @ points).norm()
-
-
-def test_uce_may_preserve_the_whole_concept_space(tiny_models: ModelParts) -> None:
-    (_, step) = list(_solver(tiny_models, adversary="whole"))
-    assert isinstance(step, Step)
-    assert step.preserved == ("", *WORDS)
-    assert (step.step, step.steps, step.rows) == (1, 1, 0)
-
-
 # --- latents
 
 
@@ -369,7 +257,7 @@ def test_stop_then_resume_gives_the_same_weights(tiny_models: ModelParts, method
 def test_every_method_ends_in_a_lora_file_that_works(
     tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    if method == "uce":  # a random model hardly looks at its prompt, and UCE edits only what it sees of it
+    if method in CLOSED_FORMS:  # a random model hardly looks at its prompt, and they edit only what it sees of it
         monkeypatch.setattr("erasure.run.finish.SMALLEST_CHANGE", 0.1)
     (tmp_path / "words.txt").write_text("\n".join(WORDS))
     settings = {
@@ -380,7 +268,7 @@ def test_every_method_ends_in_a_lora_file_that_works(
         "learning_rate": 0.05,
         "rank": 8,
     }
-    config = _config(method, "church", **{**settings, "alpha": 64.0 if method != "uce" else 8.0})
+    config = _config(method, "church", **{**settings, "alpha": 8.0 if method in CLOSED_FORMS else 64.0})
     out, folder = tmp_path / "gone.safetensors", RunFolder(tmp_path / "run")
     events = list(erase(Task(tiny_checkpoint, out, folder, config)))
     steps = [event for event in events if isinstance(event, Step)]
@@ -390,7 +278,7 @@ def test_every_method_ends_in_a_lora_file_that_works(
     file = read_lora(out)
     match_lora(file, load_parts(inspect_checkpoint(tiny_checkpoint), device="cpu", dtype=torch.float32).unet)
     assert f'"method": "{method}"' in file.metadata["adversarial_erase"]
-    if method == "uce":  # resumed when all is done, it writes the same file again
+    if method in CLOSED_FORMS:  # resumed when all is done, it writes the same file again
         again = tmp_path / "again.safetensors"
         list(resume(folder, out=again))
         assert all(torch.equal(tensor, read_lora(again).state[name]) for name, tensor in file.state.items())
@@ -403,6 +291,9 @@ def test_a_method_decides_its_settings() -> None:
     assert set(METHODS) == set(get_args(Method))
     assert _config("esd-u", "church").layers == "noxattn"
     assert _config("uce", "church").updates == 1
+    assert _config("time", "church").layers == "xattn_kv"
+    speed = _config("speed", "church")
+    assert (speed.layers, speed.adversary, speed.updates) == ("xattn_v", "whole", 1)
     assert _config("instant-leco", "church").latents == "noise"
     assert not _config("esd-x", "church", synonym_threshold=0.3).erase_synonyms
     config = _config("concept-ablation", "church")
@@ -422,8 +313,10 @@ def test_a_method_decides_its_settings() -> None:
         ({"method": "uce", "adversary": "pgd"}, "which needs 'none' or 'whole'"),
         ({"method": "leco", "preserve": ["castle"]}, "preserve: method leco cannot preserve named concepts"),
         ({"method": "forget"}, "method: 'forget' is not one of adversarial"),
-        ({"latents": "pictures"}, "is for method concept-ablation only"),
-        ({"adversary": "whole"}, "is for method uce only"),
+        ({"method": "time", "preserve": ["castle"]}, "preserve: method time cannot preserve named concepts"),
+        ({"method": "speed", "layers": "xattn_kv"}, "which needs 'xattn_v'"),
+        ({"latents": "pictures"}, "is only for methods concept-ablation"),
+        ({"adversary": "whole"}, "is only for methods uce, speed"),
     ],
 )
 def test_what_does_not_go_with_a_method_is_refused(settings: dict[str, object], problem: str) -> None:

@@ -116,6 +116,7 @@ def test_every_quick_preset_that_a_bundled_one_names_is_there() -> None:
         ({"steps": 300}, {"steps": 600}),
         ({"method": "esd-x"}, {"steps_per_concept": 200}),
         ({"method": "uce"}, {}),
+        ({"method": "speed"}, {}),
     ],
 )
 def test_thorough_is_twice_the_updates_and_nothing_else(settings: dict[str, object], more: dict[str, object]) -> None:
@@ -123,7 +124,7 @@ def test_thorough_is_twice_the_updates_and_nothing_else(settings: dict[str, obje
     thorough = kind_settings(kind, "thorough")
     assert thorough == {**settings, **more}
     erased = {"erase": ["a", "b", "c"]}
-    factor = 1 if settings.get("method") == "uce" else 2
+    factor = 1 if settings.get("method") in ("uce", "speed") else 2
     assert config_from_dict({**erased, **thorough}).updates == factor * config_from_dict({**erased, **settings}).updates
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from erasure.config.methods import method_problems
+from erasure.config.methods import METHODS, method_problems
 from erasure.config.setting import Setting
 from erasure.config.template import template_problem
 
@@ -72,10 +72,10 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
         problems.append("vocabulary_file: needed, because vocabulary is 'file'; name a text file")
     if vocabulary != "file" and file:
         problems.append(f"vocabulary_file: has no effect while vocabulary is {vocabulary!r}; set vocabulary to 'file'")
-    if values["latents"] == "pictures" and values["method"] != "concept-ablation":
-        problems.append("latents: 'pictures' is for method concept-ablation only; choose replay or fresh")
-    if adversary == "whole" and values["method"] != "uce":
-        problems.append("adversary: 'whole' is for method uce only; choose gumbel, pgd or uniform")
+    for setting, value, others in (("latents", "pictures", "replay or fresh"), ("adversary", "whole", "gumbel or pgd")):
+        fitting = [name for name, about in METHODS.items() if value in about.decides.get(setting, ())]
+        if values[setting] == value and values["method"] not in fitting:
+            problems.append(f"{setting}: {value!r} is only for methods {', '.join(fitting)}; choose {others}")
     if values["resolution"] % 64:
         problems.append(f"resolution: {values['resolution']} is not a multiple of 64")
     if adversary in ("gumbel", "pgd", "rerank") and values["search_steps"] < 1:

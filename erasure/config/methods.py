@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 Method = Literal[
-    "adversarial", "esd-x", "esd-u", "fixed", "uce", "concept-ablation", "leco", "instant-leco"
+    "adversarial", "esd-x", "esd-u", "fixed", "uce", "time", "speed", "concept-ablation", "leco",
+    "instant-leco",
 ]  # fmt: skip
 
 
@@ -28,12 +29,14 @@ class MethodSettings:
     ``decides``: setting -> its allowed values, the default first; any other value is a problem.
     ``unused``: setting -> the value that is used whatever was asked for.
     ``preserves``: whether the method uses the concepts that the setting ``preserve`` names.
+    ``closed_form``: whether it needs no training (see :mod:`erasure.training.closed_form`).
     ``updates_per_concept`` and ``learning_rate``: what the method needs, used where the config leaves it open.
     """
 
     decides: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     unused: Mapping[str, Unused] = field(default_factory=dict)
     preserves: bool = True
+    closed_form: bool = False
     updates_per_concept: int = 100
     learning_rate: float = 1e-3
 
@@ -49,6 +52,7 @@ _ALONE = {
     "synonym_threshold": Unused(0.0, "measures no synonyms"),
     "erase_synonyms": Unused(False, "measures no synonyms"),
 }
+_ONE_STEP = {"steps": Unused(1, "works in one step")}
 
 METHODS: dict[Method, MethodSettings] = {
     # Bui et al., NeurIPS 2024: what the trainer does without any change.
@@ -64,7 +68,27 @@ METHODS: dict[Method, MethodSettings] = {
     # `preserve` names, and with `whole` the concept space as well.
     "uce": MethodSettings(
         {"adversary": ("none", "whole"), "layers": ("xattn_kv",)},
-        {**_ALONE, "steps": Unused(1, "works in one step")},
+        {**_ALONE, **_ONE_STEP},
+        closed_form=True,
+    ),
+    # TIME (Orgad et al., ICCV 2023), in closed form; see erasure.training.time_edit.
+    "time": MethodSettings(
+        {"adversary": ("none",), "layers": ("xattn_kv",)},
+        {**_ALONE, **_ONE_STEP, "preserve_weight": Unused(0.0, "preserves nothing")},
+        preserves=False,
+        closed_form=True,
+    ),
+    # SPEED (Li et al., ICLR 2026), in closed form; see erasure.training.speed. It preserves the concept space and what
+    # `preserve` names, or with `none` only the latter.
+    "speed": MethodSettings(
+        {"adversary": ("whole", "none"), "layers": ("xattn_v",)},
+        {
+            **_ALONE,
+            **_ONE_STEP,
+            "null_space": Unused(0.0, "has a null space of its own"),
+            "preserve_weight": Unused(0.0, "does not weigh what it preserves"),
+        },
+        closed_form=True,
     ),
     # Concept ablation (Kumari et al., ICCV 2023), its model-based variant, on noised pictures of the anchor:
     # eps_theta'(z_t, c_e) -> eps(z_t, c_n), regularised by their diffusion loss, || eps_theta'(z_t, c_n) - noise ||^2,

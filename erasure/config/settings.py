@@ -14,7 +14,7 @@ from erasure.config.methods import METHODS, Method
 from erasure.config.setting import Setting, setting, setting_of
 from erasure.errors import ConfigError
 
-LayerChoice = Literal["xattn", "xattn_kv", "noxattn", "selfattn", "full"]
+LayerChoice = Literal["xattn", "xattn_kv", "xattn_v", "noxattn", "selfattn", "full"]
 Vocabulary = Literal["words", "styles", "tokens", "file"]
 Similarity = Literal["cosine", "l2"]
 Adversary = Literal["gumbel", "pgd", "rerank", "uniform", "fixed", "anchor", "whole", "none"]
@@ -102,7 +102,7 @@ class EraseConfig:
         "how the concept to preserve is chosen: by Gumbel-Softmax search, by PGD in embedding space, by measuring a "
         "few and favouring those that are hurt more (rerank), or at random (uniform). Without a choice: always the "
         "same one (fixed: what preserve names, else the empty prompt), the anchor, the whole concept space at once "
-        "(whole: method uce only), or only what preserve names (none)",
+        "(whole: methods uce and speed only), or only what preserve names (none)",
         "adversary",
         choices=Adversary,
     )
@@ -242,8 +242,8 @@ class EraseConfig:
     # lora
     layers: LayerChoice = setting(
         "xattn_kv",
-        "layers that get a LoRA: cross-attention, only its keys and values, all but cross-attention, self-attention, "
-        "or all",
+        "layers that get a LoRA: cross-attention, only its keys and values, only its values, all but cross-attention, "
+        "self-attention, or all",
         "lora",
         choices=LayerChoice,
     )

@@ -80,7 +80,7 @@ def asked_for(values: Mapping[str, Any]) -> dict[str, Any]:
     forced = dict(defaults)
     if method is not None:
         forced |= {name: allowed[0] for name, allowed in method.decides.items()}
-        forced |= {name: unused.value for name, unused in method.unused.items()}
+        forced |= plain({name: unused.value for name, unused in method.unused.items()})
         forced["learning_rate"] = method.learning_rate
     return {name: value for name, value in values.items() if name not in forced or value != forced[name]}
 

@@ -7,17 +7,32 @@ rest of the prompt, ``"a picture of a house"``, is then its anchor. Without brac
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 PLACE = "{}"
 _OPTIONAL = re.compile(r"\[([^][]*\{\}[^][]*)\]")
 
 
+class Parts(NamedTuple):
+    """A prompt in three: what stands before the concept, the concept, and what stands after it."""
+
+    before: str
+    concept: str
+    after: str
+
+
+def parts(template: str, concept: str) -> Parts:
+    """Return the parts of :func:`fill`; for ``""`` they meet where the concept would stand."""
+    if concept:
+        before, _, after = _whole(template).partition(PLACE)
+        return Parts(before, concept, after)
+    marked = _OPTIONAL.search(template)
+    return Parts(template[: marked.start()], "", template[marked.end() :]) if marked else Parts("", "", "")
+
+
 def fill(template: str, concept: str) -> str:
     """Return the prompt with ``concept`` in it; for ``""``, what is left without the concept."""
-    if concept:
-        return _whole(template).replace(PLACE, concept)
-    rest, marked = _OPTIONAL.subn("", template)
-    return rest if marked else ""
+    return "".join(parts(template, concept))
 
 
 def concept_in(template: str, prompt: str) -> str | None:

@@ -59,7 +59,7 @@ def memory_bytes(config: EraseConfig, size: ModelSize, full: FullSize) -> int:
     batch.
     """
     half = config.precision != "fp32"
-    measured = full.cross_attention if config.layers in ("xattn", "xattn_kv") else full.all_layers
+    measured = full.cross_attention if config.layers in ("xattn", "xattn_kv", "xattn_v") else full.all_layers
     table = measured.of(half=half, checkpointing=config.gradient_checkpointing)
     places = (_pixels(config, size) / full.pixels) ** 2
     update = table * places * config.batch * math.sqrt(size.unet / full.unet)

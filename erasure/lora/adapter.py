@@ -28,6 +28,7 @@ DOWN, UP = ".lora_down.weight", ".lora_up.weight"
 _CHOOSE: dict[LayerChoice, Callable[[str], bool]] = {
     "xattn": lambda name: ".attn2." in name,
     "xattn_kv": lambda name: name.endswith((".attn2.to_k", ".attn2.to_v")),
+    "xattn_v": lambda name: name.endswith(".attn2.to_v"),
     "selfattn": lambda name: ".attn1." in name,
     # "all but attn2, time_embed.* and out.*" in the names of the original layout
     "noxattn": lambda name: ".attn2." not in name and not name.startswith("time_embedding.") and name != "conv_out",
@@ -53,8 +54,8 @@ def layer_names(unet: nn.Module, layers: LayerChoice) -> tuple[str, ...]:
     """Return the module paths of the layers that a choice trains, in module order.
 
     Counts in SD 1.x: ``xattn`` 64 (every cross-attention Linear), ``xattn_kv`` 32 (keys and values only),
-    ``selfattn`` 64, ``noxattn`` 215 (all but cross-attention, time embedding and output convolution),
-    ``full`` 282. Raises: ValueError if the choice is unknown, or finds no layer in this U-Net.
+    ``xattn_v`` 16 (values only), ``selfattn`` 64, ``noxattn`` 215 (all but cross-attention, time embedding and output
+    convolution), ``full`` 282. Raises: ValueError if the choice is unknown, or finds no layer in this U-Net.
     """
     if layers not in _CHOOSE:
         raise ValueError(f"layers is {layers!r}; choose one of {', '.join(get_args(LayerChoice))}")

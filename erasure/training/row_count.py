@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from random import Random
 
+from erasure.config.methods import METHODS
 from erasure.config.settings import EraseConfig
 from erasure.config.template import fill
 from erasure.model.rows import Rows
@@ -64,7 +65,7 @@ class _Source:
 @lru_cache(maxsize=64)
 def rows_per_update(config: EraseConfig, sizes: tuple[int, ...] = ()) -> Rows:
     """On average. ``sizes``: K per target, where they are known; every neighbour is picked as often as any other."""
-    if config.method == "uce":
+    if METHODS[config.method].closed_form:
         return Rows()
     updates = min(config.updates, _UPDATES)
     plays = -(-_UPDATES // updates)
@@ -79,13 +80,12 @@ def _update(config: EraseConfig, sizes: Sequence[int], source: _Source, update: 
     """Rows of one update, besides those that the source counts itself."""
     targets = [(update * config.batch + i) % len(config.erase) for i in range(config.batch)]
     template = source.random.choice(config.templates)
-    anchors = [fill(template, config.anchors[i]) for i in targets]
+    erased, anchors = ([fill(template, texts[i]) for i in targets] for texts in (config.erase, config.anchors))
     rows = _search(config, sizes, source, targets, template)
     preserved = _picks(config, sizes, targets, template, source.random)
     if config.preserve or config.adversary == "fixed":
         preserved.append(fill(template, source.random.choice(config.preserve)) if config.preserve else "")
-    of = anchors if config.latents == "pictures" else [fill(template, config.erase[i]) for i in targets]
-    eps, null = source.draw(of, config.on_policy)
+    eps, null = source.draw(anchors if config.latents == "pictures" else erased, config.on_policy)
     kept, _ = source.draw(preserved, config.preserve_on_policy or config.latents == "fresh")
     goals = sum(not null or anchor != "" for anchor in anchors)
     if config.guidance and config.guidance_from == "null" and any(anchors) and not null:

@@ -1,4 +1,4 @@
-"""What finds the LoRA's weights, as a run sees it, and the choice between the two that there are."""
+"""What finds the LoRA's weights, as a run sees it, and the choice between the trainer and closed forms."""
 
 from __future__ import annotations
 
@@ -9,11 +9,17 @@ import torch
 from torch import Tensor
 
 from erasure.concepts.space import ConceptSpace
+from erasure.config.methods import Method
 from erasure.config.settings import EraseConfig
 from erasure.model.model import Model
+from erasure.training.closed_form import ClosedForm, FindEdit
 from erasure.training.events import Look, Note, Step
+from erasure.training.speed import speed_edit
+from erasure.training.time_edit import time_edit
 from erasure.training.trainer import Trainer
-from erasure.training.uce import UceSolver
+from erasure.training.uce import uce_edit
+
+CLOSED_FORMS: dict[Method, FindEdit] = {"uce": uce_edit, "time": time_edit, "speed": speed_edit}
 
 
 class Solver(Protocol):
@@ -39,4 +45,5 @@ class Solver(Protocol):
 
 def solver(model: Model, space: ConceptSpace, config: EraseConfig) -> Solver:
     """The one that the config's method asks for, for the LoRA that is on the model's U-Net."""
-    return UceSolver(model, space, config) if config.method == "uce" else Trainer(model, space, config)
+    find = CLOSED_FORMS.get(config.method)
+    return Trainer(model, space, config) if find is None else ClosedForm(model, space, config, find)
