@@ -7,8 +7,8 @@ import json
 import sys
 from pathlib import Path
 
-from emoji_sd import FOLDER, MODEL
-from emoji_sd.concepts import NAMES, PAPER_TEN, STYLES
+from emoji_sd import MODEL
+from emoji_sd.concepts import NAMES
 from emoji_sd.install import InstallError, install
 from erasure.errors import EraseError
 
@@ -26,7 +26,8 @@ def main() -> int:
     for command in (samples, measured):
         command.add_argument("--checkpoint", type=Path, default=MODEL, metavar="FILE", help="(emoji-SD)")
         command.add_argument("--guidance", type=float, default=4.0, metavar="X", help="guidance scale (4)")
-    measured.add_argument("--save", action="store_true", help="save the figures beside the model")
+        command.add_argument("--device", default="cpu", metavar="NAME", help="torch device (cpu)")
+    measured.add_argument("--save", action="store_true", help="save the figures beside the checkpoint")
     arguments = parser.parse_args()
     try:
         return {"install": _install, "samples": _samples, "measure": _measure}[arguments.command](arguments)
@@ -42,18 +43,10 @@ def _install(arguments: argparse.Namespace) -> int:
 
 
 def _samples(arguments: argparse.Namespace) -> int:
-    from emoji_sd.measure import draw
-    from erasure.run.picture_sheet import picture_grid
+    from emoji_sd.samples import sample_sheet
 
-    names = (*PAPER_TEN, *(name for name in NAMES if name not in PAPER_TEN))[:24]
-    drawn = draw(names, guidance=arguments.guidance, checkpoint=arguments.checkpoint)
-    per = len(STYLES)
-    halves = [names[:12], names[12:]]
-    rows = []
-    for left, right in zip(*halves, strict=True):
-        pair = [drawn[names.index(name) * per : (names.index(name) + 1) * per] for name in (left, right)]
-        rows.append((f"{left} | {right}", [*pair[0], *pair[1]]))
-    picture_grid([*STYLES, *STYLES], rows).quantize(200).save(arguments.out)
+    a = arguments
+    sample_sheet(guidance=a.guidance, checkpoint=a.checkpoint, device=a.device).save(a.out)
     return 0
 
 
@@ -61,11 +54,12 @@ def _measure(arguments: argparse.Namespace) -> int:
     from emoji_sd.measure import measure
 
     names = NAMES[:: arguments.every]
-    figures = measure(names, guidance=arguments.guidance, checkpoint=arguments.checkpoint).to_dict()
+    a = arguments
+    figures = measure(names, guidance=a.guidance, checkpoint=a.checkpoint, device=a.device).to_dict()
     text = json.dumps(figures, indent=1)
     print(text)
     if arguments.save:
-        (FOLDER / "figures.json").write_text(text + "\n", encoding="utf-8")
+        (arguments.checkpoint.parent / "figures.json").write_text(text + "\n", encoding="utf-8")
     return 0
 
 

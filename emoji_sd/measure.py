@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from emoji_sd import MODEL, load_classifier
+from emoji_sd import FOLDER, MODEL, load_classifier
 from emoji_sd.captions import measured_caption
 from emoji_sd.concepts import NAMES, STYLES
 from erasure.model.checkpoint import inspect_checkpoint
@@ -16,6 +16,7 @@ from erasure.model.drawing import draw_pictures
 from erasure.model.model import open_model
 
 STEPS = 20
+GUIDANCE = 4.0
 
 
 @dataclass(frozen=True)
@@ -34,20 +35,29 @@ class Figures:
         return asdict(self)
 
 
-def draw(names: tuple[str, ...], *, guidance: float, checkpoint: Path = MODEL) -> list[Image.Image]:
+def draw(
+    names: tuple[str, ...], *, guidance: float = GUIDANCE, checkpoint: Path = MODEL, device: str = "cpu"
+) -> list[Image.Image]:
     """Draw every concept in every style with 20 DDIM steps; a picture's seed is its place in the list."""
-    model = open_model(inspect_checkpoint(checkpoint))
+    model = open_model(inspect_checkpoint(checkpoint), device=device)
     prompts = [measured_caption(name, style) for name in names for style in STYLES]
     drawing = DrawSettings(steps=STEPS, guidance=guidance, batch=32)
     return draw_pictures(model, prompts, range(len(prompts)), drawing)
 
 
-def measure(names: tuple[str, ...] = NAMES, *, guidance: float = 4.0, checkpoint: Path = MODEL) -> Figures:
-    """Draw every concept in every style, and judge the pictures."""
-    return judge(draw(names, guidance=guidance, checkpoint=checkpoint), names, guidance, checkpoint.parent)
+def measure(
+    names: tuple[str, ...] = NAMES, *, guidance: float = GUIDANCE, checkpoint: Path = MODEL, device: str = "cpu"
+) -> Figures:
+    """Draw every concept in every style, and judge the pictures with the classifier beside the checkpoint.
+
+    If there is none, the one that ships judges them.
+    """
+    own = (checkpoint.parent / "classifier.safetensors").exists()
+    drawn = draw(names, guidance=guidance, checkpoint=checkpoint, device=device)
+    return judge(drawn, names, guidance, checkpoint.parent if own else FOLDER)
 
 
-def judge(drawn: list[Image.Image], names: tuple[str, ...], guidance: float, folder: Path = MODEL.parent) -> Figures:
+def judge(drawn: list[Image.Image], names: tuple[str, ...], guidance: float, folder: Path = FOLDER) -> Figures:
     """Judge pictures, in the order of :func:`draw`, with the classifier in ``folder``."""
     classifier = load_classifier(folder)
     ranks = classifier.concept_ranks(drawn, [name for name in names for _ in STYLES])

@@ -19,11 +19,11 @@ from emoji_sd import FOLDER, MODEL, load_classifier
 from emoji_sd.captions import all_captions, draw_caption, fill, measured_caption
 from emoji_sd.concepts import CONCEPTS, NAMES, PAPER_TEN, STYLES
 from emoji_sd.install import InstallError, install
-from emoji_sd.making import unet as unet_making
 from emoji_sd.making import vae as vae_making
 from emoji_sd.making.data import BLUE, SLATE, compose
 from emoji_sd.making.export import TOKENIZER_FILES, export, schedule_buffers
 from emoji_sd.making.text_encoder import make_config
+from emoji_sd.making.width import SHIPPED
 from tests.tiny import CLIP
 
 pytestmark = pytest.mark.slow
@@ -129,7 +129,7 @@ def test_an_exported_file_computes_what_was_trained(tmp_path: Path) -> None:
     torch.manual_seed(0)
     work, out = tmp_path / "work", tmp_path / "out"
     (work / "run").mkdir(parents=True)
-    torch.save(UNet2DConditionModel(**unet_making.CONFIG).state_dict(), work / "run" / "ema.pt")
+    torch.save(UNet2DConditionModel(**SHIPPED.unet_config()).state_dict(), work / "run" / "ema.pt")
     AutoencoderKL(**vae_making.CONFIG).save_pretrained(work / "vae")
     CLIPTextModel(make_config()).save_pretrained(work / "text_encoder")
     (work / "tokenizer").mkdir()

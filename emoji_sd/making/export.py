@@ -2,7 +2,8 @@
 
 ``python -m emoji_sd.making.export --work DIR --out DIR`` reads ``vae/``, ``text_encoder/``, ``tokenizer/`` and
 ``run/ema.pt``, and writes ``emoji-sd.safetensors`` (fp16), ``emoji-sd.yaml``, ``text_encoder/`` and, if it was trained,
-``classifier.safetensors``. Then it loads the checkpoint with the project's loader and compares the outputs.
+``classifier.safetensors``. Then it loads the checkpoint with the project's loader and compares the outputs. With
+``--channels`` it does so for the U-Net of another width; the checkpoint is then named after it, say ``emoji-sd-128``.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPTextModel
 
-from emoji_sd.making.unet import CONFIG, alphas_cumprod
+from emoji_sd.making.unet import alphas_cumprod
+from emoji_sd.making.widen_text import widened_text_encoder
+from emoji_sd.making.width import SHIPPED, WIDTHS, Width
 from emoji_sd.original_layout import original_state_dict
 from erasure.model.parts import load_parts
 
@@ -42,15 +45,17 @@ def schedule_buffers() -> dict[str, Tensor]:
     return {name: value.float() for name, value in buffers.items()}
 
 
-def ldm_config(text_folder: str) -> dict[str, Any]:
+def ldm_config(text_folder: str, width: Width = SHIPPED) -> dict[str, Any]:
     """Return the ``.yaml`` that goes beside the checkpoint; ``text_folder`` holds text configuration and tokenizer."""
+    base = width.channels[0]
     unet = {
         "target": "ldm.modules.diffusionmodules.openaimodel.UNetModel",
         "params": {
-            "image_size": 16, "in_channels": 4, "out_channels": 4, "model_channels": 64,
-            "attention_resolutions": [4, 2, 1], "num_res_blocks": 2, "channel_mult": [1, 2, 2, 2], "num_heads": 4,
-            "use_spatial_transformer": True, "transformer_depth": 1, "context_dim": 96, "use_checkpoint": False,
-            "legacy": False,
+            "image_size": 16, "in_channels": 4, "out_channels": 4, "model_channels": base,
+            "attention_resolutions": [4, 2, 1], "num_res_blocks": 2,
+            "channel_mult": [channels // base for channels in width.channels], "num_heads": width.heads,
+            "use_spatial_transformer": True, "transformer_depth": 1, "context_dim": width.context,
+            "use_checkpoint": False, "legacy": False,
         },
     }  # fmt: skip
     vae = {
@@ -75,46 +80,53 @@ def ldm_config(text_folder: str) -> dict[str, Any]:
     return {"model": {"target": "ldm.models.diffusion.ddpm.LatentDiffusion", "params": params}}
 
 
-def export(work: Path, out: Path) -> Path:
+def export(work: Path, out: Path, width: Width = SHIPPED) -> Path:
     """Write all files that ship with the model; return the checkpoint's path."""
-    unet = UNet2DConditionModel(**CONFIG)
-    unet.load_state_dict(torch.load(work / "run" / "ema.pt", weights_only=True))
+    run = width.run_folder(work)
+    unet = UNet2DConditionModel(**width.unet_config())
+    unet.load_state_dict(torch.load(run / "ema.pt", weights_only=True, map_location="cpu"))
     vae = AutoencoderKL.from_pretrained(work / "vae")
-    text = CLIPTextModel.from_pretrained(work / "text_encoder")
+    text = widened_text_encoder(CLIPTextModel.from_pretrained(work / "text_encoder"), width)
     state = {name: value.half() for name, value in original_state_dict(unet, vae, text).items()}
     out.mkdir(parents=True, exist_ok=True)
-    checkpoint = out / f"{NAME}.safetensors"
-    save_file({**state, **schedule_buffers()}, checkpoint, metadata={"format": "pt"})
-    config = yaml.safe_dump(ldm_config("text_encoder"), sort_keys=False)
+    checkpoint = out / f"{NAME if width == SHIPPED else f'{NAME}-{width.channels[0]}'}.safetensors"
+    made = {"made": (run / "made.json").read_text(encoding="utf-8")} if (run / "made.json").exists() else {}
+    save_file({**state, **schedule_buffers()}, checkpoint, metadata={"format": "pt", **made})
+    config = yaml.safe_dump(ldm_config("text_encoder", width), sort_keys=False)
     checkpoint.with_suffix(".yaml").write_text(config, encoding="utf-8")
     (out / "text_encoder").mkdir(exist_ok=True)
-    shutil.copy(work / "text_encoder" / "config.json", out / "text_encoder" / "config.json")
+    (out / "text_encoder" / "config.json").write_text(text.config.to_json_string(), encoding="utf-8")
     for name in TOKENIZER_FILES:
         shutil.copy(work / "tokenizer" / name, out / "text_encoder" / name)
     if (work / "classifier.safetensors").exists():
         shutil.copy(work / "classifier.safetensors", out / "classifier.safetensors")
-    _compare(checkpoint, unet.half().float(), vae.half().float())
+    _compare(checkpoint, unet.half().float(), vae.half().float(), text.half().float())
     return checkpoint
 
 
 @torch.no_grad()
-def _compare(checkpoint: Path, unet: UNet2DConditionModel, vae: AutoencoderKL) -> None:
+def _compare(checkpoint: Path, unet: UNet2DConditionModel, vae: AutoencoderKL, text: CLIPTextModel) -> None:
     """Check that the file, loaded like a user's, computes what was trained. Raises: AssertionError if it does not."""
     loaded = load_parts(checkpoint)
     generator = torch.Generator().manual_seed(0)
-    z, context = (torch.randn(shape, generator=generator) for shape in ((2, 4, 16, 16), (2, 77, 96)))
+    shapes = ((2, 4, 16, 16), (2, 77, unet.config["cross_attention_dim"]))
+    z, context = (torch.randn(shape, generator=generator) for shape in shapes)
     t = torch.tensor([100, 900])
     eps = [model(z, t, encoder_hidden_states=context).sample for model in (unet.eval(), loaded.unet)]
     torch.testing.assert_close(eps[0], eps[1])
     torch.testing.assert_close(vae.eval().decode(z).sample, loaded.vae.decode(z).sample)
+    ids = torch.randint(0, 49407, (2, 77), generator=generator)
+    states = [model(ids).last_hidden_state for model in (text.eval(), loaded.text_encoder)]
+    torch.testing.assert_close(states[0], states[1])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--channels", type=int, choices=WIDTHS, default=SHIPPED.channels[0], help="of the finest level")
     a = parser.parse_args()
-    path = export(a.work, a.out)
+    path = export(a.work, a.out, WIDTHS[a.channels])
     print(f"{path.name}: {path.stat().st_size} bytes")
 
 

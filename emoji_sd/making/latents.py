@@ -21,29 +21,37 @@ from emoji_sd.making.data import compose_all
 from emoji_sd.making.parallel import launch
 from emoji_sd.making.vae import to_input
 
+PARTS = 2
 
-@torch.no_grad()
+
 def _encode(rank: int, world: int, work: Path, variants: int) -> None:
-    vae = AutoencoderKL.from_pretrained(work / "vae").eval()
-    sources = np.load(work / "sources.npy", mmap_mode="r")
-    pictures, concepts, styles = compose_all(sources, variants // world, seed=1000 + rank)
-    parts = []
-    for start in range(0, len(pictures), 32):
-        with torch.autocast("cpu", torch.bfloat16):
-            mean = vae.encode(to_input(pictures[start : start + 32])).latent_dist.mean
-        parts.append((mean.float() * vae.config["scaling_factor"]).half().numpy())
-    z = np.concatenate(parts)
-    print(f"part {rank}: {z.shape}, mean {z.mean((0, 2, 3))}, deviation {z.std((0, 2, 3))}", flush=True)
-    np.savez(work / f"latents-{rank}.npz", z=z, concepts=concepts, styles=styles)
+    for part in range(rank, PARTS, world):
+        encode_pictures(work, part, variants // PARTS)
     if rank == 0:
         encode_captions(work)
 
 
 @torch.no_grad()
-def encode_captions(work: Path) -> None:
+def encode_pictures(work: Path, part: int, variants: int) -> None:
+    """Compose ``variants`` pictures per concept and style, and write their latents to ``latents-<part>.npz``."""
+    vae = AutoencoderKL.from_pretrained(work / "vae").eval()
+    sources = np.load(work / "sources.npy", mmap_mode="r")
+    pictures, concepts, styles = compose_all(sources, variants, seed=1000 + part)
+    encoded = []
+    for start in range(0, len(pictures), 32):
+        with torch.autocast("cpu", torch.bfloat16):
+            mean = vae.encode(to_input(pictures[start : start + 32])).latent_dist.mean
+        encoded.append((mean.float() * vae.config["scaling_factor"]).half().numpy())
+    z = np.concatenate(encoded)
+    print(f"part {part}: {z.shape}, mean {z.mean((0, 2, 3))}, deviation {z.std((0, 2, 3))}", flush=True)
+    np.savez(work / f"latents-{part}.npz", z=z, concepts=concepts, styles=styles)
+
+
+@torch.no_grad()
+def encode_captions(work: Path, device: str = "cpu") -> None:
     """Write the text states, after the final layer norm, of the empty caption and of every training caption."""
     tokenizer = CLIPTokenizer.from_pretrained(work / "tokenizer")
-    model = CLIPTextModel.from_pretrained(work / "text_encoder").eval()
+    model = CLIPTextModel.from_pretrained(work / "text_encoder").eval().to(device)
     texts = list(dict.fromkeys(["", *(caption for caption, _, _ in all_captions())]))
     states = np.empty((len(texts), 77, 96), np.float16)
     for start in range(0, len(texts), 256):
@@ -54,7 +62,8 @@ def encode_captions(work: Path) -> None:
             truncation=True,
             return_tensors="pt",
         )
-        states[start : start + 256] = model(batch["input_ids"]).last_hidden_state.half().numpy()
+        found = model(batch["input_ids"].to(device)).last_hidden_state
+        states[start : start + 256] = found.half().cpu().numpy()
     np.save(work / "captions.npy", states)
     (work / "captions.json").write_text(json.dumps({text: row for row, text in enumerate(texts)}))
 
@@ -63,8 +72,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--variants", type=int, default=20, help="pictures per concept and style")
+    parser.add_argument("--processes", type=int, choices=(1, 2), default=2)
     a = parser.parse_args()
-    launch(_encode, 2, a.work, a.variants)
+    launch(_encode, a.processes, a.work, a.variants)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""Train the U-Net: SD 1.x's structure with small channels, noise prediction, SD's noise schedule.
+"""Train the U-Net: SD 1.x's structure, noise prediction, SD's noise schedule.
 
 ``python -m emoji_sd.making.unet --work DIR`` reads what ``latents`` wrote. About every five minutes it writes
-``run/state.pt`` (to resume from) and ``run/ema.pt`` (the averaged weights); its log is ``run/log.jsonl``.
+``run/state.pt`` (to resume from) and ``run/ema.pt`` (the averaged weights); its log is ``run/log.jsonl``. Another width
+(``--channels``) has a folder of its own, say ``run-128``.
 """
 
 from __future__ import annotations
@@ -22,37 +23,48 @@ from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from emoji_sd import MODEL
 from emoji_sd.captions import draw_caption
 from emoji_sd.concepts import CONCEPTS, STYLES
 from emoji_sd.making.parallel import launch
+from emoji_sd.making.widen_unet import widened_unet
+from emoji_sd.making.width import SHIPPED, WIDTHS, Width
+from erasure.model.parts import load_parts
 
-CONFIG: dict[str, object] = {
-    "sample_size": 16,
-    "in_channels": 4,
-    "out_channels": 4,
-    "block_out_channels": [64, 128, 128, 128],
-    "layers_per_block": 2,
-    "cross_attention_dim": 96,
-    # In SD 1.x this field holds the number of heads.
-    "attention_head_dim": 4,
-    "down_block_types": ["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"],
-    "up_block_types": ["UpBlock2D"] + ["CrossAttnUpBlock2D"] * 3,
-}
 DROPPED_CAPTIONS = 0.10
 EMA_DECAY = 0.998
 WARMUP = 150
 
 
+PEAK = 8e-4
+"""Learning rate of the width that ships. Adam's must fall as channels grow (Yang et al. 2022, arXiv:2203.03466)."""
+
+
 @dataclass(frozen=True)
 class Settings:
-    """Settings of training. ``batch`` counts the rows of all processes; ``save_every`` is in seconds."""
+    """Settings of training, which ends after ``steps`` or ``seconds``, whatever comes first.
+
+    ``batch`` counts the rows of all processes; ``save_every`` is in seconds. ``from_shipped`` starts from the widened
+    weights of the model that ships. ``seconds`` is for one process, as several would not end at the same step. Without
+    ``resumable``, the state of the optimizer is not written.
+    """
 
     work: Path
     steps: int
     batch: int
     lr: float
-    save_every: float
-    bench: bool
+    save_every: float = 300.0
+    bench: bool = False
+    width: Width = SHIPPED
+    from_shipped: bool = False
+    seconds: float = math.inf
+    device: str = "cpu"
+    resumable: bool = True
+
+
+def peak_rate(width: Width) -> float:
+    """Return the peak of the learning rate if none is given."""
+    return PEAK / width.factor
 
 
 def alphas_cumprod() -> Tensor:
@@ -91,9 +103,9 @@ class Batches:
         return alpha_bar.sqrt() * z + (1 - alpha_bar).sqrt() * eps, eps, t, text, snr.clamp(max=5) / snr
 
 
-def rate(step: int, steps: int) -> float:
-    """Return the learning rate relative to its peak: a warm-up, then a cosine down to almost zero."""
-    return min(1.0, (step + 1) / WARMUP) * max(0.5 * (1 + math.cos(math.pi * step / steps)), 0.002)
+def rate(step: int, progress: float) -> float:
+    """Return the learning rate relative to its peak: a warm-up, then a cosine down to almost zero at ``progress`` 1."""
+    return min(1.0, (step + 1) / WARMUP) * max(0.5 * (1 + math.cos(math.pi * progress)), 0.002)
 
 
 def _save(run: Path, name: str, value: object) -> None:
@@ -101,27 +113,48 @@ def _save(run: Path, name: str, value: object) -> None:
     (run / f"{name}.part").replace(run / name)
 
 
-def _train(rank: int, world: int, s: Settings) -> None:
+def start(width: Width, from_shipped: bool) -> UNet2DConditionModel:
+    """Return the U-Net that training starts from: random weights, or the shipped ones, widened."""
     torch.manual_seed(401)
-    unet = UNet2DConditionModel(**CONFIG)
-    unet.set_attn_processor(AttnProcessor())
+    if from_shipped:
+        return widened_unet(load_parts(MODEL).unet, SHIPPED, width)
+    return UNet2DConditionModel(**width.unet_config())
+
+
+def train(rank: int, world: int, s: Settings) -> None:
+    """Train in this process, the ``rank``-th of ``world``."""
+    unet = start(s.width, s.from_shipped).to(s.device)
+    if s.device == "cpu":
+        unet.set_attn_processor(AttnProcessor())
     ema = copy.deepcopy(unet).requires_grad_(False)
     optimizer = torch.optim.AdamW(unet.parameters(), lr=s.lr, betas=(0.9, 0.99), weight_decay=1e-3, foreach=True)
-    run, first = s.work / "run", 0
+    run, first, spent = s.width.run_folder(s.work), 0, 0.0
     run.mkdir(exist_ok=True)
+    made: dict[str, object] = {
+        "channels": s.width.channels,
+        "from_shipped": s.from_shipped,
+        "batch": s.batch,
+        "lr": s.lr,
+    }
     if (run / "state.pt").exists() and not s.bench:
-        state = torch.load(run / "state.pt", mmap=True)
+        state = torch.load(run / "state.pt", mmap=True, map_location=s.device)
         unet.load_state_dict(state["unet"])
         ema.load_state_dict(state["ema"])
         optimizer.load_state_dict(state["optimizer"])
-        first = state["step"]
-    model = DistributedDataParallel(unet, gradient_as_bucket_view=True)
-    batches, began, saved, running = Batches(s.work), time.time(), time.time(), 0.0
+        first, spent = state["step"], state.get("seconds", 0.0)
+        if state.get("from_shipped", False) != s.from_shipped:
+            how = "from the shipped weights" if not s.from_shipped else "from random weights"
+            raise ValueError(f"{run} holds a U-Net that was started {how}: start the same way, or in another folder")
+    model = DistributedDataParallel(unet, gradient_as_bucket_view=True) if world > 1 else unet
+    batches, began, saved = Batches(s.work), time.monotonic(), time.monotonic()
+    text_map, running = s.width.text_map().T.to(s.device), torch.zeros((), device=s.device)
     for step in range(first, s.steps):
-        optimizer.param_groups[0]["lr"] = s.lr * rate(step, s.steps)
-        noisy, eps, t, text, weight = batches.draw(step, rank, s.batch // world)
-        with torch.autocast("cpu", torch.bfloat16):
-            predicted = model(noisy, t, text).sample
+        seconds = spent + time.monotonic() - began
+        optimizer.param_groups[0]["lr"] = s.lr * rate(step, min(1.0, max(step / s.steps, seconds / s.seconds)))
+        batch = batches.draw(step, rank, s.batch // world)
+        noisy, eps, t, text, weight = (tensor.to(s.device) for tensor in batch)
+        with torch.autocast(torch.device(s.device).type, torch.bfloat16):
+            predicted = model(noisy, t, text @ text_map).sample
         loss = ((predicted.float() - eps).square().mean((1, 2, 3)) * weight).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -131,36 +164,46 @@ def _train(rank: int, world: int, s: Settings) -> None:
             continue
         decay = min(EMA_DECAY, (step + 1) / (step + 10))
         torch._foreach_lerp_(list(ema.parameters()), list(unet.parameters()), 1 - decay)
-        running = loss.item() if step == first else 0.98 * running + 0.02 * loss.item()
-        if step % 20 == 19:
-            speed = (time.time() - began) / (step + 1 - first)
+        running = loss.detach() if step == first else 0.98 * running + 0.02 * loss.detach()
+        over = step + 1 == s.steps or seconds > s.seconds
+        if step % 20 == 19 or over:
+            speed = (time.monotonic() - began) / (step + 1 - first)
             row = {
                 "step": step + 1,
-                "loss": round(running, 5),
+                "loss": round(running.item(), 5),
                 "s_per_step": round(speed, 4),
                 "time": time.time(),
             }
             with (run / "log.jsonl").open("a") as log:
                 log.write(json.dumps(row) + "\n")
             print(row, flush=True)
-        if not s.bench and (time.time() - saved > s.save_every or step + 1 == s.steps):
-            saved = time.time()
+        if not s.bench and (time.monotonic() - saved > s.save_every or over):
+            saved = time.monotonic()
             _save(run, "ema.pt", ema.state_dict())
-            parts = {"unet": unet.state_dict(), "ema": ema.state_dict(), "optimizer": optimizer.state_dict()}
-            _save(run, "state.pt", {**parts, "step": step + 1})
+            (run / "made.json").write_text(json.dumps({**made, "steps": step + 1}), encoding="utf-8")
+            if s.resumable:
+                parts = {"unet": unet.state_dict(), "ema": ema.state_dict(), "optimizer": optimizer.state_dict()}
+                _save(run, "state.pt", {**parts, "step": step + 1, "seconds": seconds, "from_shipped": s.from_shipped})
+        if over:
+            break
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--channels", type=int, choices=WIDTHS, default=SHIPPED.channels[0], help="of the finest level")
+    parser.add_argument("--from-shipped", action="store_true", help="start from the shipped U-Net, widened")
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--lr", type=float, default=8e-4)
+    parser.add_argument("--lr", type=float, help="peak (8e-4 x 64 / channels)")
     parser.add_argument("--save-every", type=float, default=300.0, help="seconds")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--bench", action="store_true", help="only measure speed: save and resume nothing")
     a = parser.parse_args()
-    launch(_train, a.processes, Settings(a.work, a.steps, a.batch, a.lr, a.save_every, a.bench))
+    width = WIDTHS[a.channels]
+    lr = peak_rate(width) if a.lr is None else a.lr
+    settings = Settings(a.work, a.steps, a.batch, lr, a.save_every, a.bench, width, a.from_shipped)
+    launch(train, a.processes, settings)
 
 
 if __name__ == "__main__":
