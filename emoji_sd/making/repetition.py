@@ -39,7 +39,8 @@ def query_scale(sources: Tensor, heads: int, wide_heads: int) -> Tensor:
     """
     narrow, wide = int(sources.max()) + 1, len(sources)
     in_a_head = counts(sources) * heads / wide_heads
-    return ((wide / wide_heads) / (narrow / heads)) ** 0.5 / in_a_head
+    factor: Tensor = ((wide / wide_heads) / (narrow / heads)) ** 0.5 / in_a_head
+    return factor
 
 
 def counts(sources: Tensor) -> Tensor:

@@ -50,7 +50,8 @@ def _widened(name: str, weight: Tensor, width: Width, heads: tuple[int, int]) ->
     if name.endswith("embedding.weight"):
         return weight[:, states]
     if "final_layer_norm" in name:
-        return weight[states] * signs * (TEXT_STATES / width.context) ** 0.5
+        scaled: Tensor = weight[states] * signs * (TEXT_STATES / width.context) ** 0.5
+        return scaled
     inner = evenly(MLP * TEXT_STATES, MLP * width.context)
     attended = by_heads(TEXT_STATES, heads[0], width.context, heads[1])
     writes = {"fc1": inner, "q_proj": attended, "k_proj": attended, "v_proj": attended}

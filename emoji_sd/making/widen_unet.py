@@ -49,7 +49,9 @@ def _widened(name: str, weights: dict[str, Tensor], target: Tensor, narrow: Widt
     joined = re.match(r"up_blocks\.(\d)\.resnets\.(\d)\.(norm1|conv1|conv_shortcut)\.", name)
     below_and_skip = _joined(int(joined[1]), int(joined[2]), narrow, wide) if joined else None
     if weight.dim() == 1:
-        return widen(weight, below_and_skip if joined and joined[3] == "norm1" else writes)
+        return widen(
+            weight, below_and_skip if joined and joined[3] == "norm1" and below_and_skip is not None else writes
+        )
     reads = evenly(weight.shape[1], target.shape[1]) if below_and_skip is None else below_and_skip
     if name == "time_embedding.linear_1.weight":
         return widen(weight, writes) @ _frequencies(weight.shape[1], target.shape[1])
@@ -83,7 +85,8 @@ def _frequencies(narrow: int, wide: int) -> Tensor:
     t = torch.arange(1000)
     own, more = (get_timestep_embedding(t, n, True, 0).double() for n in (narrow, wide))
     # Neighbouring frequencies are nearly the same, and would get huge weights of opposite sign without a cutoff.
-    return torch.linalg.lstsq(more, own, rcond=1e-2, driver="gelsd").solution.T.float()
+    solution: Tensor = torch.linalg.lstsq(more, own, rcond=1e-2, driver="gelsd").solution
+    return solution.T.float()
 
 
 def _new_shortcut(target: Tensor, narrow: Width) -> Tensor:
