@@ -40,7 +40,7 @@ class NullSpace:
         """``projection``: P / gain (d, d), symmetric. The LoRA's ``down`` become the free weights' first values."""
         self._down = text_readers(model.unet)
         self._projection = projection.to(model.device)
-        self.free = [nn.Parameter(down.detach().clone()) for down in self._down]
+        self.free = nn.ParameterList([nn.Parameter(down.detach().clone()) for down in self._down])
         self.apply()
 
     def parameters(self, trained: Sequence[nn.Parameter]) -> list[nn.Parameter]:
@@ -73,8 +73,7 @@ class NullSpace:
     def move(self, device: torch.device | str) -> None:
         """Move everything; the free weights stay the same objects."""
         self._projection = self._projection.to(device)
-        for free in self.free:
-            free.data = free.data.to(device)
+        self.free.to(device)
 
 
 @torch.no_grad()
