@@ -55,14 +55,14 @@ def full_size() -> UNet2DConditionModel:
 
 @pytest.mark.parametrize(
     ("layers", "count"),
-    [("xattn", 64), ("xattn_kv", 32), ("selfattn", 64), ("noxattn", 215), ("full", 282)],
+    [("xattn", 64), ("xattn_kv", 32), ("xattn_v", 16), ("selfattn", 64), ("noxattn", 215), ("full", 282)],
 )
 def test_layer_counts_of_stable_diffusion_1(full_size: UNet2DConditionModel, layers: LayerChoice, count: int) -> None:
     assert len(layer_names(full_size, layers)) == count
 
 
 def test_every_layer_choice_has_a_count_here() -> None:
-    assert set(CHOICES) == {"xattn", "xattn_kv", "selfattn", "noxattn", "full"}
+    assert set(CHOICES) == {"xattn", "xattn_kv", "xattn_v", "selfattn", "noxattn", "full"}
 
 
 def test_unknown_layer_choice_is_refused(full_size: UNet2DConditionModel) -> None:

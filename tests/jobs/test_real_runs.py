@@ -80,7 +80,7 @@ def test_pausing_changes_no_weight_and_the_checkpoint_may_go_in_mid_run(
     with Image.open(host.lora_folder() / "gone.png") as card:
         assert manager.preview(id, 3).sheet().width >= card.width
     assert done.plan is not None
-    assert [len(points) for points in done.series.values()] == [3, 3]
+    assert [len(done.series[name]) for name in ("erase", "preserve")] == [3, 3]
 
 
 def test_a_lora_folder_that_goes_in_mid_run_costs_no_lora(host: FakeHost, manager: JobManager, tmp_path: Path) -> None:
