@@ -17,6 +17,7 @@ from erasure.bench.variant import Variant
 from erasure.bench.work import RESULTS, Progress, row_identity, work
 from erasure.errors import ConfigError
 from erasure.model.checkpoint import inspect_checkpoint, sha256
+from erasure.model.drawing import relayed
 
 
 @dataclass(frozen=True)
@@ -124,14 +125,7 @@ def run_here(todo: Iterable[Todo]) -> Iterator[GridEvent]:
 
 
 def _underway(cell: Cell) -> Generator[GridEvent, None, Measured]:
-    working = work(cell)
-    while True:
-        try:
-            progress = next(working)
-        except StopIteration as stop:
-            measured: Measured = stop.value
-            return measured
-        yield Underway(cell, progress)
+    return relayed(work(cell), lambda progress: Underway(cell, progress))
 
 
 def completed(cell: Cell, measured: Measured, began: float) -> Row:

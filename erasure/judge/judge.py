@@ -25,8 +25,7 @@ class Query:
 class Judge:
     """Needs no classifier and no data but the model itself.
 
-    A picture costs ``settings.rows_drawn`` rows to draw and ``settings.rows_judged`` to judge, each further query about
-    the same picture half of the latter.
+    ``settings.rows`` says what drawing and judging cost; a further query about a picture costs half of the first.
     """
 
     def __init__(self, model: Model, settings: JudgeSettings = JUDGE_SETTINGS):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,8 +13,11 @@ from torch import Tensor
 
 from erasure.model.draw_settings import DRAW_SETTINGS, DrawSettings
 from erasure.model.model import Model
+from erasure.model.rows import Purpose
 
 _T = TypeVar("_T")
+_Y = TypeVar("_Y")
+_Told = TypeVar("_Told")
 
 
 def draw_pictures(
@@ -37,6 +41,35 @@ def run_to_end(steps: Generator[Any, None, _T]) -> _T:
         except StopIteration as end:
             result: _T = end.value
             return result
+
+
+def relayed(steps: Generator[_Y, None, _T], tell: Callable[[_Y], _Told]) -> Generator[_Told, None, _T]:
+    """Run a generator on, yielding what ``tell`` makes of what it yields; return its value."""
+    while True:
+        try:
+            told = next(steps)
+        except StopIteration as end:
+            result: _T = end.value
+            return result
+        yield tell(told)
+
+
+def counted_steps(
+    model: Model, steps: Generator[float, None, _T], purpose: Purpose, *, frozen: bool = False
+) -> Generator[float, None, _T]:
+    """Run a drawing on, its rows counted for ``purpose``; ``frozen``: without the LoRA.
+
+    Both are entered anew for every step: between two of them a run may pause, and a state saved then must hold the
+    training rows, not these.
+    """
+    while True:
+        with model.rows.purpose(purpose), model.frozen() if frozen else nullcontext():
+            try:
+                share = next(steps)
+            except StopIteration as end:
+                result: _T = end.value
+                return result
+        yield share
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from erasure.model.draw_settings import DRAW_SETTINGS
 from erasure.model.rows import RowBook, Rows
 from erasure.training.look_sizes import LOOKS_IN_A_ROW, NAME_PICTURES, NEAR_WORDS, TARGET_PICTURES, updates_between
 from erasure.training.row_count import rows_per_update
-from erasure.verdict.panel import PANEL_SIZES, near_words
+from erasure.verdict.panel import PANEL_SIZES, PanelSizes, near_words
 
 # How many subjects the pictures show at most: erased concepts, preserved ones, and the nearest neighbours of the first
 # target. One more is far from it.
@@ -57,12 +57,17 @@ def rows_until_gone(config: EraseConfig, rows: RowBook) -> float:
     return (rows["training"].total + rows["looks"].total) * share
 
 
+def _panel(config: EraseConfig, neighbours: int) -> tuple[PanelSizes, int, int]:
+    """Return the sizes of the panel, and how many targets and near words are on it, each counted for every target."""
+    sizes, targets = replace(PANEL_SIZES, near=config.judged_words), len(config.erase)
+    return sizes, targets, near_words(sizes, targets, neighbours) * targets + len(config.preserve)
+
+
 def _verdict_rows(config: EraseConfig, neighbours: int) -> Rows:
     """Return the rows for judging before and after. Of the other names only those that were told are known."""
     if not (config.judged_words or config.look_every):
         return Rows()
-    sizes, targets = replace(PANEL_SIZES, near=config.judged_words), len(config.erase)
-    near = near_words(sizes, targets, neighbours) * targets + len(config.preserve)
+    sizes, targets, near = _panel(config, neighbours)
     other = sizes.unrelated * sizes.unrelated_pictures
     members = targets * sizes.target_pictures + near * sizes.near_pictures + other
     members += min(len(config.synonym), sizes.names * targets) * sizes.name_pictures
@@ -75,8 +80,7 @@ def _look_rows(config: EraseConfig, neighbours: int) -> Rows:
     """Return the rows of all looks, the one after the last update included."""
     if not config.look_every:
         return Rows()
-    sizes, targets = replace(PANEL_SIZES, near=config.judged_words), len(config.erase)
-    near = near_words(sizes, targets, neighbours) * targets + len(config.preserve)
+    _, targets, near = _panel(config, neighbours)
     pictures = targets * TARGET_PICTURES + min(NEAR_WORDS, near)
     pictures += min(len(config.synonym), targets) * NAME_PICTURES
     return JUDGE_SETTINGS.rows(pictures, pictures) * math.ceil(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 
 from erasure.errors import RunError
+from erasure.model.drawing import relayed
 from erasure.run.events import Drawing
 from erasure.run.folder import RunFolder
 from erasure.run.state import load_state, save_state
@@ -16,21 +17,13 @@ def judge_before(examination: Examined, folder: RunFolder) -> Generator[Drawing,
     """Use what the run folder holds of the pictures before, or draw and judge them and write that. Raises: RunError."""
     if _known(examination, folder):
         return
-    for share in examination.before():
-        yield Drawing(share)
+    yield from relayed(examination.before(), Drawing)
     save_state(folder.judged, examination.tensors(), {})
 
 
 def judge_after(examination: Examined, step: int) -> Generator[Drawing, None, Verdict]:
     """Draw and judge with the LoRA; return the verdict after ``step`` updates."""
-    shares = examination.after(step)
-    while True:
-        try:
-            share = next(shares)
-        except StopIteration as end:
-            verdict: Verdict = end.value
-            return verdict
-        yield Drawing(share)
+    return relayed(examination.after(step), Drawing)
 
 
 def _known(examination: Examined, folder: RunFolder) -> bool:

@@ -10,7 +10,7 @@ from PIL import Image
 from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.config.template import fill
-from erasure.model.drawing import run_to_end
+from erasure.model.drawing import relayed, run_to_end
 from erasure.run.events import Drawing, Preview
 from erasure.run.folder import RunFolder
 from erasure.run.forecast import ERASED_SHOWN, NEAR_SHOWN, PRESERVED_SHOWN, SEEDS
@@ -100,9 +100,5 @@ def _drawn(
     tuned: TunedModel, shots: list[tuple[Subject, int]], step: int | None
 ) -> Generator[Drawing, None, list[Picture]]:
     steps = tuned.draw([subject.prompt for subject, _ in shots], [seed for _, seed in shots], frozen=step is None)
-    while True:
-        try:
-            share = next(steps)
-        except StopIteration as end:
-            return [Picture(*shot, step, image) for shot, image in zip(shots, end.value, strict=True)]
-        yield Drawing(share)
+    images = yield from relayed(steps, Drawing)
+    return [Picture(*shot, step, image) for shot, image in zip(shots, images, strict=True)]

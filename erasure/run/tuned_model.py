@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -20,7 +20,7 @@ from erasure.lora.file import apply_lora_file, read_lora, write_lora
 from erasure.model.checkpoint import CheckpointInfo
 from erasure.model.denoiser import DTYPES
 from erasure.model.draw_settings import DRAW_SETTINGS
-from erasure.model.drawing import drawing_steps
+from erasure.model.drawing import counted_steps, drawing_steps
 from erasure.model.rows import Purpose, RowBook
 from erasure.run.events import Opened
 from erasure.training.plan import Plan
@@ -132,16 +132,7 @@ class SessionModel:
     ) -> Generator[float, None, list[Image.Image]]:
         model = self._session.model
         steps = drawing_steps(model, prompts, seeds, DRAW_SETTINGS)
-        while True:
-            # Entered anew for every step: between two of them the run may pause, and a state saved then must hold the
-            # training rows, not these.
-            with model.rows.purpose(purpose), model.frozen() if frozen else nullcontext():
-                try:
-                    share = next(steps)
-                except StopIteration as end:
-                    pictures: list[Image.Image] = end.value
-                    return pictures
-            yield share
+        return counted_steps(model, steps, purpose, frozen=frozen)
 
     def write_lora(self, path: Path, metadata: dict[str, str]) -> None:
         config = self._config

@@ -12,6 +12,7 @@ from erasure.spread import spread
 from erasure.training.events import Look
 from erasure.training.look_sizes import LOOKS_IN_A_ROW, NAME_PICTURES, NEAR_WORDS, TARGET_PICTURES, updates_between
 from erasure.verdict.examination import Examination
+from erasure.verdict.panel import Member
 
 
 class Weights(Protocol):
@@ -116,7 +117,7 @@ class Steering:
         names = [i for i, member in enumerate(panel) if member.role == "name" and member.target == target]
         return names[turn % len(names)] if names else self._targets[target]
 
-    def _member(self, shot: int) -> Any:
+    def _member(self, shot: int) -> Member:
         return self._examination.panel[self._examination.shots[shot].member]
 
     def _is_erased(self, shot: int) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from contextlib import nullcontext
 from statistics import fmean
 
 import torch
@@ -13,7 +12,7 @@ from erasure.config.template import fill
 from erasure.errors import RunError
 from erasure.judge.judge import Judge, Query
 from erasure.judge.scale import Scale
-from erasure.model.drawing import run_to_end
+from erasure.model.drawing import counted_steps, run_to_end
 from erasure.model.model import Model
 from erasure.model.rows import Purpose
 from erasure.verdict.panel import PANEL_SIZES, Member, PanelSizes, Shot, panel_shots
@@ -44,7 +43,6 @@ class Examination:
         self._own: list[float] = []  # before, of all shots but those without a concept
         self._as_target: dict[tuple[int, int], float] = {}  # (shot, target's member) -> score
         self._absent: list[float] = []  # per target
-        self.latents_after: Tensor | None = None
 
     # --- before
 
@@ -103,7 +101,6 @@ class Examination:
         latents = yield from self._draw(shots, frozen=False, purpose="verdict")
         with self._model.rows.purpose("verdict"):
             own = self._judged(latents, shots)
-        self.latents_after = latents
         return Verdict(tuple(self._finding(i, own, latents) for i in range(len(self.panel))), step)
 
     def _finding(self, member: int, own: Sequence[float], latents: Tensor) -> Finding:
@@ -151,17 +148,8 @@ class Examination:
         return self._judge.own_scores(latents[at], [Query(shots[k].prompt, shots[k].rest) for k in at])
 
     def _draw(self, shots: Sequence[Shot], *, frozen: bool, purpose: Purpose) -> Generator[float, None, Tensor]:
-        model = self._model
         steps = self._judge.draw([shot.prompt for shot in shots], [shot.seed for shot in shots])
-        while True:
-            # Entered anew for every step, since the run may pause between two of them.
-            with model.rows.purpose(purpose), model.frozen() if frozen else nullcontext():
-                try:
-                    share = next(steps)
-                except StopIteration as end:
-                    latents: Tensor = end.value
-                    return latents
-            yield share
+        return counted_steps(self._model, steps, purpose, frozen=frozen)
 
     # --- the state
 

@@ -13,6 +13,7 @@ from erasure.judge.judge import Judge
 from erasure.judge.judge_settings import JUDGE_SETTINGS
 from erasure.lora.file import LoraFile, inject_lora_file, match_lora
 from erasure.model.checkpoint import CheckpointInfo
+from erasure.model.drawing import relayed
 from erasure.model.model import Model, open_model
 from erasure.verdict.examination import Examination
 from erasure.verdict.panel import PANEL_SIZES, make_panel
@@ -38,14 +39,7 @@ def examine_lora(
     model = open_model(checkpoint, precision=config.precision, resolution=config.resolution, device=device)
     match_lora(file, model.unet)
     examination = open_examination(model, build_concept_space(model, config), config)
-    for share in examination.before():
-        yield share / 2
+    yield from relayed(examination.before(), lambda share: share / 2)
     inject_lora_file(model.unet, file, weight)
-    shares = examination.after()
-    while True:
-        try:
-            share = next(shares)
-        except StopIteration as end:
-            verdict: Verdict = end.value
-            return verdict
-        yield (1 + share) / 2
+    verdict = yield from relayed(examination.after(), lambda share: (1 + share) / 2)
+    return verdict
