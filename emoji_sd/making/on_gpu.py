@@ -14,8 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,6 +31,7 @@ from erasure.bench.contact_sheet import contact_sheet
 from erasure.bench.grid import machine
 from erasure.bench.results import Row, finished, read_rows
 from erasure.bench.work import RESULTS
+from erasure.cli import main as command_line
 from erasure.model.device import default_device
 from erasure.whole_file import write_json
 
@@ -50,7 +49,7 @@ def erase(checkpoint: Path, folder: Path, device: str, flags: Sequence[str]) -> 
     failed = []
     for more in flags:
         own = ["bench", "--checkpoint", str(checkpoint), "--folder", str(folder), "--device", device]
-        if subprocess.run([sys.executable, "-m", "erasure", *own, *shlex.split(more)], check=False).returncode:
+        if command_line([*own, *shlex.split(more)]):
             failed.append(more)
     return failed
 

@@ -1,4 +1,5 @@
-"""The emoji suite: the paper's Table 1 (five of ten classes at once) and Table 4 (a style) on emoji-SD.
+"""The emoji suite: the paper's Table 1 (five of ten classes at once) and Table 4 (a style) on emoji-SD,
+and each of the ten classes on its own.
 
 emoji-SD has a double of each of the ten Imagenette classes. Each is erased in two of the four target sets and kept in
 the other two.
@@ -22,6 +23,8 @@ SETS: dict[str, tuple[str, ...]] = {
     "doubles-4": ("dog", "saw", "trumpet", "fuel pump", "parachute"),
 }
 OUTSIDE = 15
+# An erased concept on its own is drawn as often as five of them together.
+SINGLE_PICTURES = 5
 
 
 def outside_concepts() -> tuple[str, ...]:
@@ -48,6 +51,7 @@ def emoji_suite(options: SuiteOptions) -> Suite:
     """Make the suite: four sets of five doubles each, and one set per style."""
     count = options.pictures_per_concept or 1
     sets = [_doubles(name, erased, count, options.limit) for name, erased in SETS.items()]
+    sets += [_single(concept, count, options.limit) for concept in PAPER_TEN]
     sets += [_style(style, count, options.limit) for style in STYLES]
     drawn = DrawSettings(options.steps or 20, options.guidance or 4.0, options.pixels, options.batch or 32)
     return Suite("emoji", tuple(sets), drawn, _judges, "the classifier that ships with emoji-SD", MODEL)
@@ -61,6 +65,18 @@ def _doubles(name: str, erased: tuple[str, ...], count: int, limit: int) -> Targ
         Group("outside", shots(outside_concepts(), STYLES, count)),
     )
     return TargetSet(name, "doubles", erased, tuple(g.limited(limit) for g in groups), preset("object").settings)
+
+
+def _single(concept: str, count: int, limit: int) -> TargetSet:
+    """Erase one of the ten doubles, the way people use it: the other nine must stay."""
+    kept = tuple(other for other in PAPER_TEN if other != concept)
+    groups = (
+        Group("ESR", shots((concept,), STYLES, SINGLE_PICTURES * count)),
+        Group("PSR", shots(kept, STYLES, count)),
+        Group("outside", shots(outside_concepts(), STYLES, count)),
+    )
+    name = f"single-{concept.replace(' ', '-')}"
+    return TargetSet(name, "singles", (concept,), tuple(g.limited(limit) for g in groups), preset("object").settings)
 
 
 def _style(style: str, count: int, limit: int) -> TargetSet:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from erasure.bench.suite import SuiteOptions
 
 METRICS = {
+    "near": "the protected words nearest to each target: the share kept, and their score, by the model's own judgement",
     "clip": "how well pictures fit their prompts, as a CLIP score (needs the extra metrics, and --clip-model)",
     "clip-drop": "how far erasing lowers it, the paper's delta(c) (needs the extra metrics, and --clip-model)",
     "lpips": "how far each picture moved from the one before (needs the extra metrics, and AlexNet's weights)",
@@ -33,6 +34,8 @@ def check_metrics(options: SuiteOptions) -> None:
         for name in options.metrics
         if name.startswith("clip") and name in METRICS and not options.clip_model
     ]
+    if "near" in options.metrics and options.near_words < 1:
+        problems.append(f"--near-words is {options.near_words}; metric near needs at least 1")
     if "fid" in options.metrics and options.limit == 1:
         problems.append("--limit is 1, but metric 'fid' compares groups of pictures; use at least 2")
     if problems:

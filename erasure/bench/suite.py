@@ -28,6 +28,7 @@ class SuiteOptions:
     random_classifier: bool = False
     metrics: tuple[str, ...] = ()  # names of bench/metrics.py
     clip_model: str = ""
+    near_words: int = 20  # per target, for the metric "near"
 
 
 @dataclass(frozen=True)
@@ -104,9 +105,10 @@ class Suite:
     def evaluation_key(self, target_set: TargetSet, options: SuiteOptions) -> str:
         """Return a key that differs wherever the measured figures would."""
         pictures = [(group.name, group.judge, group.ks, [s.name for s in group.shots]) for group in target_set.groups]
-        return digest([self.drawing_key(), pictures, self.judge_name, options.metrics, Path(options.clip_model).name])[
-            :8
-        ]
+        measured: list[object] = [options.metrics, Path(options.clip_model).name]
+        if "near" in options.metrics:
+            measured.append(options.near_words)
+        return digest([self.drawing_key(), pictures, self.judge_name, *measured])[:8]
 
 
 def digest(value: object) -> str:

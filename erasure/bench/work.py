@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
 from erasure.bench.cell import Bench, Cell, cell_name, config_key
 from erasure.bench.contact_sheet import shown_names
 from erasure.bench.extra_figures import Figure, extra_figures
+from erasure.bench.near import near_preservation
 from erasure.bench.results import Cost, Identity, Measured
 from erasure.bench.shots import draw_missing, missing_shots, openers
-from erasure.bench.spaces import concept_space
+from erasure.bench.spaces import concept_space, space_key
 from erasure.bench.suite import Suite, TargetSet
 from erasure.bench.suites import suite
+from erasure.bench.variant import DEFAULT, variant
 from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.evaluate.recognition import Ranks, erasing_success, preserving_success, rank_pictures
@@ -70,6 +72,9 @@ def work(cell: Cell) -> Working:
     pictures = folder / "pictures" / chosen.drawing_key()
     yield from _draw(pictures, checkpoint, bench, chosen, target_set, folder / LORA)
     before, after = (measured(target_set, judges, extra, base_folder, where) for where in (base_folder, pictures))
+    if "near" in bench.options.metrics:
+        yield Progress("near words", 0, 1)
+        after.update(_near(cell, target_set, checkpoint, digest, folder / LORA))
     return {
         **row_identity(cell, chosen, target_set, config, digest),
         "before": before,
@@ -159,6 +164,18 @@ def _train(
     }
     write_json(cost_file, cost)
     return cost
+
+
+def _near(cell: Cell, target_set: TargetSet, checkpoint: CheckpointInfo, digest: str, lora: Path) -> dict[str, float]:
+    """Measure near preservation on the words that the default would protect, so that all methods have the same ones."""
+    bench = cell.bench
+    config = replace(cell, variant=variant(DEFAULT)).config(target_set)
+    space = concept_space(bench.folder / "spaces", checkpoint, digest, config, bench.device).space
+    words = bench.options.near_words
+    before = (
+        bench.folder / "base" / digest[:12] / f"near-{target_set.name}-{words}-{space_key(config, digest)}.safetensors"
+    )
+    return near_preservation(checkpoint, lora, space, config, before, words=words, device=bench.devices[1])
 
 
 def _open_run(

@@ -70,6 +70,7 @@ def _grid(arguments: argparse.Namespace) -> tuple[Bench, list[Cell]]:
         random_classifier=arguments.random_classifier,
         metrics=tuple(_split(arguments.metrics)),
         clip_model=arguments.clip_model,
+        near_words=arguments.near_words,
     )
     check_metrics(options)
     chosen = suite(arguments.suite, options)

@@ -61,5 +61,6 @@ def _suite_flags(add: Callable[..., object]) -> None:
     add("--pixels", type=int, default=0, metavar="N", help="picture size (default: the checkpoint's own)")
     add("--classifier", default="", metavar="PATH", help="weights of the classifier that judges (imagenette only)")
     add("--metrics", metavar="A,B", help="more figures, described below: " + ", ".join(METRICS))
+    add("--near-words", type=int, default=20, metavar="N", help="words near each target, for metric near (default: 20)")
     add("--clip-model", default="", metavar="DIR", help="a CLIP model for clip and clip-drop")
     add("--random-classifier", action="store_true", help="judge with an untrained classifier, only to try the bench")

@@ -123,6 +123,8 @@ class Examination:
             strength=fmean([scale.level(score) for score in after]),
             moved=_distance(self._latents[at], latents[at]),
             as_target=as_target,
+            score_before=fmean(before),
+            score_after=fmean(after),
         )
 
     # --- in between

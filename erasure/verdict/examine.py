@@ -16,13 +16,15 @@ from erasure.model.checkpoint import CheckpointInfo
 from erasure.model.drawing import relayed
 from erasure.model.model import Model, open_model
 from erasure.verdict.examination import Examination
-from erasure.verdict.panel import PANEL_SIZES, make_panel
+from erasure.verdict.panel import PANEL_SIZES, PanelSizes, make_panel
 from erasure.verdict.verdict import Verdict
 
 
-def open_examination(model: Model, space: ConceptSpace, config: EraseConfig) -> Examination:
+def open_examination(
+    model: Model, space: ConceptSpace, config: EraseConfig, sizes: PanelSizes = PANEL_SIZES
+) -> Examination:
     """Return the examination of a concept space; ``config.judged_words`` of its nearest words are judged."""
-    sizes = replace(PANEL_SIZES, near=config.judged_words)
+    sizes = replace(sizes, near=config.judged_words)
     vocabulary = load_vocabulary(config, model.tokenizer)
     panel = make_panel(space, space.erased_by_target(config), vocabulary, config.preserve, sizes)
     return Examination(model, Judge(model, JUDGE_SETTINGS), panel, config.templates, sizes)

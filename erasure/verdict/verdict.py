@@ -24,7 +24,8 @@ class Finding:
     ``before`` and ``after``: in how many of its ``pictures`` it was recognised, drawn without and with the LoRA from
     the same noise. ``strength``: how strongly the pictures after show it on average, 1 as before, 0 as pictures of
     other things do. ``moved``: how far its latents moved, in spreads (1: as far apart as any two pictures).
-    ``as_target``: in how many of the pictures before the target was recognised, too.
+    ``as_target``: in how many of the pictures before the target was recognised, too. ``score_before``, ``score_after``:
+    mean scores of the pictures, as :mod:`erasure.judge.scores` has them, on no scale that models share.
     """
 
     concept: str
@@ -36,6 +37,8 @@ class Finding:
     strength: float
     moved: float
     as_target: int = 0
+    score_before: float = 0.0
+    score_after: float = 0.0
 
     @property
     def known(self) -> bool:
@@ -109,12 +112,14 @@ def _finding(row: Mapping[str, Any]) -> Finding:
     if role not in get_args(Role):
         raise ValueError(f"{role!r} is not a role of a finding")
     pictures, before, after, as_target = (_count_of(row[key]) for key in ("pictures", "before", "after", "as_target"))
-    strength, moved = float(row["strength"]), float(row["moved"])
+    measured = [float(row[key]) for key in ("strength", "moved", "score_before", "score_after")]
     if pictures < 1 or max(before, after, as_target) > pictures:
         raise ValueError(f"{before}, {after} and {as_target} of {pictures} pictures is impossible")
-    if not (isfinite(strength) and isfinite(moved)):
-        raise ValueError(f"{strength} and {moved} must be finite")
-    return Finding(str(row["concept"]), role, str(row["target"]), pictures, before, after, strength, moved, as_target)
+    if not all(map(isfinite, measured)):
+        raise ValueError(f"{measured} must be finite")
+    strength, moved, *scores = measured
+    concept, target = str(row["concept"]), str(row["target"])
+    return Finding(concept, role, target, pictures, before, after, strength, moved, as_target, *scores)
 
 
 def _count_of(value: Any) -> int:
