@@ -14,8 +14,8 @@ from erasure.verdict.examination import Examination
 from erasure.verdict.panel import Member, panel_shots
 
 PANEL = (
-    Member("church", "target", 0, 2),
-    Member("truck", "target", 1, 2),
+    Member("church", "target", 0, 3),
+    Member("truck", "target", 1, 3),
     Member("chapel", "name", 0, 1),
     Member("abbey", "near", 0, 1),
     Member("day", "unrelated", -1, 1),
@@ -57,19 +57,60 @@ def _steering(*looks: dict[str, float], known: bool = True, weights: _Number | N
     return Steering(weights or _Number(), examination, every=10, updates=35)
 
 
+STAYS = {"church": 1.0, "truck": 1.0, "chapel": 1.0, "abbey": 1.0}
+GONE: dict[str, float] = {"abbey": 1.0}
+
+
+def _looked(steering: Steering) -> list[int]:
+    """Return the updates after which it looks."""
+    at = []
+    for step in range(1, 36):
+        while steering.due(step):
+            steering.look(step)
+            at.append(step)
+    return at
+
+
 def test_it_looks_at_intervals_and_after_the_last_update() -> None:
-    steering = _steering()
-    assert [step for step in range(1, 36) if steering.due(step)] == [10, 20, 30, 35]
+    assert _looked(_steering(*[STAYS] * 4)) == [10, 20, 30, 35]
 
 
-def test_it_ends_when_all_is_gone_in_two_looks_in_a_row() -> None:
-    gone, back = {"abbey": 1.0}, {"truck": 1.0, "abbey": 1.0}
-    steering = _steering(gone, back, gone, gone)
-    ended = []
-    for step in (10, 20, 30, 35):
-        steering.look(step)
-        ended.append(steering.ended)
-    assert ended == [False, False, False, True]
+def test_it_looks_sooner_where_the_target_is_about_to_go() -> None:
+    falling = [{**STAYS, "church": level, "truck": level, "chapel": level} for level in (0.75, 0.5, 0.4, 0.3)]
+    # After 0.75 the rest would take 20 updates, so 10, the most; after 0.5 it takes 10; after 0.4, 15; after 0.3, 2.5.
+    assert _looked(_steering(*falling)) == [10, 20, 30, 35]
+    # After 0.4 it would take 2.5 updates: 5 are the fewest.
+    falling = [{"church": 0.4}, {"church": 0.3}, STAYS, STAYS, STAYS]
+    assert _looked(_steering(*falling))[:3] == [10, 15, 20]
+
+
+def test_all_gone_is_looked_at_again_at_once_in_other_pictures_and_names() -> None:
+    steering = _steering(GONE, GONE)
+    first, second = steering.look(10), None
+    assert steering.due(10)
+    assert not steering.ended
+    second = steering.look(10)
+    assert steering.ended
+    assert not steering.due(10)
+    assert (first.recognised, second.recognised) == (
+        {"church": (0, 3), "truck": (0, 2)},
+        {"church": (0, 2), "truck": (0, 1)},
+    )
+    assert (first.kept, second.kept) == (1.0, None)
+
+
+def test_it_goes_on_if_the_second_look_finds_something() -> None:
+    steering = _steering(GONE, {"truck": 1.0}, GONE, GONE)
+    assert _looked(steering) == [10, 10, 15, 15]
+    assert steering.ended
+
+
+def test_a_picture_that_is_nearly_recognised_is_not_gone() -> None:
+    steering = _steering({"church": 0.3})
+    look = steering.look(10)
+    assert look.recognised["church"] == (0, 3)
+    assert steering.worked_on() == [0]
+    assert not steering.due(10)
 
 
 def test_a_name_that_is_left_counts_as_its_target() -> None:
@@ -88,26 +129,43 @@ def test_updates_go_to_what_is_not_gone() -> None:
     assert steering.worked_on() == [0, 1]
 
 
-def test_the_weights_of_the_look_with_least_left_and_most_kept_stay() -> None:
+@pytest.mark.parametrize(
+    ("looks", "best"),
+    [
+        (({"church": 1.0, "abbey": 1.0}, {"church": 0.3, "abbey": 0.9}, {"church": 0.3, "abbey": 0.4}), 20),
+        (({"church": 0.3, "abbey": 1.0}, {"abbey": 0.4}, {"church": 0.3, "abbey": 1.0}), 20),
+        (({"church": 1.0}, {"church": 1.0}, {"church": 0.4}), 30),
+    ],
+)
+def test_the_weights_of_the_look_with_least_left_and_most_kept_stay(looks: Any, best: int) -> None:
     weights = _Number()
-    looks = {"church": 1.0, "abbey": 1.0}, {"abbey": 0.9}, {"abbey": 0.4}
     steering = _steering(*looks, weights=weights)
     for step in (10, 20, 30):
         weights.value = float(step)
         steering.look(step)
+    assert steering.keep_best() == best
+    assert weights.value == best
+
+
+def test_a_second_look_that_finds_something_makes_the_weights_worse() -> None:
+    weights = _Number()
+    steering = _steering({"abbey": 1.0}, {"church": 1.0}, {"church": 0.3}, weights=weights)
+    for step in (10, 10, 20):
+        weights.value = float(step)
+        steering.look(step)
     assert steering.keep_best() == 20
-    assert weights.value == 20
 
 
-def test_it_goes_on_where_its_state_was_taken() -> None:
-    gone = {"abbey": 1.0}
-    first = _steering(gone)
-    first.look(10)
-    second = _steering(gone)
+@pytest.mark.parametrize("seen", [[GONE], [STAYS], [GONE, {"truck": 1.0}]])
+def test_it_goes_on_where_its_state_was_taken(seen: list[dict[str, float]]) -> None:
+    rest = [GONE, STAYS, {"church": 0.3}, GONE, GONE]
+    whole, first, second = _steering(*seen, *rest), _steering(*seen), _steering(*rest)
+    for _ in seen:
+        whole.look(10)
+        first.look(10)
     second.load(first.tensors(), first.meta())
-    second.look(20)
-    assert second.ended
-    assert second.best_step == 20
+    assert _looked(second) == _looked(whole)
+    assert second.meta() == whole.meta()
 
 
 def test_it_never_looks_for_what_the_judge_cannot_tell() -> None:
@@ -121,7 +179,17 @@ def test_without_a_look_nothing_is_put_back(known: bool) -> None:
     assert _steering(known=known).keep_best() == 0
 
 
-ENDED: dict[str, Any] = {"gone": [0], "in_a_row": 2, "best_step": 40, "best_value": [0.0, 0.9], "updates": 300}
+ENDED: dict[str, Any] = {
+    "gone": [0],
+    "in_a_row": 2,
+    "turn": 2,
+    "looked": 40,
+    "next": 50,
+    "level": 0.1,
+    "best_step": 40,
+    "best_value": [0, 0, 0.9],
+    "updates": 300,
+}
 
 
 def _loaded(updates: int, meta: dict[str, Any]) -> Steering:

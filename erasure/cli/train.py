@@ -151,7 +151,7 @@ def _dry_run(arguments: argparse.Namespace, config: EraseConfig) -> int:
     print(f"work:    {most}{plan.updates} updates of about {plan.rows_per_update:.1f} U-Net rows")
     print(f"         {plan.rows_setup:,} rows just now, to measure synonyms; {most}{training:,.0f} for training")
     if config.look_every:
-        print(f"         and {looks:,.0f} for looks; only {least:,.0f} of both if the first two find all gone")
+        print(f"         and {looks:,.0f} for looks; only {least:,.0f} of both if the first ones find all gone")
     print(f"         {verdict:,.0f} rows to judge before and after")
     minutes = cost.seconds_per_update * plan.updates / 60
     print(f"time:    about {minutes:.1f} min ({cost.seconds_per_update:.2f} s per update, measured here)")

@@ -10,7 +10,14 @@ from erasure.config.settings import EraseConfig
 from erasure.judge.judge_settings import JUDGE_SETTINGS
 from erasure.model.draw_settings import DRAW_SETTINGS
 from erasure.model.rows import RowBook, Rows
-from erasure.training.look_sizes import LOOKS_IN_A_ROW, NAME_PICTURES, NEAR_WORDS, TARGET_PICTURES, updates_between
+from erasure.training.look_sizes import (
+    FIRST_PICTURES,
+    NAMES_AT_FIRST,
+    NEAR_WORDS,
+    SECOND_PICTURES,
+    fewest_updates_between,
+    updates_between,
+)
 from erasure.training.row_count import rows_per_update
 from erasure.verdict.panel import PANEL_SIZES, PanelSizes, near_words
 
@@ -47,14 +54,15 @@ def forecast_rows(config: EraseConfig, sizes: tuple[int, ...] = ()) -> RowBook:
 
 
 def rows_until_gone(config: EraseConfig, rows: RowBook) -> float:
-    """Return the rows for training and looks if the first two looks find everything gone.
+    """Return the rows for training and looks if the very first looks find everything gone.
 
     ``rows``: see :func:`forecast_rows`. Without looks, all rows of training.
     """
     if not config.look_every:
         return rows["training"].total
-    share = min(1.0, LOOKS_IN_A_ROW * updates_between(config.look_every, len(config.erase)) / config.updates)
-    return (rows["training"].total + rows["looks"].total) * share
+    updates = min(config.updates, updates_between(config.look_every, len(config.erase)))
+    looks = rows["looks"].total / _most_looks(config)
+    return rows["training"].total * updates / config.updates + looks
 
 
 def _panel(config: EraseConfig, neighbours: int) -> tuple[PanelSizes, int, int]:
@@ -77,15 +85,20 @@ def _verdict_rows(config: EraseConfig, neighbours: int) -> Rows:
 
 
 def _look_rows(config: EraseConfig, neighbours: int) -> Rows:
-    """Return the rows of all looks, the one after the last update included."""
+    """Return the rows of all looks if they are as close together as they can be, and each needs a second one."""
     if not config.look_every:
         return Rows()
-    _, targets, near = _panel(config, neighbours)
-    pictures = targets * TARGET_PICTURES + min(NEAR_WORDS, near)
-    pictures += min(len(config.synonym), targets) * NAME_PICTURES
-    return JUDGE_SETTINGS.rows(pictures, pictures) * math.ceil(
-        config.updates / updates_between(config.look_every, targets)
-    )
+    sizes, targets, near = _panel(config, neighbours)
+    measured = config.erase_synonyms and config.synonym_threshold > 0
+    names = sizes.names if measured else min(len(config.synonym), sizes.names)
+    first = targets * (FIRST_PICTURES + min(NAMES_AT_FIRST, names)) + min(NEAR_WORDS, near)
+    second = targets * (SECOND_PICTURES + names)
+    return (JUDGE_SETTINGS.rows(first, first) + JUDGE_SETTINGS.rows(second, second)) * _most_looks(config)
+
+
+def _most_looks(config: EraseConfig) -> int:
+    """Return the most first looks: the one after the last update is one of them."""
+    return math.ceil(config.updates / fewest_updates_between(config.look_every, len(config.erase)))
 
 
 def remembered_prompts(config: EraseConfig) -> int:

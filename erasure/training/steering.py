@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from statistics import fmean
 from typing import Any, Protocol
 
@@ -10,7 +11,17 @@ from torch import Tensor
 from erasure.judge.scale import CUT
 from erasure.spread import spread
 from erasure.training.events import Look
-from erasure.training.look_sizes import LOOKS_IN_A_ROW, NAME_PICTURES, NEAR_WORDS, TARGET_PICTURES, updates_between
+from erasure.training.look_sizes import (
+    FIRST_PICTURES,
+    GONE,
+    LOOKS_IN_A_ROW,
+    NAMES_AT_FIRST,
+    NEAR_WORDS,
+    SECOND_PICTURES,
+    fewest_updates_between,
+    updates_between,
+    updates_until_gone,
+)
 from erasure.verdict.examination import Examination
 from erasure.verdict.panel import Member
 
@@ -26,11 +37,15 @@ class Weights(Protocol):
 
 
 class Steering:
-    """Looks every ``every`` updates, less often for many targets, and after the last one.
+    """Looks at samples every ``every`` updates, less often for many targets, and after the last update.
 
-    Targets that a look found gone, with all their names, are left alone until a look finds them again. When all are
-    gone in two looks in a row, training ends. The weights that are kept are those of the look that recognised the
-    fewest pictures; among equals, of the look in which the nearest words were shown most strongly.
+    When all that was looked at is gone, a second look at once takes other pictures and all other names. If they are
+    gone as well, training ends. A look that finds the strongest picture about to go brings the next one forward, so
+    that training does not go on for long after the target is gone: most of the harm to other concepts comes then.
+
+    Targets that a look found gone, with all their names, are left alone until a look finds them again. The weights
+    that are kept are those of the look that recognised the fewest pictures; among equals, of the look with the fewest
+    pictures that are nearly recognised, and then of that in which the nearest words were shown most strongly.
     """
 
     def __init__(self, weights: Weights, examination: Examination, every: int, updates: int):
@@ -40,17 +55,26 @@ class Steering:
         self._updates = updates
         self._targets = [i for i, member in enumerate(examination.panel) if member.role == "target"]
         self._every = updates_between(every, len(self._targets))
+        self._soonest = fewest_updates_between(every, len(self._targets))
         # A target that the model does not draw recognisably is never seen to be gone.
         self._known = [i for i in self._targets if examination.scale(i).tells]
         self._gone: set[int] = set()
         self._in_a_row = 0
+        self._turn = 0  # of the names
+        self._looked = 0  # the update after which the last look was
+        self._next = self._every
+        self._level = 1.0  # of the strongest picture in the last first look
         self._best: dict[str, Tensor] | None = None
         self._best_step = 0
-        self._best_value = (0.0, 0.0)
+        self._best_value = (0, 0, 0.0)
 
     def due(self, step: int) -> bool:
-        """Whether to look after this update. Never if the judge knows none of the targets."""
-        return bool(self._known) and (step % self._every == 0 or step == self._updates)
+        """Whether to look now, after this update. Never if the judge knows none of the targets."""
+        if not self._known or not step or self.ended:
+            return False
+        if self._looked == step:
+            return self._in_a_row == 1  # the second look
+        return step >= self._next or step == self._updates
 
     @property
     def ended(self) -> bool:
@@ -69,26 +93,46 @@ class Steering:
 
     def look(self, step: int) -> Look:
         """Look at samples of the model as it is now."""
-        shots = self._shots(step)
+        second = self._looked == step
+        shots = self._shots(second=second)
         levels = dict(zip(shots, self._examination.look(shots), strict=True))
         panel = self._examination.panel
         recognised: dict[str, tuple[int, int]] = {}
-        self._gone = set()
+        erased: list[float] = []
+        found: set[int] = set()
         for number, target in enumerate(self._targets):
             if target not in self._known:
                 continue  # nothing can be said about it
-            own = [levels[k] >= CUT for k in shots if self._member(k).target == number and self._is_erased(k)]
-            recognised[panel[target].concept] = (sum(own), len(own))
-            if not any(own):
-                self._gone.add(number)
+            own = [levels[k] for k in shots if self._member(k).target == number and self._is_erased(k)]
+            recognised[panel[target].concept] = (sum(level >= CUT for level in own), len(own))
+            erased += own
+            if all(level < GONE for level in own):
+                found.add(number)
+        self._gone = self._gone & found if second else found
         near = [min(1.0, max(0.0, levels[k])) for k in shots if self._member(k).role == "near"]
         kept = fmean(near) if near else None
-        left = sum(found for found, _ in recognised.values())
-        self._in_a_row = self._in_a_row + 1 if not left else 0
-        value = (-float(left), kept or 0.0)
+        all_gone = len(found) == len(self._known)
+        left = (-sum(level >= CUT for level in erased), -sum(level >= GONE for level in erased))
+        if second:
+            self._second(left, all_gone)
+        else:
+            self._first((*left, kept or 0.0), max(erased), step, all_gone)
+        return Look(step, recognised, kept)
+
+    def _first(self, value: tuple[int, int, float], level: float, step: int, all_gone: bool) -> None:
+        """Note what a first look found."""
         if self._best is None or value >= self._best_value:
             self._best, self._best_step, self._best_value = self._weights.weights(), step, value
-        return Look(step, recognised, kept)
+        more = updates_until_gone(step - self._looked, self._level, level)
+        self._next = step + math.ceil(min(max(more, self._soonest), self._every))
+        self._looked, self._level, self._in_a_row = step, level, int(all_gone)
+        self._turn += 1
+
+    def _second(self, left: tuple[int, int], all_gone: bool) -> None:
+        """Note what a second look found, at the weights that the first one kept as the best."""
+        self._in_a_row = LOOKS_IN_A_ROW if all_gone else 0
+        if self._best_step == self._looked:
+            self._best_value = (*left, self._best_value[2])
 
     def keep_best(self) -> int:
         """Put the best weights back; return the update that they are from, 0 if there was no look."""
@@ -96,26 +140,32 @@ class Steering:
             self._weights.put_back(self._best)
         return self._best_step
 
-    def _shots(self, step: int) -> list[int]:
+    def _shots(self, *, second: bool) -> list[int]:
         """Return the shots to look at: the same ones every time, so that looks can be compared, but for the names."""
         panel, scale = self._examination.panel, self._examination.scale
         near = spread([i for i, member in enumerate(panel) if member.role == "near" and scale(i).tells], NEAR_WORDS)
-        names = [self._name(target, step // self._every) for target in range(len(self._targets))]
-        wanted = {**dict.fromkeys(names, NAME_PICTURES), **dict.fromkeys(self._targets, TARGET_PICTURES)}
-        wanted.update(dict.fromkeys(near, 1))
+        wanted: dict[int, range] = {}
+        for number, target in enumerate(self._targets):
+            names = self._names(number)
+            first = range(FIRST_PICTURES)
+            wanted[target] = range(FIRST_PICTURES, FIRST_PICTURES + SECOND_PICTURES) if second else first
+            turn = self._turn % len(names) if names else 0
+            wanted.update(dict.fromkeys(names if second else names[turn : turn + NAMES_AT_FIRST], range(1)))
+        if not second:
+            wanted.update(dict.fromkeys(near, range(1)))
         seen: dict[int, int] = {}
         shots = []
         for k, shot in enumerate(self._examination.shots):
-            seen[shot.member] = seen.get(shot.member, 0) + 1
-            if seen[shot.member] <= wanted.get(shot.member, 0):
+            number = seen.get(shot.member, 0)
+            seen[shot.member] = number + 1
+            if number in wanted.get(shot.member, ()):
                 shots.append(k)
         return shots
 
-    def _name(self, target: int, turn: int) -> int:
-        """Return the member whose turn it is among the other names of a target; the target itself if it has none."""
-        panel = self._examination.panel
-        names = [i for i, member in enumerate(panel) if member.role == "name" and member.target == target]
-        return names[turn % len(names)] if names else self._targets[target]
+    def _names(self, target: int) -> list[int]:
+        """Return the members that are other names of a target and that the model draws recognisably."""
+        panel, scale = self._examination.panel, self._examination.scale
+        return [i for i, m in enumerate(panel) if m.role == "name" and m.target == target and scale(i).tells]
 
     def _member(self, shot: int) -> Member:
         return self._examination.panel[self._examination.shots[shot].member]
@@ -134,6 +184,10 @@ class Steering:
         return {
             "gone": sorted(self._gone),
             "in_a_row": self._in_a_row,
+            "turn": self._turn,
+            "looked": self._looked,
+            "next": self._next,
+            "level": self._level,
             "best_step": self._best_step,
             "best_value": list(self._best_value),
             "updates": self._updates,
@@ -148,9 +202,10 @@ class Steering:
             return
         self._best = {name: tensor.clone() for name, tensor in tensors.items()} or None
         self._gone, self._in_a_row = set(meta["gone"]), meta["in_a_row"]
-        self._best_step = meta["best_step"]
-        left, kept = meta["best_value"]
-        self._best_value = (left, kept)
+        self._turn, self._looked, self._next = meta["turn"], meta["looked"], meta["next"]
+        self._level, self._best_step = meta["level"], meta["best_step"]
+        recognised, nearly, kept = meta["best_value"]
+        self._best_value = (recognised, nearly, kept)
 
     def move(self, device: Any) -> None:
         """Move what it holds besides the model."""

@@ -62,10 +62,14 @@ class Trainer:
 
     def __iter__(self) -> Iterator[Step | Look | Note]:
         steering = self.steering
-        while self.step < self.config.updates and not (steering is not None and steering.ended):
-            yield self.update()
+        while True:
+            # First, so that a run that is resumed from a state before a look takes it up.
             if steering is not None and steering.due(self.step):
                 yield steering.look(self.step)
+            elif self.step < self.config.updates and not (steering is not None and steering.ended):
+                yield self.update()
+            else:
+                break
         if steering is not None and steering.best_step:
             yield self._end(steering)
 
