@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from erasure.families.sd1 import SD1
 from erasure.lora.file import write_lora
@@ -21,12 +22,14 @@ def random_lora(
     metadata: Mapping[str, str] | None = None,
     *,
     strength: float = 0.5,
+    unet: nn.Module | None = None,
 ) -> Path:
-    """Write a LoRA of rank 2 for cross-attention of the tiny model. ``config``: what it says of itself."""
+    """Write a LoRA of rank 2 for cross-attention of a U-Net, None for that of the tiny model. ``config``: what it says
+    of itself."""
     generator = torch.Generator().manual_seed(3)
     state = {}
-    for name, module in build_tiny_models().unet.named_modules():
-        if name.endswith(("attn2.to_k", "attn2.to_v")):
+    for name, module in (unet or build_tiny_models().unet).named_modules():
+        if isinstance(module, nn.Linear) and name.endswith(("attn2.to_k", "attn2.to_v")):
             rows, columns = module.weight.shape
             state[f"{name}.lora_down.weight"] = torch.randn(2, columns, generator=generator)
             state[f"{name}.lora_up.weight"] = strength * torch.randn(rows, 2, generator=generator)

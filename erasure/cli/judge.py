@@ -28,6 +28,8 @@ def add_parser(commands: Commands) -> None:
     add("--keep", action="append", metavar="TEXT", help="a concept that should be kept; repeat for several")
     add("--template", action="append", metavar="TEXT",
         help="a prompt with {} in place of the concept; repeat for several (default: what the file says)")  # fmt: skip
+    add("--preset", default="object", metavar="NAME",
+        help="kind of concept, for what the file does not say of prompts and words (default: object)")  # fmt: skip
     add("--words", type=int, default=20, metavar="N", help="how many of the nearest words are judged (default: 20)")
     add("--json", action="store_true", help="print everything that was measured as JSON")
     parser.set_defaults(run=run)
@@ -35,6 +37,7 @@ def add_parser(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the verdict; everything else goes to stderr, so that stdout can be read by programs."""
+    from erasure.config.presets import preset
     from erasure.verdict.examine import examine_lora
     from erasure.verdict.measurement import measure_task
     from erasure.verdict.verdict import hurt_line, lines
@@ -46,7 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
         "templates": arguments.template,
         "judged_words": arguments.words,
     }
-    task = measure_task(arguments.checkpoint, arguments.lora, given, arguments.weight)
+    usual = preset(arguments.preset).settings
+    task = measure_task(arguments.checkpoint, arguments.lora, given, arguments.weight, usual=usual)
     measured = _with_progress(examine_lora(task, device=arguments.device or default_device()))
     for note in measured.notes:
         print(f"note: {printable(note)}", file=sys.stderr)

@@ -18,7 +18,7 @@ from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint, sha256,
 from erasure.verdict.verdict import Verdict, told_verdict
 
 LARGEST_WEIGHT = 10.0
-# What a file says that belongs to its own concepts, and has no meaning for others.
+# What belongs to certain concepts, and has no meaning for others.
 _CONCEPTS = ("erase", "anchor", "synonym", "preserve")
 
 
@@ -57,18 +57,26 @@ class Measurement:
         }
 
 
-def measure_task(checkpoint: Path, lora: Path, given: Mapping[str, Any], weight: Any = 1.0) -> MeasureTask:
+def measure_task(
+    checkpoint: Path,
+    lora: Path,
+    given: Mapping[str, Any],
+    weight: Any = 1.0,
+    *,
+    usual: Mapping[str, Any] | None = None,
+) -> MeasureTask:
     """Read what is to be measured, before any work.
 
     ``given``: settings as JSON types, in place of what the file says of itself; those that are None or empty do not
-    count. Concepts of the file count only if ``erase`` is not given. Raises: ConfigError for a weight or a setting that
-    cannot be used, or if nobody says what is erased; CheckpointError; LoraFileError.
+    count. Concepts of the file count only if ``erase`` is not given. ``usual``: settings of a preset, for what the file
+    does not say of prompts and words (None: of the preset object); its concepts do not count. Raises: ConfigError for
+    a weight or a setting that cannot be used, or if nobody says what is erased; CheckpointError; LoraFileError.
     """
     if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not abs(weight) <= LARGEST_WEIGHT:
         raise ConfigError([f"weight: {weight!r} is not a number from -{LARGEST_WEIGHT:g} to {LARGEST_WEIGHT:g}"])
     given = {name: value for name, value in given.items() if value not in (None, "", [], ())}
     info, file = inspect_checkpoint(checkpoint), read_lora(lora)
-    config, notes = _config(file, given)
+    config, notes = _config(file, given, preset("object").settings if usual is None else usual)
     return MeasureTask(info, file, config, float(weight), notes)
 
 
@@ -88,40 +96,41 @@ def base_note(file: LoraFile, checkpoint: CheckpointInfo) -> str:
     )
 
 
-def _config(file: LoraFile, given: Mapping[str, Any]) -> tuple[EraseConfig, tuple[str, ...]]:
+def _config(file: LoraFile, given: Mapping[str, Any], usual: Mapping[str, Any]) -> tuple[EraseConfig, tuple[str, ...]]:
     """Return the settings to judge with, the file's own where it has some, and notes on what could not be used."""
     problems = settle_values({"erase": ["any"], **given}).problems
     if problems:
         raise ConfigError(problems)
-    name = file.path.name
-    told, notes = _told(file)
+    name, notes = file.path.name, []
+    said = json_object(file.metadata, CONFIG_KEY) or {}
+    told = _deciding(said)
+    usual = {key: value for key, value in _deciding(usual).items() if key not in _CONCEPTS}
+    if said.get("vocabulary") == "file":
+        notes.append(f"the words that {name} was made to keep are not in it; other common words are judged")
     if "erase" in given:
         told = {key: value for key, value in told.items() if key not in _CONCEPTS}
     elif not told.get("erase"):
         raise ConfigError([f"erase: {name} does not say what it erases; name the concept"])
-    # Only with these does a word stand in prompts as people write them.
-    usual = {"templates": preset("object").settings["templates"]}
     try:
         return config_from_dict({**usual, **told, **given}), tuple(notes)
     except ConfigError as error:
+        why = "; ".join(error.problems)
         if "erase" not in given:
-            why = "; ".join(error.problems)
             raise ConfigError(
                 [f"erase: what {name} says of itself cannot be used ({why}); name the concept"]
             ) from error
-        notes = [f"what {name} says of how it was made cannot be used: {'; '.join(error.problems)}"]
+        notes = [f"what {name} says of how it was made cannot be used: {why}"]
         return config_from_dict({**usual, **given}), tuple(notes)
 
 
-def _told(file: LoraFile) -> tuple[dict[str, Any], list[str]]:
-    """Return those settings in the file that decide which words are judged, unchecked, and notes on others."""
-    said = json_object(file.metadata, CONFIG_KEY) or {}
-    deciding = [name for name, about in settings().items() if about.decides_space]
-    told = {name: said[name] for name in (*deciding, "erase_synonyms") if name in said}
-    told.pop("vocabulary_file", None)
-    if told.get("vocabulary") != "file":
-        return told, []
-    del told["vocabulary"]
-    return told, [
-        f"{file.path.name} was made with a vocabulary of its own, which is not in it; common words are judged"
-    ]
+def _deciding(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those settings that decide which words are judged and in which prompts, unchecked.
+
+    A file of words is on its maker's machine, so the vocabulary is then left open.
+    """
+    names = [name for name, about in settings().items() if about.decides_space]
+    found = {name: values[name] for name in (*names, "erase_synonyms") if name in values}
+    found.pop("vocabulary_file", None)
+    if found.get("vocabulary") == "file":
+        del found["vocabulary"]
+    return found
