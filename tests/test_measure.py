@@ -10,6 +10,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from erasure.cli import main
+from erasure.config.presets import preset
 from erasure.errors import ConfigError, LoraFileError
 from erasure.lora.file import read_lora
 from erasure.lora.metadata import VERDICT_KEY
@@ -116,6 +117,18 @@ def test_concepts_that_are_given_replace_those_in_the_file(tiny_checkpoint: Path
     assert (config.erase, config.synonym, config.templates) == (("truck",), (), ("a drawing of a {}",))
     config = measure_task(tiny_checkpoint, ours, {"synonym": ["chapel"]}).config
     assert (config.erase, config.synonym) == (("church",), ("chapel",))
+
+
+def test_the_kind_of_concept_fills_in_what_a_file_does_not_say(
+    tiny_checkpoint: Path, ours: Path, foreign: Path
+) -> None:
+    style, unsafe = preset("style").settings, preset("nudity").settings
+    config = measure_task(tiny_checkpoint, foreign, {"erase": ["cubism"]}, usual=style).config
+    assert (config.vocabulary, list(config.templates)) == ("styles", style["templates"])
+    config = measure_task(tiny_checkpoint, ours, {}, usual=style).config
+    assert (config.vocabulary, config.templates) == ("words", ("a drawing of a {}",))
+    # What a preset erases is not what the file erases.
+    assert measure_task(tiny_checkpoint, foreign, {"erase": ["truck"]}, usual=unsafe).config.synonym == ()
 
 
 def test_words_that_were_hurt_are_printed_by_name(

@@ -177,7 +177,7 @@ def test_a_lora_is_measured_on_the_chosen_checkpoint(app: App, tab: Tab) -> None
     ours = {"erase": ["bell"], "neighbours": 4, "synonym_threshold": 0.0}
     for name, config in (("random", ours), ("foreign", None)):
         random_lora(app.data / "loras" / f"{name}.safetensors", config, strength=0.02, unet=unet)
-    tab.page.reload()  # the list of files is read whenever the tab is opened
+    tab.visit(app.url)  # the list of files is read whenever the tab is opened
     tab.page.locator("#ae_measure_part .label-wrap").first.click()
     expect(tab.block("measure")).to_be_visible(timeout=SOON)
     tab.choose("measure_lora", "foreign")
