@@ -27,6 +27,7 @@
   let states = null; // of jobs, as last seen: a job that was running and is done now has made a LoRA
   let arrived = ""; // the job whose result comes into view once it is drawn
   let said = { job: "", state: "" }; // what was announced last
+  let measured = ""; // the state of the measurement that was seen last
   let focus = null; // the button that had the focus, to find it again when its HTML is replaced
 
   const find = (id) => document.getElementById(id);
@@ -149,6 +150,16 @@
     const parts = [".ae-name", ".ae-pill", ".ae-message"].map((part) => shown.querySelector(part)?.textContent.trim());
     const check = block("result")?.querySelector(".ae-check")?.textContent.trim();
     live().textContent = [...parts, ["Done", "Stopped"].includes(now.state) ? check : ""].filter(Boolean).join(". ");
+  }
+
+  /** The same for the end of a measurement. */
+  function announceMeasured() {
+    const shown = block("measure");
+    if (!shown) return;
+    const before = measured;
+    measured = shown.dataset.aeState ?? "";
+    if (before !== "measuring" || measured === before) return;
+    live().textContent = `Measured. ${(shown.querySelector(".ae-check") ?? shown).textContent.trim()}`;
   }
 
   /** Return a place that stays when all else is replaced: only then are its changes announced. */
@@ -280,6 +291,7 @@
     refreshCards();
     showResult();
     announce();
+    announceMeasured();
     showInserted();
     if (tab()) keepFocus();
   }

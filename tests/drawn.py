@@ -15,6 +15,7 @@ from erasure.concepts.space import ConceptSpace
 from erasure.config.values import erase_config
 from erasure.jobs.estimate import Estimate
 from erasure.jobs.job import JobState, Result, Snapshot
+from erasure.jobs.measuring import MeasureSnapshot, MeasureState
 from erasure.run.folder import RunFolder
 from erasure.run.picture_folder import Picture, Subject, write_pictures
 from erasure.run.preview import RunPreview
@@ -23,6 +24,7 @@ from erasure.ui.cards import estimate_html, plan_html, result_html
 from erasure.ui.chart import chart_html
 from erasure.ui.chips import chips_html
 from erasure.ui.html import empty_html, heading_html, notes_html, picture
+from erasure.ui.measure import measure_html
 from erasure.ui.picks import picks_html
 from erasure.ui.picture_html import grid_html, pair_html
 from erasure.ui.runs import runs_html
@@ -146,6 +148,13 @@ def a_plan(space: dict[str, Any]) -> Plan:
     )
 
 
+def a_measurement(state: MeasureState = "done", word: str = "church") -> MeasureSnapshot:
+    """``word`` is wherever a stranger's text can be."""
+    return MeasureSnapshot(
+        state, word, word, (word,), 1.0, word, 7, 0.5, word, (word,), a_verdict(3, word) if state == "done" else None
+    )
+
+
 def _along(word: str) -> Verdict:
     return Verdict((a_finding(word, "near", 1, as_target=8),), 60)
 
@@ -188,6 +197,7 @@ def everything(word: str) -> dict[str, Markup]:
         "chart": chart_html({word: [(1, 0.5), (2, 0.25)]}),
         "chart of looks": chart_html({f"recognised {word}": [(1, 0.5), (2, 0.25)]}),
         "notes": notes_html([word], word),
+        **{f"measure {state}": measure_html(a_measurement(state, word)) for state in get_args(MeasureState)},
         "heading": heading_html(word),
         "picture": picture(f"/{word}", word),
     }

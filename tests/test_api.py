@@ -32,6 +32,7 @@ from erasure.run.events import Judged
 from erasure.run.folder import RunFolder
 from erasure.training.events import Look, Step
 from erasure.verdict.verdict import Verdict, lines
+from tests.loras import random_lora
 from tests.verdicts import a_verdict
 
 pytestmark = pytest.mark.usefixtures("quick_pictures")
@@ -148,6 +149,7 @@ def test_a_verdict_is_answered_with_what_follows_from_it_and_what_is_left_can_be
             **json.loads(json.dumps(a_verdict(left=3, step=4).to_dict())),
             "gone": False,
             "left": ["church"],
+            "hurt": ["tower"],
             "kept_share": 2 / 3,
             "lines": lines(a_verdict(left=3)),
         }
@@ -347,6 +349,66 @@ def test_presets_are_listed_saved_and_deleted(idle: TestClient) -> None:
     assert idle.delete(f"{PREFIX}/presets/object").status_code == 422
     assert idle.delete(f"{PREFIX}/presets/My own").status_code == 200
     assert idle.delete(f"{PREFIX}/presets/My own").status_code == 404
+
+
+# --- measuring a LoRA
+
+
+def measured(client: TestClient) -> dict[str, Any]:
+    end = time.monotonic() + 240
+    while time.monotonic() < end:
+        shown: dict[str, Any] = get(client, "/measure").json()
+        if shown["state"] != "measuring":
+            return shown
+        time.sleep(0.05)
+    raise AssertionError(shown)
+
+
+def test_a_lora_is_measured_and_the_verdict_fetched(
+    live: TestClient, host: LocalHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("erasure.concepts.vocabulary.WORDS", tmp_path / "data" / "vocabularies" / "words.txt")
+    random_lora(host.lora_folder() / "sub" / "mine.safetensors", {"erase": ["church"], "synonym_threshold": 0.0})
+    assert get(live, "/measure").status_code == 404
+    assert live.delete(f"{PREFIX}/measure").status_code == 409
+    begun = post(live, "/measure", {"lora": "sub/mine", "preserve": ["house"], "weight": 0.5})
+    assert begun.status_code == 202, begun.json()
+    assert (begun.json()["state"], begun.json()["lora"]) == ("measuring", "mine.safetensors")
+    done = measured(live)
+    assert (done["state"], done["problem"], done["share"], done["weight"]) == ("done", "", 1.0, 0.5)
+    assert {finding["concept"] for finding in done["verdict"]["findings"]} >= {"church", "house"}
+    assert set(done["verdict"]) >= {"gone", "left", "hurt", "kept_share", "lines"}
+    post(live, "/measure", {"lora": "mine", "erase": "truck"})
+    assert live.delete(f"{PREFIX}/measure").status_code in (200, 409)
+    assert measured(live)["erase"] == ["truck"]
+    assert str(tmp_path) not in json.dumps([done, measured(live)])
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({}, "lora: choose a file"),
+        ({"lora": 3}, "lora: choose a file"),
+        ({"lora": "../../words"}, "there is no '../../words' in the Lora folder; there are 'mine'"),
+        ({"lora": "mine"}, "does not say what it erases"),
+        ({"lora": "mine", "erase": 3}, "erase: 3 is not a text or a list of texts"),
+        ({"lora": "mine", "erase": "truck", "templates": ["no place"]}, "templates"),
+        ({"lora": "mine", "erase": "truck", "weight": "1"}, "weight: '1' is not a number"),
+        ({"lora": "mine", "erase": "truck", "weight": True}, "weight: True is not a number"),
+        ({"lora": "mine", "erase": "truck", "weight": 11}, "weight: 11 is not a number from -10 to 10"),
+        ({"lora": "mine", "erase": "truck", "preset": "nothing"}, "there is no preset 'nothing'"),
+        ({"lora": "mine", "erase": "truck", "checkpoint": "other"}, "there is no checkpoint 'other'"),
+        ({"lora": "mine", "erase": "truck", "steps": 3}, "there is no field 'steps'"),
+    ],
+)
+def test_a_measurement_that_cannot_be_made_is_refused_with_its_reasons(
+    idle: TestClient, host: LocalHost, body: dict[str, Any], says: str
+) -> None:
+    random_lora(host.lora_folder() / "mine.safetensors")
+    refused = post(idle, "/measure", body)
+    assert refused.status_code == 422
+    assert says in " ".join(refused.json()["problems"])
+    assert str(host.data_folder()) not in refused.text
 
 
 # --- requests that make no sense

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from PIL import Image
 from erasure.config.values import erase_config
 from erasure.errors import JobConflict, JobNotFound
 from erasure.jobs.job import JobState, Snapshot
+from erasure.jobs.measuring import MeasureRequest, MeasureSnapshot
 from erasure.jobs.order import Order, Wanted, coming_names, read_order, suggested_name
 from erasure.run.folder import RunFolder
 from erasure.run.picture_folder import Subject
@@ -24,9 +26,10 @@ from erasure.ui import actions, form_actions
 from erasure.ui.form import controls, read_form
 from erasure.ui.page import Page, news, read_page
 from erasure.ui.run_view import BLOCKS, followed, render
-from tests.drawn import HOSTILE, a_plan, a_preview, a_result, a_row, a_snapshot, a_space
+from tests.drawn import HOSTILE, a_measurement, a_plan, a_preview, a_result, a_row, a_snapshot, a_space
 from tests.drawn import Page as Html
 from tests.fake_host import FakeHost
+from tests.loras import random_lora
 from tests.verdicts import a_verdict
 
 
@@ -38,6 +41,7 @@ class Manager:
         self.run = run
         self.told: list[Any] = []
         self.fails: Exception | None = None
+        self.measured: MeasureSnapshot | None = None
 
     def snapshots(self) -> list[Snapshot]:
         return self.jobs
@@ -61,6 +65,17 @@ class Manager:
         if self.fails:
             raise self.fails
         self.told.append(("pause", id))
+
+    def measurement(self) -> MeasureSnapshot | None:
+        return self.measured
+
+    def measure(self, request: Any) -> None:
+        if self.fails:
+            raise self.fails
+        self.told.append(request)
+
+    def cancel_measurement(self) -> None:
+        self.told.append("cancel")
 
     def train_on(self, id: str) -> None:
         self.told.append(("train on", id))
@@ -508,3 +523,57 @@ def test_a_preset_keeps_what_was_changed_but_no_concepts(host: FakeHost, tmp_pat
     assert keep(tmp_path, Page(action=""), "mine", changed) == "", "a deletion that was not confirmed"
     assert "is deleted" in said(keep(tmp_path, Page(action="preset-delete"), "mine", changed))
     assert not (tmp_path / "mine.json").exists()
+
+
+# --- measuring a LoRA
+
+
+def test_a_measurement_is_followed_and_can_be_cancelled(host: FakeHost) -> None:
+    manager: Any = Manager()
+    page, blocks = pages(manager)
+    assert "See what a LoRA erases" in said(blocks["measure"] or "")
+    manager.measured = a_measurement("measuring")
+    page, blocks = pages(manager, page)
+    shown = Html(blocks["measure"] or "")
+    assert shown.all(role="progressbar")[0]["aria-valuenow"] == "50"
+    assert shown.actions() == [("measure-cancel", "")]
+    # The page asks again soon, although no run is on.
+    assert Html(blocks["status"] or "").all("div", data_ae_active="1")
+    assert actions.act(manager, Page(action="measure-cancel")) == ""
+    assert manager.told == ["cancel"]
+    assert "is being measured" in said(actions.try_it(host, manager, _done(), "", 1, 1.0))
+    assert host.calls == []
+
+
+def _done() -> Snapshot:
+    return a_snapshot("done", result=a_result())
+
+
+def test_a_measured_file_is_shown_like_a_result_with_what_became_of_every_word() -> None:
+    manager: Any = Manager()
+    manager.measured = replace(a_measurement(), lora="theirs.safetensors", notes=("made from another base",))
+    _, blocks = pages(manager)
+    shown = Html(blocks["measure"] or "")
+    assert "Not gone." in shown.text
+    assert "Not gone yet" not in shown.text
+    assert "church: recognised in 3 of 8 pictures (8 of 8 before)." in shown.text
+    assert "made from another base" in shown.text
+    assert re.search(r"Hurt 1 .*tower hurt .*Kept 3 ", shown.text)
+    assert "basilica gone" in shown.text
+    assert "church left" in shown.text
+    assert shown.actions() == []
+
+
+def test_measure_names_a_file_of_the_lora_folder(host: FakeHost) -> None:
+    manager: Any = Manager()
+    file = random_lora(host.lora_folder() / "mine.safetensors")
+    given = {"erase": ["church"], "preserve": []}
+    assert actions.measure_lora(host, manager, host.checkpoint.name, "mine", given, 0.5) == ""
+    assert manager.told == [MeasureRequest(host.checkpoint, file, given, 0.5)]
+    assert "choose a file" in said(actions.measure_lora(host, manager, None, "", given, 1.0))
+    shown = actions.measure_lora(host, manager, None, "../<b>mine", given, 1.0)
+    assert "there is no '../<b>mine'" in said(shown)
+    assert "<b>" not in shown
+    assert "there is no checkpoint" in said(actions.measure_lora(host, manager, "gone.ckpt", "mine", given, 1.0))
+    manager.fails = JobConflict("erase-bell is using the device")
+    assert "erase-bell is using" in said(actions.measure_lora(host, manager, None, "mine", given, 1.0))

@@ -13,6 +13,7 @@ from erasure.config.settings import settings
 from erasure.errors import ConfigError, EraseError, JobNotFound, RunError, TrainingError
 from erasure.host.base import Host
 from erasure.jobs.job import Snapshot
+from erasure.jobs.measuring import MeasureSnapshot
 
 # Left out of the list of jobs, because they are long; each job on its own has them.
 _LONG = ("config", "asked", "series", "picks", "plan", "notes", "verdict")
@@ -48,6 +49,12 @@ def job_dict(job: Snapshot, host: Host, *, short: bool = False) -> dict[str, Any
     values["notes"] = [without_places(note, host) for note in job.notes]
     values["config"], values["asked"] = config_dict(job.config), config_dict(job.asked)
     return {key: value for key, value in values.items() if key not in _LONG} if short else values
+
+
+def measurement_dict(measured: MeasureSnapshot, host: Host) -> dict[str, Any]:
+    """Return a measurement as JSON."""
+    values = {**measured.to_dict(), "problem": without_places(measured.problem, host)}
+    return {**values, "notes": [without_places(note, host) for note in measured.notes]}
 
 
 def config_dict(config: dict[str, Any]) -> dict[str, Any]:

@@ -7,11 +7,15 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from erasure.config.presets import preset
 from erasure.config.settings import EraseConfig
 from erasure.errors import ConfigError
 from erasure.host.base import Host
+from erasure.host.data_folder import DataFolder
 from erasure.jobs.job import JobRequest
-from erasure.jobs.order import Wanted, read_order, start_problems
+from erasure.jobs.lora_files import lora_file
+from erasure.jobs.measuring import MeasureRequest
+from erasure.jobs.order import Wanted, find_checkpoint, read_order, start_problems
 
 _TEXTS = {
     "checkpoint": "must be a text, the title of a checkpoint",
@@ -19,6 +23,8 @@ _TEXTS = {
     "preset": "must be a text, the name of a preset",
     "quality": "must be a text, the name of a quality",
 }
+
+_MEASURED = ("erase", "synonym", "preserve", "templates")
 
 
 def unknown_fields(body: Mapping[str, Any], known: Collection[str]) -> list[str]:
@@ -53,9 +59,32 @@ def asked_concepts(host: Host, body: Mapping[str, Any]) -> tuple[Path, EraseConf
     return request.checkpoint, request.config
 
 
-def _wanted(body: Mapping[str, Any], known: Collection[str]) -> tuple[Wanted, list[str]]:
-    """Return what can be read of the body, and a problem for every field that cannot."""
-    problems = unknown_fields(body, known)
+def asked_measurement(host: Host, body: Mapping[str, Any]) -> MeasureRequest:
+    """Return the measurement that a body asks for. Raises: ConfigError with every problem of its names."""
+    wanted, problems = _wanted(body, ("checkpoint", "preset"), ("lora", "weight", *_MEASURED))
+    checkpoint, missing = find_checkpoint(host, wanted.checkpoint)
+    problems += missing
+    lora, usual = None, None
+    name = body.get("lora")
+    try:
+        lora = lora_file(host.lora_folder(), name if isinstance(name, str) else "")
+    except ConfigError as error:
+        problems += error.problems
+    try:
+        if wanted.preset is not None:
+            usual = preset(wanted.preset, DataFolder(host.data_folder()).presets).settings
+    except ConfigError as error:
+        problems += error.problems
+    if problems or lora is None or checkpoint is None:
+        raise ConfigError(problems)
+    given = {field: body[field] for field in _MEASURED if field in body}
+    weight = body.get("weight")
+    return MeasureRequest(checkpoint.path, lora, given, 1.0 if weight is None else weight, usual)
+
+
+def _wanted(body: Mapping[str, Any], known: Collection[str], others: Collection[str] = ()) -> tuple[Wanted, list[str]]:
+    """Return what can be read of the body, and a problem for every field that cannot; ``others`` are not read here."""
+    problems = unknown_fields(body, (*known, *others))
     texts: dict[str, str] = {}
     for name in known:
         value = body.get(name)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from erasure.api.answers import config_dict, job_dict, schema
-from erasure.api.asked import asked_concepts, asked_job, unknown_fields
+from erasure.api.answers import config_dict, job_dict, measurement_dict, schema
+from erasure.api.asked import asked_concepts, asked_job, asked_measurement, unknown_fields
 from erasure.config.presets import KINDS, QUALITIES, Preset, delete_preset, presets, save_preset
 from erasure.errors import ConfigError, JobNotFound
 from erasure.host.base import Host
@@ -117,6 +117,23 @@ def get_lora(call: Call) -> File:
 def get_concepts(call: Call) -> dict[str, Any]:
     checkpoint, config = asked_concepts(call.host, call.body)
     return call.manager.concepts(checkpoint, config)
+
+
+def start_measuring(call: Call) -> dict[str, Any]:
+    """It takes minutes, so the answer does not wait for its end."""
+    return measurement_dict(call.manager.measure(asked_measurement(call.host, call.body)), call.host)
+
+
+def get_measurement(call: Call) -> dict[str, Any]:
+    measured = call.manager.measurement()
+    if measured is None:
+        raise JobNotFound("no LoRA has been measured since the program started")
+    return measurement_dict(measured, call.host)
+
+
+def cancel_measurement(call: Call) -> dict[str, Any]:
+    call.manager.cancel_measurement()
+    return get_measurement(call)
 
 
 def list_presets(call: Call) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from erasure.cli.flags import Commands, add_command
+from erasure.cli.printable import printable
 from erasure.verdict.verdict import Verdict, lines
 
 
@@ -36,5 +37,5 @@ def _verdict_lines(values: dict[str, Any] | None) -> list[str]:
         return []
     return [
         "measured after training, by the maker:",
-        *(f"  {''.join(c if c.isprintable() else '?' for c in line)}" for line in found),
+        *(f"  {printable(line)}" for line in found),
     ]

@@ -5,15 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from erasure.cli.flags import Commands, add_command, add_model_flags
-from erasure.errors import ConfigError, EraseError
+from erasure.cli.printable import printable
 from erasure.model.device import default_device
 
 if TYPE_CHECKING:
-    from erasure.config.settings import EraseConfig
+    from erasure.verdict.measurement import Measurement
 
 
 def add_parser(commands: Commands) -> None:
@@ -25,63 +26,58 @@ def add_parser(commands: Commands) -> None:
     add("--erase", action="append", metavar="TEXT", help="what it should erase (default: what the file says)")
     add("--synonym", action="append", metavar="TEXT", help="another name of it; repeat for several")
     add("--keep", action="append", metavar="TEXT", help="a concept that should be kept; repeat for several")
+    add("--template", action="append", metavar="TEXT",
+        help="a prompt with {} in place of the concept; repeat for several (default: what the file says)")  # fmt: skip
+    add("--preset", default="object", metavar="NAME",
+        help="kind of concept, for what the file does not say of prompts and words (default: object)")  # fmt: skip
     add("--words", type=int, default=20, metavar="N", help="how many of the nearest words are judged (default: 20)")
     add("--json", action="store_true", help="print everything that was measured as JSON")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from erasure.lora.file import read_lora
-    from erasure.model.checkpoint import inspect_checkpoint
+    """Print the verdict; everything else goes to stderr, so that stdout can be read by programs."""
+    from erasure.config.presets import preset
     from erasure.verdict.examine import examine_lora
-    from erasure.verdict.verdict import Verdict, lines
+    from erasure.verdict.measurement import measure_task
+    from erasure.verdict.verdict import hurt_line, lines
 
-    if arguments.words < 0:
-        raise ConfigError([f"--words: {arguments.words} is negative"])
-    config = _config(arguments)
-    checkpoint, file = inspect_checkpoint(arguments.checkpoint), read_lora(arguments.lora)
-    device = arguments.device or default_device()
-    shares = examine_lora(checkpoint, file, config, device=device, weight=arguments.weight)
-    while True:
-        try:
-            share = next(shares)
-        except StopIteration as end:
-            verdict: Verdict = end.value
-            break
-        if sys.stderr.isatty():
-            print(f"\r{share:.0%} judged", end="", file=sys.stderr)
-    if sys.stderr.isatty():
-        print(file=sys.stderr)
+    given = {
+        "erase": arguments.erase,
+        "synonym": arguments.synonym,
+        "preserve": arguments.keep,
+        "templates": arguments.template,
+        "judged_words": arguments.words,
+    }
+    usual = preset(arguments.preset).settings
+    task = measure_task(arguments.checkpoint, arguments.lora, given, arguments.weight, usual=usual)
+    measured = _with_progress(examine_lora(task, device=arguments.device or default_device()))
+    for note in measured.notes:
+        print(f"note: {printable(note)}", file=sys.stderr)
     if arguments.json:
-        said = {"lora": arguments.lora.name, "checkpoint": checkpoint.path.name, "weight": arguments.weight}
-        print(json.dumps({**said, "gone": verdict.gone, "kept_share": verdict.kept_share, **verdict.to_dict(),
-                          "lines": lines(verdict)}, ensure_ascii=False, indent=1))  # fmt: skip
-    else:
-        print("\n".join(lines(verdict)))
+        print(json.dumps(measured.to_dict(), indent=1))
+        return 0
+    for line in (*lines(measured.verdict), hurt_line(measured.verdict)):
+        if line:
+            print(printable(line))
     return 0
 
 
-def _config(arguments: argparse.Namespace) -> EraseConfig:
-    """Return the settings to judge with: the file's own where it has some, with what was given instead."""
-    from erasure.config.presets import preset
-    from erasure.config.values import config_from_dict
-    from erasure.lora.explain import explain_lora
-
-    report = explain_lora(arguments.lora)
-    told = dict(report.asked or report.config or {}) if not arguments.erase else {}
-    # Where the words came from on the maker's machine is of no use here, and neither is how it was trained.
-    used = ("erase", "anchor", "synonym", "preserve", "templates", "vocabulary", "neighbours", "precision")
-    values = {"templates": preset("object").settings["templates"]}
-    values |= {name: value for name, value in told.items() if name in used and value != "file"}
-    given = {"erase": arguments.erase, "synonym": arguments.synonym, "preserve": arguments.keep}
-    values |= {name: value for name, value in given.items() if value}
-    if not values.get("erase"):
-        raise ConfigError([f"{arguments.lora.name} does not say what it erases; give --erase TEXT"])
+def _with_progress(shares: Generator[float, None, Measurement]) -> Measurement:
+    """Run to the end, and say on stderr how much is done: on one line of a terminal, elsewhere at every tenth."""
+    live, told = sys.stderr.isatty(), -1
+    print("loading the checkpoint ...", file=sys.stderr)
     try:
-        return config_from_dict({**values, "judged_words": arguments.words})
-    except EraseError as error:
-        if arguments.erase:
-            raise
-        raise ConfigError(
-            [f"what {arguments.lora.name} says of itself cannot be used: {error}; give --erase TEXT"]
-        ) from error
+        while True:
+            share = next(shares)
+            if live:
+                print(f"\r{share:.0%} judged", end="", file=sys.stderr, flush=True)
+            elif int(share * 10) > told:
+                print(f"{share:.0%} judged", file=sys.stderr, flush=True)
+            told = int(share * 10)
+    except StopIteration as end:
+        measured: Measurement = end.value
+        return measured
+    finally:
+        if live and told >= 0:
+            print(file=sys.stderr)

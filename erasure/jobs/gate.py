@@ -1,4 +1,4 @@
-"""Which thread of this process may use the device: a job, or a measurement of concepts. A host knows only its own."""
+"""Which thread of this process may use the device: a job, or a measurement. A host knows only its own."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from threading import Condition
 
 from erasure.errors import JobConflict
 
-CONCEPTS = "concepts"
+# Who is no job: measuring concepts takes seconds, measuring a LoRA minutes.
+CONCEPTS, LORA = "concepts", "lora"
 
 
 class Gate:
-    """Lets one through at a time. Jobs wait; measuring concepts does not wait for a job, which may take hours."""
+    """Lets one through at a time. Jobs wait; a measurement waits for none but measured concepts, for a job may take
+    hours."""
 
     def __init__(self, changed: Condition, name_of: Callable[[str], str]):
         """``name_of`` returns the name of the job with an id."""
@@ -22,18 +24,31 @@ class Gate:
 
     @contextmanager
     def held(self, who: str) -> Iterator[None]:
-        """Hold the device for ``who``, a job's id or ``CONCEPTS``. Raises: JobConflict if ``CONCEPTS`` meets a job."""
-        with self._changed:
-            while self._holder:
-                if who == CONCEPTS and self._holder != CONCEPTS:
-                    raise JobConflict(
-                        f"{self._name_of(self._holder)} is using the device: pause it, or wait until it ends"
-                    )
-                self._changed.wait()
-            self._holder = who
+        """Hold the device for ``who``, see :meth:`take`. Raises: JobConflict."""
+        self.take(who)
         try:
             yield
         finally:
-            with self._changed:
-                self._holder = ""
-                self._changed.notify_all()
+            self.free()
+
+    def take(self, who: str) -> None:
+        """Take the device for ``who``, a job's id, ``CONCEPTS`` or ``LORA``; any thread may free it.
+
+        Raises: JobConflict if one that is no job meets anything but measured concepts.
+        """
+        with self._changed:
+            while self._holder:
+                if who in (CONCEPTS, LORA) and self._holder != CONCEPTS:
+                    raise JobConflict(self._in_the_way())
+                self._changed.wait()
+            self._holder = who
+
+    def free(self) -> None:
+        with self._changed:
+            self._holder = ""
+            self._changed.notify_all()
+
+    def _in_the_way(self) -> str:
+        if self._holder == LORA:
+            return "a LoRA is being measured on the device: cancel that, or wait until it ends"
+        return f"{self._name_of(self._holder)} is using the device: pause it, or wait until it ends"

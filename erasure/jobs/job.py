@@ -10,7 +10,7 @@ from typing import Any, Literal
 from erasure.config.methods import method_of
 from erasure.config.settings import EraseConfig
 from erasure.training.plan import Plan
-from erasure.verdict.verdict import Verdict, lines
+from erasure.verdict.verdict import Verdict, told_verdict
 
 JobState = Literal[
     "queued",  # waits for its turn
@@ -117,17 +117,7 @@ class Snapshot:
         """
         values = {**asdict(self), "actions": list(self.actions), "verdict": None}
         if self.verdict is not None:
-            values["verdict"] = _verdict_dict(self.verdict)
+            values["verdict"] = told_verdict(self.verdict)
         if self.result is not None:
             values["result"] = {**asdict(self.result), "path": Path(self.result.path).name}
         return values
-
-
-def _verdict_dict(verdict: Verdict) -> dict[str, Any]:
-    return {
-        **verdict.to_dict(),
-        "gone": verdict.gone,
-        "left": [finding.concept for finding in verdict.left],
-        "kept_share": verdict.kept_share,
-        "lines": lines(verdict),
-    }

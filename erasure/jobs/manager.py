@@ -21,6 +21,7 @@ from erasure.jobs.ending import remove_files, remove_folder, write_job_card
 from erasure.jobs.gate import Gate
 from erasure.jobs.job import FINISHED, JobRequest, JobState, Snapshot
 from erasure.jobs.live import LiveJob, logger
+from erasure.jobs.measuring import MeasureRequest, MeasureSnapshot, Measuring
 from erasure.jobs.names import free_name
 from erasure.jobs.problems import describe
 from erasure.jobs.readiness import readiness
@@ -47,6 +48,7 @@ class JobManager:
         self._table = JobTable(DataFolder(host.data_folder()).runs, self._changed)
         self._gate = Gate(self._changed, self._table.name)
         self._concepts = Concepts(host, self._gate)
+        self._measuring = Measuring(host, self._gate, self._changed)
         self._closed = False
         self._thread: Thread | None = None
         self._table.adopt()
@@ -63,17 +65,27 @@ class JobManager:
                 atexit.register(self.close)
 
     def close(self) -> None:
-        """End the worker. A run saves its state after this update, and can be resumed later."""
+        """End the worker. A run saves its state after this update, and can be resumed later; a measurement is lost."""
         atexit.unregister(self.close)
         with self._changed:
             self._closed = True
             if self._table.current is not None and self._table.current.wish != "discard":
                 self._table.current.wish = "close"
+            if self._measuring.on:
+                self._measuring.cancel()
             self._changed.notify_all()
             # A job that waits for the device has nothing to save, and may have to wait for long.
-            self._changed.wait_for(lambda: self._table.current is None or self._table.current.waits, PATIENCE)
+            self._changed.wait_for(
+                lambda: (self._table.current is None or self._table.current.waits) and not self._measuring.works,
+                PATIENCE,
+            )
             for job in self._table.queue:
                 job.claim.free()
+
+    def _at_rest(self) -> bool:
+        """Whether the program may end. A job that waits for the device has nothing to save, and may wait for long."""
+        job = self._table.current
+        return (job is None or job.waits) and not self._measuring.works
 
     # --- what there is
 
@@ -244,6 +256,22 @@ class JobManager:
         Raises: JobConflict while a job uses the device; EraseError.
         """
         return self._concepts.find(checkpoint, config)
+
+    def measure(self, request: MeasureRequest) -> MeasureSnapshot:
+        """Begin to measure what a LoRA file does to a checkpoint, and return at once; takes the device for minutes.
+
+        Raises: JobConflict while a job or another measurement uses the device; EraseError for what cannot be measured.
+        """
+        self._check_open()
+        return self._measuring.start(request)
+
+    def measurement(self) -> MeasureSnapshot | None:
+        """Return the measurement that is on, or else the last one of this process; None if there was none."""
+        return self._measuring.snapshot()
+
+    def cancel_measurement(self) -> None:
+        """End the measurement that is on. Raises: JobConflict if there is none."""
+        self._measuring.cancel()
 
     def _check_open(self) -> None:
         if self._closed:

@@ -19,7 +19,7 @@ from erasure.families.known import FAMILIES
 from erasure.lora.file import LoraFile, read_lora_header, read_weights
 from erasure.lora.hashes import content_hash
 from erasure.lora.kind import tell_lora
-from erasure.lora.metadata import ASKED_KEY, CONFIG_KEY, VERDICT_KEY
+from erasure.lora.metadata import ASKED_KEY, CONFIG_KEY, VERDICT_KEY, json_object
 
 UNKNOWN = "unknown"
 _LARGEST = 5
@@ -97,7 +97,7 @@ def explain_lora(path: Path, families: Sequence[Family] = FAMILIES) -> LoraRepor
             file = read_weights(path, header, told)
         except LoraFileError as error:
             problems.append(str(error))
-    config = _json_object(metadata, CONFIG_KEY)
+    config = json_object(metadata, CONFIG_KEY)
     norms = {} if file is None else _norms(file)
     problems += [f"{name} holds values that are not finite" for name, norm in norms.items() if norm != norm]
     if file is not None and not any(norms.values()):
@@ -118,18 +118,10 @@ def explain_lora(path: Path, families: Sequence[Family] = FAMILIES) -> LoraRepor
         hash_check=_hash_check(path, metadata.get("sshs_model_hash")),
         norms=norms,
         config=config,
-        asked=_json_object(metadata, ASKED_KEY) or {},
-        verdict=_json_object(metadata, VERDICT_KEY),
+        asked=json_object(metadata, ASKED_KEY) or {},
+        verdict=json_object(metadata, VERDICT_KEY),
         problems=tuple(problems),
     )
-
-
-def _json_object(metadata: Mapping[str, str], key: str) -> dict[str, Any] | None:
-    try:
-        values = json.loads(metadata[key])
-    except (KeyError, ValueError, RecursionError):
-        return None
-    return values if isinstance(values, dict) else None
 
 
 def _ranks(file: LoraFile | None) -> tuple[int, ...]:

@@ -25,6 +25,15 @@ COVER_SIDE = 512  # pixels
 _PATH_SETTINGS = ("vocabulary_file",)
 
 
+def json_object(metadata: Mapping[str, str], key: str) -> dict[str, Any] | None:
+    """Return a JSON object that a file's metadata holds under ``key``; None if there is none. Its values may be any."""
+    try:
+        values = json.loads(metadata[key])
+    except (KeyError, ValueError, RecursionError):
+        return None
+    return values if isinstance(values, dict) else None
+
+
 def lora_metadata(
     *,
     name: str,

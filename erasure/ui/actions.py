@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from erasure.config.settings import EraseConfig
@@ -15,11 +15,14 @@ from erasure.host.base import Host, TextToImage
 from erasure.host.data_folder import DataFolder
 from erasure.jobs.estimate import estimate
 from erasure.jobs.job import ACTIVE, Snapshot
+from erasure.jobs.lora_files import lora_file
 from erasure.jobs.manager import JobManager
-from erasure.jobs.order import Order, start_problems
+from erasure.jobs.measuring import MeasureRequest
+from erasure.jobs.order import Order, find_checkpoint, start_problems
 from erasure.jobs.problems import describe
 from erasure.ui.cards import estimate_html
 from erasure.ui.html import notes_html, problems_html
+from erasure.ui.measure import CANCEL
 from erasure.ui.page import Page
 from erasure.ui.picture_html import pair_html
 
@@ -84,6 +87,8 @@ def start(host: Host, manager: JobManager, order: Order) -> str:
 
 def act(manager: JobManager, page: Page) -> str:
     """Do what a button of a run asks for. Return problems as HTML, "" if all went well."""
+    if page.action == CANCEL:
+        return problems_html(problem_lines(manager.cancel_measurement))
     if page.action not in ("pause", "resume", "stop", "discard", "delete", "train-on"):
         return problems_html([f"{page.action!r} is not an action of a run; reload the page"])
     action = getattr(manager, page.action.replace("-", "_"))
@@ -102,6 +107,25 @@ def measure(host: Host, manager: JobManager, order: Order) -> tuple[dict[str, An
     return (found[0] if found else None), problems_html(problems, "The concepts could not be measured")
 
 
+def measure_lora(
+    host: Host, manager: JobManager, checkpoint: str | None, lora: str, given: Mapping[str, Any], weight: float,
+    usual: Mapping[str, Any] | None = None,
+) -> str:  # fmt: skip
+    """Begin to measure a file of the Lora folder on a checkpoint, given by its title. Return the outcome as HTML.
+
+    ``given`` and ``usual`` as :func:`erasure.verdict.measurement.measure_task` takes them.
+    """
+
+    def work() -> None:
+        found, missing = find_checkpoint(host, checkpoint)
+        if found is None:
+            raise ConfigError(missing)
+        file = lora_file(host.lora_folder(), lora)
+        manager.measure(MeasureRequest(found.path, file, given, weight, usual))
+
+    return problems_html(problem_lines(work), "This cannot be measured")
+
+
 def try_it(host: Host, manager: JobManager, run: Snapshot | None, prompt: str, seed: int | None, weight: float) -> str:
     """Draw one prompt with one seed in the host, without and with the run's LoRA. Return both as HTML."""
     shown: list[str] = []
@@ -112,6 +136,9 @@ def try_it(host: Host, manager: JobManager, run: Snapshot | None, prompt: str, s
         busy = next((job for job in manager.snapshots() if job.state in ACTIVE and job.state not in _RESTING), None)
         if busy is not None:
             raise RunError(f"{busy.name} is using the device; pause it, or wait until it is done")
+        measured = manager.measurement()
+        if measured is not None and measured.state == "measuring":
+            raise RunError(f"{measured.lora} is being measured on the device; cancel that, or wait until it ends")
         chosen = prompt.strip() or _own_prompt(run)
         number = random.randrange(2**31) if seed is None or seed < 0 else int(seed)
         without = host.draw(TextToImage(chosen, seed=number))

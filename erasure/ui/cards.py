@@ -24,12 +24,10 @@ from erasure.ui.html import (
 )
 from erasure.ui.runs import ACTION_WORDS
 from erasure.ui.units import duration, size
-from erasure.verdict.verdict import Verdict, lines
+from erasure.ui.verdict_html import tone, verdict_parts
 
 if TYPE_CHECKING:
     from erasure.jobs.estimate import Estimate
-
-_LEFT = 3  # concepts that are named in a sentence
 
 
 def estimate_html(estimate: Estimate | None, problems: Sequence[str] = ()) -> Markup:
@@ -85,7 +83,7 @@ def result_html(snapshot: Snapshot | None) -> Markup:
         ("Training", f"{snapshot.step} of {snapshot.steps} updates in {duration(snapshot.seconds)}"),
         ("Protected most", ", ".join(name for name, _ in snapshot.picks[:5])),
     ]
-    kind, drawing = _tone(snapshot.verdict)
+    kind, drawing = tone(snapshot.verdict)
     return box(
         "result",
         element("div", icon(drawing), element("h3", result.name), class_="ae-result-head"),
@@ -97,30 +95,11 @@ def result_html(snapshot: Snapshot | None) -> Markup:
     )
 
 
-def _tone(verdict: Verdict | None) -> tuple[str, str]:
-    """Return the class of a verdict, and its drawing."""
-    if verdict is not None and verdict.gone:
-        return "gone", "check"
-    return ("left", "warning") if verdict is not None and verdict.left else ("open", "square")
-
-
 def _verdict(snapshot: Snapshot) -> list[Markup]:
     """Return what was found in a sentence, which the page reads out, then in full, and what to do about it."""
-    verdict = snapshot.verdict
-    if verdict is None:
+    if snapshot.verdict is None:
         return [element("p", element("strong", "Not judged."), " ", _unjudged(snapshot), class_="ae-check")]
-    targets = _listed([finding.concept for finding in verdict.of("target")])
-    if verdict.gone:
-        said = f"{targets} {'is' if len(verdict.of('target')) == 1 else 'are'} gone from all pictures judged."
-        head = element("p", element("strong", "Gone."), f" {said}", class_="ae-check")
-    elif verdict.left:
-        said = _listed([f"“{f.concept}” in {f.after} of {f.pictures} pictures" for f in verdict.left[:_LEFT]], "")
-        more = f" and {len(verdict.left) - _LEFT} more" if len(verdict.left) > _LEFT else ""
-        head = element("p", element("strong", "Not gone yet."), f" Still recognised: {said}{more}.", class_="ae-check")
-    else:
-        said = "The model does not draw recognisably what was to be erased."
-        head = element("p", element("strong", "Not known."), f" {said}", class_="ae-check")
-    parts = [head, element("ul", *(element("li", line) for line in lines(verdict)), class_="ae-lines")]
+    parts = verdict_parts(snapshot.verdict, left="Not gone yet.")
     if "train-on" in snapshot.actions:
         word, does, _ = ACTION_WORDS["train-on"]
         parts.append(element("div", button(word, "train-on", snapshot.id, title=does), class_="ae-actions"))
@@ -142,12 +121,6 @@ def _change(snapshot: Snapshot, result: Result) -> Markup:
     erased = snapshot.config.get("erase") or [snapshot.name]
     said = f"Read back, the file changes the picture of “{erased[0]}” by {result.change / 255:.0%}"
     return element("p", f"{said} ({result.change:.0f} of 255 levels on average).", class_="ae-quiet")
-
-
-def _listed(words: Sequence[str], quote: str = "“”") -> str:
-    """Return words as in “a”, “b” and “c”."""
-    quoted = [f"{quote[:1]}{word}{quote[1:]}" for word in words]
-    return " and ".join([", ".join(quoted[:-1]), quoted[-1]]) if len(quoted) > 1 else "".join(quoted)
 
 
 def _base_name(path: str) -> str:

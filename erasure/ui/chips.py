@@ -24,7 +24,8 @@ MEASURING = "Measuring nearby concepts …"
 
 class Chip(NamedTuple):
     """A concept to click. ``row`` is what was measured, None for a concept that the user named; ``action`` is what a
-    click does, and ``does`` the same in words. ``finding``: what a run's verdict says of it, None if nothing."""
+    click does, "" if the chip only tells, and ``does`` the same in words. ``finding``: what a verdict says of it, None
+    if nothing."""
 
     word: str
     row: Mapping[str, Any] | None
@@ -81,6 +82,23 @@ def chips_html(
         parts.append(_group("always", "lock", "Always protected", says, chips, keep="chips-always"))
     old = notes_html([f"The settings have changed since these were measured. Press “{FIND}” again."]) if stale else ""
     return box("chips", old, *parts, notes_html(space.get("notes", ())))
+
+
+def findings_html(verdict: Verdict) -> Markup:
+    """Return what became of all words that were judged, as chips that only tell: nothing happens on a click."""
+    own = verdict.of("target", "name")
+    kept = [finding for finding in verdict.of("near", "unrelated") if finding.kept]
+    groups = (
+        ("erase", "fade", "Should be gone", "the concept and its other names", own),
+        ("hurt", "warning", "Hurt", "recognised in less than half of the pictures that showed them", verdict.hurt),
+        ("keep", "shield", "Kept", "the nearest words, and some unrelated ones", kept),
+    )
+    parts = []
+    for kind, drawing, title, says, findings in groups:
+        chips = [Chip(finding.concept, None, "", "", finding) for finding in findings]
+        if chips:
+            parts.append(_group(kind, drawing, title, says, chips, keep=f"findings-{kind}"))
+    return box("chips", *parts) if parts else Markup("")
 
 
 def _going(target: Mapping[str, Any], synonym: Sequence[str], moved: set[str], erase_synonyms: bool) -> list[Chip]:
@@ -157,6 +175,8 @@ def _list(kind: str, chips: Sequence[Chip]) -> Markup:
 
 def _chip(chip: Chip) -> Markup:
     word = element("span", chip.word, class_="ae-chip-word")
+    if not chip.action:
+        return element("span", word, _mark(chip), class_="ae-chip ae-chip-still")
     does = chip.does if chip.finding is None else f"{_found(chip.finding)[1]}; {chip.does}"
     return button(chip.word, chip.action, chip.word, title=does, kind="chip", html=word + _mark(chip))
 

@@ -79,6 +79,19 @@ def draw_checkpoint(titles: Sequence[str], chosen: str | None) -> Any:
     )
 
 
+def draw_lora(names: Sequence[str]) -> Any:
+    return leaf(
+        gr.Dropdown(
+            list(names),
+            value=None,
+            label="LoRA to measure",
+            info="A file of the Lora folder. It is measured on the checkpoint chosen above.",
+            elem_id="ae_measure_lora",
+            allow_custom_value=True,
+        )
+    )
+
+
 def draw_upload() -> Any:
     """Return the upload for a list of prompts. It accepts any file: only the content shows whether it is a list."""
     return leaf(gr.File(label="Upload a text file with one prompt per line", height=120, elem_id="ae_upload"))

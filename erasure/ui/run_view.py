@@ -11,18 +11,20 @@ from markupsafe import Markup
 from erasure.errors import EraseError
 from erasure.jobs.job import ACTIVE, Snapshot
 from erasure.jobs.manager import JobManager
+from erasure.jobs.measuring import MeasureSnapshot
 from erasure.run.cover import is_unsafe
 from erasure.run.preview import RunPreview
 from erasure.ui.cards import plan_html, result_html
 from erasure.ui.chart import chart_html
 from erasure.ui.html import box, button, element, join, more, notes_html, problems_html
+from erasure.ui.measure import measure_html
 from erasure.ui.page import Page, answer, news
 from erasure.ui.picks import picks_html
 from erasure.ui.picture_html import grid_html, shown_step, thumbnail_url
 from erasure.ui.runs import ACTION_WORDS, runs_html
 from erasure.ui.status import progress_html, status_html
 
-BLOCKS = ("status", "chart", "picks", "grid", "result", "runs")
+BLOCKS = ("status", "chart", "picks", "grid", "result", "runs", "measure")
 _THUMBNAILS = 30  # of the newest runs
 
 
@@ -46,13 +48,15 @@ def render(manager: JobManager, page: Page) -> RunView:
     """Return what the page has to show now. Cheap if nothing has changed since ``page.seen``."""
     snapshots = manager.snapshots()
     run = followed(snapshots, page.job)
-    seen = _seen(snapshots, run, page)
+    measured = manager.measurement()
+    seen = _seen(snapshots, run, page, measured)
     usable = run is not None and run.result is not None
     if seen == page.seen:
         return RunView(answer(page, "", seen=seen), dict.fromkeys(BLOCKS), usable)
     step = shown_step(run, page.step) if run else None
     grid = _preview(manager, run, step)
-    active = any(other.state in ACTIVE for other in snapshots)
+    measuring = measured is not None and measured.state == "measuring"
+    active = measuring or any(other.state in ACTIVE for other in snapshots)
     states = " ".join(f"{other.id}:{other.state}" for other in snapshots if other.result or other.state in ACTIVE)
     blocks = {
         "status": news(
@@ -68,16 +72,17 @@ def render(manager: JobManager, page: Page) -> RunView:
         "grid": news(page, "grid", _grid(run, grid)),
         "result": news(page, "result", _result(run), job=run.id if run and run.result else ""),
         "runs": news(page, "runs", _runs(manager, snapshots, run)),
+        "measure": news(page, "measure", measure_html(measured), state=measured.state if measured else ""),
     }
     return RunView(answer(page, "", seen=seen), blocks, usable)
 
 
-def _seen(snapshots: list[Snapshot], run: Snapshot | None, page: Page) -> str:
+def _seen(snapshots: list[Snapshot], run: Snapshot | None, page: Page, measured: MeasureSnapshot | None) -> str:
     """Return a text that changes with all that is shown. No version comes twice, but a run of an earlier process has
     none, so the states count too."""
     newest = max((other.version for other in snapshots), default=0)
     states = hash(tuple((other.id, other.state) for other in snapshots)) & 0xFFFFFFFF
-    return f"{run.id if run else ''} {page.step} {newest} {states:x}"
+    return f"{run.id if run else ''} {page.step} {newest} {states:x} {measured.version if measured else ''}"
 
 
 def _status(run: Snapshot | None, snapshots: list[Snapshot]) -> Markup:

@@ -6,6 +6,7 @@ import gradio as gr
 
 from erasure.host.base import Host
 from erasure.host.data_folder import DataFolder
+from erasure.jobs.lora_files import lora_names
 from erasure.jobs.manager import JobManager
 from erasure.ui.chips import FIND, chips_html
 from erasure.ui.compat import html, leaf
@@ -14,12 +15,14 @@ from erasure.ui.controls import (
     draw_advanced,
     draw_checkpoint,
     draw_kind,
+    draw_lora,
     draw_quality,
     draw_settings,
     draw_upload,
 )
 from erasure.ui.form import MAIN, PROTECT, controls
 from erasure.ui.html import heading_html
+from erasure.ui.measure import measure_html
 from erasure.ui.page import block
 from erasure.ui.run_view import BLOCKS
 from erasure.ui.wiring import wire
@@ -42,6 +45,8 @@ def build_tab(host: Host, manager: JobManager) -> gr.Blocks:
                     _run(components)
             with gr.Accordion("Runs", open=True, elem_id="ae_runs"):
                 _block(components, "runs")
+            with gr.Accordion("Measure a LoRA", open=False, elem_id="ae_measure_part"):
+                _measure(components, host)
             _calls(components)
         wire(components, host, manager)
     return tab
@@ -139,6 +144,33 @@ def _use(components: Components) -> None:
             )
         main["try"] = leaf(gr.Button("Try it: one seed, without and with the LoRA", elem_id="ae_try"))
         _block(components, "try")
+
+
+def _measure(components: Components, host: Host) -> None:
+    main = components.main
+    with gr.Row(elem_classes=["ae-pair-row"]):
+        main["measure_lora"] = draw_lora(lora_names(host.lora_folder()))
+        main["measure_weight"] = leaf(
+            gr.Slider(0.0, 2.0, value=1.0, step=0.05, label="Weight to measure it at", elem_id="ae_measure_weight")
+        )
+    with gr.Row(elem_classes=["ae-pair-row"]):
+        main["measure_erase"] = leaf(
+            gr.Textbox(
+                label="What it should erase",
+                info="Leave empty if it was made here: then the file says it.",
+                elem_id="ae_measure_erase",
+            )
+        )
+        main["measure_keep"] = leaf(
+            gr.Textbox(
+                label="What it should keep",
+                info="Optional. Judged beside the nearest words.",
+                elem_id="ae_measure_keep",
+            )
+        )
+    main["measure"] = leaf(gr.Button("Measure", elem_id="ae_measure"))
+    _block(components, "measure-message")
+    _block(components, "measure", measure_html(None))
 
 
 def _block(components: Components, name: str, content: str = "") -> None:

@@ -13,6 +13,7 @@ import gradio as gr
 
 from erasure.host.base import Host
 from erasure.host.data_folder import DataFolder
+from erasure.jobs.lora_files import lora_names
 from erasure.jobs.manager import JobManager
 from erasure.jobs.order import Order, Wanted, coming_names, read_order, suggested_name
 from erasure.ui import actions, form_actions
@@ -24,6 +25,7 @@ from erasure.ui.form import read_form
 from erasure.ui.html import notes_html
 from erasure.ui.page import Page, answer, news, read_page
 from erasure.ui.run_view import BLOCKS, followed, render
+from erasure.ui.texts import split_texts
 
 Handler = Callable[..., list[Any]]
 
@@ -37,6 +39,7 @@ def wire(components: Components, host: Host, manager: JobManager) -> None:
     _wire_order(components, host, manager, space)
     _wire_concepts(components, host, manager, space)
     _wire_filling(components, host, manager, auto)
+    _wire_measuring(components, host, manager)
     for control in (*components.settings.values(), *(components.main[name] for name in ("checkpoint", "name"))):
         listen(control.change, None, js="() => { window.adversarialErase?.changed(); }")
     listen(components.main["weight"].change, None, js="() => { window.adversarialErase?.weigh(); }")
@@ -47,8 +50,10 @@ def _wire_run(components: Components, host: Host, manager: JobManager) -> None:
 
     def poll(page: Page) -> list[Any]:
         live = render(manager, page)
-        use = None if live.blocks["result"] is None else gr.update(visible=live.usable)
-        return [live.answer, *(live.blocks[name] for name in BLOCKS), use]
+        use = files = None
+        if live.blocks["result"] is not None:
+            use, files = gr.update(visible=live.usable), gr.update(choices=lora_names(host.lora_folder()))
+        return [live.answer, *(live.blocks[name] for name in BLOCKS), use, files]
 
     def act(page: Page) -> list[Any]:
         return [answer(page, actions.act(manager, page))]
@@ -57,7 +62,7 @@ def _wire_run(components: Components, host: Host, manager: JobManager) -> None:
         run = followed(manager.snapshots(), page.job)
         return [answer(page, actions.try_it(host, manager, run, prompt or "", seed, weight))]
 
-    outputs = [blocks["pulse"], *(blocks[name] for name in BLOCKS), main["use"]]
+    outputs = [blocks["pulse"], *(blocks[name] for name in BLOCKS), main["use"], main["measure_lora"]]
     _call(components, components.calls["poll"], "poll", poll, [], outputs)
     _call(components, components.calls["act"], "act", act, [], [blocks["act-message"]])
     given = [main["try_prompt"], main["try_seed"], main["weight"]]
@@ -142,7 +147,8 @@ def _wire_filling(components: Components, host: Host, manager: JobManager, auto:
         followed_current = not chosen or chosen in ("", filled.get("checkpoint", chosen)) or chosen not in titles
         value = current.title if current and followed_current else chosen
         filled = {**filled, "checkpoint": current.title if current else ""}
-        return [gr.update(choices=titles, value=value), gr.update(choices=list(kind_choices(folder))), filled]
+        files = gr.update(choices=lora_names(host.lora_folder()))
+        return [gr.update(choices=titles, value=value), gr.update(choices=list(kind_choices(folder))), files, filled]
 
     def choose(page: Page, filled: dict[str, Any], label: str, quality: str, *held: Any) -> list[Any]:
         kind = kind_choices(folder).get(label)
@@ -167,7 +173,7 @@ def _wire_filling(components: Components, host: Host, manager: JobManager, auto:
 
     every = list(settings.values())
     _call(components, components.calls["open"], "open", open_tab, [auto, main["checkpoint"]],
-          [main["checkpoint"], main["kind"], auto])  # fmt: skip
+          [main["checkpoint"], main["kind"], main["measure_lora"], auto])  # fmt: skip
     outputs = [blocks["kind-message"], auto, main["quality"], *every]
     for chooser in ("kind", "quality"):
         given = [auto, main["kind"], main["quality"], *every]
@@ -179,6 +185,22 @@ def _wire_filling(components: Components, host: Host, manager: JobManager, auto:
     for button, says in ((main["preset_save"], "preset-save"), (main["preset_delete"], "preset-delete")):
         _call(components, button, says, keep, named, outputs)
     _call(components, components.calls["preset"], "preset", keep, named, outputs)
+
+
+def _wire_measuring(components: Components, host: Host, manager: JobManager) -> None:
+    main, blocks = components.main, components.blocks
+    folder = DataFolder(host.data_folder()).presets
+
+    def measure(
+        page: Page, title: str | None, kind: str | None, lora: str | None, erase: str, keep: str, weight: float
+    ) -> list[Any]:
+        given = {"erase": split_texts(erase), "preserve": split_texts(keep)}
+        chosen = kind_choices(folder).get(kind or "")
+        usual = None if chosen is None else chosen.settings
+        return [answer(page, actions.measure_lora(host, manager, title or None, lora or "", given, weight, usual))]
+
+    names = ("checkpoint", "kind", "measure_lora", "measure_erase", "measure_keep", "measure_weight")
+    _call(components, main["measure"], "measure", measure, [main[name] for name in names], [blocks["measure-message"]])
 
 
 def _order(components: Components, host: Host, manager: JobManager, held: Sequence[Any], filled: str = "") -> Order:

@@ -4,44 +4,52 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import replace
+from math import isfinite
 
 from erasure.concepts.build import build_concept_space
 from erasure.concepts.space import ConceptSpace
 from erasure.concepts.vocabulary import load_vocabulary
 from erasure.config.settings import EraseConfig
+from erasure.errors import LoraFileError
 from erasure.judge.judge import Judge
 from erasure.judge.judge_settings import JUDGE_SETTINGS
-from erasure.lora.file import LoraFile, inject_lora_file, match_lora
-from erasure.model.checkpoint import CheckpointInfo
+from erasure.lora.file import inject_lora_file, match_lora
 from erasure.model.drawing import relayed
 from erasure.model.model import Model, open_model
 from erasure.verdict.examination import Examination
+from erasure.verdict.measurement import Measurement, MeasureTask, base_note
 from erasure.verdict.panel import PANEL_SIZES, PanelSizes, make_panel
-from erasure.verdict.verdict import Verdict
 
 
 def open_examination(
-    model: Model, space: ConceptSpace, config: EraseConfig, sizes: PanelSizes = PANEL_SIZES
+    model: Model, space: ConceptSpace, config: EraseConfig, sizes: PanelSizes | None = None
 ) -> Examination:
     """Return the examination of a concept space; ``config.judged_words`` of its nearest words are judged."""
-    sizes = replace(sizes, near=config.judged_words)
+    sizes = replace(sizes or PANEL_SIZES, near=config.judged_words)
     vocabulary = load_vocabulary(config, model.tokenizer)
     panel = make_panel(space, space.erased_by_target(config), vocabulary, config.preserve, sizes)
     return Examination(model, Judge(model, JUDGE_SETTINGS), panel, config.templates, sizes)
 
 
-def examine_lora(
-    checkpoint: CheckpointInfo, file: LoraFile, config: EraseConfig, *, device: str = "cpu", weight: float = 1.0
-) -> Generator[float, None, Verdict]:
+def examine_lora(task: MeasureTask, *, device: str = "cpu") -> Generator[float, None, Measurement]:
     """Judge what a LoRA file does to a checkpoint. Yields the share that is done.
 
-    ``config`` says what it should erase and preserve. Raises: EraseError if the checkpoint cannot be loaded, the file
-    does not fit it, or a concept cannot be used.
+    Raises: EraseError if the checkpoint cannot be loaded, the file does not fit it, or a concept cannot be used.
     """
-    model = open_model(checkpoint, precision=config.precision, resolution=config.resolution, device=device)
+    file, config = task.file, task.config
+    note = base_note(file, task.checkpoint)
+    # Its maker may have had a device that works in other number formats.
+    precision = "fp32" if device == "cpu" else config.precision
+    model = open_model(task.checkpoint, precision=precision, resolution=config.resolution, device=device)
     match_lora(file, model.unet)
-    examination = open_examination(model, build_concept_space(model, config), config)
+    space = build_concept_space(model, config)
+    examination = open_examination(model, space, config)
     yield from relayed(examination.before(), lambda share: share / 2)
-    inject_lora_file(model.unet, file, weight)
+    inject_lora_file(model.unet, file, task.weight)
     verdict = yield from relayed(examination.after(), lambda share: (1 + share) / 2)
-    return verdict
+    if not all(isfinite(finding.moved) and isfinite(finding.score_after) for finding in verdict.findings):
+        raise LoraFileError(
+            f"with {file.path.name} at weight {task.weight:g} the model draws no pictures, only values that are not "
+            "finite; choose a smaller weight"
+        )
+    return Measurement(task, verdict, tuple(line for line in (*task.notes, note, *space.notes) if line))

@@ -150,6 +150,24 @@ def lines(verdict: Verdict) -> list[str]:
     return said
 
 
+def hurt_line(verdict: Verdict) -> str:
+    """Return all words that were not kept by name, the worst hurt first; "" if there are none."""
+    hurt = [f"{finding.concept} ({finding.after} of {finding.before})" for finding in verdict.hurt]
+    return f"Hurt: {', '.join(hurt)}." if hurt else ""
+
+
+def told_verdict(verdict: Verdict) -> dict[str, Any]:
+    """Return plain JSON types: the findings, and what follows from them."""
+    return {
+        **verdict.to_dict(),
+        "gone": verdict.gone,
+        "left": [finding.concept for finding in verdict.left],
+        "hurt": [finding.concept for finding in verdict.hurt],
+        "kept_share": verdict.kept_share,
+        "lines": lines(verdict),
+    }
+
+
 def _target_line(finding: Finding) -> str:
     if not finding.known:
         return f"{finding.concept}: the model does not draw it recognisably, so nothing can be said about it."

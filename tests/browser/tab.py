@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, TimeoutError, expect
 
 SOON = 60_000  # milliseconds: two cores may be busy with a training
 LONG = 420_000
@@ -39,10 +39,21 @@ class Tab:
         box.blur()
 
     def choose(self, name: str, option: str) -> None:
-        """Choose an option of a dropdown."""
-        self.box(name).click()
+        """Choose an option of a dropdown.
+
+        Older gradio does not add to a list that is open, so it is opened again until the option is there.
+        """
         newer = self.page.get_by_role("option", name=option, exact=True)
-        newer.or_(self.page.locator(f'li[aria-label="{option}"]')).first.click()
+        wanted = newer.or_(self.page.locator(f'li[aria-label="{option}"]')).first
+        for left in reversed(range(10)):
+            self.box(name).click()
+            try:
+                wanted.click(timeout=SOON / 10)
+                return
+            except TimeoutError:
+                if not left:
+                    raise
+                self.box(name).blur()
 
     def button(self, name: str) -> Locator:
         return self.page.locator(f"button#ae_{name}, #ae_{name} button").first

@@ -8,13 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install -e '.[test]'")
 
 from playwright.sync_api import expect
 
+from emoji_sd import MODEL
+from erasure.model.checkpoint import inspect_checkpoint
+from erasure.model.parts import load_parts
 from tests.browser.conftest import App
 from tests.browser.tab import LONG, SOON, Tab
+from tests.loras import random_lora
 
 pytestmark = pytest.mark.slow
 
@@ -165,6 +170,30 @@ def test_nearby_concepts_are_found_and_move_with_a_click(tab: Tab) -> None:
     expect(tab.block("chips")).to_contain_text("Always protected", timeout=SOON)
     tab.fill("neighbours", "5")
     expect(tab.block("chips")).to_contain_text("changed since", timeout=SOON)
+
+
+def test_a_lora_is_measured_on_the_chosen_checkpoint(app: App, tab: Tab) -> None:
+    unet = load_parts(inspect_checkpoint(MODEL), device="cpu", dtype=torch.float32).unet
+    ours = {"erase": ["bell"], "neighbours": 4, "synonym_threshold": 0.0}
+    for name, config in (("random", ours), ("foreign", None)):
+        random_lora(app.data / "loras" / f"{name}.safetensors", config, strength=0.02, unet=unet)
+    tab.visit(app.url)  # the list of files is read whenever the tab is opened
+    tab.page.locator("#ae_measure_part .label-wrap").first.click()
+    expect(tab.block("measure")).to_be_visible(timeout=SOON)
+    tab.choose("measure_lora", "foreign")
+    tab.button("measure").click()
+    said = tab.page.locator("#ae_measure_message_block").first
+    expect(said).to_contain_text("does not say what it erases", timeout=SOON)
+    tab.choose("measure_lora", "random")
+    tab.fill("measure_keep", "truck")
+    tab.button("measure").click()
+    expect(tab.block("measure").locator(".ae-check")).to_be_visible(timeout=LONG)
+    expect(said).not_to_contain_text("does not say")
+    found = tab.block("measure")
+    expect(found).to_contain_text("random.safetensors")
+    expect(found).to_contain_text(re.compile(r"bell: recognised in \d of \d pictures"))
+    expect(found.locator(".ae-chip", has_text="truck")).to_have_text(re.compile("kept|hurt"))
+    expect(tab.page.locator("#ae_live")).to_contain_text("Measured.", timeout=SOON)
 
 
 def test_a_list_of_prompts_is_uploaded_kept_and_chosen(app: App, tab: Tab, tmp_path: Path) -> None:

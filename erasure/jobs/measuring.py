@@ -1,0 +1,193 @@
+"""Measuring a LoRA file on the device: one at a time, beside the queue of jobs, followed and cancelled by anyone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from itertools import count
+from pathlib import Path
+from threading import Condition, Thread
+from typing import TYPE_CHECKING, Any, Literal
+
+from erasure.errors import EraseError, JobConflict, RunError
+from erasure.host.base import Host
+from erasure.jobs.concept_cache import free_memory
+from erasure.jobs.gate import LORA, Gate
+from erasure.jobs.live import logger
+from erasure.jobs.problems import describe, traceback_of
+from erasure.verdict.verdict import Verdict, told_verdict
+
+if TYPE_CHECKING:
+    from erasure.verdict.measurement import Measurement, MeasureTask
+
+MeasureState = Literal["measuring", "done", "failed", "cancelled"]
+
+
+@dataclass(frozen=True)
+class MeasureRequest:
+    """An order to measure a file, see :func:`erasure.verdict.measurement.measure_task`."""
+
+    checkpoint: Path
+    lora: Path
+    given: Mapping[str, Any] = field(default_factory=dict)
+    weight: Any = 1.0
+    usual: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class MeasureSnapshot:
+    """A measurement at one moment: all that a page shows of it. ``share`` is what is done of it, from 0 to 1."""
+
+    state: MeasureState
+    lora: str  # the file's name
+    checkpoint: str  # the file's base name
+    erase: tuple[str, ...]
+    weight: float
+    message: str  # one line that says what it is doing now
+    version: int  # grows with every change
+    share: float = 0.0
+    problem: str = ""  # why it failed
+    notes: tuple[str, ...] = ()
+    verdict: Verdict | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types, the verdict with what follows from it."""
+        verdict = None if self.verdict is None else told_verdict(self.verdict)
+        return {**asdict(self), "verdict": verdict}
+
+
+class Measuring:
+    """The measurement of a host, the one that is on or else the last. Any thread may call any method."""
+
+    def __init__(self, host: Host, gate: Gate, changed: Condition):
+        self._host = host
+        self._gate = gate
+        self._changed = changed
+        # Begins above every number that a page may have seen from an earlier process.
+        self._versions = count(int(time.time() * 10))
+        self._shown: MeasureSnapshot | None = None
+        self._cancelled = False
+        self._works = False  # holds the device, so that ending the program must wait for it
+
+    @property
+    def works(self) -> bool:
+        return self._works
+
+    @property
+    def on(self) -> bool:
+        return self._shown is not None and self._shown.state == "measuring"
+
+    def snapshot(self) -> MeasureSnapshot | None:
+        """Return the measurement as it is now; None if there was none since the program started."""
+        return self._shown
+
+    def start(self, request: MeasureRequest) -> MeasureSnapshot:
+        """Check the order, begin to measure, and return at once.
+
+        Raises: EraseError for what cannot be measured; JobConflict while a job or another measurement uses the device.
+        """
+        self._gate.take(LORA)
+        try:
+            task = _read(request)
+            with self._changed:
+                self._cancelled = False
+                shown = self._shown = MeasureSnapshot(
+                    state="measuring",
+                    lora=task.file.path.name,
+                    checkpoint=task.checkpoint.path.name,
+                    erase=task.config.erase,
+                    weight=task.weight,
+                    message="waits for the device",
+                    version=next(self._versions),
+                    notes=task.notes,
+                )
+            Thread(target=self._run, args=(task,), name="erasure measuring", daemon=True).start()
+        except BaseException:
+            self._gate.free()
+            raise
+        return shown
+
+    def cancel(self) -> None:
+        """End the measurement after this step of drawing; nothing of it is kept. Raises: JobConflict if none is on."""
+        with self._changed:
+            if not self.on:
+                raise JobConflict("no LoRA is being measured now")
+            self._cancelled = True
+            self._tell(message="will end after this step")
+
+    # --- the thread
+
+    def _run(self, task: MeasureTask) -> None:
+        end: Callable[[], None] | None = None
+        try:
+            with self._host.exclusive(f"measuring {task.file.path.stem}"):
+                self._works = True
+                try:
+                    end = self._measure(task)
+                finally:
+                    free_memory()  # now, since on leaving this block the host loads its own model again
+        except BaseException as error:
+            failure = self._failure(error)
+            end = end or failure  # what was found does not depend on how the host takes its device back
+        with self._changed:
+            # Both at once: whoever sees the end may begin another measurement.
+            self._works = False
+            if end is not None:
+                end()
+            self._gate.free()
+
+    def _measure(self, task: MeasureTask) -> Callable[[], None]:
+        """Return what tells of the end."""
+        from erasure.verdict.examine import examine_lora
+
+        shares = examine_lora(task, device=self._host.device())
+        try:
+            self._tell(message="loads the checkpoint and looks for the words near the concept")
+            while not self._stopped():
+                try:
+                    share = next(shares)
+                except StopIteration as stop:
+                    found: Measurement = stop.value
+                    return lambda: self._tell(
+                        state="done", message="", share=1.0, notes=found.notes, verdict=found.verdict
+                    )
+                self._tell(share=share, message="draws and judges pictures")
+                self._host.show_progress(round(100 * share), 100, f"measuring {task.file.path.stem}")
+            return lambda: self._tell(state="cancelled", message="")
+        except BaseException as error:
+            return self._failure(error)
+        finally:
+            shares.close()
+
+    def _failure(self, error: BaseException) -> Callable[[], None]:
+        problem, trace = describe(error), traceback_of(error)
+        if trace:
+            logger.error("%s", trace)
+        return lambda: self._tell(state="failed", message="", problem=problem)
+
+    def _stopped(self) -> bool:
+        """Whether somebody cancelled it, here or with Interrupt in the host."""
+        try:
+            return self._cancelled or self._host.interrupted()
+        except Exception:
+            logger.exception("the host could not say whether it was interrupted")
+            return self._cancelled
+
+    def _tell(self, **changes: Any) -> None:
+        with self._changed:
+            if self._shown is None:
+                return
+            self._shown = replace(self._shown, **changes, version=next(self._versions))
+
+
+def _read(request: MeasureRequest) -> MeasureTask:
+    """Raises: EraseError."""
+    from erasure.verdict.measurement import measure_task
+
+    try:
+        return measure_task(request.checkpoint, request.lora, request.given, request.weight, usual=request.usual)
+    except EraseError:
+        raise
+    except Exception as error:  # of a library, or of the disk
+        raise RunError(describe(error)) from error

@@ -1,0 +1,39 @@
+"""LoRA files for tests, with random weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from erasure.families.sd1 import SD1
+from erasure.lora.file import write_lora
+from erasure.lora.metadata import CONFIG_KEY
+from tests.tiny import build_tiny_models
+
+
+def random_lora(
+    path: Path,
+    config: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, str] | None = None,
+    *,
+    strength: float = 0.5,
+    unet: nn.Module | None = None,
+) -> Path:
+    """Write a LoRA of rank 2 for cross-attention of a U-Net, None for that of the tiny model. ``config``: what it says
+    of itself."""
+    generator = torch.Generator().manual_seed(3)
+    state = {}
+    for name, module in (unet or build_tiny_models().unet).named_modules():
+        if isinstance(module, nn.Linear) and name.endswith(("attn2.to_k", "attn2.to_v")):
+            rows, columns = module.weight.shape
+            state[f"{name}.lora_down.weight"] = torch.randn(2, columns, generator=generator)
+            state[f"{name}.lora_up.weight"] = strength * torch.randn(rows, 2, generator=generator)
+    told = {} if config is None else {CONFIG_KEY: json.dumps(config)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_lora(path, state, family=SD1, alpha=2.0, metadata={**told, **(metadata or {})}, dtype=torch.float32)
+    return path
