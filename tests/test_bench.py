@@ -102,7 +102,7 @@ def bench(tiny_checkpoint: Path, tmp_path: Path) -> Bench:
 
 @pytest.mark.parametrize("name", SUITES)
 def test_every_class_is_erased_in_two_sets_and_kept_in_two(name: str) -> None:
-    sets = [s for s in suite(name, SuiteOptions()).sets if s.family != "styles"]
+    sets = [s for s in suite(name, SuiteOptions()).sets if len(s.erase) == 5]
     assert len(sets) == 4
     classes = {text for s in sets for text in s.erase}
     assert len(classes) == 10
@@ -373,7 +373,7 @@ def test_an_unknown_metric_or_a_missing_model_is_told() -> None:
         extra_figures(SuiteOptions(metrics=("fid",), limit=1), "cpu")
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", [name for name in METRICS if name != "near"])
 def test_a_metric_whose_package_is_missing_names_it(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     package = "nudenet" if name == "nudity" else "torchvision" if name == "lpips" else "torchmetrics"
     for module in ("nudenet", "torchvision", "torchmetrics"):

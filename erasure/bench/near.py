@@ -26,7 +26,7 @@ PICTURES = 4
 
 def near_sizes(words: int, targets: int) -> PanelSizes:
     """Return the panel of ``words`` nearest words for each target, in :data:`PICTURES` pictures each."""
-    return PanelSizes(target_pictures=PICTURES, names=0, near=words * targets, near_pictures=PICTURES)
+    return PanelSizes(target_pictures=PICTURES, names=0, near=words * targets, near_pictures=PICTURES, near_each=1)
 
 
 def near_preservation(

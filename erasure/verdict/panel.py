@@ -17,7 +17,7 @@ FIRST_SEED = 101
 class PanelSizes:
     """How many words of each kind are judged, and in how many pictures each.
 
-    ``names``: per target; ``near``: in all, at least :data:`NEAR_EACH` per target. ``empty``: pictures without any
+    ``names``: per target; ``near``: in all, at least ``near_each`` per target. ``empty``: pictures without any
     concept.
     """
 
@@ -29,9 +29,9 @@ class PanelSizes:
     unrelated: int = 4
     unrelated_pictures: int = 2
     empty_pictures: int = 4
+    near_each: int = 4
 
 
-NEAR_EACH = 4
 PANEL_SIZES = PanelSizes()
 
 
@@ -97,7 +97,7 @@ def make_panel(
 
 def near_words(sizes: PanelSizes, targets: int, neighbours: int) -> int:
     """Return how many words near each of the targets are judged, out of ``neighbours``."""
-    return min(neighbours, max(NEAR_EACH, sizes.near // targets)) if sizes.near else 0
+    return min(neighbours, max(sizes.near_each, sizes.near // targets)) if sizes.near else 0
 
 
 def panel_shots(panel: Sequence[Member], templates: Sequence[str], sizes: PanelSizes = PANEL_SIZES) -> tuple[Shot, ...]:
