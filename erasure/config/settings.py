@@ -223,6 +223,15 @@ class EraseConfig:
         high=1.0,
         usual="1e-4 to 2e-3",
     )
+    pace: float = setting(
+        0.03,
+        "the learning rate is adapted once, so that an update moves the prediction of the erased concept by this share "
+        "of the way to its anchor's; 0 = stay with the given learning rate",
+        "training",
+        low=0.0,
+        high=1.0,
+        usual="0.01 to 0.05",
+    )
     schedule: Schedule = setting("cosine", "how the learning rate changes over time", "training", choices=Schedule)
     warmup: int = setting(
         10, "updates over which the learning rate rises from 0", "training", low=0, high=10_000, usual="0 to 50"

@@ -9,9 +9,9 @@ gives away directions that only few of the prompts use. Here every direction is 
 
 with C (d, d) the second moment of their states, scaled to a mean eigenvalue of 1, l the ``null_space`` of the config,
 and ``gain`` how much P leaves of the way from the anchor's states to the target's, so that a learning rate means the
-same as without P. One half of C is from the words near the targets, the other from words spread over the vocabulary: a
-change that spares near words alone goes where they have no share, and hurts all others. What is trained are the
-weights ``free``.
+same as without P. Most of C is from the words nearest to each target, where most of the harm is done; with a hundred of
+them the few that matter would have little share. The rest is from words spread over the vocabulary: a change that spares
+near words alone goes where they have no share, and hurts all others. What is trained are the weights ``free``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from erasure.lora.adapter import text_readers
 from erasure.model.model import Model
 from erasure.spread import spread
 
-# Words of the whole vocabulary that are preserved along with those near the targets.
+# The nearest words of each target, and their share in C; the rest is from words of the whole vocabulary.
+NEAR_WORDS, NEAR_SHARE = 25, 0.7
 FAR_WORDS = 300
 
 
@@ -78,15 +79,15 @@ class NullSpace:
 
 @torch.no_grad()
 def projection(model: Model, space: ConceptSpace, config: EraseConfig) -> Tensor:
-    """Return P / gain (d, d), fp32. Preserved are a space's words in the config's templates, and the empty prompt."""
-    words = dict.fromkeys(candidate.text for target in space.targets for candidate in target.preserved)
+    """Return P / gain (d, d), fp32. Preserved are words in the config's templates, and the empty prompt."""
+    words = dict.fromkeys(c.text for target in space.targets for c in target.preserved[:NEAR_WORDS])
     near = ["", *(fill(template, word) for word in (*words, *config.preserve) for template in config.templates)]
     moment = second_moment(model, near)
     moment /= moment.diagonal().mean()
     far = _far_prompts(model, space, config)
     if far:
         other = second_moment(model, far)
-        moment = (moment + other / other.diagonal().mean()) / 2
+        moment = NEAR_SHARE * moment + (1 - NEAR_SHARE) * other / other.diagonal().mean()
     values, vectors = torch.linalg.eigh(moment)
     damped: Tensor = (vectors * (config.null_space / (values.clamp_min(0) + config.null_space)).sqrt()) @ vectors.T
     pairs = [(fill(t, target.target), fill(t, target.anchor)) for target in space.targets for t in config.templates]

@@ -28,6 +28,7 @@ from erasure.training.latents.choose import choose_latent_source
 from erasure.training.latents.source import LatentState, stack
 from erasure.training.losses import erase_goal, prediction_loss
 from erasure.training.null_space import NullSpace, projection
+from erasure.training.pace import Pace, moved_shares
 from erasure.training.steering import Steering
 
 OWN_NAME_SHARE = 0.75
@@ -45,6 +46,7 @@ class Trainer:
         self.config = config
         self.model = model
         self.step = 0
+        self._pace = Pace(config.pace) if config.pace else None
         self.steering: Steering | None = None  # without one, all updates are made
         self._steering_state: tuple[dict[str, Tensor], dict[str, Any]] | None = None  # loaded before there is one
         self._seconds = 0.0
@@ -68,10 +70,17 @@ class Trainer:
                 yield steering.look(self.step)
             elif self.step < self.config.updates and not (steering is not None and steering.ended):
                 yield self.update()
+                if self._pace is not None and self._pace.settle(self.step, self.config.learning_rate):
+                    yield self._paced(self._pace)
             else:
                 break
         if steering is not None and steering.best_step:
             yield self._end(steering)
+
+    def _paced(self, pace: Pace) -> Note:
+        """Say what the learning rate is from now on."""
+        rate = pace.factor * self.config.learning_rate
+        return Note(f"the learning rate is {rate:.2g} from now on, by how far the first updates moved predictions")
 
     def _end(self, steering: Steering) -> Note:
         """Keep the best weights, and say what ended the training."""
@@ -89,6 +98,7 @@ class Trainer:
         Raises: NonFiniteLoss, OutOfMemory; the weights are then as they were after the update before.
         """
         began = time.perf_counter()
+        rate = self._learning_rate()
         try:
             with self.model.rows.purpose("training"):
                 losses, erased, preserved = self._update()
@@ -107,7 +117,7 @@ class Trainer:
             preserve_loss=losses[1],
             erased=tuple(prompt.text for prompt in erased),
             preserved=tuple(prompt.text for prompt in preserved),
-            learning_rate=learning_rate(self.step - 1, self.config),
+            learning_rate=rate,
             rows=int(self.model.rows["training"].total),
             seconds=self._seconds,
         )
@@ -134,12 +144,15 @@ class Trainer:
             preserved, generator, tuned=config.preserve_on_policy or config.latents == "fresh"
         )
 
-        goal = self._goal(erased, anchors, erase_states, preserved, preserve_states)
+        goal, frozen = self._goal(erased, anchors, erase_states, preserved, preserve_states)
 
         # L1 + lambda L2, both in one call of the U-Net
         z, t = stack(erase_states + preserve_states)
         conditioning = Conditioning.cat([prompt.conditioning for prompt in erased + preserved])
         eps = self.model.eps(z, t, conditioning)
+        if self._pace is not None:
+            shares = moved_shares(eps[: len(erased)], *frozen)
+            self._pace.note(self.step + 1, self._learning_rate(), shares)
         loss = prediction_loss(eps, goal, self.model.alphas_cumprod[t], config.loss_space)
         erase_loss = loss[: len(erased)].mean()
         preserve_loss = loss[len(erased) :].mean() if preserved else loss.new_zeros(())
@@ -203,26 +216,27 @@ class Trainer:
         erase_states: list[LatentState],
         preserved: list[Prompt],
         preserve_states: list[LatentState],
-    ) -> Tensor:
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """(b, c, h, w): Eq. 3 with negative guidance for the erased ones, then what is to stay for the preserved.
 
-        All that the frozen model is asked for comes from one call, and what is known already is not asked for.
+        Besides what the frozen model predicts of the erased ones and of their anchors; for the former zeros if nobody
+        needs it. All that the frozen model is asked for comes from one call, and what is known already is not asked for.
         """
         guidance, count = self.config.guidance, len(erased)
+        wanted = guidance or self._pace is not None
         own = [LatentState(s.z, s.t, s.eps_null if anchor.text == "" else None)
                for s, anchor in zip(erase_states, anchors, strict=True)]  # fmt: skip
         prompts, at = [*anchors], own
-        if guidance:
+        if wanted:
             prompts, at = prompts + erased, at + erase_states
         if guidance and self.config.guidance_from == "null" and any(anchor.text for anchor in anchors):
             prompts = prompts + [self.model.prompt("")] * count
             at = at + [LatentState(s.z, s.t, s.eps_null) for s in erase_states]
         eps = self._frozen_eps(prompts + preserved, at + preserve_states)
-        goal, *others = eps[: len(prompts)].split(count)
-        if others:
-            eps_target, *eps_from = others
-            goal = erase_goal(goal, eps_target, guidance, *eps_from)
-        return torch.cat([goal, eps[len(prompts) :]])
+        eps_anchor, *others = eps[: len(prompts)].split(count)
+        eps_target, *eps_from = others or [torch.zeros_like(eps_anchor)]
+        goal = erase_goal(eps_anchor, eps_target, guidance, *eps_from)
+        return torch.cat([goal, eps[len(prompts) :]]), (eps_target, eps_anchor)
 
     @torch.no_grad()
     def _frozen_eps(self, prompts: Sequence[Prompt], states: Sequence[LatentState]) -> Tensor:
@@ -248,6 +262,10 @@ class Trainer:
 
     # --- the weights
 
+    def _learning_rate(self) -> float:
+        """Return the learning rate of the next update."""
+        return learning_rate(self.step, self.config) * (1.0 if self._pace is None else self._pace.factor)
+
     def _descend(self, loss: Tensor) -> None:
         config = self.config
         advice = "lower learning_rate, preserve_weight or clip, or use precision bf16 or fp32"
@@ -255,7 +273,7 @@ class Trainer:
             raise NonFiniteLoss(f"the loss became {loss.item()} in update {self.step + 1}; {advice}, and resume")
         self._optimizer.zero_grad(set_to_none=True)
         for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate(self.step, config)
+            group["lr"] = self._learning_rate()
         self._scaler.scale(loss).backward()
         if self._null_space is not None:
             self._null_space.pull_gradients()
@@ -304,6 +322,7 @@ class Trainer:
             "gradient_rows": int(rows.gradient),
             "seconds": self._seconds,
             "scaler": self._scaler.state_dict(),
+            "pace": None if self._pace is None else self._pace.meta(),
             "steering": self.steering.meta() if self.steering is not None else (self._steering_state or (0, None))[1],
         }
 
@@ -322,6 +341,8 @@ class Trainer:
         self._scaler.load_state_dict(meta["scaler"])
         self.step = meta["step"]
         self._seconds = meta["seconds"]
+        if self._pace is not None and meta.get("pace"):
+            self._pace.load(meta["pace"])
         self.model.rows["training"] = Rows(meta["rows"], meta["gradient_rows"])
         if meta.get("steering"):
             self._steering_state = part("best"), meta["steering"]

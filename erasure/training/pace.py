@@ -1,0 +1,67 @@
+"""The pace of training: the learning rate is set by how far the first updates move the prediction of a concept.
+
+With Adam the change of each weight follows from the learning rate, but what that does to a prediction grows with the
+width of the U-Net, so that a rate found on one model is too high or too low on another. What is the same on all is the
+way that a prediction has to go: from eps(z_t, c_e) to eps(z_t, c_n).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# The updates that are measured, from 1: long enough after the first for LoRA's ``up``, which begins at 0, to matter.
+MEASURED = range(8, 16)
+# The learning rate changes by at most this factor.
+LARGEST = 5.0
+
+
+class Pace:
+    """Measures the share of the way that predictions moved for each unit of learning rate.
+
+    ``wanted``: the share of the way that an update is to move predictions at the peak of the learning rate.
+    """
+
+    def __init__(self, wanted: float):
+        self._wanted = wanted
+        self._rates = 0.0  # the sum of the learning rates of all updates so far
+        self._found: list[float] = []  # share of the way / sum of the learning rates before
+        self.factor = 1.0
+
+    def note(self, update: int, rate: float, shares: Tensor) -> None:
+        """Note how far predictions have moved before ``update`` (from 1) is made at a learning rate of ``rate``.
+
+        ``shares``: of each erased concept, || eps_theta'(c_e) - eps(c_e) || / || eps(c_n) - eps(c_e) ||.
+        """
+        if self._rates and update in MEASURED:
+            self._found.append(float(shares.mean()) / self._rates)
+        self._rates += rate
+
+    def settle(self, update: int, peak: float) -> bool:
+        """Set ``factor`` after the last update that is measured; return whether this was it.
+
+        ``peak``: the learning rate after the warm-up.
+        """
+        if update != MEASURED[-1] or not self._found:
+            return False
+        moved = sum(self._found) / len(self._found) * peak
+        self.factor = min(LARGEST, max(1 / LARGEST, self._wanted / max(moved, 1e-9)))
+        return True
+
+    def meta(self) -> dict[str, Any]:
+        """Return the state as plain values."""
+        return {"rates": self._rates, "found": list(self._found), "factor": self.factor}
+
+    def load(self, meta: dict[str, Any]) -> None:
+        """Undo :meth:`meta`."""
+        self._rates, self._found, self.factor = meta["rates"], list(meta["found"]), meta["factor"]
+
+
+def moved_shares(tuned: Tensor, own: Tensor, anchor: Tensor) -> Tensor:
+    """Return (b,): how far ``tuned`` is from ``own``, in units of the way from ``own`` to ``anchor``; all (b, ...)."""
+    with torch.no_grad():
+        way = (anchor - own).flatten(1).norm(dim=1).clamp_min(1e-9)
+        shares: Tensor = (tuned - own).flatten(1).norm(dim=1) / way
+        return shares
