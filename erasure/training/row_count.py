@@ -85,6 +85,9 @@ def _update(config: EraseConfig, sizes: Sequence[int], source: _Source, update: 
     preserved = _picks(config, sizes, targets, template, source.random)
     if config.preserve or config.adversary == "fixed":
         preserved.append(fill(template, source.random.choice(config.preserve)) if config.preserve else "")
+    if not METHODS[config.method].compares:
+        source.draw(erased, config.on_policy)
+        return Rows(len(targets), len(targets), 1)
     eps, null = source.draw(anchors if config.latents == "pictures" else erased, config.on_policy)
     kept, _ = source.draw(preserved, config.preserve_on_policy or config.latents == "fresh")
     goals = sum(not null or anchor != "" for anchor in anchors)
