@@ -119,6 +119,7 @@ METHODS: dict[Method, MethodSettings] = {
         },
         preserves=False,
         compares=False,
+        learning_rate=5e-4,
     ),
 }  # fmt: skip
 
