@@ -77,6 +77,13 @@ def test_the_rows_of_every_method_are_told(tiny_model: Model, method: str, ancho
     _agree(_told(config), _taken(tiny_model, config), 0.06)
 
 
+def test_pictures_of_several_targets_are_drawn_together(tiny_model: Model) -> None:
+    config = _config(method="forget-me-not", erase=["church", "bell", "dog"], batch=3)
+    taken = _taken(tiny_model, config)
+    _agree(_told(config), taken, 0.06)
+    assert taken.calls < 2.1  # one by one they would take 4
+
+
 def test_the_default_takes_at_most_24_rows_where_the_published_way_takes_200(tiny_model: Model) -> None:
     config = erase_config(erase=("church",), steps=UPDATES)
     assert _taken(tiny_model, config).total <= 24
