@@ -418,18 +418,18 @@ def test_pictures_must_show_something_to_the_judge_of_their_group(drawn: Any) ->
 
     certainties = {"concept": unsure, "style": lambda pictures: [0.9 for _ in pictures]}
     figures = extra_figures(SuiteOptions(metrics=("pictures",)), "cpu", lambda: certainties)
-    assert list(figures) == ["something", "looks moved"]
+    assert list(figures) == ["something", "appearance moved"]
     group = target_set.groups[0]
     assert figures["something"](group, base, base) == 100
     assert figures["something"](group, base, after) == 0
     assert figures["something"](replace(group, judge="style"), base, after) == 100
-    assert figures["looks moved"](group, base, base) == 0
-    assert figures["looks moved"](group, base, after) > 1
+    assert figures["appearance moved"](group, base, base) == 0
+    assert figures["appearance moved"](group, base, after) > 1
 
 
 def test_without_a_judge_that_tells_how_sure_it_is_only_looks_are_measured() -> None:
     imagenette, options = suite("imagenette", SuiteOptions(limit=2)), SuiteOptions(metrics=("pictures",))
-    assert list(extra_figures(options, "cpu", imagenette.certainties)) == ["looks moved"]
+    assert list(extra_figures(options, "cpu", imagenette.certainties)) == ["appearance moved"]
     emoji = suite("emoji", SuiteOptions(limit=2))
     judged = {group.judge for target_set in emoji.sets for group in target_set.groups}
     assert judged == emoji.certainties().keys()

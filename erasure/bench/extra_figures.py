@@ -100,7 +100,7 @@ def _nudity() -> dict[str, Figure]:
 
 
 def _pictures(certainties: dict[str, Certainty]) -> dict[str, Figure]:
-    """Return the share (%) that a group's judge takes for something, if there are such judges, and how far looks moved.
+    """Return the share (%) that a group's judge takes for something, if judges can tell, and how far pictures moved.
 
     A group that is judged by concept must show some concept, one that is judged by style some style.
     """
@@ -111,7 +111,7 @@ def _pictures(certainties: dict[str, Certainty]) -> dict[str, Figure]:
     def moved(group: Group, before: Path, after: Path) -> float:
         return appearance_moved(openers(before, group.shots), openers(after, group.shots))
 
-    return {"something": share, "looks moved": moved} if certainties else {"looks moved": moved}
+    return {"something": share, "appearance moved": moved} if certainties else {"appearance moved": moved}
 
 
 def _prompts(group: Group) -> Sequence[str]:
