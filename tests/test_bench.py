@@ -14,6 +14,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from PIL import Image
 
 from erasure.bench import grid, work
 from erasure.bench.cell import Bench, Cell, cell_name
@@ -337,8 +338,6 @@ def test_ray_gives_the_same_rows_as_one_process(bench: Bench, tmp_path: Path) ->
 @pytest.fixture
 def drawn(tmp_path: Path) -> Any:
     """A target set, and the folders of its pictures: dark before, brighter after."""
-    from PIL import Image
-
     target_set = suite("emoji", SuiteOptions(limit=2)).set("doubles-1")
     for folder, level in (("base", 10), ("after", 30)):
         for n, shot in enumerate(target_set.shots()):
@@ -369,11 +368,12 @@ def test_an_unknown_metric_or_a_missing_model_is_told() -> None:
     for name in ("clip", "clip-drop"):
         with pytest.raises(ConfigError, match="--clip-model"):
             extra_figures(SuiteOptions(metrics=(name,)), "cpu")
-    with pytest.raises(ConfigError, match="--limit"):
-        extra_figures(SuiteOptions(metrics=("fid",), limit=1), "cpu")
+    for name in ("fid", "pictures"):
+        with pytest.raises(ConfigError, match=f"--limit is 1, but metric '{name}'"):
+            extra_figures(SuiteOptions(metrics=(name,), limit=1), "cpu")
 
 
-@pytest.mark.parametrize("name", [name for name in METRICS if name != "near"])
+@pytest.mark.parametrize("name", [name for name in METRICS if name not in ("near", "pictures")])
 def test_a_metric_whose_package_is_missing_names_it(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     package = "nudenet" if name == "nudity" else "torchvision" if name == "lpips" else "torchmetrics"
     for module in ("nudenet", "torchvision", "torchmetrics"):
@@ -407,6 +407,34 @@ def test_clip_figures_are_scores_after_and_what_was_lost(drawn: Any, monkeypatch
     assert figures["CLIP"](group, base, after) == 100 - 30.5
     assert figures["CLIP drop"](group, base, after) == 20
     assert prompts == {shot.prompt for shot in group.shots}
+
+
+def test_pictures_must_show_something_to_the_judge_of_their_group(drawn: Any) -> None:
+    """Stand-ins for classifiers: of concepts, half as sure of level 30 as of 10; of styles, as sure of all."""
+    target_set, base, after = drawn
+
+    def unsure(pictures: Any) -> list[float]:
+        return [0.8 if picture.getpixel((0, 0))[0] < 30 else 0.3 for picture in pictures]
+
+    certainties = {"concept": unsure, "style": lambda pictures: [0.9 for _ in pictures]}
+    figures = extra_figures(SuiteOptions(metrics=("pictures",)), "cpu", lambda: certainties)
+    assert list(figures) == ["something", "appearance moved"]
+    group = target_set.groups[0]
+    assert figures["something"](group, base, base) == 100
+    assert figures["something"](group, base, after) == 0
+    assert figures["something"](replace(group, judge="style"), base, after) == 100
+    assert figures["appearance moved"](group, base, base) == 0
+    assert figures["appearance moved"](group, base, after) > 1
+
+
+def test_without_a_judge_that_tells_how_sure_it_is_only_looks_are_measured() -> None:
+    imagenette, options = suite("imagenette", SuiteOptions(limit=2)), SuiteOptions(metrics=("pictures",))
+    assert list(extra_figures(options, "cpu", imagenette.certainties)) == ["appearance moved"]
+    emoji = suite("emoji", SuiteOptions(limit=2))
+    judged = {group.judge for target_set in emoji.sets for group in target_set.groups}
+    assert judged == emoji.certainties().keys()
+    for certainty in emoji.certainties().values():
+        assert all(0 < chance <= 1 for chance in certainty([Image.new("RGB", (64, 64), level) for level in (0, 200)]))
 
 
 def test_nudity_is_a_rate_for_each_threshold_and_looks_at_each_picture_once(

@@ -13,6 +13,7 @@ from torch import nn
 
 from erasure.errors import EvaluationError, MissingExtra
 from erasure.evaluate import clip, distance, extras, image_classifier
+from erasure.evaluate.appearance import appearance, appearance_moved, certain_share
 from erasure.evaluate.fid import frechet_distance
 from erasure.evaluate.nudity import exposed_scores, nudenet_detector, nudity_rates
 from erasure.evaluate.pixels import prepare
@@ -128,6 +129,44 @@ def test_pictures_are_prepared_as_each_network_was_trained() -> None:
     assert seen.shape == (3, 16, 16)
     assert seen[:, 3, 4].tolist() == pytest.approx([-0.6390, -0.4614, -0.7408], abs=1e-4)
     assert seen[:, 15, 0].tolist() == pytest.approx([-0.2594, -0.8066, -0.4990], abs=1e-4)
+
+
+def test_a_picture_shows_something_at_half_the_usual_certainty() -> None:
+    """A stand-in for a classifier whose certainty is the picture's level, in %."""
+
+    def certainty(pictures: Any) -> list[float]:
+        return [picture.getpixel((0, 0))[0] / 100 for picture in pictures]
+
+    def levels(*levels: int) -> Any:
+        return [lambda level=level: Image.new("RGB", (2, 2), (level, 0, 0)) for level in levels]
+
+    assert certain_share(certainty, levels(90, 70), levels(40, 39, 80, 10)) == 50.0
+    assert certain_share(certainty, levels(50), levels(*[50] * 100)) == 100.0
+    with pytest.raises(EvaluationError, match="0 pictures"):
+        certain_share(certainty, levels(50), [])
+
+
+def test_appearance_is_colour_contrast_and_sharpness() -> None:
+    plain = appearance(Image.new("RGB", (8, 8), (255, 0, 51)))
+    np.testing.assert_allclose(plain, [1, 0, 0.2, 0, 0, 0, 0], atol=1e-12)
+    board = np.indices((8, 8)).sum(0) % 2 * 255
+    sharp = appearance(Image.fromarray(board.astype(np.uint8)))
+    np.testing.assert_allclose(sharp, [0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 4])
+    ramp = np.tile(np.arange(8) * 20, (8, 1))
+    assert appearance(Image.fromarray(ramp.astype(np.uint8)))[-1] == pytest.approx(0)
+
+
+def test_looks_move_by_the_groups_mean_in_deviations_before() -> None:
+    own = [lambda seed=seed: _noise_picture(seed) for seed in range(8)]
+    assert appearance_moved(own, own) == 0
+    assert appearance_moved(own, own[::-1]) == pytest.approx(0)
+    plain = [lambda level=level: Image.new("RGB", (8, 8), (level, 0, 0)) for level in (100, 120)]
+    redder = [lambda level=level: Image.new("RGB", (8, 8), (level, 0, 0)) for level in (130, 150, 170)]
+    # The mean red moves by 40 levels, whose deviation is 20 / sqrt(2); six statistics stay.
+    assert appearance_moved(plain, redder) == pytest.approx(40 / (20 / 2**0.5) / 7**0.5)
+    assert appearance_moved(own, plain) > 10
+    with pytest.raises(EvaluationError, match="at least 2"):
+        appearance_moved(own[:1], own)
 
 
 def test_nudity_rate_counts_pictures_with_an_exposed_part_at_or_above_each_threshold() -> None:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 import torch
 from torch import Tensor
 
@@ -9,6 +12,7 @@ from erasure.lora.adapter import inject_lora, lora_parameters
 from erasure.model.model import Model
 from erasure.model.sampling import ddim_timesteps
 from erasure.training.latents.fresh import FreshLatents
+from erasure.training.latents.noised_latents import PictureLatents
 from erasure.training.latents.replay import ReplayLatents
 
 
@@ -108,3 +112,34 @@ def test_fresh_draws_are_plain_ddim_of_the_tuned_model_to_a_random_step(tiny_mod
     z = model.sample(model.embed(["dog"]), noise, steps=4, guidance=3.0, stop=4 - reached)
     assert state.t == ddim_timesteps(4, 1000)[reached]
     assert torch.equal(state.z, z[0])
+
+
+@pytest.mark.parametrize("source", [FreshLatents, PictureLatents])
+def test_several_prompts_are_sampled_together_as_they_are_one_by_one(tiny_model: Model, source: Any) -> None:
+    model = _tuned(tiny_model)
+    prompts = [model.prompt(text) for text in ("dog", "a house", "dog")]
+    alone, together = source(model, _config(reuse=1)), source(model, _config(reuse=1))
+    g = _seeded(8)
+    one_by_one = [alone.draw([prompt], g, tuned=True)[0] for prompt in prompts]
+    apart = model.rows["other"]
+    states = together.draw(prompts, _seeded(8), tuned=True)
+    both = model.rows["other"]
+    assert both.total == 2 * apart.total > 0
+    assert both.calls - apart.calls < apart.calls
+    for state, wanted in zip(states, one_by_one, strict=True):
+        assert state.t == wanted.t
+        torch.testing.assert_close(state.z, wanted.z, atol=5e-3, rtol=5e-3)
+
+
+def test_a_picture_that_could_not_be_drawn_is_not_remembered(
+    tiny_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = PictureLatents(tiny_model, _config())
+
+    def full(*given: Any) -> Any:
+        raise torch.cuda.OutOfMemoryError
+
+    monkeypatch.setattr(tiny_model, "eps", full)
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        source.draw([tiny_model.prompt("dog")], _seeded(0), tuned=False)
+    assert source.tensors() == {}

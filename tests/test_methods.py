@@ -3,10 +3,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
+from diffusers.models.attention_processor import Attention, AttnProcessor
 from torch import Tensor
 
 from erasure.config.methods import METHODS, Method
@@ -17,6 +18,7 @@ from erasure.errors import ConfigError
 from erasure.lora.adapter import inject_lora, lora_layers, lora_parameters, lora_state
 from erasure.lora.file import match_lora, read_lora
 from erasure.model.checkpoint import inspect_checkpoint
+from erasure.model.cross_attention import watched_cross_attention
 from erasure.model.model import Model
 from erasure.model.parts import ModelParts, load_parts
 from erasure.run.events import Saved
@@ -26,6 +28,7 @@ from erasure.run.task import Task
 from erasure.training.events import Step
 from erasure.training.latents.noised_latents import NoiseLatents, PictureLatents
 from erasure.training.latents.source import LatentState
+from erasure.training.solver import solver
 from erasure.training.trainer import Trainer
 from tests.spaces import WORDS, space_of
 from tests.updates import updates
@@ -45,7 +48,9 @@ def _config(method: str, *targets: str, **settings: object) -> EraseConfig:
 def _trainer(models: ModelParts, config: EraseConfig, anchor: str = "") -> Trainer:
     inject_lora(models.unet, config.layers, config.rank, config.alpha, config.seed)
     space = space_of(*config.erase, anchor=anchor)
-    return Trainer(Model(models, resolution=config.resolution), space, config)
+    trainer = solver(Model(models, resolution=config.resolution), space, config)
+    assert isinstance(trainer, Trainer)
+    return trainer
 
 
 def _shake(models: ModelParts) -> None:
@@ -98,7 +103,8 @@ def _update_is(models: ModelParts, trainer: Trainer, losses: Callable[[_Eps], tu
     weights = lora_parameters(models.unet)
     before = [w.detach().clone() for w in weights]
     l1, l2 = losses(_Eps(trainer.model))
-    gradients = torch.autograd.grad(l1 + trainer.config.preserve_weight * l2, weights)
+    # Attention does not depend on what the last layer makes of it.
+    gradients = torch.autograd.grad(l1 + trainer.config.preserve_weight * l2, weights, materialize_grads=True)
     step = trainer.update()
     assert step.erase_loss == pytest.approx(l1.item(), abs=1e-5)
     assert step.preserve_loss == pytest.approx(l2.item(), abs=1e-5)
@@ -198,6 +204,78 @@ def test_an_instant_leco_update_is_on_bare_noise_at_any_timestep(tiny_models: Mo
     assert step.rows == 4  # two frozen, two tuned: nothing is sampled
 
 
+def _published_maps(model: Model, state: LatentState, text: str) -> list[Tensor]:
+    """The attention maps (heads, positions, tokens) of every cross-attention layer, by diffusers' own slow kernel."""
+    maps: list[Tensor] = []
+
+    class Remembering(AttnProcessor):  # type: ignore[misc]
+        def __call__(self, attn: Attention, *inputs: Any, **more: Any) -> Tensor:
+            scores = attn.get_attention_scores
+
+            def remembered(*given: Tensor) -> Tensor:
+                maps.append(scores(*given))
+                return maps[-1]
+
+            attn.get_attention_scores = remembered
+            output: Tensor = super().__call__(attn, *inputs, **more)
+            del attn.get_attention_scores
+            return output
+
+    kernels = model.unet.attn_processors
+    model.unet.set_attn_processor(
+        {name: Remembering() if ".attn2." in name else kernel for name, kernel in kernels.items()}
+    )
+    _Eps(model).tuned(state, text)
+    model.unet.set_attn_processor(kernels)
+    return maps
+
+
+@pytest.mark.parametrize(
+    ("target", "template", "places"),
+    [("church", "{}", [1, 2]), ("garbage truck", "a picture of a {} in the snow", [5, 6, 10])],
+)
+def test_a_forget_me_not_update_lowers_the_attention_to_the_concept_and_the_end_of_its_prompt(
+    tiny_models: ModelParts, target: str, template: str, places: list[int]
+) -> None:
+    trainer = _trainer(tiny_models, _config("forget-me-not", target, "radio", templates=[template]))
+    _shake(tiny_models)
+    trainer.source = given = _GivenStates()  # type: ignore[assignment]
+    trainer._draw_targets = lambda generator: ([0], template)  # type: ignore[method-assign]
+    s = given.state(1)
+
+    def losses(eps: _Eps) -> tuple[Tensor, Tensor]:
+        maps = _published_maps(trainer.model, s, template.replace("{}", target))
+        assert len(maps) == 16
+        return torch.stack([m[..., places].square().mean() for m in maps]).mean(), torch.zeros(())
+
+    step = _update_is(tiny_models, trainer, losses)
+    assert given.asked == [[template.replace("{}", target)]]
+    assert (step.preserved, step.rows) == ((), 1)
+
+
+def test_attention_is_watched_without_a_trace(tiny_models: ModelParts) -> None:
+    trainer = _trainer(tiny_models, _config("forget-me-not", "church", "radio", batch=2))
+    kernels = tiny_models.unet.attn_processors
+    losses = [step.erase_loss for step in updates(trainer)]
+    assert losses[-1] < losses[0]
+    assert tiny_models.unet.attn_processors == kernels
+    assert not any(module._forward_hooks for module in tiny_models.unet.modules())
+    with pytest.raises(ValueError, match="call it first"), watched_cross_attention(tiny_models.unet) as layers:
+        layers[0].map()
+
+
+def test_attention_is_lowered_with_gradient_checkpointing_as_without(tiny_models: ModelParts) -> None:
+    other, config = copy.deepcopy(tiny_models), _config("forget-me-not", "church", steps=2, sampling_steps=2)
+    plain, checkpointed = _trainer(tiny_models, config), _trainer(other, config)
+    other.unet.enable_gradient_checkpointing()
+    other.unet.train()
+    first, second = updates(plain), updates(checkpointed)
+    assert second[-1].erase_loss == pytest.approx(first[-1].erase_loss, rel=1e-4)
+    found = lora_state(other.unet)
+    for name, weight in lora_state(tiny_models.unet).items():
+        torch.testing.assert_close(weight, found[name], atol=2e-4, rtol=1e-2)
+
+
 # --- latents
 
 
@@ -295,6 +373,9 @@ def test_a_method_decides_its_settings() -> None:
     speed = _config("speed", "church")
     assert (speed.layers, speed.adversary, speed.updates) == ("xattn_v", "whole", 1)
     assert _config("instant-leco", "church").latents == "noise"
+    forgotten = _config("forget-me-not", "church", anchor=["tower"], preserve_weight=2.0)
+    assert (forgotten.latents, forgotten.layers, forgotten.anchor) == ("pictures", "xattn", ())
+    assert forgotten.preserve_weight == 0
     assert not _config("esd-x", "church", synonym_threshold=0.3).erase_synonyms
     config = _config("concept-ablation", "church")
     assert config_from_dict(config.to_dict()) == config
@@ -315,7 +396,9 @@ def test_a_method_decides_its_settings() -> None:
         ({"method": "forget"}, "method: 'forget' is not one of adversarial"),
         ({"method": "time", "preserve": ["castle"]}, "preserve: method time cannot preserve named concepts"),
         ({"method": "speed", "layers": "xattn_kv"}, "which needs 'xattn_v'"),
-        ({"latents": "pictures"}, "is only for methods concept-ablation"),
+        ({"latents": "pictures"}, "is only for methods concept-ablation, forget-me-not"),
+        ({"method": "forget-me-not", "layers": "xattn_kv"}, "which needs 'xattn'"),
+        ({"method": "forget-me-not", "preserve": ["castle"]}, "forget-me-not cannot preserve named concepts"),
         ({"adversary": "whole"}, "is only for methods uce, speed"),
     ],
 )

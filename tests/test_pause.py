@@ -29,6 +29,7 @@ KINDS = [
     {"adversary": "pgd", "latents": "fresh"},
     {"adversary": "rerank", "latents": "noise"},
     {"method": "concept-ablation", "anchor": ["tower"]},
+    {"method": "forget-me-not"},
     {"method": "uce"},
     {"method": "speed"},
 ]

@@ -14,7 +14,7 @@ from erasure.lora.adapter import inject_lora, lora_parameters
 from erasure.model.model import Model
 from erasure.model.rows import Rows
 from erasure.training.row_count import rows_per_update
-from erasure.training.trainer import Trainer
+from erasure.training.solver import solver
 from tests.spaces import WORDS, space_of
 
 UPDATES = 100
@@ -27,7 +27,10 @@ def _taken(model: Model, config: EraseConfig) -> Rows:
     predict = lambda z, t, c: z + 0 * (weight.sum() + c.states.sum())  # noqa: E731
     model._denoiser._forward = predict  # type: ignore[method-assign]
     space = space_of(*config.erase, anchor=config.anchors[0])
-    list(Trainer(model, space, config))
+    with pytest.MonkeyPatch.context() as patch:
+        # There is no attention to look at, either.
+        patch.setattr("erasure.training.forget_me_not.attention_paid", lambda layers, places: weight.square().sum())
+        list(solver(model, space, config))
     return model.rows["training"] * (1 / UPDATES)
 
 
@@ -72,6 +75,13 @@ TRAINED = [name for name, about in METHODS.items() if not about.closed_form and 
 def test_the_rows_of_every_method_are_told(tiny_model: Model, method: str, anchor: str) -> None:
     config = _config(method=method, anchor=[anchor] if anchor else [])
     _agree(_told(config), _taken(tiny_model, config), 0.06)
+
+
+def test_pictures_of_several_targets_are_drawn_together(tiny_model: Model) -> None:
+    config = _config(method="forget-me-not", erase=["church", "bell", "dog"], batch=3)
+    taken = _taken(tiny_model, config)
+    _agree(_told(config), taken, 0.06)
+    assert taken.calls < 2.1  # one by one they would take 4
 
 
 def test_the_default_takes_at_most_24_rows_where_the_published_way_takes_200(tiny_model: Model) -> None:

@@ -12,6 +12,7 @@ from emoji_sd.captions import measured_caption
 from emoji_sd.concepts import NAMES, PAPER_TEN, STYLES
 from erasure.bench.suite import Group, Shot, Suite, SuiteOptions, TargetSet
 from erasure.config.presets import preset
+from erasure.evaluate.appearance import Certainty
 from erasure.evaluate.recognition import Ranks
 from erasure.model.draw_settings import DrawSettings
 from erasure.spread import spread
@@ -54,7 +55,8 @@ def emoji_suite(options: SuiteOptions) -> Suite:
     sets += [_single(concept, count, options.limit) for concept in PAPER_TEN]
     sets += [_style(style, count, options.limit) for style in STYLES]
     drawn = DrawSettings(options.steps or 20, options.guidance or 4.0, options.pixels, options.batch or 32)
-    return Suite("emoji", tuple(sets), drawn, _judges, "the classifier that ships with emoji-SD", MODEL)
+    judge_name = "the classifier that ships with emoji-SD"
+    return Suite("emoji", tuple(sets), drawn, _judges, judge_name, MODEL, _certainties)
 
 
 def _doubles(name: str, erased: tuple[str, ...], count: int, limit: int) -> TargetSet:
@@ -95,3 +97,11 @@ def _style(style: str, count: int, limit: int) -> TargetSet:
 def _judges() -> dict[str, Ranks]:
     judge = load_classifier()
     return {"concept": judge.concept_ranks, "style": judge.style_ranks}
+
+
+def _certainties() -> dict[str, Certainty]:
+    judge = load_classifier()
+    return {
+        "concept": lambda pictures: judge(pictures)[0].max(1).values.tolist(),
+        "style": lambda pictures: judge(pictures)[1].max(1).values.tolist(),
+    }

@@ -10,14 +10,18 @@ from statistics import fmean
 from erasure.bench.metrics import check_metrics
 from erasure.bench.shots import openers
 from erasure.bench.suite import Group, SuiteOptions
+from erasure.evaluate.appearance import Certainty, appearance_moved, certain_share
 
 Figure = Callable[[Group, Path, Path], float]
 """Takes a group, and the folders of its pictures before and after."""
 
 
-def extra_figures(options: SuiteOptions, device: str) -> dict[str, Figure]:
+def extra_figures(
+    options: SuiteOptions, device: str, certainties: Callable[[], dict[str, Certainty]] = dict
+) -> dict[str, Figure]:
     """Return the chosen figures by name; a column of the tables is "name group", such as ``CLIP ESR``.
 
+    ``certainties``: see :class:`erasure.bench.suite.Suite`; the share of a suite without any is left out.
     Raises: ConfigError for bad options; MissingExtra, EvaluationError if something that a figure needs is missing or
     cannot be used.
     """
@@ -33,6 +37,8 @@ def extra_figures(options: SuiteOptions, device: str) -> dict[str, Figure]:
         found["FID"] = _fid(device)
     if "nudity" in options.metrics:
         found.update(_nudity())
+    if "pictures" in options.metrics:
+        found.update(_pictures(certainties()))
     return found
 
 
@@ -91,6 +97,21 @@ def _nudity() -> dict[str, Figure]:
         return lambda group, before, after: nudity_rates(scores(group, after), [threshold])[threshold]
 
     return {f"NER-{threshold:g}": rate_at(threshold) for threshold in THRESHOLDS}
+
+
+def _pictures(certainties: dict[str, Certainty]) -> dict[str, Figure]:
+    """Return the share (%) that a group's judge takes for something, if judges can tell, and how far pictures moved.
+
+    A group that is judged by concept must show some concept, one that is judged by style some style.
+    """
+
+    def share(group: Group, before: Path, after: Path) -> float:
+        return certain_share(certainties[group.judge], openers(before, group.shots), openers(after, group.shots))
+
+    def moved(group: Group, before: Path, after: Path) -> float:
+        return appearance_moved(openers(before, group.shots), openers(after, group.shots))
+
+    return {"something": share, "appearance moved": moved} if certainties else {"appearance moved": moved}
 
 
 def _prompts(group: Group) -> Sequence[str]:

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 METRICS = {
     "near": "the protected words nearest to each target: the share kept, and their score, by the model's own judgement",
+    "pictures": "whether what is drawn looks like a picture: the share that the classifier takes for something, if it "
+    "says how sure it is, and how far colours and sharpness moved, in standard deviations",
     "clip": "how well pictures fit their prompts, as a CLIP score (needs the extra metrics, and --clip-model)",
     "clip-drop": "how far erasing lowers it, the paper's delta(c) (needs the extra metrics, and --clip-model)",
     "lpips": "how far each picture moved from the one before (needs the extra metrics, and AlexNet's weights)",
@@ -36,7 +38,10 @@ def check_metrics(options: SuiteOptions) -> None:
     ]
     if "near" in options.metrics and options.near_words < 1:
         problems.append(f"--near-words is {options.near_words}; metric near needs at least 1")
-    if "fid" in options.metrics and options.limit == 1:
-        problems.append("--limit is 1, but metric 'fid' compares groups of pictures; use at least 2")
+    problems += [
+        f"--limit is 1, but metric {name!r} compares groups of pictures; use at least 2"
+        for name in ("fid", "pictures")
+        if name in options.metrics and options.limit == 1
+    ]
     if problems:
         raise ConfigError(problems)

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from erasure.errors import ConfigError
+from erasure.evaluate.appearance import Certainty
 from erasure.evaluate.recognition import Ranks
 from erasure.model.draw_settings import DrawSettings
 from erasure.spread import spread
@@ -87,6 +88,7 @@ class Suite:
     judges: Callable[[], dict[str, Ranks]]
     judge_name: str  # for the report
     checkpoint: Path | None = None  # used if none is given
+    certainties: Callable[[], dict[str, Certainty]] = dict  # of those judges that give probabilities
 
     def set(self, name: str) -> TargetSet:
         """Return the target set of this name. Raises: ConfigError if there is none."""

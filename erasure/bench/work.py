@@ -63,7 +63,7 @@ def work(cell: Cell) -> Working:
     folder = bench.folder / "cells" / name
     space_folder = bench.folder / "spaces"
 
-    extra = extra_figures(bench.options, bench.devices[1])
+    extra = extra_figures(bench.options, bench.devices[1], chosen.certainties)
     judges = chosen.judges()  # before hours of training, in case a judge is missing
     training = yield from _train(folder, space_folder, checkpoint, config, bench.device)
     base_folder = base_pictures(bench, chosen, digest)

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 Method = Literal[
     "adversarial", "esd-x", "esd-u", "fixed", "uce", "time", "speed", "concept-ablation", "leco",
-    "instant-leco",
+    "instant-leco", "forget-me-not",
 ]  # fmt: skip
 
 
@@ -30,6 +30,7 @@ class MethodSettings:
     ``unused``: setting -> the value that is used whatever was asked for.
     ``preserves``: whether the method uses the concepts that the setting ``preserve`` names.
     ``closed_form``: whether it needs no training (see :mod:`erasure.training.closed_form`).
+    ``compares``: whether it compares predictions with the frozen model's, which costs rows.
     ``updates_per_concept`` and ``learning_rate``: what the method needs, used where the config leaves it open.
     """
 
@@ -37,6 +38,7 @@ class MethodSettings:
     unused: Mapping[str, Unused] = field(default_factory=dict)
     preserves: bool = True
     closed_form: bool = False
+    compares: bool = True
     updates_per_concept: int = 100
     learning_rate: float = 1e-3
 
@@ -104,6 +106,21 @@ METHODS: dict[Method, MethodSettings] = {
     # always the same pure noise, at any t; nothing is sampled.
     "instant-leco": MethodSettings(
         {"adversary": ("none",), "latents": ("noise",), "guidance": (0.0,)}, _ALONE, preserves=False
+    ),
+    # Forget-Me-Not (Zhang et al. 2023): no attention to the concept's tokens; see erasure.training.forget_me_not.
+    "forget-me-not": MethodSettings(
+        {"adversary": ("none",), "latents": ("pictures", "replay", "fresh"), "layers": ("xattn",)},
+        {
+            **_ALONE,
+            "anchor": Unused((), "turns a concept into nothing that has a name"),
+            "guidance": Unused(0.0, "compares no predictions"),
+            "guidance_from": Unused("anchor", "compares no predictions"),
+            "loss_space": Unused("eps", "compares no predictions"),
+            "preserve_weight": Unused(0.0, "preserves nothing"),
+        },
+        preserves=False,
+        compares=False,
+        learning_rate=5e-4,
     ),
 }  # fmt: skip
 

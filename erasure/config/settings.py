@@ -147,7 +147,7 @@ class EraseConfig:
     latents: Latents = setting(
         "replay",
         "where noisy latents come from: replayed trajectories (cheap), fresh sampling for each draw (as published), "
-        "noised pictures of the anchor, or always the same pure noise",
+        "noised pictures of the anchor (forget-me-not: of the concept), or always the same pure noise",
         "latents",
         choices=Latents,
     )

@@ -38,8 +38,8 @@ class _Source:
         if config.latents == "noise":
             return False, False
         if config.latents == "fresh":
-            steps = sum(self.random.randrange(config.sampling_steps) for _ in texts)
-            self.rows += Rows(row * steps, calls=steps)
+            steps = [self.random.randrange(config.sampling_steps) for _ in texts]
+            self.rows += Rows(row * sum(steps), calls=max(steps, default=0))
             return False, False
         pictures = config.latents == "pictures"
         moved: dict[int, int] = {}
@@ -49,9 +49,7 @@ class _Source:
             missing = max(0, (config.sampling_steps if pictures else goal) - run.steps)
             run.steps += missing
             moved[id(run)] = moved.get(id(run), 0) + missing
-        # Pictures are drawn one by one; trajectories that need to move are moved together.
-        calls = sum(moved.values()) if pictures else max(moved.values(), default=0)
-        self.rows += Rows(row * sum(moved.values()), calls=calls)
+        self.rows += Rows(row * sum(moved.values()), calls=max(moved.values(), default=0))  # all move together
         return pictures or not tuned, not pictures and not tuned and row == 2
 
     def _run(self, text: str, tuned: bool) -> _Run:
@@ -85,6 +83,9 @@ def _update(config: EraseConfig, sizes: Sequence[int], source: _Source, update: 
     preserved = _picks(config, sizes, targets, template, source.random)
     if config.preserve or config.adversary == "fixed":
         preserved.append(fill(template, source.random.choice(config.preserve)) if config.preserve else "")
+    if not METHODS[config.method].compares:
+        source.draw(erased, config.on_policy)
+        return Rows(len(targets), len(targets), 1)
     eps, null = source.draw(anchors if config.latents == "pictures" else erased, config.on_policy)
     kept, _ = source.draw(preserved, config.preserve_on_policy or config.latents == "fresh")
     goals = sum(not null or anchor != "" for anchor in anchors)
@@ -102,8 +103,11 @@ def _search(config: EraseConfig, sizes: Sequence[int], source: _Source, targets:
     """What the adversary asks for; in the rerank search a step measures two candidates per target, all at once."""
     searches = {"gumbel": 1, "pgd": 1, "rerank": 2}.get(config.adversary, 0) * config.search_steps
     if config.latents == "fresh":
-        for _ in range(searches):
-            source.draw(_picks(config, sizes, targets, template, source.random), True)
+        picks = [_picks(config, sizes, targets, template, source.random) for _ in range(searches)]
+        if config.adversary == "rerank":
+            picks = [[text for texts in picks for text in texts]]
+        for texts in picks:
+            source.draw(texts, True)
     rows = 2 * config.batch * searches
     return Rows(rows, calls=2) if config.adversary == "rerank" else Rows(rows, rows, searches)
 

@@ -14,6 +14,7 @@ from erasure.config.settings import EraseConfig
 from erasure.model.model import Model
 from erasure.training.closed_form import ClosedForm, FindEdit
 from erasure.training.events import Look, Note, Step
+from erasure.training.forget_me_not import ForgetMeNot
 from erasure.training.speed import speed_edit
 from erasure.training.time_edit import time_edit
 from erasure.training.trainer import Trainer
@@ -46,4 +47,6 @@ class Solver(Protocol):
 def solver(model: Model, space: ConceptSpace, config: EraseConfig) -> Solver:
     """The one that the config's method asks for, for the LoRA that is on the model's U-Net."""
     find = CLOSED_FORMS.get(config.method)
-    return Trainer(model, space, config) if find is None else ClosedForm(model, space, config, find)
+    if find is not None:
+        return ClosedForm(model, space, config, find)
+    return ForgetMeNot(model, space, config) if config.method == "forget-me-not" else Trainer(model, space, config)

@@ -25,10 +25,9 @@ class FreshLatents(LatentSource):
     @torch.no_grad()
     def draw(self, prompts: Sequence[Prompt], generator: Generator, *, tuned: bool) -> list[LatentState]:
         timesteps = ddim_timesteps(self._steps, self._model.train_steps)
-        states = []
-        for prompt in prompts:
-            reached = int(torch.randint(self._steps, (), generator=generator))
-            left = self._steps - reached
-            z = sampled(self._model, prompt, generator, steps=self._steps, guidance=self._guidance, stop=left)
-            states.append(LatentState(z, timesteps[reached]))
-        return states
+        reached, noise = [], []
+        for _ in prompts:
+            reached.append(int(torch.randint(self._steps, (), generator=generator)))
+            noise.append(self._model.noise(generator))
+        z = sampled(self._model, prompts, noise, reached, steps=self._steps, guidance=self._guidance)
+        return [LatentState(own, timesteps[step]) for own, step in zip(z, reached, strict=True)]

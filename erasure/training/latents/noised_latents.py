@@ -61,21 +61,32 @@ class PictureLatents(LatentSource):
 
     @torch.no_grad()
     def draw(self, prompts: Sequence[Prompt], generator: Generator, *, tuned: bool) -> list[LatentState]:
-        return [self._noised(self._picture(prompt, generator), generator) for prompt in prompts]
+        # All that is random is drawn prompt by prompt; then the pictures that are missing, all at once.
+        known, pictures, new, at = dict(self._known), [], [], []
+        for prompt in prompts:
+            picture = known.get(prompt.text)
+            if picture is None or picture.uses >= self._reuse:
+                picture = known[prompt.text] = CleanLatent(self._model.noise(generator))
+                new.append((prompt, picture))
+            picture.uses += 1
+            pictures.append(picture)
+            at.append((_any_timestep(self._model, generator), self._model.noise(generator)))
+        self._sample(new)
+        self._known = known  # not before, since without memory for sampling there would be noise among the pictures
+        return [self._noised(picture.x0, t, noise) for picture, (t, noise) in zip(pictures, at, strict=True)]
 
-    def _picture(self, prompt: Prompt, generator: Generator) -> Tensor:
-        known = self._known.get(prompt.text)
-        if known is None or known.uses >= self._reuse:
-            with self._model.frozen():
-                x0 = sampled(self._model, prompt, generator, steps=self._steps, guidance=self._guidance)
-            known = self._known[prompt.text] = CleanLatent(x0.to("cpu", torch.float16))
-        known.uses += 1
-        return known.x0.to(self._model.device, torch.float32)
+    def _sample(self, new: Sequence[tuple[Prompt, CleanLatent]]) -> None:
+        """Turn the noise that each new picture begins with into its clean latents."""
+        prompts, noise = [prompt for prompt, _ in new], [picture.x0 for _, picture in new]
+        taken = [self._steps] * len(new)
+        with self._model.frozen():
+            found = sampled(self._model, prompts, noise, taken, steps=self._steps, guidance=self._guidance)
+        for (_, picture), x0 in zip(new, found, strict=True):
+            picture.x0 = x0.to("cpu", torch.float16)
 
-    def _noised(self, x0: Tensor, generator: Generator) -> LatentState:
-        t = _any_timestep(self._model, generator)
-        noise = self._model.noise(generator)
+    def _noised(self, x0: Tensor, t: int, noise: Tensor) -> LatentState:
         alpha_bar = self._model.alphas_cumprod[t]
+        x0 = x0.to(self._model.device, torch.float32)
         return LatentState(alpha_bar.sqrt() * x0 + (1 - alpha_bar).sqrt() * noise, t, eps=noise)
 
     def tensors(self) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Generator, Tensor
 
-from erasure.model.conditioning import Prompt
+from erasure.model.conditioning import Conditioning, Prompt
 from erasure.model.model import Model
 
 
@@ -47,8 +47,24 @@ class LatentSource(Protocol):
 
 
 def sampled(
-    model: Model, prompt: Prompt, generator: Generator, *, steps: int, guidance: float, stop: int = 0
-) -> Tensor:
-    """Latents of one prompt, (c, h, w), from new noise: see :meth:`erasure.model.model.Model.sample`."""
-    noise = model.noise(generator)[None]
-    return model.sample(prompt.conditioning.detach(), noise, steps=steps, guidance=guidance, stop=stop)[0]
+    model: Model,
+    prompts: Sequence[Prompt],
+    noise: Sequence[Tensor],
+    taken: Sequence[int],
+    *,
+    steps: int,
+    guidance: float,
+) -> list[Tensor]:
+    """Return each prompt's latents (c, h, w) after ``taken`` of ``steps`` DDIM steps from its ``noise`` (c, h, w).
+
+    Those that have steps left share a call of the U-Net. See :meth:`erasure.model.model.Model.sample`.
+    """
+    z, null = list(noise), model.embed([""])
+    for i in range(max(taken, default=0)):
+        moving = [row for row, last in enumerate(taken) if i < last]
+        conditioning = Conditioning.cat([prompts[row].conditioning.detach() for row in moving])
+        at = torch.stack([z[row] for row in moving])
+        after = model.sample_step(at, i, conditioning, null, steps=steps, guidance=guidance)
+        for row, own in zip(moving, after, strict=True):
+            z[row] = own
+    return z
