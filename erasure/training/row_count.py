@@ -91,7 +91,7 @@ def _update(config: EraseConfig, sizes: Sequence[int], source: _Source, update: 
     goals = sum(not null or anchor != "" for anchor in anchors)
     if config.guidance and config.guidance_from == "null" and any(anchors) and not null:
         goals += len(targets)
-    if config.guidance and not eps:
+    if (config.guidance or config.pace) and not eps:
         goals += len(targets)
     if not kept or config.adversary == "pgd":
         goals += len(preserved)

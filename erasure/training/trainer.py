@@ -320,6 +320,7 @@ class Trainer:
             "step": self.step,
             "rows": int(rows.total),
             "gradient_rows": int(rows.gradient),
+            "calls": int(rows.calls),
             "seconds": self._seconds,
             "scaler": self._scaler.state_dict(),
             "pace": None if self._pace is None else self._pace.meta(),
@@ -343,7 +344,7 @@ class Trainer:
         self._seconds = meta["seconds"]
         if self._pace is not None and meta.get("pace"):
             self._pace.load(meta["pace"])
-        self.model.rows["training"] = Rows(meta["rows"], meta["gradient_rows"])
+        self.model.rows["training"] = Rows(meta["rows"], meta["gradient_rows"], meta.get("calls", 0))
         if meta.get("steering"):
             self._steering_state = part("best"), meta["steering"]
             if self.steering is not None:
