@@ -9,8 +9,8 @@ gives away directions that only few of the prompts use. Here every direction is 
 
 with C (d, d) the second moment of their states, scaled to a mean eigenvalue of 1, l the ``null_space`` of the config,
 and ``gain`` how much P leaves of the way from the anchor's states to the target's, so that a learning rate means the
-same as without P. Most of C is from the words nearest to each target, where most of the harm is done; with a hundred of
-them the few that matter would have little share. The rest is from words spread over the vocabulary: a change that spares
+same as without P. Most of C is from the words nearest to each target, where most harm is done: among a hundred words,
+the few that matter would have little share. The rest is from words spread over the vocabulary: a change that spares
 near words alone goes where they have no share, and hurts all others. What is trained are the weights ``free``.
 """
 

@@ -7,6 +7,7 @@ way that a prediction has to go: from eps(z_t, c_e) to eps(z_t, c_n).
 
 from __future__ import annotations
 
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -28,7 +29,6 @@ class Pace:
         self._wanted = wanted
         self._rates = 0.0  # the sum of the learning rates of all updates so far
         self._found: list[float] = []  # share of the way / sum of the learning rates before
-        self.factor = 1.0
 
     def note(self, update: int, rate: float, shares: Tensor) -> None:
         """Note how far predictions have moved before ``update`` (from 1) is made at a learning rate of ``rate``.
@@ -39,24 +39,20 @@ class Pace:
             self._found.append(float(shares.mean()) / self._rates)
         self._rates += rate
 
-    def settle(self, update: int, peak: float) -> bool:
-        """Set ``factor`` after the last update that is measured; return whether this was it.
-
-        ``peak``: the learning rate after the warm-up.
-        """
-        if update != MEASURED[-1] or not self._found:
-            return False
-        moved = sum(self._found) / len(self._found) * peak
-        self.factor = min(LARGEST, max(1 / LARGEST, self._wanted / max(moved, 1e-9)))
-        return True
+    def factor(self, update: int, peak: float) -> float:
+        """Return what the learning rate of ``update`` (from 1) is multiplied with; ``peak``: that after the warm-up."""
+        if update <= MEASURED[-1] or not self._found:
+            return 1.0
+        moved = fmean(self._found) * peak
+        return min(LARGEST, max(1 / LARGEST, self._wanted / max(moved, 1e-9)))
 
     def meta(self) -> dict[str, Any]:
         """Return the state as plain values."""
-        return {"rates": self._rates, "found": list(self._found), "factor": self.factor}
+        return {"rates": self._rates, "found": list(self._found)}
 
     def load(self, meta: dict[str, Any]) -> None:
         """Undo :meth:`meta`."""
-        self._rates, self._found, self.factor = meta["rates"], list(meta["found"]), meta["factor"]
+        self._rates, self._found = meta["rates"], list(meta["found"])
 
 
 def moved_shares(tuned: Tensor, own: Tensor, anchor: Tensor) -> Tensor:

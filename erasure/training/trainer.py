@@ -28,7 +28,7 @@ from erasure.training.latents.choose import choose_latent_source
 from erasure.training.latents.source import LatentState, stack
 from erasure.training.losses import erase_goal, prediction_loss
 from erasure.training.null_space import NullSpace, projection
-from erasure.training.pace import Pace, moved_shares
+from erasure.training.pace import MEASURED, Pace, moved_shares
 from erasure.training.steering import Steering
 
 OWN_NAME_SHARE = 0.75
@@ -69,9 +69,9 @@ class Trainer:
             if steering is not None and steering.due(self.step):
                 yield steering.look(self.step)
             elif self.step < self.config.updates and not (steering is not None and steering.ended):
-                yield self.update()
-                if self._pace is not None and self._pace.settle(self.step, self.config.learning_rate):
+                if self._pace is not None and self.step == MEASURED[-1]:
                     yield self._paced(self._pace)
+                yield self.update()
             else:
                 break
         if steering is not None and steering.best_step:
@@ -79,7 +79,7 @@ class Trainer:
 
     def _paced(self, pace: Pace) -> Note:
         """Say what the learning rate is from now on."""
-        rate = pace.factor * self.config.learning_rate
+        rate = pace.factor(self.step + 1, self.config.learning_rate) * self.config.learning_rate
         return Note(f"the learning rate is {rate:.2g} from now on, by how far the first updates moved predictions")
 
     def _end(self, steering: Steering) -> Note:
@@ -220,7 +220,7 @@ class Trainer:
         """(b, c, h, w): Eq. 3 with negative guidance for the erased ones, then what is to stay for the preserved.
 
         Besides what the frozen model predicts of the erased ones and of their anchors; for the former zeros if nobody
-        needs it. All that the frozen model is asked for comes from one call, and what is known already is not asked for.
+        needs it. All that the frozen model is asked for comes from one call; what is known already is not asked for.
         """
         guidance, count = self.config.guidance, len(erased)
         wanted = guidance or self._pace is not None
@@ -264,7 +264,8 @@ class Trainer:
 
     def _learning_rate(self) -> float:
         """Return the learning rate of the next update."""
-        return learning_rate(self.step, self.config) * (1.0 if self._pace is None else self._pace.factor)
+        factor = 1.0 if self._pace is None else self._pace.factor(self.step + 1, self.config.learning_rate)
+        return factor * learning_rate(self.step, self.config)
 
     def _descend(self, loss: Tensor) -> None:
         config = self.config
