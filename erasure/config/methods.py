@@ -59,7 +59,7 @@ _ONE_STEP = {"steps": Unused(1, "works in one step")}
 
 METHODS: dict[Method, MethodSettings] = {
     # Bui et al., NeurIPS 2024: what the trainer does without any change.
-    "adversarial": MethodSettings(updates_per_concept=150, learning_rate=1.5e-3),
+    "adversarial": MethodSettings(updates_per_concept=150, learning_rate=2e-3),
     # ESD (Gandikota et al., ICCV 2023), Section 4, with z_t sampled by theta' itself and nothing preserved:
     # eps_theta'(z_t, c_e) -> eps(z_t, "") - g (eps(z_t, c_e) - eps(z_t, "")).
     # ESD-x trains cross-attention, ESD-u all the rest. ESD has no anchor; one that is given takes the place of "".
