@@ -1,8 +1,11 @@
-"""Forecasts the U-Net rows for measuring synonyms, without torch."""
+"""Forecasts the U-Net rows for building the concept space, without torch."""
 
 from __future__ import annotations
 
+import math
+
 from erasure.config.settings import EraseConfig
+from erasure.judge.judge_settings import JUDGE_SETTINGS
 from erasure.model.rows import Rows
 
 NOISES = 2  # from which a target is sampled
@@ -11,13 +14,17 @@ FIRST_LOOK = 2  # states on which every candidate is compared
 ROWS_OF_A_CALL = 32
 # Share of candidates that are near enough to be compared on the other states as well, as measured on emoji-SD.
 _NEAR = 0.25
+# Pictures that are judged: of each word, and of no concept. Unrelated words have one each.
+PICTURES, EMPTY_PICTURES, UNRELATED = 2, 2, 4
+# Share of candidates that s(c) takes for synonyms, so that they are drawn and judged: the most measured on emoji-SD.
+_LIKE = 0.06
 
 
 def synonym_rows(config: EraseConfig, neighbours: int | None = None) -> Rows:
     """Return the expected rows for all targets. ``neighbours``: the real number of candidates, if it is known.
 
-    Exact are the sampling of each target and the first look at each of its candidates. A quarter of the candidates are
-    expected to need the other states.
+    Exact are the sampling of each target and the first look at each of its candidates. How many candidates need the
+    other states, and how many are judged, is expected from what was measured.
     """
     if not config.synonym_threshold:
         return Rows()
@@ -28,4 +35,14 @@ def synonym_rows(config: EraseConfig, neighbours: int | None = None) -> Rows:
     first = candidates * min(FIRST_LOOK, states)
     later = candidates * _NEAR * max(0, states - FIRST_LOOK)
     calls = steps + 2 + -(-first // ROWS_OF_A_CALL) + -(-later // ROWS_OF_A_CALL)
-    return Rows(NOISES * each * steps + 2 * states + first + later, calls=calls) * len(config.erase)
+    compared = Rows(NOISES * each * steps + 2 * states + first + later, calls=calls) * len(config.erase)
+    return compared + judged_rows(config, candidates)
+
+
+def judged_rows(config: EraseConfig, candidates: int) -> Rows:
+    """Return the rows for judging what s(c) takes for synonyms, as many as are expected; none if there is nothing."""
+    targets, others = len(config.erase), EMPTY_PICTURES + UNRELATED
+    like = math.ceil(_LIKE * candidates) * targets
+    scales = JUDGE_SETTINGS.rows(targets * PICTURES + others, targets * (PICTURES + others))
+    # Each word is asked about in its target's pictures, and in its own about itself and the target.
+    return scales + JUDGE_SETTINGS.rows(like * PICTURES, 3 * like * PICTURES)

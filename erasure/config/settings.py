@@ -79,7 +79,8 @@ class EraseConfig:
     )
     synonym_threshold: float = setting(
         0.7,
-        "a candidate is a synonym if its measured difference s(c) from the target is below this; 0 = do not measure",
+        "a candidate is a synonym if its measured difference s(c) from the target is below this, and the judge "
+        "recognises each in the other's pictures; 0 = do not measure",
         "concept space",
         low=0.0,
         high=10.0,
