@@ -12,8 +12,8 @@ NOISES = 2  # from which a target is sampled
 STEPS = 10  # of this sampling
 FIRST_LOOK = 2  # states on which every candidate is compared
 ROWS_OF_A_CALL = 32
-# Share of candidates that are near enough to be compared on the other states as well, as measured on emoji-SD.
-_NEAR = 0.25
+# Share of candidates that are near enough to be compared on the other states as well: the most measured on emoji-SD.
+_NEAR = 0.27
 # Pictures that are judged: of each word, and of no concept. Unrelated words have one each.
 PICTURES, EMPTY_PICTURES, UNRELATED = 2, 2, 4
 # Share of candidates that s(c) takes for synonyms, so that they are drawn and judged: the most measured on emoji-SD.

@@ -13,7 +13,8 @@ from erasure.config.settings import EraseConfig
 class Candidate:
     """A member of a concept space.
 
-    ``similarity``: to the target's embedding; ``difference``: s(c), None if it was not measured.
+    ``similarity``: to the target's embedding; ``difference``: s(c), None if it was not measured. Of candidates that are
+    not near the target it is a rough value, see :func:`erasure.concepts.synonymy.compare`.
     """
 
     text: str
