@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from erasure.cli.concepts import print_space
+from erasure.cli.progress_bar import ProgressBar
 from erasure.concepts.build import build_concept_space
 from erasure.concepts.row_count import PICTURES
-from erasure.concepts.space import ConceptSpace
+from erasure.concepts.space import Candidate, ConceptSpace
 from erasure.config.values import erase_config
 from erasure.judge.album import Album
 from erasure.judge.judge import Judge, Query
@@ -18,7 +23,12 @@ from erasure.model.draw_settings import DrawSettings
 from erasure.model.drawing import run_to_end
 from erasure.model.model import Model
 from erasure.model.parts import ModelParts
+from erasure.run.events import Planned
+from erasure.run.folder import RunFolder
+from erasure.training.plan import Plan
+from erasure.verdict.examine import open_examination
 from tests.fake_judge import FakeJudge
+from tests.spaces import space_of
 from tests.test_concepts import DRAWN, NEAR, WORDS, FakeModel
 
 BOTH = {"church": {"chapel", "cathedral"}, "chapel": {"church"}, "cathedral": {"church"}}
@@ -121,6 +131,102 @@ def test_the_head_of_a_target_stays_with_a_note_unless_it_is_told(
     assert ("truck" in [text for text, _ in space.erased_prompts(erase_config(**settings))]) == bool(told)
     noted = [word for word in ("truck", "garbage") if any(f"draws {word!r} much like" in note for note in space.notes)]
     assert noted == (["garbage"] if told else ["truck", "garbage"])
+
+
+def test_nearest_words_that_are_drawn_as_the_target_are_named_without_being_synonyms(
+    tiny_models: ModelParts, tmp_path: Path
+) -> None:
+    judge = FakeJudge({**BOTH, "tower": {"church"}, "bell": {"church"}, "house": {"church"}}, once={"bell"})
+    space = _space(tiny_models, tmp_path, judge, judged_words=3)
+    church = space.targets[0]
+    assert _texts(church.preserved) == ["temple", "tower", "bell", "house"]
+    assert church.drawn_as_target == ("tower",), "bell is in half of the pictures alone, house is not judged"
+    assert _texts(church.synonyms) == ["chapel", "cathedral"]
+    assert not any(candidate.drawn_as_target for candidate in church.synonyms)
+    drawn = [prompt for prompt, _ in judge.drawn]
+    assert drawn.count("temple") == PICTURES
+    assert "house" not in drawn
+    assert ConceptSpace.from_dict(json.loads(json.dumps(space.to_dict()))) == space
+
+
+def test_a_word_that_failed_as_a_synonym_is_named_if_it_is_drawn_as_the_target(
+    tiny_models: ModelParts, tmp_path: Path
+) -> None:
+    church = _space(tiny_models, tmp_path, FakeJudge({**BOTH, "church": {"cathedral"}}), judged_words=20).targets[0]
+    assert church.drawn_as_target == ("chapel",)
+
+
+def test_targets_share_the_words_that_are_judged(tiny_models: ModelParts, tmp_path: Path) -> None:
+    judge = FakeJudge({**BOTH, "truck": {"lorry"}, "lorry": {"truck"}})
+    _space(tiny_models, tmp_path, judge, erase=("church", "truck"), neighbours=4, judged_words=5)
+    drawn = {prompt for prompt, _ in judge.drawn} - {"church", "truck", "chapel", "cathedral", "lorry", ""}
+    unrelated = {prompt for prompt in drawn if [p for p, _ in judge.drawn].count(prompt) == 1}
+    assert drawn - unrelated == {"temple", "tower", "bus", "car"}
+
+
+def test_of_a_target_that_is_not_drawn_recognisably_no_word_is_judged(tiny_models: ModelParts, tmp_path: Path) -> None:
+    judge = FakeJudge({"tower": {"church"}}, unseen={"church"})
+    space = _space(tiny_models, tmp_path, judge, judged_words=20, synonym_threshold=0.0)
+    assert not space.targets[0].drawn_as_target
+    assert [prompt for prompt, _ in judge.drawn].count("tower") <= 1
+    (note,) = space.notes
+    assert note == (
+        "the model does not draw 'church' recognisably, so it is not known which near words are drawn as it"
+    )
+
+
+def test_a_space_from_before_words_were_judged_loads() -> None:
+    space = space_of("church")
+    values = json.loads(json.dumps(space.to_dict()))
+    for candidate in values["targets"][0]["preserved"]:
+        del candidate["drawn_as_target"]
+    assert ConceptSpace.from_dict(values) == space
+
+
+def _named() -> ConceptSpace:
+    space = space_of("church", words=("tower", "bell"))
+    (target,) = space.targets
+    worship = Candidate("worship", 0.9, 0.85, drawn_as_target=True)
+    return replace(space, targets=(replace(target, preserved=(worship, *target.preserved)),))
+
+
+def test_words_that_are_drawn_as_the_target_are_told_with_the_choice(capsys: pytest.CaptureFixture[str]) -> None:
+    print_space(_named(), 20, erase_synonyms=True)
+    said = capsys.readouterr().out
+    assert "drawn as church, so that both cannot be had: worship\n" in said
+    assert "--synonym WORD erases one too; those that stay protected hold the erasure back" in said
+    print_space(space_of("church"), 20, erase_synonyms=True)
+    assert "both cannot be had" not in capsys.readouterr().out
+
+
+def test_a_run_begins_with_the_words_that_are_drawn_as_its_target(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = Plan(1, 6, 4, 10, 8.0, 0, _named())
+    ProgressBar(RunFolder(tmp_path)).show(Planned(plan))
+    assert "drawn as 'church', so that both cannot be had: worship; they hold the erasure back" in (
+        capsys.readouterr().out
+    )
+
+
+def test_what_was_judged_for_the_space_is_handed_to_its_examination(tiny_models: ModelParts, tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("\n".join(WORDS), encoding="utf-8")
+    config = erase_config(
+        erase=("church",), neighbours=4, vocabulary="file", vocabulary_file=str(tmp_path / "words.txt")
+    )
+    judge, model = FakeJudge({**BOTH, "tower": {"church"}}), FakeModel(tiny_models, DRAWN, NEAR)
+    album = Album(model, judge)
+    space = build_concept_space(model, config, album)
+    drawn, asked = list(judge.drawn), list(judge.asked)
+    examination = open_examination(model, space, config, album=album)
+    run_to_end(examination.before())
+    shots = {(shot.prompt, shot.seed) for shot in examination.shots}
+    assert len(judge.drawn) == len(set(judge.drawn)), "no picture is drawn twice"
+    assert len(judge.asked) == len(set(judge.asked)), "nothing is asked twice"
+    assert set(judge.drawn[len(drawn) :]) == shots - set(drawn)
+    assert {picture for picture in drawn if picture[0] in ("church", "chapel", "tower", "bell")} <= shots
+    assert (("tower", 101), "church") in asked
+    assert torch.isfinite(examination.tensors()["as_target"]).all()
 
 
 def test_an_album_draws_and_asks_once_and_counts_where_it_was_asked_to(tiny_model: Model) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from itertools import islice
 
 import torch
@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 
 from erasure.concepts.lookalikes import Lookalikes
 from erasure.concepts.naming import is_wider, names_target
-from erasure.concepts.row_count import UNRELATED
+from erasure.concepts.row_count import UNRELATED, judged_near
 from erasure.concepts.space import Candidate, ConceptSpace, TargetSpace
 from erasure.concepts.synonymy import Probe, compare, probe_target
 from erasure.concepts.unrelated import unrelated_words
@@ -29,7 +29,9 @@ def build_concept_space(model: Model, config: EraseConfig, album: Album | None =
     """Find R for every target of the config with the frozen model. Deterministic; rows count as ``synonyms``.
 
     A synonym is what the model draws just like the target by s(c), and by the judge in both directions. What is wider
-    than a target by name is none. ``album``: where pictures that are judged are kept, for others to use.
+    than a target by name is none. Of ``config.judged_words`` the nearest are judged, too: whether the model draws them
+    as the target; their rows count as ``verdict``, which needs the same pictures. ``album``: where pictures that are
+    judged are kept, for others to use.
 
     Raises: ConceptError if the vocabulary leaves nothing to preserve, a prompt is too long, or a concept is to be both
     preserved and erased.
@@ -47,23 +49,28 @@ def build_concept_space(model: Model, config: EraseConfig, album: Album | None =
         measured, synonyms = _measure(model, config, orders, lookalikes, notes)
     everywhere = set().union(*synonyms)
     told = _nearest_target(model, config)
-    spaces = []
-    for i, target in enumerate(config.erase):
-        near = dict(zip(words, similarity[i].tolist(), strict=True))
-        found = {word: Candidate(word, near[word], measured[i].get(word)) for word in orders[i]}
-        kept = set(_nearest(orders[i], everywhere | set(config.preserve), config.neighbours))
-        kept |= set(config.preserve)
-        if not kept:
+    kept = [_kept(order, everywhere, config) for order in orders]
+    for target, preserved in zip(config.erase, kept, strict=True):
+        if not preserved:
             raise ConceptError(
                 f"nothing is left to preserve near {target!r}: every candidate is a synonym by measurement; lower "
                 "synonym_threshold, choose a larger vocabulary, or name concepts to preserve"
             )
+    judged = _drawn_as_target(kept, config, lookalikes)
+    notes += [_untold(target, config) for target in config.erase if lookalikes.cannot_tell(target)]
+    spaces = []
+    for i, target in enumerate(config.erase):
+        near = dict(zip(words, similarity[i].tolist(), strict=True))
+        found = {
+            word: Candidate(word, near[word], measured[i].get(word), drawn_as_target=word in judged[i])
+            for word in orders[i]
+        }
         own = _to_erase([word for word in orders[i] if word in synonyms[i]], target, config, notes)
         spaces.append(
             TargetSpace(
                 target,
                 config.anchors[i],
-                preserved=tuple(found[word] for word in orders[i] if word in kept),
+                preserved=tuple(found[word] for word in kept[i]),
                 synonyms=tuple(found[word] for word in own),
                 named=tuple(w for w in named if any(names_target(w, t) for t in (target, *told[i]))),
                 told=tuple(told[i]),
@@ -142,6 +149,29 @@ def _unrelated(vocabulary: tuple[str, ...], orders: list[list[str]], config: Era
     return unrelated_words(vocabulary, close, (*config.erase, *config.synonym), UNRELATED)
 
 
+def _kept(order: list[str], synonyms: set[str], config: EraseConfig) -> list[str]:
+    """Return the words to preserve, nearest first: K of the vocabulary, and what the user names."""
+    kept = {*_nearest(order, synonyms | set(config.preserve), config.neighbours), *config.preserve}
+    return [word for word in order if word in kept]
+
+
+def _drawn_as_target(kept: Sequence[Sequence[str]], config: EraseConfig, lookalikes: Lookalikes) -> list[set[str]]:
+    """Return for each target those of its nearest words that the model draws as it."""
+    each = judged_near(config)
+    return [
+        lookalikes.drawn_as(target, words[:each]) if each and lookalikes.scale(target).tells else set()
+        for target, words in zip(config.erase, kept, strict=True)
+    ]
+
+
+def _untold(target: str, config: EraseConfig) -> str:
+    known = [
+        *(["s(c) alone decides on its synonyms"] if config.synonym_threshold else []),
+        *(["it is not known which near words are drawn as it"] if config.judged_words else []),
+    ]
+    return f"the model does not draw {target!r} recognisably, so {', and '.join(known)}"
+
+
 def _measure(
     model: Model,
     config: EraseConfig,
@@ -186,15 +216,8 @@ def _confirmed(
             "name it as a synonym"
         )
     words = [word for word in words if word not in wider]
-    if not words:
-        return set()
-    if lookalikes.scale(target).tells:
+    if words and lookalikes.scale(target).tells:
         return lookalikes.both_ways(target, words)
-    note = (
-        f"the model does not draw {target!r} recognisably, so its synonyms are those by s(c) alone, and no picture "
-        "confirms them"
-    )
-    notes += [note] if note not in notes else []
     return set(words)
 
 

@@ -36,6 +36,10 @@ class Lookalikes:
             self._scales[target] = Scale.of(present, self._album.scores(pictures, "synonyms"))
         return self._scales[target]
 
+    def cannot_tell(self, target: str) -> bool:
+        """Whether it was found that the model does not draw the target recognisably."""
+        return target in self._scales and not self._scales[target].tells
+
     def both_ways(self, target: str, words: Sequence[str]) -> set[str]:
         """Return the words that the model draws as the target, and the target as them. The target's scale tells.
 
@@ -52,7 +56,7 @@ class Lookalikes:
         return {word for word in seen if self._holds(target, word, scale)}
 
     def drawn_as(self, target: str, words: Collection[str]) -> set[str]:
-        """Return the words whose own pictures show the target, which its scale must tell."""
+        """Return the words whose own pictures show the target, which its scale must tell. Rows count as ``verdict``."""
         self._draw(words, "verdict")
         self._album.scores([pair for word in words for pair in self._asked(word, target)], "verdict")
         scale = self.scale(target)

@@ -16,6 +16,8 @@ ROWS_OF_A_CALL = 32
 _NEAR = 0.27
 # Pictures that are judged: of each word, and of no concept. Unrelated words have one each.
 PICTURES, EMPTY_PICTURES, UNRELATED = 2, 2, 4
+# Words near all targets together that are judged, at most.
+NEAR = 20
 # Share of candidates that s(c) takes for synonyms, so that they are drawn and judged: the most measured on emoji-SD.
 _LIKE = 0.06
 
@@ -26,23 +28,40 @@ def synonym_rows(config: EraseConfig, neighbours: int | None = None) -> Rows:
     Exact are the sampling of each target and the first look at each of its candidates. How many candidates need the
     other states, and how many are judged, is expected from what was measured.
     """
+    candidates = config.neighbours if neighbours is None else neighbours
+    return _compared_rows(config, candidates) + judged_rows(config, candidates)
+
+
+def _compared_rows(config: EraseConfig, candidates: int) -> Rows:
     if not config.synonym_threshold:
         return Rows()
-    candidates = config.neighbours if neighbours is None else neighbours
     states, each = config.synonym_states, 1 if config.sampling_guidance == 1 else 2
     # The last state lies at (states - 1/2) / states of the way; sampling stops there.
     steps = int((states - 0.5) * STEPS / states) + 1
     first = candidates * min(FIRST_LOOK, states)
     later = candidates * _NEAR * max(0, states - FIRST_LOOK)
     calls = steps + 2 + -(-first // ROWS_OF_A_CALL) + -(-later // ROWS_OF_A_CALL)
-    compared = Rows(NOISES * each * steps + 2 * states + first + later, calls=calls) * len(config.erase)
-    return compared + judged_rows(config, candidates)
+    return Rows(NOISES * each * steps + 2 * states + first + later, calls=calls) * len(config.erase)
+
+
+def judged_near(config: EraseConfig) -> int:
+    """Return how many words near each target are judged with the concept space, the nearest first.
+
+    An equal share of ``judged_words``, at most of :data:`NEAR`, and at least one.
+    """
+    most = min(config.judged_words, NEAR)
+    return max(1, most // len(config.erase)) if most else 0
 
 
 def judged_rows(config: EraseConfig, candidates: int) -> Rows:
-    """Return the rows for judging what s(c) takes for synonyms, as many as are expected; none if there is nothing."""
+    """Return the rows for the targets' scales, and for judging what s(c) takes for synonyms, as much as is expected.
+
+    The nearest words are judged for the verdict, which tells of their rows.
+    """
+    if not (config.synonym_threshold or config.judged_words):
+        return Rows()
     targets, others = len(config.erase), EMPTY_PICTURES + UNRELATED
-    like = math.ceil(_LIKE * candidates) * targets
+    like = math.ceil(_LIKE * candidates) * targets if config.synonym_threshold else 0
     scales = JUDGE_SETTINGS.rows(targets * PICTURES + others, targets * (PICTURES + others))
     # Each word is asked about in its target's pictures, and in its own about itself and the target.
     return scales + JUDGE_SETTINGS.rows(like * PICTURES, 3 * like * PICTURES)

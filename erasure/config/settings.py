@@ -272,11 +272,13 @@ class EraseConfig:
     )
     judged_words: int = setting(
         20,
-        "how many of the nearest protected words are judged before and after training; 0 = no verdict",
+        "how many of the nearest protected words are judged before and after training, at most 20 of them already with "
+        "the concept space; 0 = no verdict",
         "judging",
         low=0,
         high=1000,
         usual="20",
+        decides_space=True,
     )
     # output
     preview_every: int = setting(

@@ -32,6 +32,11 @@ class Album:
         self._latents: dict[Picture, Tensor] = {}
         self._scores: dict[tuple[Picture, Query], float] = {}
 
+    def clear(self) -> None:
+        """Forget everything."""
+        self._latents.clear()
+        self._scores.clear()
+
     def draw(self, pictures: Sequence[Picture], purpose: Purpose) -> Generator[float, None, Tensor]:
         """Return clean latents (n, c, h, w) on the CPU. Yields the share that is done, unless all are there."""
         new = [picture for picture in dict.fromkeys(pictures) if picture not in self._latents]

@@ -9,6 +9,7 @@ from erasure.concepts.build import build_concept_space
 from erasure.concepts.space import ConceptSpace
 from erasure.concepts.vocabulary import load_vocabulary
 from erasure.config.settings import EraseConfig
+from erasure.judge.album import Album
 from erasure.judge.judge import Judge
 from erasure.judge.judge_settings import JUDGE_SETTINGS
 from erasure.lora.file import LoraFile, inject_lora_file, match_lora
@@ -20,14 +21,26 @@ from erasure.verdict.panel import PANEL_SIZES, PanelSizes, make_panel
 from erasure.verdict.verdict import Verdict
 
 
+def open_album(model: Model) -> Album:
+    """Return an album for building a concept space and for its examination, which judge some of the same pictures."""
+    return Album(model, Judge(model, JUDGE_SETTINGS))
+
+
 def open_examination(
-    model: Model, space: ConceptSpace, config: EraseConfig, sizes: PanelSizes = PANEL_SIZES
+    model: Model,
+    space: ConceptSpace,
+    config: EraseConfig,
+    sizes: PanelSizes = PANEL_SIZES,
+    album: Album | None = None,
 ) -> Examination:
-    """Return the examination of a concept space; ``config.judged_words`` of its nearest words are judged."""
+    """Return the examination of a concept space; ``config.judged_words`` of its nearest words are judged.
+
+    ``album``: what was drawn and judged already.
+    """
     sizes = replace(sizes, near=config.judged_words)
     vocabulary = load_vocabulary(config, model.tokenizer)
     panel = make_panel(space, space.erased_by_target(config), vocabulary, config.preserve, sizes)
-    return Examination(model, Judge(model, JUDGE_SETTINGS), panel, config.templates, sizes)
+    return Examination(model, album or open_album(model), panel, config.templates, sizes)
 
 
 def examine_lora(
@@ -40,7 +53,8 @@ def examine_lora(
     """
     model = open_model(checkpoint, precision=config.precision, resolution=config.resolution, device=device)
     match_lora(file, model.unet)
-    examination = open_examination(model, build_concept_space(model, config), config)
+    album = open_album(model)
+    examination = open_examination(model, build_concept_space(model, config, album), config, album=album)
     yield from relayed(examination.before(), lambda share: share / 2)
     inject_lora_file(model.unet, file, weight)
     verdict = yield from relayed(examination.after(), lambda share: (1 + share) / 2)
