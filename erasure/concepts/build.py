@@ -23,6 +23,7 @@ from erasure.judge.album import Album
 from erasure.judge.judge import Judge
 from erasure.judge.judge_settings import JUDGE_SETTINGS
 from erasure.model.model import Model
+from erasure.model.rows import Purpose
 
 
 def build_concept_space(model: Model, config: EraseConfig, album: Album | None = None) -> ConceptSpace:
@@ -30,7 +31,7 @@ def build_concept_space(model: Model, config: EraseConfig, album: Album | None =
 
     A synonym is what the model draws just like the target by s(c), and by the judge in both directions. What is wider
     than a target by name is none. Of ``config.judged_words`` the nearest are judged, too: whether the model draws them
-    as the target; their rows count as ``verdict``, which needs the same pictures. ``album``: where pictures that are
+    as the target; rows that the verdict needs in any case count as ``verdict``. ``album``: where pictures that are
     judged are kept, for others to use.
 
     Raises: ConceptError if the vocabulary leaves nothing to preserve, a prompt is too long, or a concept is to be both
@@ -44,7 +45,9 @@ def build_concept_space(model: Model, config: EraseConfig, album: Album | None =
     similarity = _similarity(model, words, config)
     orders = [[words[k] for k in row.argsort(descending=True, stable=True).tolist()] for row in similarity]
     album = Album(model, Judge(model, JUDGE_SETTINGS)) if album is None else album
-    lookalikes = Lookalikes(album, config.templates, _unrelated(vocabulary, orders, config))
+    # With a verdict, what makes the scales is drawn for it in any case.
+    purpose: Purpose = "verdict" if config.judged_words else "synonyms"
+    lookalikes = Lookalikes(album, config.templates, _unrelated(vocabulary, orders, config), purpose)
     with model.rows.purpose("synonyms"):
         measured, synonyms = _measure(model, config, orders, lookalikes, notes)
     everywhere = set().union(*synonyms)

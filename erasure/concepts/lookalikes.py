@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from erasure.concepts.row_count import EMPTY_PICTURES, PICTURES
+from erasure.concepts.row_count import EMPTY_PICTURES, PICTURES, SCALE_PICTURES
 from erasure.config.template import fill
 from erasure.judge.album import Album, Picture
 from erasure.judge.judge import Query
@@ -15,25 +15,32 @@ from erasure.model.rows import Purpose
 
 
 class Lookalikes:
-    """Judges few pictures of each word, all of the frozen model, in the first templates and seeds that verdicts use.
+    """Judges few pictures of each word, all of the frozen model, in the templates and seeds that verdicts use.
 
-    Pictures of other things are those of ``unrelated`` words, one of each, and of no concept.
+    A target's scale is made from its own pictures, as many as a verdict judges, and from those of other things: of
+    ``unrelated`` words, one of each, and of no concept. Its rows count for the ``purpose``.
     """
 
-    def __init__(self, album: Album, templates: Sequence[str], unrelated: Sequence[str]):
+    def __init__(self, album: Album, templates: Sequence[str], unrelated: Sequence[str], purpose: Purpose):
         self._album = album
+        self._purpose = purpose
         self._takes = takes(templates, PICTURES)
-        others = [*((word, self._takes[0]) for word in unrelated)]
-        self._others = [*others, *(("", take) for take in takes(templates, EMPTY_PICTURES))]
+        self._of_target = takes(templates, SCALE_PICTURES)
+        # (word, take) of pictures of other things.
+        self._others = [(word, self._takes[0]) for word in unrelated]
+        self._others += [("", take) for take in takes(templates, EMPTY_PICTURES)]
         self._scales: dict[str, Scale] = {}
 
     def scale(self, target: str) -> Scale:
         """Return what scores for the target mean. If it does not ``tell``, nothing can be said about the target."""
         if target not in self._scales:
-            pictures = [(_picture(word, take), _query(target, take)) for word, take in self._others]
-            run_to_end(self._album.draw([*self._pictures(target), *(picture for picture, _ in pictures)], "synonyms"))
-            present = self._scores(target, target, "synonyms")
-            self._scales[target] = Scale.of(present, self._album.scores(pictures, "synonyms"))
+            present, absent = (
+                [(_picture(word, take), _query(target, take)) for word, take in shown]
+                for shown in ([(target, take) for take in self._of_target], self._others)
+            )
+            run_to_end(self._album.draw([picture for picture, _ in present + absent], self._purpose))
+            scores = self._album.scores(present + absent, self._purpose)
+            self._scales[target] = Scale.of(scores[: len(present)], scores[len(present) :])
         return self._scales[target]
 
     def cannot_tell(self, target: str) -> bool:

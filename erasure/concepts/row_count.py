@@ -16,6 +16,8 @@ ROWS_OF_A_CALL = 32
 _NEAR = 0.27
 # Pictures that are judged: of each word, and of no concept. Unrelated words have one each.
 PICTURES, EMPTY_PICTURES, UNRELATED = 2, 2, 4
+# Pictures of a target that make its scale: as many as a verdict judges, so that both find the same.
+SCALE_PICTURES = 8
 # Words near all targets together that are judged, at most.
 NEAR = 20
 # Share of candidates that s(c) takes for synonyms, so that they are drawn and judged: the most measured on emoji-SD.
@@ -54,14 +56,16 @@ def judged_near(config: EraseConfig) -> int:
 
 
 def judged_rows(config: EraseConfig, candidates: int) -> Rows:
-    """Return the rows for the targets' scales, and for judging what s(c) takes for synonyms, as much as is expected.
+    """Return the rows for judging what s(c) takes for synonyms, as many as are expected, and for the targets' scales.
 
-    The nearest words are judged for the verdict, which tells of their rows.
+    With a verdict, the scales and the nearest words are judged for it, and their rows are the verdict's.
     """
-    if not (config.synonym_threshold or config.judged_words):
+    if not config.synonym_threshold:
         return Rows()
     targets, others = len(config.erase), EMPTY_PICTURES + UNRELATED
-    like = math.ceil(_LIKE * candidates) * targets if config.synonym_threshold else 0
-    scales = JUDGE_SETTINGS.rows(targets * PICTURES + others, targets * (PICTURES + others))
+    like = math.ceil(_LIKE * candidates) * targets
     # Each word is asked about in its target's pictures, and in its own about itself and the target.
-    return scales + JUDGE_SETTINGS.rows(like * PICTURES, 3 * like * PICTURES)
+    rows = JUDGE_SETTINGS.rows(like * PICTURES, 3 * like * PICTURES)
+    if config.judged_words:
+        return rows
+    return rows + JUDGE_SETTINGS.rows(targets * SCALE_PICTURES + others, targets * (SCALE_PICTURES + others))
