@@ -120,8 +120,11 @@ def a_result(**changes: Any) -> Result:
     return replace(Result("erase-church", "/home/someone/Lora/erase-church.safetensors", 1_612_345, 34.2), **changes)
 
 
-def a_row(text: str, similarity: float = 0.8, difference: float | None = None) -> dict[str, Any]:
-    return {"text": text, "similarity": similarity, "difference": difference}
+def a_row(
+    text: str, similarity: float = 0.8, difference: float | None = None, *, drawn_as_target: bool = False
+) -> dict[str, Any]:
+    row = {"text": text, "similarity": similarity, "difference": difference}
+    return {**row, "drawn_as_target": True} if drawn_as_target else row
 
 
 def a_space(words: int = 100, **changes: Any) -> dict[str, Any]:
@@ -184,6 +187,7 @@ def everything(word: str) -> dict[str, Markup]:
         "progress": progress_html(snapshot),
         "picks": picks_html(snapshot),
         "chips": chips_html(space, [], [], stale=True),
+        "chips drawn as": chips_html(a_space(target=word, preserved=[a_row(word, drawn_as_target=True)])),
         "chips judged": chips_html(space, verdict=_along(word)),
         "chips moved": chips_html(space, [word, f"{word}2"], [f"{word}3"]),
         "estimate": estimate_html(Estimate(1.0, 1, word)),

@@ -315,6 +315,7 @@ def test_concepts_are_listed(idle: TestClient) -> None:
     target = answer.json()["targets"][0]
     assert target["target"] == "truck"
     assert {candidate["text"] for candidate in target["preserved"]} <= {"bus", "house", "tower", "bell", "dog"}
+    assert {type(candidate["drawn_as_target"]) for candidate in target["preserved"]} == {bool}
     wrong = post(idle, "/concepts", {"config": {"rank": 0, "erase": []}, "name": "x"}).json()["problems"]
     assert len(wrong) == 3
 

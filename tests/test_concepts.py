@@ -108,6 +108,39 @@ def test_only_close_candidates_are_measured_on_all_states(tiny_models: ModelPart
     assert close.total - far.total == 4, "the other four of six states, for one candidate"
 
 
+@pytest.mark.parametrize(("drawn", "near"), [(1.7, True), (1.9, False)])
+def test_near_is_below_twice_the_threshold_on_the_first_two_states(
+    tiny_models: ModelParts, drawn: float, near: bool
+) -> None:
+    _, far = _difference(tiny_models, [3.0])
+    _, model = _difference(tiny_models, [drawn])
+    assert model.total - far.total == (4 if near else 0)
+
+
+class UnevenModel(FakeModel):
+    """Draws the more of what is not the target, the noisier the latents are."""
+
+    def eps(self, z: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
+        return super().eps(z, t, conditioning) ** (1 + t / self.train_steps).view(-1, 1, 1, 1)
+
+
+def test_a_near_candidate_has_the_mean_of_all_states_and_another_that_of_two(tiny_models: ModelParts) -> None:
+    model = UnevenModel(tiny_models, DRAWN, NEAR)
+
+    def prompts(*values: float) -> Conditioning:
+        return Conditioning(torch.stack([torch.full((77, 2), value) for value in values]))
+
+    probe = probe_target(model, prompts(1.0), states=6, seed=0)
+    assert probe is not None
+    found = compare(model, probe, prompts(1.3, 2.0), threshold=0.3)
+    powers = 1 + probe.t.double() / model.train_steps
+    moved = [(drawn**powers - 1).square() for drawn in (1.3, 2.0)]
+    assert found[0] == pytest.approx(float(moved[0].mean()), rel=1e-4)
+    two = [1, 4]
+    assert found[1] == pytest.approx(float(moved[1][two].mean()), rel=1e-4)
+    assert float(moved[1].mean()) != pytest.approx(float(moved[1][two].mean()), rel=1e-3), "the two can be told apart"
+
+
 def test_measuring_never_exceeds_the_rows_of_a_call(tiny_models: ModelParts) -> None:
     _, model = _difference(tiny_models, [3.0] * 40 + [1.0] * 40, rows=8)
     assert max(model.calls) <= 8

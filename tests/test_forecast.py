@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from erasure.concepts.row_count import judged_rows
 from erasure.config.settings import EraseConfig
 from erasure.config.settle import with_changes
 from erasure.config.values import config_from_dict
@@ -57,6 +58,7 @@ def _counted(
     "changes",
     [
         {"preview_every": 20},
+        {"judged_words": 0, "look_every": 0},
         {"erase": ["church", "radio"], "batch": 2, "preserve": ["castle"], "latents": "fresh", "preview_every": 15},
         {"adversary": "rerank", "sampling_guidance": 1, "synonym_states": 1},
         {"adversary": "pgd", "synonym_threshold": 0},
@@ -78,7 +80,8 @@ def test_the_rows_of_a_run_are_told_for_every_purpose(
     config = config_from_dict({"erase": ["church"], **few, **space, **changes})
     counted, sizes = _counted(tiny_checkpoint, tmp_path, config, monkeypatch)
     told = forecast_rows(config, sizes)
-    assert told["synonyms"] == counted["synonyms"]
+    # Nothing is near enough by s(c) to be judged.
+    assert told["synonyms"] == counted["synonyms"] + judged_rows(config, config.neighbours)
     assert told["check"] == counted["check"]
     # Neighbours of several targets, and what is preserved by name, are judged once.
     assert 0.5 * told["verdict"].total <= counted["verdict"].total <= told["verdict"].total
@@ -87,7 +90,7 @@ def test_the_rows_of_a_run_are_told_for_every_purpose(
     # What is preserved by name may be one of the neighbours that are drawn anyway.
     spare = 0.25 if config.preserve else 0
     # Nothing was found to be hurt, so no word that was is drawn.
-    hurt = DRAW_SETTINGS.rows(2 * HURT_SHOWN * len(SEEDS))
+    hurt = DRAW_SETTINGS.rows(2 * HURT_SHOWN * len(SEEDS)) if config.judged_words else Rows()
     assert counted["pictures"].total == pytest.approx(told["pictures"].total - hurt.total, rel=spare, abs=0)
     assert counted["pictures"].calls == told["pictures"].calls - hurt.calls
     found, expected = dataclasses.asdict(told["training"]), dataclasses.asdict(counted["training"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from erasure.concepts.naming import names_target, plurals, same_noun, words
+from erasure.concepts.naming import is_wider, names_target, plurals, same_noun, words
 
 NAMES = [
     ("church", "church"),
@@ -130,3 +130,27 @@ def test_words_that_only_look_like_a_plural_are_their_own() -> None:
 def test_words_drop_case_accents_articles_and_punctuation() -> None:
     assert words("The  Café-Bar's, (old)!") == ("cafe", "bar", "old")
     assert words("a an the") == ("a", "an", "the")
+
+
+@pytest.mark.parametrize(
+    ("candidate", "target", "wider"),
+    [
+        ("truck", "garbage truck", True),
+        ("Trucks", "garbage truck", True),
+        ("garbage", "garbage truck", True),
+        ("pump", "fuel pump", True),
+        ("beach", "people on a beach", True),
+        ("style", "van Gogh style", True),
+        ("painting", "Picasso painting", True),
+        ("lightbulb", "old light bulb", True),
+        ("van Gogh", "van Gogh style", False),
+        ("church", "photo of a church", False),
+        ("lorry", "garbage truck", False),
+        ("garbage trucks", "garbage truck", False),
+        ("old truck", "garbage truck", False),
+        ("church", "church", False),
+        ("chapel", "church", False),
+    ],
+)
+def test_a_part_of_the_target_is_wider_than_it(candidate: str, target: str, wider: bool) -> None:
+    assert is_wider(candidate, target) == wider

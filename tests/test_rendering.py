@@ -319,6 +319,33 @@ def test_each_chip_says_what_a_click_does() -> None:
         assert chip["aria-label"].startswith(chip["data-ae-value"])
 
 
+def test_words_that_are_drawn_as_the_target_look_otherwise_and_a_legend_says_what_it_means() -> None:
+    rows = [a_row("worship", difference=0.85, drawn_as_target=True), a_row("tower", difference=2.0)]
+    page = Page(chips_html(a_space(preserved=rows)))
+    (worship,) = page.all("button", **{"class": "ae-chip ae-chip-as-target"})
+    assert worship["data-ae-value"] == "worship"
+    assert worship["title"] == "drawn as church, so both cannot be had; click to erase it too"
+    assert ("chip-erase", "worship") in page.actions()
+    assert "drawn as church both cannot be had" in page.text
+    assert "holds the erasure back" in page.text
+
+
+def test_without_a_word_that_is_drawn_as_the_target_there_is_no_legend() -> None:
+    assert "ae-legend" not in chips_html(a_space(3))
+    rows = [a_row("worship", drawn_as_target=True)]
+    moved = Page(chips_html(a_space(preserved=rows), synonym=["worship"]))
+    assert ("chip-auto", "worship") in moved.actions()
+    assert "holds the erasure back" not in moved.text
+
+
+def test_what_a_run_found_of_a_word_takes_the_place_of_what_was_measured_before() -> None:
+    rows = [a_row("castle", drawn_as_target=True), a_row("dome", drawn_as_target=True)]
+    page = Page(chips_html(a_space(preserved=rows), verdict=a_verdict()))
+    assert [chip["data-ae-value"] for chip in page.all("button", **{"class": "ae-chip ae-chip-as-target"})] == ["dome"]
+    (castle,) = page.all("button", data_ae_value="castle")
+    assert castle["title"].startswith("kept: ")
+
+
 def test_synonyms_that_stay_are_not_announced_as_going() -> None:
     text = Page(chips_html(a_space(3), erase_synonyms=False)).text
     assert "Will go too" not in text

@@ -46,7 +46,10 @@ def test_plan_is_put_into_words() -> None:
     text = Page(plan_html(a_plan(a_space()))).text
     for part in ("church → nothing", "cathedral, basilica", "100 concepts", "32 layers, rank 8", "400 updates of 19.4"):
         assert part in text
+    assert "hold it back" not in text.lower()
     assert plan_html(None) == ""
+    along = a_plan(a_space(preserved=[a_row("worship", drawn_as_target=True), a_row("tower")]))
+    assert "Hold it back worship: drawn as a target, so both cannot be had" in Page(plan_html(along)).text
 
 
 def test_result_shows_name_size_place_and_prompt() -> None:

@@ -8,6 +8,7 @@ import torch
 
 from erasure.config.values import config_from_dict
 from erasure.errors import RunError
+from erasure.judge.album import Album
 from erasure.judge.judge import Judge
 from erasure.judge.judge_settings import JudgeSettings
 from erasure.lora.adapter import inject_lora, lora_parameters
@@ -98,7 +99,7 @@ def _examination(model: Model, *targets: str) -> Examination:
     config = config_from_dict({"erase": list(targets)})
     space = space_of(*targets, words=WORDS[1:])
     panel = make_panel(space, [[target] for target in targets], ["day", "fork"], (), SIZES)
-    return Examination(model, Judge(model, SMALL), panel, config.templates, SIZES)
+    return Examination(model, Album(model, Judge(model, SMALL)), panel, config.templates, SIZES)
 
 
 def test_a_model_without_a_change_keeps_everything(tiny_model: Model) -> None:

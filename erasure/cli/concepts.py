@@ -40,7 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def print_space(space: ConceptSpace, shown: int, *, erase_synonyms: bool) -> None:
-    """Print for each target the nearest concepts with similarity and s(c), the synonyms, and its other names."""
+    """Print for each target the nearest concepts with similarity and s(c), the synonyms, what is drawn as it, and its
+    other names."""
     for target in space.targets:
         print(f"{target.target} -> {target.anchor or 'nothing'}")
         more = len(target.preserved) - shown
@@ -51,6 +52,9 @@ def print_space(space: ConceptSpace, shown: int, *, erase_synonyms: bool) -> Non
                 f"  drawn just like it, {'will go too' if erase_synonyms else 'neither erased nor protected'}: "
                 + ", ".join(_shown(c) for c in target.synonyms)
             )
+        if target.drawn_as_target:
+            print(f"  drawn as {target.target}, so that both cannot be had: " + ", ".join(target.drawn_as_target))
+            print("    --synonym WORD erases one too; those that stay protected hold the erasure back")
         names = [text for text in target.named if text != target.target]
         if names:
             print("  other names of the target: " + ", ".join(names))

@@ -68,6 +68,11 @@ class ProgressBar:
                 f"preserving among {len(target.preserved)} concepts"
                 + (f"; drawn just like it: {synonyms}" if synonyms else "")
             )
+            if target.drawn_as_target:
+                tqdm.write(
+                    f"drawn as {target.target!r}, so that both cannot be had: {', '.join(target.drawn_as_target)}; "
+                    "they hold the erasure back, unless --synonym erases them too"
+                )
         tqdm.write(
             f"{plan.layers} layers, {plan.parameters:,} parameters, {plan.updates} updates, "
             f"about {plan.rows_per_update:.1f} U-Net rows each"

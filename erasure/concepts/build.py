@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from itertools import islice
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from erasure.concepts.naming import names_target
+from erasure.concepts.lookalikes import Lookalikes
+from erasure.concepts.naming import is_wider, names_target
+from erasure.concepts.row_count import UNRELATED, judged_near
 from erasure.concepts.space import Candidate, ConceptSpace, TargetSpace
 from erasure.concepts.synonymy import Probe, compare, probe_target
+from erasure.concepts.unrelated import unrelated_words
 from erasure.concepts.vocabulary import load_vocabulary
 from erasure.config.settings import EraseConfig
 from erasure.config.template import fill
 from erasure.errors import ConceptError
+from erasure.judge.album import Album
+from erasure.judge.judge import Judge
+from erasure.judge.judge_settings import JUDGE_SETTINGS
 from erasure.model.model import Model
+from erasure.model.rows import Purpose
 
 
-def build_concept_space(model: Model, config: EraseConfig) -> ConceptSpace:
+def build_concept_space(model: Model, config: EraseConfig, album: Album | None = None) -> ConceptSpace:
     """Find R for every target of the config with the frozen model. Deterministic; rows count as ``synonyms``.
+
+    A synonym is what the model draws just like the target by s(c), and by the judge in both directions. What is wider
+    than a target by name is none. Of ``config.judged_words`` the nearest are judged, too: whether the model draws them
+    as the target; rows that the verdict needs in any case count as ``verdict``. ``album``: where pictures that are
+    judged are kept, for others to use.
 
     Raises: ConceptError if the vocabulary leaves nothing to preserve, a prompt is too long, or a concept is to be both
     preserved and erased.
@@ -32,28 +44,36 @@ def build_concept_space(model: Model, config: EraseConfig) -> ConceptSpace:
     words = [*free, *dict.fromkeys(config.preserve)]
     similarity = _similarity(model, words, config)
     orders = [[words[k] for k in row.argsort(descending=True, stable=True).tolist()] for row in similarity]
+    album = Album(model, Judge(model, JUDGE_SETTINGS)) if album is None else album
+    # With a verdict, what makes the scales is drawn for it in any case.
+    purpose: Purpose = "verdict" if config.judged_words else "synonyms"
+    lookalikes = Lookalikes(album, config.templates, _unrelated(vocabulary, orders, config), purpose)
     with model.rows.purpose("synonyms"):
-        measured = _measure(model, config, orders, notes)
-    synonyms = [{word for word, s in found.items() if s < config.synonym_threshold} for found in measured]
+        measured, synonyms = _measure(model, config, orders, lookalikes, notes)
     everywhere = set().union(*synonyms)
     told = _nearest_target(model, config)
-    spaces = []
-    for i, target in enumerate(config.erase):
-        near = dict(zip(words, similarity[i].tolist(), strict=True))
-        found = {word: Candidate(word, near[word], measured[i].get(word)) for word in orders[i]}
-        kept = set(_nearest(orders[i], everywhere | set(config.preserve), config.neighbours))
-        kept |= set(config.preserve)
-        if not kept:
+    kept = [_kept(order, everywhere, config) for order in orders]
+    for target, preserved in zip(config.erase, kept, strict=True):
+        if not preserved:
             raise ConceptError(
                 f"nothing is left to preserve near {target!r}: every candidate is a synonym by measurement; lower "
                 "synonym_threshold, choose a larger vocabulary, or name concepts to preserve"
             )
+    judged = _drawn_as_target(kept, config, lookalikes)
+    notes += [_untold(target, config) for target in config.erase if lookalikes.cannot_tell(target)]
+    spaces = []
+    for i, target in enumerate(config.erase):
+        near = dict(zip(words, similarity[i].tolist(), strict=True))
+        found = {
+            word: Candidate(word, near[word], measured[i].get(word), drawn_as_target=word in judged[i])
+            for word in orders[i]
+        }
         own = _to_erase([word for word in orders[i] if word in synonyms[i]], target, config, notes)
         spaces.append(
             TargetSpace(
                 target,
                 config.anchors[i],
-                preserved=tuple(found[word] for word in orders[i] if word in kept),
+                preserved=tuple(found[word] for word in kept[i]),
                 synonyms=tuple(found[word] for word in own),
                 named=tuple(w for w in named if any(names_target(w, t) for t in (target, *told[i]))),
                 told=tuple(told[i]),
@@ -127,31 +147,81 @@ def _nearest(order: list[str], left_out: Collection[str], count: int) -> list[st
     return list(islice((word for word in order if word not in left_out), count))
 
 
+def _unrelated(vocabulary: tuple[str, ...], orders: list[list[str]], config: EraseConfig) -> list[str]:
+    close = set(config.preserve).union(*(order[: config.neighbours] for order in orders))
+    return unrelated_words(vocabulary, close, (*config.erase, *config.synonym), UNRELATED)
+
+
+def _kept(order: list[str], synonyms: set[str], config: EraseConfig) -> list[str]:
+    """Return the words to preserve, nearest first: K of the vocabulary, and what the user names."""
+    kept = {*_nearest(order, synonyms | set(config.preserve), config.neighbours), *config.preserve}
+    return [word for word in order if word in kept]
+
+
+def _drawn_as_target(kept: Sequence[Sequence[str]], config: EraseConfig, lookalikes: Lookalikes) -> list[set[str]]:
+    """Return for each target those of its nearest words that the model draws as it."""
+    each = judged_near(config)
+    return [
+        lookalikes.drawn_as(target, words[:each]) if each and lookalikes.scale(target).tells else set()
+        for target, words in zip(config.erase, kept, strict=True)
+    ]
+
+
+def _untold(target: str, config: EraseConfig) -> str:
+    known = [
+        *(["s(c) alone decides on its synonyms"] if config.synonym_threshold else []),
+        *(["it is not known which near words are drawn as it"] if config.judged_words else []),
+    ]
+    return f"the model does not draw {target!r} recognisably, so {', and '.join(known)}"
+
+
 def _measure(
     model: Model,
     config: EraseConfig,
     orders: list[list[str]],
+    lookalikes: Lookalikes,
     notes: list[str],
-) -> list[dict[str, float]]:
-    """Measure s(c) of the words near each target, until each has K that are synonyms of no target."""
+) -> tuple[list[dict[str, float]], list[set[str]]]:
+    """Measure s(c) of the words near each target, until each has K that are synonyms of no target.
+
+    Returns s(c) and the synonyms, per target.
+    """
     measured: list[dict[str, float]] = [{} for _ in config.erase]
+    synonyms: list[set[str]] = [set() for _ in config.erase]
     if config.synonym_threshold == 0:
-        return measured
+        return measured, synonyms
     probes = _probes(model, config, notes)
-    synonyms: set[str] = set()
     complete = False
     while not complete:
         complete = True
         for i, probe in probes.items():
-            near = _nearest(orders[i], synonyms | set(config.preserve), config.neighbours)
+            near = _nearest(orders[i], set().union(*synonyms, config.preserve), config.neighbours)
             new = [word for word in near if word not in measured[i]]
             if new:
                 # A synonym found now may be one of the K words of another target, so all are looked at again.
                 complete = False
                 found = compare(model, probe, model.embed(new), threshold=config.synonym_threshold).tolist()
                 measured[i].update(zip(new, found, strict=True))
-                synonyms |= {word for word in new if measured[i][word] < config.synonym_threshold}
-    return measured
+                like = [word for word in new if measured[i][word] < config.synonym_threshold]
+                synonyms[i] |= _confirmed(like, config.erase[i], config, lookalikes, notes)
+    return measured, synonyms
+
+
+def _confirmed(
+    words: list[str], target: str, config: EraseConfig, lookalikes: Lookalikes, notes: list[str]
+) -> set[str]:
+    """Return those of the words, drawn just like the target by s(c), that are its synonyms."""
+    gone = (*config.erase, *config.synonym)
+    wider = [word for word in words if any(is_wider(word, text) for text in gone)]
+    for word in wider:
+        notes.append(
+            f"the model draws {word!r} much like {target!r}, but its name means more; it stays protected unless you "
+            "name it as a synonym"
+        )
+    words = [word for word in words if word not in wider]
+    if words and lookalikes.scale(target).tells:
+        return lookalikes.both_ways(target, words)
+    return set(words)
 
 
 def _probes(model: Model, config: EraseConfig, notes: list[str]) -> dict[int, Probe]:

@@ -138,6 +138,40 @@ def names_target(prompt: str, target: str) -> bool:
     return any(_has_head(phrase, target_words) for phrase in _phrases(prompt))
 
 
+def is_wider(candidate: str, target: str) -> bool:
+    """Return whether the candidate means more than the target by its words alone, and the target's core is not it.
+
+    It does if it is the head of the target, or holds a proper part of the target's words. The core of a target that
+    depicts something, or is its style, is what it depicts: the target is another name of that.
+
+    ============ ==================== ===== ==============================
+    candidate    target               wider why
+    ============ ==================== ===== ==============================
+    ``truck``    garbage truck        yes   its head
+    ``garbage``  garbage truck        yes   a proper part of it
+    ``style``    van Gogh style       yes   a proper part of it
+    ``van Gogh`` van Gogh style       no    its core
+    ``church``   photo of a church    no    its core
+    ``lorry``    garbage truck        no    another word
+    ============ ==================== ===== ==============================
+    """
+    if names_target(candidate, target) or _same_words(words(candidate), _core(target)):
+        return False
+    own = words(target)
+    some = [word for word in words(candidate) if any(same_noun(word, other) for other in own)]
+    return names_target(target, candidate) or (0 < len(some) == len(words(candidate)) < len(own))
+
+
+def _core(target: str) -> tuple[str, ...]:
+    """Return the words of the target without those that say that it is depicted, or in which style: "photo of"."""
+    own = words(target)
+    while len(own) > 1 and any(same_noun(own[-1], noun) for noun in _DEPICTIONS):
+        own = own[:-1]
+    if len(own) > 2 and any(same_noun(own[0], noun) for noun in _DEPICTIONS) and own[1] in _PHRASE_BREAKS:
+        own = own[2:]
+    return own
+
+
 def _contains(prompt_words: tuple[str, ...], target_words: tuple[str, ...]) -> bool:
     length = len(target_words)
     return any(

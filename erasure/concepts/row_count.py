@@ -1,27 +1,42 @@
-"""Forecasts the U-Net rows for measuring synonyms, without torch."""
+"""Forecasts the U-Net rows for building the concept space, without torch."""
 
 from __future__ import annotations
 
+import math
+
 from erasure.config.settings import EraseConfig
+from erasure.judge.judge_settings import JUDGE_SETTINGS
 from erasure.model.rows import Rows
 
 NOISES = 2  # from which a target is sampled
 STEPS = 10  # of this sampling
 FIRST_LOOK = 2  # states on which every candidate is compared
 ROWS_OF_A_CALL = 32
-# Share of candidates that are near enough to be compared on the other states as well, as measured on emoji-SD.
-_NEAR = 0.25
+# Share of candidates that are near enough to be compared on the other states as well: the most measured on emoji-SD.
+_NEAR = 0.27
+# Pictures that are judged: of each word, and of no concept. Unrelated words have one each.
+PICTURES, EMPTY_PICTURES, UNRELATED = 2, 2, 4
+# Pictures of a target that make its scale: as many as a verdict judges, so that both find the same.
+SCALE_PICTURES = 8
+# Words near all targets together that are judged, at most.
+NEAR = 20
+# Share of candidates that s(c) takes for synonyms, so that they are drawn and judged: the most measured on emoji-SD.
+_LIKE = 0.06
 
 
 def synonym_rows(config: EraseConfig, neighbours: int | None = None) -> Rows:
     """Return the expected rows for all targets. ``neighbours``: the real number of candidates, if it is known.
 
-    Exact are the sampling of each target and the first look at each of its candidates. A quarter of the candidates are
-    expected to need the other states.
+    Exact are the sampling of each target and the first look at each of its candidates. How many candidates need the
+    other states, and how many are judged, is expected from what was measured.
     """
+    candidates = config.neighbours if neighbours is None else neighbours
+    return _compared_rows(config, candidates) + judged_rows(config, candidates)
+
+
+def _compared_rows(config: EraseConfig, candidates: int) -> Rows:
     if not config.synonym_threshold:
         return Rows()
-    candidates = config.neighbours if neighbours is None else neighbours
     states, each = config.synonym_states, 1 if config.sampling_guidance == 1 else 2
     # The last state lies at (states - 1/2) / states of the way; sampling stops there.
     steps = int((states - 0.5) * STEPS / states) + 1
@@ -29,3 +44,28 @@ def synonym_rows(config: EraseConfig, neighbours: int | None = None) -> Rows:
     later = candidates * _NEAR * max(0, states - FIRST_LOOK)
     calls = steps + 2 + -(-first // ROWS_OF_A_CALL) + -(-later // ROWS_OF_A_CALL)
     return Rows(NOISES * each * steps + 2 * states + first + later, calls=calls) * len(config.erase)
+
+
+def judged_near(config: EraseConfig) -> int:
+    """Return how many words near each target are judged with the concept space, the nearest first.
+
+    An equal share of ``judged_words``, at most of :data:`NEAR`, and at least one.
+    """
+    most = min(config.judged_words, NEAR)
+    return max(1, most // len(config.erase)) if most else 0
+
+
+def judged_rows(config: EraseConfig, candidates: int) -> Rows:
+    """Return the rows for judging what s(c) takes for synonyms, as many as are expected, and for the targets' scales.
+
+    With a verdict, the scales and the nearest words are judged for it, and their rows are the verdict's.
+    """
+    if not config.synonym_threshold:
+        return Rows()
+    targets, others = len(config.erase), EMPTY_PICTURES + UNRELATED
+    like = math.ceil(_LIKE * candidates) * targets
+    # Each word is asked about in its target's pictures, and in its own about itself and the target.
+    rows = JUDGE_SETTINGS.rows(like * PICTURES, 3 * like * PICTURES)
+    if config.judged_words:
+        return rows
+    return rows + JUDGE_SETTINGS.rows(targets * SCALE_PICTURES + others, targets * (SCALE_PICTURES + others))

@@ -13,12 +13,16 @@ from erasure.config.settings import EraseConfig
 class Candidate:
     """A member of a concept space.
 
-    ``similarity``: to the target's embedding; ``difference``: s(c), None if it was not measured.
+    ``similarity``: to the target's embedding; ``difference``: s(c), None if it was not measured. Of candidates that are
+    not near the target it is a rough value, see :func:`erasure.concepts.synonymy.compare`. ``drawn_as_target``: whether
+    the judge recognises the target in the word's own pictures, so that the target cannot go while the word stays; only
+    the nearest words are judged.
     """
 
     text: str
     similarity: float
     difference: float | None
+    drawn_as_target: bool = False
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,11 @@ class TargetSpace:
     synonyms: tuple[Candidate, ...]
     named: tuple[str, ...]
     told: tuple[str, ...] = ()
+
+    @property
+    def drawn_as_target(self) -> tuple[str, ...]:
+        """The preserved words that the model draws as the target, so that both wishes cannot be had."""
+        return tuple(candidate.text for candidate in self.preserved if candidate.drawn_as_target)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,9 @@ from erasure.model.sampling import ddim_timesteps
 
 # A model whose prediction changes by less than this share for the target does not know it.
 UNKNOWN = 1e-6
+# A candidate whose s(c) on the first states is this many times the threshold or more is taken for no synonym. On
+# emoji-SD, none of the 22 words below the threshold on all states, of six targets, was above it on the first two.
+RACE = 2.0
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,9 @@ def compare(
     """Measure s(c) = E || eps(z_t, c) - eps(z_t, c_e) ||^2 / E || eps(z_t, "") - eps(z_t, c_e) ||^2 of k candidates.
 
     Returns (k,) on the CPU, of the frozen model: near 0 for a candidate that is drawn just like the target, 1 for one
-    as different as an empty prompt. All are compared on two states, and only those below four times ``threshold`` there
-    on the others as well.
+    as different as an empty prompt. A race: all are compared on two states, and only those below :data:`RACE` times
+    ``threshold`` there on the others as well. Theirs is the mean over all states; that of the others is a rough value,
+    from two.
     """
     states = len(probe.z)
     first = torch.tensor(_spread(min(FIRST_LOOK, states), states))
@@ -65,7 +69,7 @@ def compare(
     with model.frozen():
         moved[:, first] = _moved(model, probe, first, candidates, rows)
         difference = moved[:, first].mean(1) / probe.distance[first].mean()
-        close = (difference < 4 * threshold).nonzero().flatten()
+        close = (difference < RACE * threshold).nonzero().flatten()
         if len(close) and len(rest):
             found = _moved(model, probe, rest, candidates[close.to(probe.z.device)], rows)
             moved[close.unsqueeze(1), rest.unsqueeze(0)] = found

@@ -79,7 +79,8 @@ class EraseConfig:
     )
     synonym_threshold: float = setting(
         0.7,
-        "a candidate is a synonym if its measured difference s(c) from the target is below this; 0 = do not measure",
+        "a candidate is a synonym if its measured difference s(c) from the target is below this, and the judge "
+        "recognises each in the other's pictures; 0 = do not measure",
         "concept space",
         low=0.0,
         high=10.0,
@@ -280,11 +281,13 @@ class EraseConfig:
     )
     judged_words: int = setting(
         20,
-        "how many of the nearest protected words are judged before and after training; 0 = no verdict",
+        "how many of the nearest protected words are judged before and after training, at most 20 of them already with "
+        "the concept space; 0 = no verdict",
         "judging",
         low=0,
         high=1000,
         usual="20",
+        decides_space=True,
     )
     # output
     preview_every: int = setting(

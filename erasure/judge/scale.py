@@ -11,6 +11,8 @@ CUT = 0.5
 # The model tells a concept from others only if their mean scores are at least this far apart: half of the distance
 # between a prompt that is fulfilled without any guidance (1) and one that is as likely as not (0).
 LEAST_DISTANCE = 0.5
+# A word is drawn as a concept if the concept is recognised in more than this share of the word's pictures.
+SAME_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -40,3 +42,7 @@ class Scale:
     def shows(self, score: float) -> bool:
         """Return whether a picture with this score shows the concept."""
         return self.level(score) >= CUT
+
+    def shows_most(self, scores: Sequence[float]) -> bool:
+        """Return whether the concept is shown in more than :data:`SAME_SHARE` of the pictures with these scores."""
+        return sum(map(self.shows, scores)) > SAME_SHARE * len(scores)

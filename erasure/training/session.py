@@ -18,7 +18,7 @@ from erasure.training.solver import Solver, solver
 from erasure.training.steering import Steering
 from erasure.training.trainer import Trainer
 from erasure.verdict.examination import Examination
-from erasure.verdict.examine import open_examination
+from erasure.verdict.examine import open_album, open_examination
 
 
 @dataclass
@@ -61,8 +61,9 @@ def open_session(
     Raises: EraseError.
     """
     model = open_model(checkpoint, precision=config.precision, resolution=config.resolution, device=device)
+    album = open_album(model)
     if space is None:
-        space = build_concept_space(model, config)
+        space = build_concept_space(model, config, album)
     inject_lora(model.unet, config.layers, config.rank, config.alpha, config.seed)
     if config.gradient_checkpointing:
         model.unet.enable_gradient_checkpointing()
@@ -70,4 +71,5 @@ def open_session(
         model.unet.train()
     trainer, plan = solver(model, space, config), make_plan(model, space, config)
     judged = config.judged_words or config.look_every
-    return Session(model, space, trainer, plan, open_examination(model, space, config) if judged else None)
+    examination = open_examination(model, space, config, album=album) if judged else None
+    return Session(model, space, trainer, plan, examination)

@@ -55,9 +55,11 @@ def plan_html(plan: Plan | None) -> Markup:
     targets = plan.space.targets
     kept = len({candidate.text for target in targets for candidate in target.preserved})
     going = list(dict.fromkeys(candidate.text for target in targets for candidate in target.synonyms))
+    along = list(dict.fromkeys(word for target in targets for word in target.drawn_as_target))
     rows = [
         ("Erases", ", ".join(f"{target.target} → {target.anchor or 'nothing'}" for target in targets)),
         ("Will go too", ", ".join(going)),
+        ("Hold it back", f"{', '.join(along)}: drawn as a target, so both cannot be had" if along else ""),
         ("Protects", f"{kept} concepts of a vocabulary of {plan.space.vocabulary_size}"),
         ("Trains", f"{plan.layers} layers, rank {plan.rank}, {_count(plan.parameters)} parameters"),
         ("Work", f"{plan.updates} updates of {plan.rows_per_update:.3g} U-Net rows each"),

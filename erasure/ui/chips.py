@@ -25,13 +25,15 @@ MEASURING = "Measuring nearby concepts …"
 class Chip(NamedTuple):
     """A concept to click. ``row`` is what was measured, None for a concept that the user named; ``action`` is what a
     click does, "" if the chip only tells, and ``does`` the same in words. ``finding``: what a verdict says of it, None
-    if nothing."""
+    if nothing. ``drawn_as``: the target that the model draws it as, by what was measured before a run; "" if it does
+    not."""
 
     word: str
     row: Mapping[str, Any] | None
     action: str
     does: str
     finding: Finding | None = None
+    drawn_as: str = ""
 
 
 def chips_html(
@@ -62,11 +64,7 @@ def chips_html(
     for target in space["targets"]:
         going = _going(target, synonym, moved, erase_synonyms)
         placed.update(chip.word for chip in going)
-        kept = [
-            Chip(row["text"], row, "chip-erase", "click to erase it too")
-            for row in target["preserved"]
-            if row["text"] not in moved
-        ]
+        kept = [_kept_chip(row, target["target"]) for row in target["preserved"] if row["text"] not in moved]
         parts.append(_target(target, _judged(going, found), _judged(kept, found), several, erase_synonyms))
     loose = [Chip(word, None, "chip-auto", "click to undo") for word in dict.fromkeys(synonym) if word not in placed]
     if loose:
@@ -111,8 +109,14 @@ def _going(target: Mapping[str, Any], synonym: Sequence[str], moved: set[str], e
     return chips
 
 
+def _kept_chip(row: Mapping[str, Any], target: str) -> Chip:
+    drawn_as = target if row.get("drawn_as_target") else ""
+    return Chip(row["text"], row, "chip-erase", "click to erase it too", drawn_as=drawn_as)
+
+
 def _judged(chips: Sequence[Chip], found: Mapping[str, Finding]) -> list[Chip]:
-    return [chip._replace(finding=found.get(chip.word)) for chip in chips]
+    # A verdict on a word says more than what was measured before.
+    return [chip._replace(finding=found[chip.word], drawn_as="") if chip.word in found else chip for chip in chips]
 
 
 def _target(
@@ -136,8 +140,18 @@ def _target(
     if judged:
         says += f"; {sum(finding.kept for finding in judged)} of {len(judged)} that were judged were kept"
     protected = _group("keep", "shield", "Protected", says, others_kept, keep=f"chips-keep-{name}")
+    legend = _legend(name) if any(chip.drawn_as for chip in others_kept) else ""
     label = name if several else None
-    return element("section", head, gone, named, _along(along), protected, class_="ae-target-box", aria_label=label)
+    return element(
+        "section", head, gone, named, _along(along), protected, legend, class_="ae-target-box", aria_label=label
+    )
+
+
+def _legend(target: str) -> Markup:
+    """Return what the look of a protected word means that the model draws as the target."""
+    sample = element("span", f"drawn as {target}", class_="ae-chip-sample ae-chip-as-target")
+    says = "both cannot be had: a click erases the word too; left here, it holds the erasure back"
+    return element("p", sample, " ", quiet(says), class_="ae-legend")
 
 
 def _along(chips: Sequence[Chip]) -> Markup:
@@ -177,8 +191,12 @@ def _chip(chip: Chip) -> Markup:
     word = element("span", chip.word, class_="ae-chip-word")
     if not chip.action:
         return element("span", word, _mark(chip), class_="ae-chip ae-chip-still")
-    does = chip.does if chip.finding is None else f"{_found(chip.finding)[1]}; {chip.does}"
-    return button(chip.word, chip.action, chip.word, title=does, kind="chip", html=word + _mark(chip))
+    says = f"drawn as {chip.drawn_as}, so both cannot be had" if chip.drawn_as else ""
+    if chip.finding is not None:
+        says = _found(chip.finding)[1]
+    does = f"{says}; {chip.does}" if says else chip.does
+    kind = "chip ae-chip-as-target" if chip.drawn_as else "chip"
+    return button(chip.word, chip.action, chip.word, title=does, kind=kind, html=word + _mark(chip))
 
 
 def _mark(chip: Chip) -> Markup:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from erasure.config.template import fill
 from erasure.errors import RunError
-from erasure.judge.judge import Judge, Query
+from erasure.judge.album import Album, Picture
+from erasure.judge.judge import Query
 from erasure.judge.scale import Scale
 from erasure.model.drawing import counted_steps, run_to_end
 from erasure.model.model import Model
@@ -23,13 +24,13 @@ class Examination:
     """Judges a panel. :meth:`before` comes first: it calibrates the judge on the frozen model's pictures.
 
     The scale of a member is made from its own pictures; pictures of other things are those of unrelated words and of no
-    concept, judged as the targets.
+    concept, judged as the targets. What its album holds is neither drawn nor judged anew.
     """
 
     def __init__(
         self,
         model: Model,
-        judge: Judge,
+        album: Album,
         panel: Sequence[Member],
         templates: Sequence[str],
         sizes: PanelSizes = PANEL_SIZES,
@@ -37,7 +38,8 @@ class Examination:
         self.panel = tuple(panel)
         self.shots = panel_shots(panel, templates, sizes)
         self._model = model
-        self._judge = judge
+        self._album = album
+        self._judge = album.judge
         self._targets = [i for i, member in enumerate(self.panel) if member.role == "target"]
         self._latents: Tensor | None = None  # before, of all shots
         self._own: list[float] = []  # before, of all shots but those without a concept
@@ -50,14 +52,15 @@ class Examination:
         """Draw and judge with the frozen model, unless that is known already. Yields the share that is done."""
         if self._latents is not None:
             return
-        latents = yield from self._draw(self.shots, frozen=True, purpose="verdict")
-        with self._model.rows.purpose("verdict"):
-            self._own = self._judged(latents, self.shots)
-            self._judge_as_targets(latents)
+        latents = yield from self._album.draw([_picture(shot) for shot in self.shots], "verdict")
+        own = [(_picture(shot), Query(shot.prompt, shot.rest)) for shot in self.shots if shot.member >= 0]
+        self._own = self._album.scores(own, "verdict")
+        self._judge_as_targets()
         self._latents = latents
+        self._album.clear()
         self._calibrate()
 
-    def _judge_as_targets(self, latents: Tensor) -> None:
+    def _judge_as_targets(self) -> None:
         """Ask of every picture of a near word whether it shows its target, and of the others whether they show any."""
         asked: list[tuple[int, int]] = []
         for k, shot in enumerate(self.shots):
@@ -65,8 +68,8 @@ class Examination:
                 asked += [(k, target) for target in self._targets]
             elif self.panel[shot.member].role == "near":
                 asked.append((k, self._targets[self.panel[shot.member].target]))
-        queries = [self._query(self.shots[k], target) for k, target in asked]
-        scores = self._judge.own_scores(latents[[k for k, _ in asked]], queries)
+        queries = [(_picture(self.shots[k]), self._query(self.shots[k], target)) for k, target in asked]
+        scores = self._album.scores(queries, "verdict")
         self._as_target = dict(zip(asked, scores, strict=True))
 
     def _query(self, shot: Shot, member: int) -> Query:
@@ -98,7 +101,7 @@ class Examination:
         if self._latents is None:
             raise ValueError("before() comes first")
         shots = [shot for shot in self.shots if shot.member >= 0]
-        latents = yield from self._draw(shots, frozen=False, purpose="verdict")
+        latents = yield from self._draw(shots, purpose="verdict")
         with self._model.rows.purpose("verdict"):
             own = self._judged(latents, shots)
         return Verdict(tuple(self._finding(i, own, latents) for i in range(len(self.panel))), step)
@@ -137,21 +140,21 @@ class Examination:
         if self._latents is None:
             raise ValueError("before() comes first")
         chosen = [self.shots[k] for k in shots]
-        latents = run_to_end(self._draw(chosen, frozen=False, purpose="looks"))
+        latents = run_to_end(self._draw(chosen, purpose="looks"))
         with self._model.rows.purpose("looks"):
             scores = self._judged(latents, chosen)
         return [self.scale(shot.member).level(score) for shot, score in zip(chosen, scores, strict=True)]
 
-    # --- both
+    # --- after and in between
 
     def _judged(self, latents: Tensor, shots: Sequence[Shot]) -> list[float]:
         """Return the score of every shot of a member for that member."""
         at = [k for k, shot in enumerate(shots) if shot.member >= 0]
         return self._judge.own_scores(latents[at], [Query(shots[k].prompt, shots[k].rest) for k in at])
 
-    def _draw(self, shots: Sequence[Shot], *, frozen: bool, purpose: Purpose) -> Generator[float, None, Tensor]:
+    def _draw(self, shots: Sequence[Shot], purpose: Purpose) -> Generator[float, None, Tensor]:
         steps = self._judge.draw([shot.prompt for shot in shots], [shot.seed for shot in shots])
-        return counted_steps(self._model, steps, purpose, frozen=frozen)
+        return counted_steps(self._model, steps, purpose)
 
     # --- the state
 
@@ -177,11 +180,16 @@ class Examination:
         self._own = tensors["own"].tolist()
         keys = [(int(k), int(target)) for k, target in tensors["asked"].tolist()]
         self._as_target = dict(zip(keys, tensors["as_target"].tolist(), strict=True))
+        self._album.clear()
         self._calibrate()
 
     def move(self, device: torch.device | str) -> None:
         """Move what it holds besides the model."""
         self._judge.move(device)
+
+
+def _picture(shot: Shot) -> Picture:
+    return shot.prompt, shot.seed
 
 
 def _distance(one: Tensor, other: Tensor) -> float:

@@ -11,6 +11,7 @@ from erasure.concepts.space import ConceptSpace
 from erasure.concepts.vocabulary import load_vocabulary
 from erasure.config.settings import EraseConfig
 from erasure.errors import LoraFileError
+from erasure.judge.album import Album
 from erasure.judge.judge import Judge
 from erasure.judge.judge_settings import JUDGE_SETTINGS
 from erasure.lora.file import inject_lora_file, match_lora
@@ -21,14 +22,26 @@ from erasure.verdict.measurement import Measurement, MeasureTask, base_note
 from erasure.verdict.panel import PANEL_SIZES, PanelSizes, make_panel
 
 
+def open_album(model: Model) -> Album:
+    """Return an album for building a concept space and for its examination, which judge some of the same pictures."""
+    return Album(model, Judge(model, JUDGE_SETTINGS))
+
+
 def open_examination(
-    model: Model, space: ConceptSpace, config: EraseConfig, sizes: PanelSizes | None = None
+    model: Model,
+    space: ConceptSpace,
+    config: EraseConfig,
+    sizes: PanelSizes | None = None,
+    album: Album | None = None,
 ) -> Examination:
-    """Return the examination of a concept space; ``config.judged_words`` of its nearest words are judged."""
+    """Return the examination of a concept space; ``config.judged_words`` of its nearest words are judged.
+
+    ``album``: what was drawn and judged already.
+    """
     sizes = replace(sizes or PANEL_SIZES, near=config.judged_words)
     vocabulary = load_vocabulary(config, model.tokenizer)
     panel = make_panel(space, space.erased_by_target(config), vocabulary, config.preserve, sizes)
-    return Examination(model, Judge(model, JUDGE_SETTINGS), panel, config.templates, sizes)
+    return Examination(model, album or open_album(model), panel, config.templates, sizes)
 
 
 def examine_lora(task: MeasureTask, *, device: str = "cpu") -> Generator[float, None, Measurement]:
@@ -42,8 +55,9 @@ def examine_lora(task: MeasureTask, *, device: str = "cpu") -> Generator[float, 
     precision = "fp32" if device == "cpu" else config.precision
     model = open_model(task.checkpoint, precision=precision, resolution=config.resolution, device=device)
     match_lora(file, model.unet)
-    space = build_concept_space(model, config)
-    examination = open_examination(model, space, config)
+    album = open_album(model)
+    space = build_concept_space(model, config, album)
+    examination = open_examination(model, space, config, album=album)
     yield from relayed(examination.before(), lambda share: share / 2)
     inject_lora_file(model.unet, file, task.weight)
     verdict = yield from relayed(examination.after(), lambda share: (1 + share) / 2)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from erasure.concepts.naming import names_target
 from erasure.concepts.space import ConceptSpace
+from erasure.concepts.unrelated import unrelated_words
 from erasure.config.template import fill
+from erasure.judge.takes import takes
 from erasure.verdict.verdict import Role
-
-FIRST_SEED = 101
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ def make_panel(
         for word in words[: near_words(sizes, len(space.targets), len(words))]:
             add(word, "near", i, sizes.near_pictures)
     close = gone | {candidate.text for target in space.targets for candidate in target.preserved}
-    for word in _unrelated(vocabulary, close, names, sizes.unrelated):
+    for word in unrelated_words(vocabulary, close, [name for own in names for name in own], sizes.unrelated):
         add(word, "unrelated", -1, sizes.unrelated_pictures)
     return tuple(members.values())
 
@@ -109,18 +108,6 @@ def panel_shots(panel: Sequence[Member], templates: Sequence[str], sizes: PanelS
     counts.append((-1, "", sizes.empty_pictures))
     shots = []
     for i, concept, count in counts:
-        for k in range(count):
-            template = templates[k % len(templates)]
-            shots.append(Shot(i, fill(template, concept), fill(template, ""), template, FIRST_SEED + k))
+        for template, seed in takes(templates, count):
+            shots.append(Shot(i, fill(template, concept), fill(template, ""), template, seed))
     return tuple(shots)
-
-
-def _unrelated(vocabulary: Sequence[str], close: set[str], names: Sequence[Sequence[str]], count: int) -> list[str]:
-    """Return words spread evenly over the vocabulary that are near to no target and name none."""
-    own = [name for names_of_one in names for name in names_of_one]
-    found: list[str] = []
-    for part in range(count):
-        begin, end = part * len(vocabulary) // count, (part + 1) * len(vocabulary) // count
-        free = (w for w in vocabulary[begin:end] if w not in close and not any(names_target(w, name) for name in own))
-        found += [word for word in [next(free, "")] if word]
-    return found

@@ -7,14 +7,14 @@ from dataclasses import asdict, dataclass
 from math import isfinite
 from typing import Any, Literal, get_args
 
+from erasure.judge.scale import SAME_SHARE
+
 Role = Literal["target", "name", "near", "unrelated"]
 """``target``: a concept to erase; ``name``: another name of one, erased along; ``near``: one of the protected words
 nearest to it; ``unrelated``: a word that has nothing to do with any."""
 
 # A word is kept if it is recognised in at least this share of the pictures in which it was recognised before.
 KEPT_SHARE = 0.5
-# A word goes along with its target if the model draws it as the target in more than this share of its own pictures.
-SAME_SHARE = 0.5
 
 
 @dataclass(frozen=True)

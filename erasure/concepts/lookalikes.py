@@ -1,0 +1,100 @@
+"""Tells with the judge which words the model draws as a target, and which of them it draws the target as."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from erasure.concepts.row_count import EMPTY_PICTURES, PICTURES, SCALE_PICTURES
+from erasure.config.template import fill
+from erasure.judge.album import Album, Picture
+from erasure.judge.judge import Query
+from erasure.judge.scale import Scale
+from erasure.judge.takes import takes
+from erasure.model.drawing import run_to_end
+from erasure.model.rows import Purpose
+
+
+class Lookalikes:
+    """Judges few pictures of each word, all of the frozen model, in the templates and seeds that verdicts use.
+
+    A target's scale is made from its own pictures, as many as a verdict judges, and from those of other things: of
+    ``unrelated`` words, one of each, and of no concept. Its rows count for the ``purpose``.
+    """
+
+    def __init__(self, album: Album, templates: Sequence[str], unrelated: Sequence[str], purpose: Purpose):
+        self._album = album
+        self._purpose = purpose
+        self._takes = takes(templates, PICTURES)
+        self._of_target = takes(templates, SCALE_PICTURES)
+        # (word, take) of pictures of other things.
+        self._others = [(word, self._takes[0]) for word in unrelated]
+        self._others += [("", take) for take in takes(templates, EMPTY_PICTURES)]
+        self._scales: dict[str, Scale] = {}
+
+    def scale(self, target: str) -> Scale:
+        """Return what scores for the target mean. If it does not ``tell``, nothing can be said about the target."""
+        if target not in self._scales:
+            present, absent = (
+                [(_picture(word, take), _query(target, take)) for word, take in shown]
+                for shown in ([(target, take) for take in self._of_target], self._others)
+            )
+            run_to_end(self._album.draw([picture for picture, _ in present + absent], self._purpose))
+            scores = self._album.scores(present + absent, self._purpose)
+            self._scales[target] = Scale.of(scores[: len(present)], scores[len(present) :])
+        return self._scales[target]
+
+    def cannot_tell(self, target: str) -> bool:
+        """Whether it was found that the model does not draw the target recognisably."""
+        return target in self._scales and not self._scales[target].tells
+
+    def both_ways(self, target: str, words: Sequence[str]) -> set[str]:
+        """Return the words that the model draws as the target, and the target as them. The target's scale tells.
+
+        A word is drawn only if it was recognised in the target's own pictures.
+        """
+        scale = self.scale(target)
+        self._album.scores([pair for word in words for pair in self._asked(target, word)], "synonyms")
+        seen = [word for word in words if scale.shows_most(self._scores(target, word, "synonyms"))]
+        self._draw(seen, "synonyms")
+        # All at once, because queries about one picture share rows.
+        self._album.scores(
+            [pair for word in seen for asked in (word, target) for pair in self._asked(word, asked)], "synonyms"
+        )
+        return {word for word in seen if self._holds(target, word, scale)}
+
+    def drawn_as(self, target: str, words: Collection[str]) -> set[str]:
+        """Return the words whose own pictures show the target, which its scale must tell. Rows count as ``verdict``."""
+        self._draw(words, "verdict")
+        self._album.scores([pair for word in words for pair in self._asked(word, target)], "verdict")
+        scale = self.scale(target)
+        return {word for word in words if scale.shows_most(self._scores(word, target, "verdict"))}
+
+    def _holds(self, target: str, word: str, scale: Scale) -> bool:
+        # The word's own pictures are known by now, so the first direction is asked again on the word's own scale.
+        own = Scale.of(self._scores(word, word, "synonyms"), [scale.absent])
+        as_word, as_target = self._scores(target, word, "synonyms"), self._scores(word, target, "synonyms")
+        return own.shows_most(as_word) and scale.shows_most(as_target)
+
+    def _draw(self, words: Collection[str], purpose: Purpose) -> None:
+        if words:
+            run_to_end(self._album.draw([picture for word in words for picture in self._pictures(word)], purpose))
+
+    def _pictures(self, word: str) -> list[Picture]:
+        return [_picture(word, take) for take in self._takes]
+
+    def _asked(self, drawn: str, asked: str) -> list[tuple[Picture, Query]]:
+        """Return each picture of one word with the query whether it shows another."""
+        return [(_picture(drawn, take), _query(asked, take)) for take in self._takes]
+
+    def _scores(self, drawn: str, asked: str, purpose: Purpose) -> list[float]:
+        return self._album.scores(self._asked(drawn, asked), purpose)
+
+
+def _picture(word: str, take: tuple[str, int]) -> Picture:
+    template, seed = take
+    return fill(template, word), seed
+
+
+def _query(word: str, take: tuple[str, int]) -> Query:
+    template, _ = take
+    return Query(fill(template, word), fill(template, ""))

@@ -1,0 +1,70 @@
+"""Pictures of the frozen model with their scores, remembered, so that none is drawn or judged twice."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Generator, Sequence
+
+import torch
+from torch import Tensor
+
+from erasure.judge.judge import Judge, Query
+from erasure.model.drawing import counted_steps
+from erasure.model.model import Model
+from erasure.model.rows import Purpose
+
+# Queries about one picture that are asked in one call of the U-Net.
+_QUERIES_AT_ONCE = 20
+
+Picture = tuple[str, int]
+"""A prompt and a seed: with the frozen model, they decide a picture."""
+
+
+class Album:
+    """Whoever judges the frozen model's pictures in one session shares one; it stays on the CPU.
+
+    ``judge`` draws and judges what is not in it yet.
+    """
+
+    def __init__(self, model: Model, judge: Judge):
+        self.judge = judge
+        self._model = model
+        self._latents: dict[Picture, Tensor] = {}
+        self._scores: dict[tuple[Picture, Query], float] = {}
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._latents.clear()
+        self._scores.clear()
+
+    def draw(self, pictures: Sequence[Picture], purpose: Purpose) -> Generator[float, None, Tensor]:
+        """Return clean latents (n, c, h, w) on the CPU. Yields the share that is done, unless all are there."""
+        new = [picture for picture in dict.fromkeys(pictures) if picture not in self._latents]
+        if new:
+            steps = self.judge.draw([prompt for prompt, _ in new], [seed for _, seed in new])
+            drawn = yield from counted_steps(self._model, steps, purpose, frozen=True)
+            self._latents.update(zip(new, drawn, strict=True))
+        return torch.stack([self._latents[picture] for picture in pictures])
+
+    def scores(self, asked: Sequence[tuple[Picture, Query]], purpose: Purpose) -> list[float]:
+        """Return the score of each query about the picture beside it, which was drawn before.
+
+        Queries about one picture that have the same ``rest`` share its rows.
+        """
+        together: dict[tuple[Picture, str], list[Query]] = defaultdict(list)
+        for picture, query in dict.fromkeys(asked):
+            if (picture, query) not in self._scores:
+                together[picture, query.rest].append(query)
+        # A call takes pictures that have the same number of queries.
+        by_count: dict[int, list[tuple[Picture, list[Query]]]] = defaultdict(list)
+        for (picture, _), queries in together.items():
+            for start in range(0, len(queries), _QUERIES_AT_ONCE):
+                part = queries[start : start + _QUERIES_AT_ONCE]
+                by_count[len(part)].append((picture, part))
+        for rows in by_count.values():
+            latents = torch.stack([self._latents[picture] for picture, _ in rows])
+            with self._model.rows.purpose(purpose):
+                found = self.judge.scores(latents, [queries for _, queries in rows])
+            for (picture, queries), scores in zip(rows, found, strict=True):
+                self._scores.update(zip([(picture, query) for query in queries], scores, strict=True))
+        return [self._scores[each] for each in asked]
