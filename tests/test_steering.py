@@ -25,9 +25,9 @@ PANEL = (
 class _Seen:
     """Stands in for an examination: what a look sees of each concept is written down, look by look."""
 
-    def __init__(self, *looks: dict[str, float], known: bool = True):
-        self.panel = PANEL
-        self.shots = panel_shots(PANEL, ("{}",))
+    def __init__(self, *looks: dict[str, float], known: bool = True, panel: Sequence[Member] = PANEL):
+        self.panel = panel
+        self.shots = panel_shots(panel, ("{}",))
         self._looks = list(looks)
         self._known = known
 
@@ -36,7 +36,7 @@ class _Seen:
 
     def look(self, shots: Sequence[int]) -> list[float]:
         seen = self._looks.pop(0)
-        return [seen.get(PANEL[self.shots[k].member].concept, 0.0) for k in shots]
+        return [seen.get(self.panel[self.shots[k].member].concept, 0.0) for k in shots]
 
 
 class _Number:
@@ -80,8 +80,15 @@ def test_it_looks_sooner_where_the_target_is_about_to_go() -> None:
     # After 0.75 the rest would take 20 updates, so 10, the most; after 0.5 it takes 10; after 0.4, 15; after 0.3, 2.5.
     assert _looked(_steering(*falling)) == [10, 20, 30, 35]
     # After 0.4 it would take 2.5 updates: 5 are the fewest.
-    falling = [{"church": 0.4}, {"church": 0.3}, STAYS, STAYS, STAYS]
-    assert _looked(_steering(*falling))[:3] == [10, 15, 20]
+    falling = [{"church": 0.45}, {"church": 0.4}, STAYS, STAYS, STAYS]
+    assert _looked(_steering(*falling))[:3] == [10, 15, 25]
+
+
+def test_it_looks_more_often_while_few_of_many_targets_are_left() -> None:
+    panel = tuple(Member(f"concept {i}", "target", i, 3) for i in range(5))
+    all_left = {member.concept: 1.0 for member in panel}
+    seen = _Seen(all_left, {"concept 0": 1.0}, all_left, panel=panel)
+    assert _looked(Steering(_Number(), cast("Examination", seen), every=5, updates=35)) == [15, 30, 35]
 
 
 def test_all_gone_is_looked_at_again_at_once_in_other_pictures_and_names() -> None:
@@ -105,8 +112,8 @@ def test_it_goes_on_if_the_second_look_finds_something() -> None:
     assert steering.ended
 
 
-def test_a_picture_that_is_nearly_recognised_is_not_gone() -> None:
-    steering = _steering({"church": 0.3})
+def test_a_target_that_is_nearly_recognised_on_average_is_not_gone() -> None:
+    steering = _steering({"church": 0.45})
     look = steering.look(10)
     assert look.recognised["church"] == (0, 3)
     assert steering.worked_on() == [0]

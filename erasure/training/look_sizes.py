@@ -14,7 +14,8 @@ NEAR_WORDS = 4
 LOOKS_IN_A_ROW = 2
 # Looks come closer together as the concept goes, at most so many times as often.
 SHORTEST = 2
-# Below this level a picture counts as gone. It is half of the judge's cut, for the eye is not as sure as the judge.
+# A target is gone if none of its pictures is recognised and their mean level is below this: half of the judge's cut,
+# since what is hardly recognised in few pictures will be in others.
 GONE = 0.25
 
 

@@ -37,7 +37,7 @@ class Weights(Protocol):
 
 
 class Steering:
-    """Looks at samples every ``every`` updates, less often for many targets, and after the last update.
+    """Looks at samples every ``every`` updates, less often while many targets are worked on, and after the last update.
 
     When all that was looked at is gone, a second look at once takes other pictures and all other names. If they are
     gone as well, training ends. A look that finds the strongest picture about to go brings the next one forward, so
@@ -54,15 +54,14 @@ class Steering:
         self._examination = examination
         self._updates = updates
         self._targets = [i for i, member in enumerate(examination.panel) if member.role == "target"]
-        self._every = updates_between(every, len(self._targets))
-        self._soonest = fewest_updates_between(every, len(self._targets))
+        self._every = every
         # A target that the model does not draw recognisably is never seen to be gone.
         self._known = [i for i in self._targets if examination.scale(i).tells]
         self._gone: set[int] = set()
         self._in_a_row = 0
         self._turn = 0  # of the names
         self._looked = 0  # the update after which the last look was
-        self._next = self._every
+        self._next = updates_between(every, len(self._targets))
         self._level = 1.0  # of the strongest picture in the last first look
         self._best: dict[str, Tensor] | None = None
         self._best_step = 0
@@ -106,7 +105,7 @@ class Steering:
             own = [levels[k] for k in shots if self._member(k).target == number and self._is_erased(k)]
             recognised[panel[target].concept] = (sum(level >= CUT for level in own), len(own))
             erased += own
-            if all(level < GONE for level in own):
+            if not own or (max(own) < CUT and fmean(own) < GONE):
                 found.add(number)
         self._gone = self._gone & found if second else found
         near = [min(1.0, max(0.0, levels[k])) for k in shots if self._member(k).role == "near"]
@@ -124,7 +123,10 @@ class Steering:
         if self._best is None or value >= self._best_value:
             self._best, self._best_step, self._best_value = self._weights.weights(), step, value
         more = updates_until_gone(step - self._looked, self._level, level)
-        self._next = step + math.ceil(min(max(more, self._soonest), self._every))
+        soonest, latest = (
+            between(self._every, len(self.worked_on())) for between in (fewest_updates_between, updates_between)
+        )
+        self._next = step + math.ceil(min(max(more, soonest), latest))
         self._looked, self._level, self._in_a_row = step, level, int(all_gone)
         self._turn += 1
 
