@@ -19,7 +19,7 @@ from erasure.training.look_sizes import (
     updates_between,
 )
 from erasure.training.row_count import rows_per_update
-from erasure.verdict.panel import PANEL_SIZES, PanelSizes, near_words
+from erasure.verdict.panel import LOOK_SIZES, PANEL_SIZES, PanelSizes, near_words
 
 # How many subjects the pictures show at most: erased concepts, preserved ones, and the nearest neighbours of the first
 # target. One more is far from it.
@@ -67,7 +67,8 @@ def rows_until_gone(config: EraseConfig, rows: RowBook) -> float:
 
 def _panel(config: EraseConfig, neighbours: int) -> tuple[PanelSizes, int, int]:
     """Return the sizes of the panel, and how many targets and near words are on it, each counted for every target."""
-    sizes, targets = replace(PANEL_SIZES, near=config.judged_words), len(config.erase)
+    sizes, targets = PANEL_SIZES if config.judged_words else LOOK_SIZES, len(config.erase)
+    sizes = replace(sizes, near=config.judged_words)
     return sizes, targets, near_words(sizes, targets, neighbours) * targets + len(config.preserve)
 
 

@@ -19,7 +19,7 @@ from erasure.model.drawing import relayed
 from erasure.model.model import Model, open_model
 from erasure.verdict.examination import Examination
 from erasure.verdict.measurement import Measurement, MeasureTask, base_note
-from erasure.verdict.panel import PANEL_SIZES, PanelSizes, make_panel
+from erasure.verdict.panel import LOOK_SIZES, PANEL_SIZES, PanelSizes, make_panel
 
 
 def open_album(model: Model) -> Album:
@@ -36,9 +36,9 @@ def open_examination(
 ) -> Examination:
     """Return the examination of a concept space; ``config.judged_words`` of its nearest words are judged.
 
-    ``album``: what was drawn and judged already.
+    Without any, it is as small as looks during training need. ``album``: what was drawn and judged already.
     """
-    sizes = replace(sizes or PANEL_SIZES, near=config.judged_words)
+    sizes = replace(sizes or (PANEL_SIZES if config.judged_words else LOOK_SIZES), near=config.judged_words)
     vocabulary = load_vocabulary(config, model.tokenizer)
     panel = make_panel(space, space.erased_by_target(config), vocabulary, config.preserve, sizes)
     return Examination(model, album or open_album(model), panel, config.templates, sizes)
