@@ -125,6 +125,13 @@ def test_a_name_that_is_left_counts_as_its_target() -> None:
     look = steering.look(10)
     assert look.recognised == {"church": (1, 3), "truck": (0, 2)}
     assert steering.worked_on() == [0]
+    assert [steering.names_left(target) for target in (0, 1)] == [True, False]
+
+
+def test_names_are_not_what_is_left_while_their_target_is() -> None:
+    steering = _steering({"church": 1.0, "chapel": 1.0})
+    steering.look(10)
+    assert not steering.names_left(0)
 
 
 def test_updates_go_to_what_is_not_gone() -> None:
@@ -188,6 +195,7 @@ def test_without_a_look_nothing_is_put_back(known: bool) -> None:
 
 ENDED: dict[str, Any] = {
     "gone": [0],
+    "names_left": [],
     "in_a_row": 2,
     "turn": 2,
     "looked": 40,

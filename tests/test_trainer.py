@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import Tensor
@@ -261,3 +263,16 @@ def test_reranking_costs_the_rows_that_the_plan_says(tiny_models: ModelParts) ->
     # Two candidates are measured per update, each by both views of the model.
     assert rows_per_update(config).total == rows_per_update(with_changes(config, adversary="uniform")).total + 4
     assert last.rows / config.updates == pytest.approx(rows_per_update(config, (len(WORDS),) * 2).total, abs=2)
+
+
+def test_other_names_are_erased_more_often_while_only_they_are_left(tiny_models: ModelParts) -> None:
+    shares = []
+    trainer = _trainer(tiny_models, "church", synonym=("basilica",), adversary="uniform")
+    for left in (False, True):
+        trainer.steering = SimpleNamespace(names_left=lambda target, left=left: left)  # type: ignore[assignment]
+        trainer._erased = [["church", "basilica"]]
+        generator = torch.Generator().manual_seed(0)
+        drawn = [trainer._draw_erased(0, "{}", generator).text for _ in range(200)]
+        shares.append(drawn.count("basilica") / len(drawn))
+    assert shares[0] < 0.35
+    assert shares[1] > 0.65

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from statistics import fmean
 from typing import Any, Protocol
 
@@ -58,6 +59,7 @@ class Steering:
         # A target that the model does not draw recognisably is never seen to be gone.
         self._known = [i for i in self._targets if examination.scale(i).tells]
         self._gone: set[int] = set()
+        self._names_left: set[int] = set()  # targets whose own pictures are gone, but not those of another name
         self._in_a_row = 0
         self._turn = 0  # of the names
         self._looked = 0  # the update after which the last look was
@@ -90,6 +92,10 @@ class Steering:
         left = [n for n in range(len(self._targets)) if n not in self._gone]
         return left or list(range(len(self._targets)))
 
+    def names_left(self, target: int) -> bool:
+        """Whether a target, given by number, was gone in the last look, but not in pictures of its other names."""
+        return target in self._names_left
+
     def look(self, step: int) -> Look:
         """Look at samples of the model as it is now."""
         second = self._looked == step
@@ -99,15 +105,19 @@ class Steering:
         recognised: dict[str, tuple[int, int]] = {}
         erased: list[float] = []
         found: set[int] = set()
+        names_left: set[int] = set()
         for number, target in enumerate(self._targets):
             if target not in self._known:
                 continue  # nothing can be said about it
             own = [levels[k] for k in shots if self._member(k).target == number and self._is_erased(k)]
             recognised[panel[target].concept] = (sum(level >= CUT for level in own), len(own))
             erased += own
-            if not own or (max(own) < CUT and fmean(own) < GONE):
+            if _are_gone(own):
                 found.add(number)
+            elif _are_gone([levels[k] for k in shots if self._examination.shots[k].member == target]):
+                names_left.add(number)
         self._gone = self._gone & found if second else found
+        self._names_left = names_left
         near = [min(1.0, max(0.0, levels[k])) for k in shots if self._member(k).role == "near"]
         kept = fmean(near) if near else None
         all_gone = len(found) == len(self._known)
@@ -185,6 +195,7 @@ class Steering:
         """The rest of the state as plain values."""
         return {
             "gone": sorted(self._gone),
+            "names_left": sorted(self._names_left),
             "in_a_row": self._in_a_row,
             "turn": self._turn,
             "looked": self._looked,
@@ -204,6 +215,7 @@ class Steering:
             return
         self._best = {name: tensor.clone() for name, tensor in tensors.items()} or None
         self._gone, self._in_a_row = set(meta["gone"]), meta["in_a_row"]
+        self._names_left = set(meta["names_left"])
         self._turn, self._looked, self._next = meta["turn"], meta["looked"], meta["next"]
         self._level, self._best_step = meta["level"], meta["best_step"]
         recognised, nearly, kept = meta["best_value"]
@@ -213,3 +225,8 @@ class Steering:
         """Move what it holds besides the model."""
         if self._best is not None:
             self._best = {name: tensor.to(device) for name, tensor in self._best.items()}
+
+
+def _are_gone(levels: Sequence[float]) -> bool:
+    """Whether none of these pictures is recognised, nor nearly so on average."""
+    return not levels or (max(levels) < CUT and fmean(levels) < GONE)

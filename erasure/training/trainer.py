@@ -171,9 +171,14 @@ class Trainer:
         return order[: self.config.batch], _choice(self.config.templates, generator)
 
     def _draw_erased(self, target: int, template: str, generator: Generator) -> Prompt:
-        """The target's own name most of the time, else a synonym: those are erased by its side, not instead."""
+        """The target's own name most of the time, else a synonym: those are erased by its side, not instead.
+
+        The other way round while looks find that only synonyms are left.
+        """
         name, *synonyms = self._erased[target]
-        if synonyms and torch.rand((), generator=generator) >= OWN_NAME_SHARE:
+        names_left = self.steering is not None and self.steering.names_left(target)
+        own_share = 1 - OWN_NAME_SHARE if names_left else OWN_NAME_SHARE
+        if synonyms and torch.rand((), generator=generator) >= own_share:
             name = _choice(synonyms, generator)
         return self.model.prompt(fill(template, name))
 
