@@ -48,6 +48,7 @@ _UNSEEN = {
     "look_every": Unused(0, "makes all its updates"),
     "null_space": Unused(0.0, "turns nothing away from preserved prompts"),
     "pace": Unused(0.0, "keeps to its learning rate"),
+    "rehearsed": Unused(0, "rehearses nothing"),
 }
 # These neither measure synonyms nor erase them, either.
 _ALONE = {

@@ -124,6 +124,14 @@ class EraseConfig:
     preserve_weight: float = setting(
         1.5, "weight of preserving, relative to erasing (lambda)", "loss", low=0.0, high=1000.0, usual="0.5 to 5"
     )
+    rehearsed: int = setting(
+        2,
+        "further concepts to preserve in each update, near and far ones in turn, on trajectories of the frozen model",
+        "loss",
+        low=0,
+        high=64,
+        usual="0 to 4",
+    )
     guidance: float = setting(
         1.0,
         "negative guidance g: the erased concept is pushed past its anchor, eps(c_n) - g (eps(c_e) - eps(c_n))",

@@ -11,6 +11,7 @@ from erasure.config.methods import METHODS
 from erasure.config.settings import EraseConfig
 from erasure.config.template import fill
 from erasure.model.rows import Rows
+from erasure.training.rehearsal_sizes import WORDS, WORDS_PER_TARGET
 
 _UPDATES = 200  # played
 
@@ -31,6 +32,7 @@ class _Source:
     random: Random
     rows: Rows = field(default_factory=Rows)
     known: dict[tuple[str, bool], _Run] = field(default_factory=dict)
+    rehearsed: dict[int, _Run] = field(default_factory=dict)
 
     def draw(self, texts: Sequence[str], tuned: bool) -> tuple[bool, bool]:
         """Whether the frozen model's predictions come along: with the prompt, and without one."""
@@ -51,6 +53,18 @@ class _Source:
             moved[id(run)] = moved.get(id(run), 0) + missing
         self.rows += Rows(row * sum(moved.values()), calls=max(moved.values(), default=0))  # all move together
         return pictures or not tuned, not pictures and not tuned and row == 2
+
+    def rehearse(self, update: int) -> None:
+        """Draw what :mod:`erasure.training.rehearsal` does; its trajectories are its own and always extended."""
+        config = self.config
+        words = WORDS + WORDS_PER_TARGET * len(config.erase)
+        row, moved = 1 if config.sampling_guidance == 1 else 2, []
+        for k in range(update * config.rehearsed, (update + 1) * config.rehearsed):
+            run = self.rehearsed.setdefault(k % words, _Run())
+            missing = max(0, self.random.randrange(config.sampling_steps) + 1 - run.steps)
+            run.steps += missing
+            moved.append(missing)
+        self.rows += Rows(row * sum(moved), calls=max(moved, default=0))
 
     def _run(self, text: str, tuned: bool) -> _Run:
         run = self.known.get((text, tuned))
@@ -88,6 +102,7 @@ def _update(config: EraseConfig, sizes: Sequence[int], source: _Source, update: 
         return Rows(len(targets), len(targets), 1)
     eps, null = source.draw(anchors if config.latents == "pictures" else erased, config.on_policy)
     kept, _ = source.draw(preserved, config.preserve_on_policy or config.latents == "fresh")
+    source.rehearse(update)
     goals = sum(not null or anchor != "" for anchor in anchors)
     if config.guidance and config.guidance_from == "null" and any(anchors) and not null:
         goals += len(targets)
@@ -95,7 +110,7 @@ def _update(config: EraseConfig, sizes: Sequence[int], source: _Source, update: 
         goals += len(targets)
     if not kept or config.adversary == "pgd":
         goals += len(preserved)
-    trained = len(targets) + len(preserved)
+    trained = len(targets) + len(preserved) + config.rehearsed
     return rows + Rows(goals, calls=min(goals, 1)) + Rows(trained, trained, 1)
 
 

@@ -29,6 +29,7 @@ from erasure.training.latents.source import LatentState, stack
 from erasure.training.losses import erase_goal, prediction_loss
 from erasure.training.null_space import NullSpace, projection
 from erasure.training.pace import MEASURED, Pace, moved_shares
+from erasure.training.rehearsal import Rehearsal, rehearsed_words
 from erasure.training.steering import Steering
 
 OWN_NAME_SHARE = 0.75
@@ -54,6 +55,8 @@ class Trainer:
         self._erased = space.erased_by_target(config)
         self.source = choose_latent_source(model, config)
         self.adversary = choose_adversary([len(target.preserved) for target in space.targets], config, model.device)
+        words = rehearsed_words(model, space, config) if config.rehearsed else []
+        self._rehearsal = Rehearsal(model, words, config)
         self._parameters = lora_parameters(model.unet)
         self._null_space: NullSpace | None = None
         if config.null_space:
@@ -144,6 +147,11 @@ class Trainer:
             preserved, generator, tuned=config.preserve_on_policy or config.latents == "fresh"
         )
 
+        found = len(preserved)
+        rehearsed = self._rehearsal.draw(self.step, generator)
+        preserved = preserved + rehearsed.prompts
+        preserve_states = [*preserve_states, *rehearsed.states]
+
         goal, frozen = self._goal(erased, anchors, erase_states, preserved, preserve_states)
 
         # L1 + lambda L2, both in one call of the U-Net
@@ -154,10 +162,12 @@ class Trainer:
             shares = moved_shares(eps[: len(erased)], *frozen)
             self._pace.note(self.step + 1, self._learning_rate(), shares)
         loss = prediction_loss(eps, goal, self.model.alphas_cumprod[t], config.loss_space)
-        erase_loss = loss[: len(erased)].mean()
-        preserve_loss = loss[len(erased) :].mean() if preserved else loss.new_zeros(())
+        erase_loss, *kept = (
+            part.mean() for part in loss.split([len(erased), found, len(rehearsed.prompts)]) if len(part)
+        )
+        preserve_loss = torch.stack(kept).sum() if kept else loss.new_zeros(())
         self._descend(erase_loss + config.preserve_weight * preserve_loss)
-        return (erase_loss.item(), preserve_loss.item()), erased, preserved
+        return (erase_loss.item(), preserve_loss.item()), erased, preserved[:found]
 
     # --- drawing concepts
 
@@ -316,6 +326,7 @@ class Trainer:
         tensors.update({f"adam/{name}": value for name, value in adam_tensors(self._optimizer).items()})
         tensors.update({f"adversary/{name}": value for name, value in self.adversary.tensors().items()})
         tensors.update({f"latents/{name}": value for name, value in self.source.tensors().items()})
+        tensors.update({f"rehearsal/{name}": value for name, value in self._rehearsal.tensors().items()})
         best = self.steering.tensors() if self.steering is not None else (self._steering_state or ({}, {}))[0]
         tensors.update({f"best/{name}": weight for name, weight in best.items()})
         return tensors
@@ -343,6 +354,7 @@ class Trainer:
         load_adam_tensors(self._optimizer, part("adam"))
         self.adversary.load_tensors(part("adversary"))
         self.source.load_tensors(part("latents"))
+        self._rehearsal.load_tensors(part("rehearsal"))
         self.adversary.move(self.model.device)
         self.source.move(self.model.device)
         self._scaler.load_state_dict(meta["scaler"])
