@@ -77,11 +77,13 @@ def test_it_looks_at_intervals_and_after_the_last_update() -> None:
 
 def test_it_looks_sooner_where_the_target_is_about_to_go() -> None:
     falling = [{**STAYS, "church": level, "truck": level, "chapel": level} for level in (0.75, 0.5, 0.4, 0.3)]
-    # After 0.75 the rest would take 20 updates, so 10, the most; after 0.5 it takes 10; after 0.4, 15; after 0.3, 2.5.
+    # The rest would always take longer than 10 updates, the most between two looks.
     assert _looked(_steering(*falling)) == [10, 20, 30, 35]
-    # After 0.4 it would take 2.5 updates: 5 are the fewest.
-    falling = [{"church": 0.45}, {"church": 0.4}, STAYS, STAYS, STAYS]
-    assert _looked(_steering(*falling))[:3] == [10, 15, 25]
+    # After 0.45 it would take 5.5 updates, after 0.2 it would take 1.2, but 5 are the fewest.
+    falling = [{"church": 0.45}, {"church": 0.4, "chapel": 0.2}, STAYS, STAYS, STAYS]
+    assert _looked(_steering(*falling))[:3] == [10, 16, 26]
+    falling = [{"church": 0.2, "chapel": 0.2}, STAYS, STAYS, STAYS]
+    assert _looked(_steering(*falling))[:2] == [10, 15]
 
 
 def test_it_looks_more_often_while_few_of_many_targets_are_left() -> None:

@@ -14,9 +14,9 @@ NEAR_WORDS = 4
 LOOKS_IN_A_ROW = 2
 # Looks come closer together as the concept goes, at most so many times as often.
 SHORTEST = 2
-# A target is gone if none of its pictures is recognised and their mean level is below this: half of the judge's cut,
-# since what is hardly recognised in few pictures will be in others.
-GONE = 0.25
+# A target is gone if none of its pictures is recognised and their mean level is below this, far below the judge's cut:
+# what is hardly recognised in few pictures will be recognised in some others.
+GONE = 0.15
 
 
 def updates_between(look_every: int, targets: int) -> int:
