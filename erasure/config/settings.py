@@ -259,7 +259,7 @@ class EraseConfig:
     seed: int = setting(0, "seed of everything that is random", "training", low=0, high=2**32 - 1, decides_space=True)
     # lora
     layers: LayerChoice = setting(
-        "xattn_kv",
+        "xattn",
         "layers that get a LoRA: cross-attention, only its keys and values, only its values, all but cross-attention, "
         "self-attention, or all",
         "lora",
