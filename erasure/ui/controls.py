@@ -16,10 +16,9 @@ from erasure.ui.html import heading_html
 
 _KIND_LABELS = {"object": "Object", "style": "Art style", "person": "Person", "nudity": "Unsafe content"}
 _QUALITY_LABELS: dict[Quality, str] = {"quick": "Quick", "normal": "Normal", "thorough": "Thorough"}
-# docs/measurements.md, "Against other methods" and "Erasing a style".
 _QUALITY_INFO = (
-    "Quick does about a sixth of the work. On the miniature model it erased 93 % of objects instead of 100 % and kept "
-    "85 % of similar ones instead of 91 %; styles showed no such difference. Thorough makes twice the updates."
+    "Quick does about half of the work in each update: it picks what it protects at random instead of searching. "
+    "Thorough may make twice the updates. Each ends when the concept is gone."
 )
 
 
