@@ -19,7 +19,8 @@ def _paced(per_rate: float, wanted: float = 0.03) -> Pace:
     """Predictions that move by ``per_rate`` for each unit of learning rate, which is 0.001 all the time."""
     pace = Pace(wanted)
     for update in range(1, AFTER):
-        pace.note(update, 0.001, torch.tensor([per_rate * 0.001 * (update - 1)]))
+        share = per_rate * 0.001 * (update - 1)
+        pace.note(update, 0.001, torch.full((1, 1), share), torch.zeros(1, 1), torch.ones(1, 1))
     return pace
 
 

@@ -75,6 +75,10 @@ class ConceptSpace:
                 names[i].append(text)
         return names
 
+    def gone(self, config: EraseConfig) -> set[str]:
+        """Return all words that go: what is erased, and what names a target."""
+        return {text for text, _ in self.erased_prompts(config)} | {word for t in self.targets for word in t.named}
+
     def to_dict(self) -> dict[str, Any]:
         """Return the space as JSON types."""
         return asdict(self)

@@ -100,8 +100,8 @@ def projection(model: Model, space: ConceptSpace, config: EraseConfig) -> Tensor
 
 def _far_prompts(model: Model, space: ConceptSpace, config: EraseConfig) -> list[str]:
     """Return prompts of words spread over the vocabulary that name nothing erased; the templates take turns."""
-    erased = {text for text, _ in space.erased_prompts(config)} | {word for t in space.targets for word in t.named}
-    words = [word for word in spread(load_vocabulary(config, model.tokenizer), FAR_WORDS) if word not in erased]
+    gone = space.gone(config)
+    words = [word for word in spread(load_vocabulary(config, model.tokenizer), FAR_WORDS) if word not in gone]
     return [fill(config.templates[i % len(config.templates)], word) for i, word in enumerate(words)]
 
 

@@ -34,13 +34,14 @@ class Pace:
         self._rates = 0.0  # the sum of the learning rates of all updates so far
         self._found: list[float] = []  # share of the way / sum of the learning rates before
 
-    def note(self, update: int, rate: float, shares: Tensor) -> None:
+    def note(self, update: int, rate: float, tuned: Tensor, own: Tensor, anchor: Tensor) -> None:
         """Note how far predictions have moved before ``update`` (from 1) is made at a learning rate of ``rate``.
 
-        ``shares``: of each erased concept, || eps_theta'(c_e) - eps(c_e) || / || eps(c_n) - eps(c_e) ||.
+        Of each erased concept, (b, ...): eps_theta'(c_e), eps(c_e) and eps(c_n). They are looked at only while
+        something is measured, since that waits for the device.
         """
         if self._rates and update in MEASURED:
-            self._found.append(float(shares.mean()) / self._rates)
+            self._found.append(float(moved_shares(tuned, own, anchor).mean()) / self._rates)
         self._rates += rate
 
     def factor(self, update: int, peak: float) -> float:

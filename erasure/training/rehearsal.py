@@ -75,11 +75,10 @@ class Rehearsal:
 def rehearsed_words(model: Model, space: ConceptSpace, config: EraseConfig) -> list[str]:
     """Choose the words: the nearest of each target in turn, and words spread over the vocabulary; none is erased."""
     count = WORDS + WORDS_PER_TARGET * len(space.targets)
-    erased = {text for text, _ in space.erased_prompts(config)} | {word for t in space.targets for word in t.named}
     lists = [[c.text for c in target.preserved] for target in space.targets]
     near = [words[k] for k in range(max(map(len, lists), default=0)) for words in lists if k < len(words)]
     near = list(dict.fromkeys(near))
     chosen = near[: round(count * NEAR_SHARE)]
-    others = set(near) | erased
+    others = set(near) | space.gone(config)
     far = [word for word in load_vocabulary(config, model.tokenizer) if word not in others]
     return [*chosen, *spread(far, count - len(chosen))]

@@ -28,7 +28,7 @@ from erasure.training.latents.choose import choose_latent_source
 from erasure.training.latents.source import LatentState, stack
 from erasure.training.losses import erase_goal, prediction_loss
 from erasure.training.null_space import NullSpace, projection
-from erasure.training.pace import MEASURED, Pace, moved_shares
+from erasure.training.pace import MEASURED, Pace
 from erasure.training.rehearsal import Rehearsal, rehearsed_words
 from erasure.training.steering import Steering
 
@@ -159,8 +159,7 @@ class Trainer:
         conditioning = Conditioning.cat([prompt.conditioning for prompt in erased + preserved])
         eps = self.model.eps(z, t, conditioning)
         if self._pace is not None:
-            shares = moved_shares(eps[: len(erased)], *frozen)
-            self._pace.note(self.step + 1, self._learning_rate(), shares)
+            self._pace.note(self.step + 1, self._learning_rate(), eps[: len(erased)], *frozen)
         loss = prediction_loss(eps, goal, self.model.alphas_cumprod[t], config.loss_space)
         erase_loss, *kept = (
             part.mean() for part in loss.split([len(erased), found, len(rehearsed.prompts)]) if len(part)
