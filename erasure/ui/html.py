@@ -136,6 +136,27 @@ def notes_html(notes: Iterable[str], title: str = "") -> Markup:
     return _lines("notes", "info", notes, title)
 
 
+def progress_bar(
+    width: str, now: str | None, most: str, label: str, *, kind: str = "", said: str | None = None
+) -> Markup:
+    """Return a bar that is filled by ``width``, a number of percents; it moves while ``now`` is None, not known.
+
+    ``now`` of ``most`` is for screen readers, or ``said``, the same in words; ``kind`` is a class of its own.
+    """
+    classes = ["ae-bar", kind, "ae-moving" if now is None else ""]
+    return element(
+        "div",
+        element("div", class_="ae-bar-fill", style=f"width:{width}%"),
+        class_=" ".join(name for name in classes if name),
+        role="progressbar",
+        aria_label=label,
+        aria_valuemin="0",
+        aria_valuemax=most,
+        aria_valuenow=now,
+        aria_valuetext=said,
+    )
+
+
 def _lines(kind: str, drawing: str, lines: Iterable[str], title: str, role: str = "") -> Markup:
     items = [line for line in dict.fromkeys(lines) if line.strip()]
     if not items:

@@ -6,7 +6,7 @@ from markupsafe import Markup
 
 from erasure.jobs.measuring import MeasureSnapshot
 from erasure.ui.chips import findings_html
-from erasure.ui.html import box, button, element, empty_html, facts, icon, join, notes_html, problems_html
+from erasure.ui.html import box, button, element, empty_html, facts, icon, join, notes_html, problems_html, progress_bar
 from erasure.ui.verdict_html import tone, verdict_parts
 
 CANCEL = "measure-cancel"
@@ -43,16 +43,7 @@ def measure_html(measured: MeasureSnapshot | None) -> Markup:
 
 def _progress(measured: MeasureSnapshot) -> Markup:
     share = f"{100 * measured.share:.0f}"
-    bar = element(
-        "div",
-        element("div", class_="ae-bar-fill", style=f"width:{share}%"),
-        class_=f"ae-bar{'' if measured.share else ' ae-moving'}",
-        role="progressbar",
-        aria_label=f"Measuring {measured.lora}",
-        aria_valuemin="0",
-        aria_valuemax="100",
-        aria_valuenow=share if measured.share else None,
-    )
+    bar = progress_bar(share, share if measured.share else None, "100", f"Measuring {measured.lora}")
     said = f"Measuring {measured.lora} for {', '.join(measured.erase)}: {measured.message}"
     words = element("div", element("span", said), element("span", f"{share}%"), class_="ae-progress-text")
     cancel = button("Cancel", CANCEL, "", title="end it; nothing of it is kept", kind="quiet-button")

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from erasure.jobs.job import JobState, Snapshot
-from erasure.ui.html import box, element, empty_html, icon
+from erasure.ui.html import box, element, empty_html, icon, progress_bar
 from erasure.ui.units import duration, speed
 
 
@@ -60,16 +60,13 @@ def progress_html(snapshot: Snapshot | None) -> Markup:
         return Markup("")
     unknown = snapshot.state == "preparing"
     share = min(1.0, max(0.0, snapshot.step / snapshot.steps)) if snapshot.steps else 0.0
-    bar = element(
-        "div",
-        element("div", class_="ae-bar-fill", style=f"width:{0 if unknown else 100 * share:.2f}%"),
-        class_=f"ae-bar ae-bar-{snapshot.state}{' ae-moving' if unknown else ''}",
-        role="progressbar",
-        aria_label=f"{LOOKS[snapshot.state].word}, update {snapshot.step} of {snapshot.steps}",
-        aria_valuemin="0",
-        aria_valuemax=str(max(1, snapshot.steps)),
-        aria_valuenow=None if unknown else str(snapshot.step),
-        aria_valuetext=None if unknown else _spoken(snapshot),
+    bar = progress_bar(
+        f"{0 if unknown else 100 * share:.2f}",
+        None if unknown else str(snapshot.step),
+        str(max(1, snapshot.steps)),
+        f"{LOOKS[snapshot.state].word}, update {snapshot.step} of {snapshot.steps}",
+        kind=f"ae-bar-{snapshot.state}",
+        said=None if unknown else _spoken(snapshot),
     )
     left = (
         f"{snapshot.steps} updates to come" if unknown else f"Update {snapshot.step} of {snapshot.steps} · {share:.0%}"
