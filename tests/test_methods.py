@@ -35,7 +35,7 @@ from tests.updates import updates
 
 pytestmark = pytest.mark.slow
 
-FAST = {"steps": 6, "sampling_steps": 3, "warmup": 0, "rank": 2, "schedule": "constant", "clip": 0.0}
+FAST = {"steps": 6, "sampling_steps": 3, "warmup": 0, "rank": 2, "alpha": 8.0, "schedule": "constant", "clip": 0.0}
 COMPARED = [name for name in get_args(Method) if name != "adversarial"]
 CLOSED_FORMS = [name for name in COMPARED if METHODS[name].closed_form]
 TRAINED = [name for name in COMPARED if name not in CLOSED_FORMS]

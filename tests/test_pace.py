@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -20,7 +22,7 @@ def _paced(per_rate: float, wanted: float = 0.03) -> Pace:
     pace = Pace(wanted)
     for update in range(1, AFTER):
         share = per_rate * 0.001 * (update - 1)
-        pace.note(update, 0.001, torch.full((1, 1), share), torch.zeros(1, 1), torch.ones(1, 1))
+        pace.note(update, 0.001, partial(torch.full, (1,), share))
     return pace
 
 
@@ -53,7 +55,8 @@ def test_a_pace_goes_on_where_its_state_was_taken() -> None:
 def test_shares_of_the_way_are_measured_row_by_row() -> None:
     own, anchor = torch.zeros(2, 1, 2, 2), torch.ones(2, 1, 2, 2)
     tuned = torch.stack([torch.full((1, 2, 2), 0.25), torch.full((1, 2, 2), -2.0)])
-    assert moved_shares(tuned, own, anchor).tolist() == pytest.approx([0.25, 2.0])
+    assert moved_shares(tuned, own, own, anchor).tolist() == pytest.approx([0.25, 2.0])
+    assert moved_shares(tuned, tuned, own, anchor).tolist() == [0.0, 0.0]
 
 
 def test_training_changes_its_rate_once_and_says_so(tiny_models: ModelParts) -> None:

@@ -15,6 +15,10 @@ Method = Literal[
 ]  # fmt: skip
 
 
+# The largest rank that a method chooses by itself.
+MOST_RANK = 64
+
+
 class Unused(NamedTuple):
     """The value of a setting that a method has no use for, and why, as in "method uce works in one step"."""
 
@@ -31,7 +35,8 @@ class MethodSettings:
     ``preserves``: whether the method uses the concepts that the setting ``preserve`` names.
     ``closed_form``: whether it needs no training (see :mod:`erasure.training.closed_form`).
     ``compares``: whether it compares predictions with the frozen model's, which costs rows.
-    ``updates_per_concept`` and ``learning_rate``: what the method needs, used where the config leaves it open.
+    ``updates_per_concept``, ``learning_rate`` and :meth:`rank`: what the method needs, used where the config leaves it
+    open.
     """
 
     decides: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
@@ -41,11 +46,18 @@ class MethodSettings:
     compares: bool = True
     updates_per_concept: int = 100
     learning_rate: float = 1e-3
+    least_rank: int = 8
+    rank_per_concept: int = 0
+
+    def rank(self, concepts: int) -> int:
+        """Return the rank of a LoRA that erases so many concepts."""
+        return min(MOST_RANK, max(self.least_rank, self.rank_per_concept * concepts))
 
 
 # Methods to compare with are what they were published as: no one looks before their last update.
 _UNSEEN = {
     "look_every": Unused(0, "makes all its updates"),
+    "start": Unused("zero", "does not start from an edit of ours"),
     "null_space": Unused(0.0, "turns nothing away from preserved prompts"),
     "pace": Unused(0.0, "keeps to its learning rate"),
     "rehearsed": Unused(0, "rehearses nothing"),
@@ -60,7 +72,7 @@ _ONE_STEP = {"steps": Unused(1, "works in one step")}
 
 METHODS: dict[Method, MethodSettings] = {
     # Bui et al., NeurIPS 2024: what the trainer does without any change.
-    "adversarial": MethodSettings(updates_per_concept=150, learning_rate=2e-3),
+    "adversarial": MethodSettings(updates_per_concept=150, learning_rate=2e-3, least_rank=16, rank_per_concept=4),
     # ESD (Gandikota et al., ICCV 2023), Section 4, with z_t sampled by theta' itself and nothing preserved:
     # eps_theta'(z_t, c_e) -> eps(z_t, "") - g (eps(z_t, c_e) - eps(z_t, "")).
     # ESD-x trains cross-attention, ESD-u all the rest. ESD has no anchor; one that is given takes the place of "".
@@ -149,6 +161,8 @@ def method_problems(values: Mapping[str, Any]) -> list[str]:
             problems.append(f"{setting}: {values[setting]!r}, but method {name} {unused.why}; use {unused.value!r}")
     if values["learning_rate"] == 0:
         problems.append(f"learning_rate: 0 trains nothing; method {name} needs about {about.learning_rate:g}")
+    if values["rank"] < 1:
+        problems.append("rank: 0 leaves nothing to train; use at least 1")
     if values["preserve"] and not about.preserves:
         problems.append(f"preserve: method {name} cannot preserve named concepts; method 'fixed' can")
     return problems

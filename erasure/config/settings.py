@@ -15,6 +15,7 @@ from erasure.config.setting import Setting, setting, setting_of
 from erasure.errors import ConfigError
 
 LayerChoice = Literal["xattn", "xattn_kv", "xattn_v", "noxattn", "selfattn", "full"]
+Start = Literal["zero", "closed-form"]
 Vocabulary = Literal["words", "styles", "tokens", "file"]
 Similarity = Literal["cosine", "l2"]
 Adversary = Literal["gumbel", "pgd", "rerank", "uniform", "fixed", "anchor", "whole", "none"]
@@ -265,8 +266,24 @@ class EraseConfig:
         "lora",
         choices=LayerChoice,
     )
-    rank: int = setting(8, "rank of the LoRA", "lora", low=1, high=512, usual="4 to 32")
-    alpha: float = setting(8.0, "the LoRA is scaled by alpha / rank", "lora", low=0.01, high=1024.0, usual="= rank")
+    rank: int = setting(
+        0,
+        "rank of the LoRA; 0 = what the method needs: for adversarial preservation 4 per concept, 16 to 64",
+        "lora",
+        low=0,
+        high=512,
+        usual="4 to 64",
+    )
+    alpha: float = setting(
+        0.0, "the LoRA is scaled by alpha / rank; 0 = as much as the rank", "lora", low=0.0, high=1024.0, usual="= rank"
+    )
+    start: Start = setting(
+        "closed-form",
+        "where training starts: at no change (zero), or where values of cross-attention are edited in closed form, "
+        "which no preserved word is hurt by much more than others",
+        "lora",
+        choices=Start,
+    )
     null_space: float = setting(
         0.02,
         "what the LoRA reads of a prompt is turned away from what preserved prompts are made of: the smaller, the "
@@ -279,13 +296,13 @@ class EraseConfig:
     save_precision: Precision = setting("fp16", "number format in the LoRA file", "lora", choices=Precision)
     # judging
     look_every: int = setting(
-        20,
+        10,
         "updates between looks at samples of the tuned model (more for over two targets): training ends when all "
         "targets are gone in two looks in a row, and keeps the best weights that were looked at; 0 = make all updates",
         "judging",
         low=0,
         high=100_000,
-        usual="10 to 50",
+        usual="5 to 50",
     )
     judged_words: int = setting(
         20,

@@ -47,10 +47,12 @@ def used_values(asked: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ..
     if method is not None:
         values |= {name: allowed[0] for name, allowed in method.decides.items() if name not in given}
         values["learning_rate"] = values["learning_rate"] or method.learning_rate
+        values["rank"] = values["rank"] or method.rank(len(values["erase"]))
         for name, unused in method.unused.items():
             if given.get(name, unused.value) != unused.value:
                 notes.append(f"{name}: {given[name]!r} was asked for; method {values['method']} {unused.why}")
             values[name] = unused.value
+    values["alpha"] = values["alpha"] or float(values["rank"])
     return values, tuple(notes)
 
 
@@ -82,6 +84,8 @@ def asked_for(values: Mapping[str, Any]) -> dict[str, Any]:
         forced |= {name: allowed[0] for name, allowed in method.decides.items()}
         forced |= plain({name: unused.value for name, unused in method.unused.items()})
         forced["learning_rate"] = method.learning_rate
+        forced["rank"] = method.rank(len(values.get("erase", ())))
+    forced["alpha"] = float(values.get("rank", forced["rank"]))
     return {name: value for name, value in values.items() if name not in forced or value != forced[name]}
 
 

@@ -41,7 +41,9 @@ def erase_config(**asked: Any) -> EraseConfig:
 
 
 # Settings that older versions did not have, with the values that do what these versions did.
-BEFORE: Mapping[str, Any] = {"look_every": 0, "judged_words": 0, "null_space": 0.0, "pace": 0.0, "rehearsed": 0}
+BEFORE: Mapping[str, Any] = {
+    "look_every": 0, "judged_words": 0, "start": "zero", "null_space": 0.0, "pace": 0.0, "rehearsed": 0
+}  # fmt: skip
 
 
 def config_from_record(values: Mapping[str, Any], asked: Mapping[str, Any] | None) -> EraseConfig:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, get_args
 
@@ -125,6 +125,11 @@ def text_readers(unet: nn.Module) -> list[nn.Parameter]:
     """Return ``down`` (rank, d) of the layers that read nothing but a prompt: cross-attention's keys and values."""
     chosen = _CHOOSE["xattn_kv"]
     return [_weights(layer)[0] for name, layer in lora_layers(unet).items() if chosen(name)]
+
+
+def text_values(names: Iterable[str]) -> list[str]:
+    """Return those of some layers, given by module path, that are the values of cross-attention."""
+    return [name for name in names if _CHOOSE["xattn_v"](name)]
 
 
 def lora_state(unet: nn.Module) -> dict[str, Tensor]:

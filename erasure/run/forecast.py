@@ -11,11 +11,11 @@ from erasure.judge.judge_settings import JUDGE_SETTINGS
 from erasure.model.draw_settings import DRAW_SETTINGS
 from erasure.model.rows import RowBook, Rows
 from erasure.training.look_sizes import (
-    FIRST_PICTURES,
-    NAMES_AT_FIRST,
     NEAR_WORDS,
-    SECOND_PICTURES,
+    LookSizes,
     fewest_updates_between,
+    first_look,
+    second_look,
     updates_between,
 )
 from erasure.training.row_count import rows_per_update
@@ -92,8 +92,11 @@ def _look_rows(config: EraseConfig, neighbours: int) -> Rows:
     sizes, targets, near = _panel(config, neighbours)
     measured = config.erase_synonyms and config.synonym_threshold > 0
     names = sizes.names if measured else min(len(config.synonym), sizes.names)
-    first = targets * (FIRST_PICTURES + min(NAMES_AT_FIRST, names)) + min(NEAR_WORDS, near)
-    second = targets * (SECOND_PICTURES + names)
+
+    def pictures(look: LookSizes) -> int:
+        return targets * (look.pictures + min(look.names, names))
+
+    first, second = pictures(first_look(targets)) + min(NEAR_WORDS, near), pictures(second_look(targets))
     return (JUDGE_SETTINGS.rows(first, first) + JUDGE_SETTINGS.rows(second, second)) * _most_looks(config)
 
 

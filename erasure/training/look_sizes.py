@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
-# Pictures of each target that the first look takes, and the second, which takes others.
-FIRST_PICTURES, SECOND_PICTURES = 2, 4
-# The other names of a target have one picture each: in the first look one name, which take turns, in the second all.
-NAMES_AT_FIRST = 1
 # How many of the nearest words the first look takes, with one picture each.
 NEAR_WORDS = 4
+# Of up to so many targets a look takes more pictures each.
+FEW = 2
 # Two looks in a row must find all gone.
 LOOKS_IN_A_ROW = 2
 # Looks come closer together as the concept goes, at most so many times as often.
 SHORTEST = 2
-# A target is gone if none of its pictures is recognised and their mean level is below this, far below the judge's cut:
-# what is hardly recognised in few pictures will be recognised in some others.
-GONE = 0.15
+# A target is gone if none of its pictures is recognised and their mean level is at most this: no more of it is seen than
+# in pictures of other things. What is hardly recognised in few pictures will be recognised in some others.
+GONE = 0.0
+
+
+class LookSizes(NamedTuple):
+    """Pictures that one look takes: of each target, and of how many of its other names, with one picture each."""
+
+    pictures: int
+    names: int
+
+
+def first_look(targets: int) -> LookSizes:
+    """Return what the first of two looks takes. The names take turns."""
+    return LookSizes(2 if targets <= FEW else 1, 1)
+
+
+def second_look(targets: int) -> LookSizes:
+    """Return what the second one takes: other pictures of the targets."""
+    return LookSizes(4, 4) if targets <= FEW else LookSizes(2, 2)
 
 
 def updates_between(look_every: int, targets: int) -> int:

@@ -7,11 +7,9 @@ gives away directions that only few of the prompts use. Here every direction is 
 
     down = free P / gain,    P = (l (C + l I)^-1)^(1/2)
 
-with C (d, d) the second moment of their states, scaled to a mean eigenvalue of 1, l the ``null_space`` of the config,
-and ``gain`` how much P leaves of the way from the anchor's states to the target's, so that a learning rate means the
-same as without P. Most of C is from the words nearest to each target, where most harm is done: among a hundred words,
-the few that matter would have little share. The rest is from words spread over the vocabulary: a change that spares
-near words alone goes where they have no share, and hurts all others. What is trained are the weights ``free``.
+with C (d, d) the second moment of their states (see :mod:`erasure.training.preserved_states`), scaled to a mean
+eigenvalue of 1, l the ``null_space`` of the config, and ``gain`` how much P leaves of the way from the anchor's states
+to the target's, so that a learning rate means the same as without P. What is trained are the weights ``free``.
 """
 
 from __future__ import annotations
@@ -22,16 +20,10 @@ import torch
 from torch import Tensor, nn
 
 from erasure.concepts.space import ConceptSpace
-from erasure.concepts.vocabulary import load_vocabulary
 from erasure.config.settings import EraseConfig
 from erasure.config.template import fill
 from erasure.lora.adapter import text_readers
 from erasure.model.model import Model
-from erasure.spread import spread
-
-# The nearest words of each target, and their share in C; the rest is from words of the whole vocabulary.
-NEAR_WORDS, NEAR_SHARE = 25, 0.7
-FAR_WORDS = 300
 
 
 class NullSpace:
@@ -61,6 +53,14 @@ class NullSpace:
         for down, free in zip(self._down, self.free, strict=True):
             down.copy_(free @ self._projection)
 
+    @torch.no_grad()
+    def follow(self) -> None:
+        """Set the free weights from ``down``, which was set to something else."""
+        inverse = torch.linalg.inv(self._projection.double().cpu())
+        for down, free in zip(self._down, self.free, strict=True):
+            free.copy_(down.double().cpu() @ inverse)
+        self.apply()
+
     def tensors(self) -> dict[str, Tensor]:
         """The free weights."""
         return {str(number): free.detach().clone() for number, free in enumerate(self.free)}
@@ -78,16 +78,8 @@ class NullSpace:
 
 
 @torch.no_grad()
-def projection(model: Model, space: ConceptSpace, config: EraseConfig) -> Tensor:
-    """Return P / gain (d, d), fp32. Preserved are words in the config's templates, and the empty prompt."""
-    words = dict.fromkeys(c.text for target in space.targets for c in target.preserved[:NEAR_WORDS])
-    near = ["", *(fill(template, word) for word in (*words, *config.preserve) for template in config.templates)]
-    moment = second_moment(model, near)
-    moment /= moment.diagonal().mean()
-    far = _far_prompts(model, space, config)
-    if far:
-        other = second_moment(model, far)
-        moment = NEAR_SHARE * moment + (1 - NEAR_SHARE) * other / other.diagonal().mean()
+def projection(model: Model, space: ConceptSpace, config: EraseConfig, moment: Tensor) -> Tensor:
+    """Return P / gain (d, d), fp32, for the ``moment`` C (d, d) of what is preserved, float64 on the CPU."""
     values, vectors = torch.linalg.eigh(moment)
     damped: Tensor = (vectors * (config.null_space / (values.clamp_min(0) + config.null_space)).sqrt()) @ vectors.T
     pairs = [(fill(t, target.target), fill(t, target.anchor)) for target in space.targets for t in config.templates]
@@ -96,19 +88,3 @@ def projection(model: Model, space: ConceptSpace, config: EraseConfig) -> Tensor
     gain = (way @ damped).norm() / way.norm().clamp_min(1e-12)
     found: Tensor = (damped / gain.clamp_min(1e-6)).float()
     return found
-
-
-def _far_prompts(model: Model, space: ConceptSpace, config: EraseConfig) -> list[str]:
-    """Return prompts of words spread over the vocabulary that name nothing erased; the templates take turns."""
-    gone = space.gone(config)
-    words = [word for word in spread(load_vocabulary(config, model.tokenizer), FAR_WORDS) if word not in gone]
-    return [fill(config.templates[i % len(config.templates)], word) for i, word in enumerate(words)]
-
-
-def second_moment(model: Model, prompts: Sequence[str], batch: int = 256) -> Tensor:
-    """Return E[c c^T] (d, d) over all token states c of the prompts, in float64 on the CPU."""
-    total, count = torch.zeros((), dtype=torch.float64), 0
-    for start in range(0, len(prompts), batch):
-        states = model.embed(prompts[start : start + batch]).states.cpu().double().flatten(0, 1)
-        total, count = total + states.T @ states, count + len(states)
-    return total / count

@@ -8,6 +8,7 @@ way that a prediction has to go: from eps(z_t, c_e) to eps(z_t, c_n).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from statistics import fmean
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 # The updates that are measured, from 1: long enough after the first for LoRA's ``up``, which begins at 0, to matter.
-MEASURED = range(8, 16)
+MEASURED = range(5, 11)
 # The learning rate changes by at most this factor.
 LARGEST = 5.0
 
@@ -34,14 +35,17 @@ class Pace:
         self._rates = 0.0  # the sum of the learning rates of all updates so far
         self._found: list[float] = []  # share of the way / sum of the learning rates before
 
-    def note(self, update: int, rate: float, tuned: Tensor, own: Tensor, anchor: Tensor) -> None:
+    def measures(self, update: int) -> bool:
+        """Whether :meth:`note` needs to know how far predictions have moved before ``update``."""
+        return bool(self._rates) and update in MEASURED
+
+    def note(self, update: int, rate: float, moved: Callable[[], Tensor]) -> None:
         """Note how far predictions have moved before ``update`` (from 1) is made at a learning rate of ``rate``.
 
-        Of each erased concept, (b, ...): eps_theta'(c_e), eps(c_e) and eps(c_n). They are looked at only while
-        something is measured, since that waits for the device.
+        ``moved``: asked for :func:`moved_shares` only while something is measured, since that waits for the device.
         """
-        if self._rates and update in MEASURED:
-            self._found.append(float(moved_shares(tuned, own, anchor).mean()) / self._rates)
+        if self.measures(update):
+            self._found.append(float(moved().mean()) / self._rates)
         self._rates += rate
 
     def factor(self, update: int, peak: float) -> float:
@@ -60,9 +64,12 @@ class Pace:
         self._rates, self._found = meta["rates"], list(meta["found"])
 
 
-def moved_shares(tuned: Tensor, own: Tensor, anchor: Tensor) -> Tensor:
-    """Return (b,): how far ``tuned`` is from ``own``, in units of the way from ``own`` to ``anchor``; all (b, ...)."""
+def moved_shares(tuned: Tensor, start: Tensor, own: Tensor, anchor: Tensor) -> Tensor:
+    """Return (b,): how far ``tuned`` is from ``start``, in units of the way from ``own`` to ``anchor``; all (b, ...).
+
+    Of each erased concept: eps_theta'(c_e) now and at the start of training, eps(c_e) and eps(c_n).
+    """
     with torch.no_grad():
         way = (anchor - own).flatten(1).norm(dim=1).clamp_min(1e-9)
-        shares: Tensor = (tuned - own).flatten(1).norm(dim=1) / way
+        shares: Tensor = (tuned - start).flatten(1).norm(dim=1) / way
         return shares

@@ -13,13 +13,12 @@ from erasure.judge.scale import CUT
 from erasure.spread import spread
 from erasure.training.events import Look
 from erasure.training.look_sizes import (
-    FIRST_PICTURES,
     GONE,
     LOOKS_IN_A_ROW,
-    NAMES_AT_FIRST,
     NEAR_WORDS,
-    SECOND_PICTURES,
     fewest_updates_between,
+    first_look,
+    second_look,
     updates_between,
     updates_until_gone,
 )
@@ -40,8 +39,8 @@ class Weights(Protocol):
 class Steering:
     """Looks at samples every ``every`` updates, less often while many targets are worked on, and after the last update.
 
-    When all that was looked at is gone, a second look at once takes other pictures and all other names. If they are
-    gone as well, training ends. A look that finds the strongest picture about to go brings the next one forward, so
+    When all that was looked at is gone, a second look at once takes other pictures and more of the other names. If they
+    are gone as well, training ends. A look that finds the strongest picture about to go brings the next one forward, so
     that training does not go on for long after the target is gone: most of the harm to other concepts comes then.
 
     Targets that a look found gone, with all their names, are left alone until a look finds them again. The weights
@@ -121,7 +120,7 @@ class Steering:
         near = [min(1.0, max(0.0, levels[k])) for k in shots if self._member(k).role == "near"]
         kept = fmean(near) if near else None
         all_gone = len(found) == len(self._known)
-        left = (-sum(level >= CUT for level in erased), -sum(level >= GONE for level in erased))
+        left = (-sum(level >= CUT for level in erased), -sum(level > GONE for level in erased))
         if second:
             self._second(left, all_gone)
         else:
@@ -156,13 +155,14 @@ class Steering:
         """Return the shots to look at: the same ones every time, so that looks can be compared, but for the names."""
         panel, scale = self._examination.panel, self._examination.scale
         near = spread([i for i, member in enumerate(panel) if member.role == "near" and scale(i).tells], NEAR_WORDS)
+        first, after = first_look(len(self._targets)), second_look(len(self._targets))
         wanted: dict[int, range] = {}
         for number, target in enumerate(self._targets):
             names = self._names(number)
-            first = range(FIRST_PICTURES)
-            wanted[target] = range(FIRST_PICTURES, FIRST_PICTURES + SECOND_PICTURES) if second else first
+            wanted[target] = range(first.pictures, first.pictures + after.pictures) if second else range(first.pictures)
             turn = self._turn % len(names) if names else 0
-            wanted.update(dict.fromkeys(names if second else names[turn : turn + NAMES_AT_FIRST], range(1)))
+            count = after.names if second else first.names
+            wanted.update(dict.fromkeys((names[turn:] + names[:turn])[:count], range(1)))
         if not second:
             wanted.update(dict.fromkeys(near, range(1)))
         seen: dict[int, int] = {}
@@ -229,4 +229,4 @@ class Steering:
 
 def _are_gone(levels: Sequence[float]) -> bool:
     """Whether none of these pictures is recognised, nor nearly so on average."""
-    return not levels or (max(levels) < CUT and fmean(levels) < GONE)
+    return not levels or (max(levels) < CUT and fmean(levels) <= GONE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.config.template import fill
 from erasure.errors import NonFiniteLoss, OutOfMemory
-from erasure.lora.adapter import load_lora_state, lora_parameters, lora_state
+from erasure.lora.adapter import load_lora_state, lora_parameters, lora_state, text_readers
 from erasure.model.conditioning import Conditioning, Prompt
 from erasure.model.model import Model
 from erasure.model.rows import Rows
@@ -22,13 +23,15 @@ from erasure.training.adam_state import adam_tensors, load_adam_tensors, move_ad
 from erasure.training.adversary.choose import choose_adversary
 from erasure.training.adversary.harm import Harm
 from erasure.training.adversary.search import Candidates, NoSearch, Question
+from erasure.training.closed_start import closed_start
 from erasure.training.events import Look, Note, Step
 from erasure.training.gradient_scale import gradient_scaler, moved_scaler
 from erasure.training.latents.choose import choose_latent_source
 from erasure.training.latents.source import LatentState, stack
 from erasure.training.losses import erase_goal, prediction_loss
 from erasure.training.null_space import NullSpace, projection
-from erasure.training.pace import MEASURED, Pace
+from erasure.training.pace import MEASURED, Pace, moved_shares
+from erasure.training.preserved_states import preserved_states
 from erasure.training.rehearsal import Rehearsal, rehearsed_words
 from erasure.training.steering import Steering
 
@@ -57,13 +60,28 @@ class Trainer:
         self.adversary = choose_adversary([len(target.preserved) for target in space.targets], config, model.device)
         words = rehearsed_words(model, space, config) if config.rehearsed else []
         self._rehearsal = Rehearsal(model, words, config)
-        self._parameters = lora_parameters(model.unet)
         self._null_space: NullSpace | None = None
-        if config.null_space:
-            self._null_space = NullSpace(model, projection(model, space, config))
+        self._prepare_weights()
+        self._parameters = lora_parameters(model.unet)
+        if self._null_space is not None:
             self._parameters = self._null_space.parameters(self._parameters)
+        self._start = self.weights() if self._pace is not None and config.start != "zero" else None
         self._optimizer = torch.optim.Adam(self._parameters, lr=config.learning_rate)
         self._scaler = gradient_scaler(model.dtype, model.device)
+
+    def _prepare_weights(self) -> None:
+        """Set the LoRA to where training starts, and let it read what the null space leaves."""
+        model, space, config = self.model, self._space, self.config
+        if (config.start == "zero" and not config.null_space) or not text_readers(model.unet):
+            return
+        preserved = preserved_states(model, space, config)
+        start = closed_start(model, space, config, preserved) if config.start == "closed-form" else None
+        if config.null_space:
+            self._null_space = NullSpace(model, projection(model, space, config, preserved.moment()))
+        if start is not None:
+            load_lora_state(model.unet, start)
+            if self._null_space is not None:
+                self._null_space.follow()
 
     def __iter__(self) -> Iterator[Step | Look | Note]:
         steering = self.steering
@@ -154,12 +172,15 @@ class Trainer:
 
         goal, frozen = self._goal(erased, anchors, erase_states, preserved, preserve_states)
 
+        start = self._eps_at_start(erased, erase_states, frozen[0])
+
         # L1 + lambda L2, both in one call of the U-Net
         z, t = stack(erase_states + preserve_states)
         conditioning = Conditioning.cat([prompt.conditioning for prompt in erased + preserved])
         eps = self.model.eps(z, t, conditioning)
         if self._pace is not None:
-            self._pace.note(self.step + 1, self._learning_rate(), eps[: len(erased)], *frozen)
+            moved = partial(moved_shares, eps[: len(erased)], start, *frozen)
+            self._pace.note(self.step + 1, self._learning_rate(), moved)
         loss = prediction_loss(eps, goal, self.model.alphas_cumprod[t], config.loss_space)
         erase_loss, *kept = (
             part.mean() for part in loss.split([len(erased), found, len(rehearsed.prompts)]) if len(part)
@@ -234,10 +255,10 @@ class Trainer:
         """(b, c, h, w): Eq. 3 with negative guidance for the erased ones, then what is to stay for the preserved.
 
         Besides what the frozen model predicts of the erased ones and of their anchors; for the former zeros if nobody
-        needs it. All that the frozen model is asked for comes from one call; what is known already is not asked for.
+        needs it in this update. All that the frozen model is asked for comes from one call, but for what is known.
         """
         guidance, count = self.config.guidance, len(erased)
-        wanted = guidance or self._pace is not None
+        wanted = guidance or (self._pace is not None and self._pace.measures(self.step + 1))
         own = [LatentState(s.z, s.t, s.eps_null if anchor.text == "" else None)
                for s, anchor in zip(erase_states, anchors, strict=True)]  # fmt: skip
         prompts, at = [*anchors], own
@@ -251,6 +272,21 @@ class Trainer:
         eps_target, *eps_from = others or [torch.zeros_like(eps_anchor)]
         goal = erase_goal(eps_anchor, eps_target, guidance, *eps_from)
         return torch.cat([goal, eps[len(prompts) :]]), (eps_target, eps_anchor)
+
+    @torch.no_grad()
+    def _eps_at_start(self, prompts: list[Prompt], states: list[LatentState], own: Tensor) -> Tensor:
+        """eps_theta'(z_t, c) (b, c, h, w) at the start of training, if the pace is measured now; ``own``: eps(z_t, c).
+
+        Called before the tuned model's forward pass, whose weights must not change until its backward pass.
+        """
+        if self._start is None or self._pace is None or not self._pace.measures(self.step + 1):
+            return own
+        now = self.weights()
+        self.put_back(self._start)
+        z, t = stack(states)
+        eps = self.model.eps(z, t, Conditioning.cat([prompt.conditioning for prompt in prompts]))
+        self.put_back(now)
+        return eps
 
     @torch.no_grad()
     def _frozen_eps(self, prompts: Sequence[Prompt], states: Sequence[LatentState]) -> Tensor:
@@ -377,6 +413,8 @@ class Trainer:
             self._null_space.move(device)
         if self.steering is not None:
             self.steering.move(device)
+        if self._start is not None:
+            self._start = {name: tensor.to(device) for name, tensor in self._start.items()}
 
 
 def learning_rate(step: int, config: EraseConfig) -> float:
