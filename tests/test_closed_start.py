@@ -77,7 +77,8 @@ def test_words_that_are_hurt_more_weigh_more() -> None:
 
 def _projector_on(states: Tensor) -> Tensor:
     q, _ = torch.linalg.qr(states.T)
-    return q @ q.T
+    projector: Tensor = q @ q.T
+    return projector
 
 
 def test_nothing_to_preserve_is_no_problem(tiny_model: Model) -> None:

@@ -240,7 +240,7 @@ def test_a_forget_me_not_update_lowers_the_attention_to_the_concept_and_the_end_
     trainer = _trainer(tiny_models, _config("forget-me-not", target, "radio", templates=[template]))
     _shake(tiny_models)
     trainer.source = given = _GivenStates()  # type: ignore[assignment]
-    trainer._draw_targets = lambda generator: ([0], template)  # type: ignore[method-assign]
+    trainer.draws.targets = lambda generator, among: ([0], template)  # type: ignore[method-assign]
     s = given.state(1)
 
     def losses(eps: _Eps) -> tuple[Tensor, Tensor]:

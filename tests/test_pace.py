@@ -10,7 +10,8 @@ from erasure.lora.adapter import inject_lora
 from erasure.model.model import Model
 from erasure.model.parts import ModelParts
 from erasure.training.events import Note, Step
-from erasure.training.pace import LARGEST, MEASURED, Pace, moved_shares
+from erasure.training.pace import LARGEST, Pace, moved_shares
+from erasure.training.pace_updates import MEASURED
 from erasure.training.trainer import Trainer
 from tests.spaces import space_of
 

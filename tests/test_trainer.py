@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from torch import Tensor
@@ -182,7 +180,7 @@ def test_goals_are_the_anchor_in_its_template_and_what_is_preserved(
     trainer = Trainer(model, space_of("church", anchor=anchor), config)
     state = LatentState(torch.randn((4, 16, 16), generator=torch.Generator().manual_seed(0)), 500)
     goal, _ = trainer._goal(
-        [model.prompt("church")], [trainer._anchor(0, template)], [state], [model.prompt("dog")], [state]
+        [model.prompt("church")], [trainer.draws.anchor(0, template)], [state], [model.prompt("dog")], [state]
     )
     with model.frozen(), torch.no_grad():
         expected = model.eps(state.z.expand(2, -1, -1, -1), torch.tensor([500, 500]), model.embed([prompt, "dog"]))
@@ -269,10 +267,8 @@ def test_other_names_are_erased_more_often_while_only_they_are_left(tiny_models:
     shares = []
     trainer = _trainer(tiny_models, "church", synonym=("basilica",), adversary="uniform")
     for left in (False, True):
-        trainer.steering = SimpleNamespace(names_left=lambda target, left=left: left)  # type: ignore[assignment]
-        trainer._erased = [["church", "basilica"]]
         generator = torch.Generator().manual_seed(0)
-        drawn = [trainer._draw_erased(0, "{}", generator).text for _ in range(200)]
+        drawn = [trainer.draws.erased(0, "{}", generator, names_left=left).text for _ in range(200)]
         shares.append(drawn.count("basilica") / len(drawn))
     assert shares[0] < 0.35
     assert shares[1] > 0.65

@@ -27,8 +27,8 @@ class ForgetMeNot(Trainer):
 
     def _update(self) -> tuple[tuple[float, float], list[Prompt], list[Prompt]]:
         generator = Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
-        targets, template = self._draw_targets(generator)
-        erased = [self._draw_erased(target, template, generator) for target in targets]
+        targets, template = self.draws.targets(generator, self._targets)
+        erased = [self.draws.erased(target, template, generator, names_left=False) for target in targets]
         z, t = stack(self.source.draw(erased, generator, tuned=self.config.on_policy))
         with watched_cross_attention(self.model.unet) as layers:
             self.model.eps(z, t, Conditioning.cat([prompt.conditioning for prompt in erased]))

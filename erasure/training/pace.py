@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# The updates that are measured, from 1: long enough after the first for LoRA's ``up``, which begins at 0, to matter.
-MEASURED = range(5, 11)
+from erasure.training.pace_updates import MEASURED
+
 # The learning rate changes by at most this factor.
 LARGEST = 5.0
 

@@ -11,6 +11,7 @@ from erasure.config.methods import METHODS
 from erasure.config.settings import EraseConfig
 from erasure.config.template import fill
 from erasure.model.rows import Rows
+from erasure.training.pace_updates import MEASURED
 from erasure.training.rehearsal_sizes import WORDS, WORDS_PER_TARGET
 
 _UPDATES = 200  # played
@@ -106,8 +107,11 @@ def _update(config: EraseConfig, sizes: Sequence[int], source: _Source, update: 
     goals = sum(not null or anchor != "" for anchor in anchors)
     if config.guidance and config.guidance_from == "null" and any(anchors) and not null:
         goals += len(targets)
-    if (config.guidance or config.pace) and not eps:
+    measured = bool(config.pace) and update + 1 in MEASURED
+    if (config.guidance or measured) and not eps:
         goals += len(targets)
+    if measured and config.start != "zero":
+        rows += Rows(len(targets), calls=1)
     if not kept or config.adversary == "pgd":
         goals += len(preserved)
     trained = len(targets) + len(preserved) + config.rehearsed

@@ -13,29 +13,26 @@ from torch import Generator, Tensor
 
 from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
-from erasure.config.template import fill
 from erasure.errors import NonFiniteLoss, OutOfMemory
-from erasure.lora.adapter import load_lora_state, lora_parameters, lora_state, text_readers
+from erasure.lora.adapter import load_lora_state, lora_parameters, lora_state
 from erasure.model.conditioning import Conditioning, Prompt
 from erasure.model.model import Model
 from erasure.model.rows import Rows
 from erasure.training.adam_state import adam_tensors, load_adam_tensors, move_adam
 from erasure.training.adversary.choose import choose_adversary
 from erasure.training.adversary.harm import Harm
-from erasure.training.adversary.search import Candidates, NoSearch, Question
-from erasure.training.closed_start import closed_start
+from erasure.training.adversary.search import NoSearch, Question
+from erasure.training.concept_draws import ConceptDraws
 from erasure.training.events import Look, Note, Step
+from erasure.training.first_weights import set_first_weights
 from erasure.training.gradient_scale import gradient_scaler, moved_scaler
 from erasure.training.latents.choose import choose_latent_source
 from erasure.training.latents.source import LatentState, stack
 from erasure.training.losses import erase_goal, prediction_loss
-from erasure.training.null_space import NullSpace, projection
-from erasure.training.pace import MEASURED, Pace, moved_shares
-from erasure.training.preserved_states import preserved_states
+from erasure.training.pace import Pace, moved_shares
+from erasure.training.pace_updates import MEASURED
 from erasure.training.rehearsal import Rehearsal, rehearsed_words
 from erasure.training.steering import Steering
-
-OWN_NAME_SHARE = 0.75
 
 
 class Trainer:
@@ -54,34 +51,19 @@ class Trainer:
         self.steering: Steering | None = None  # without one, all updates are made
         self._steering_state: tuple[dict[str, Tensor], dict[str, Any]] | None = None  # loaded before there is one
         self._seconds = 0.0
-        self._space = space
-        self._erased = space.erased_by_target(config)
+        self.draws = ConceptDraws(model, space, config)
+        self._targets = range(len(space.targets))
         self.source = choose_latent_source(model, config)
         self.adversary = choose_adversary([len(target.preserved) for target in space.targets], config, model.device)
         words = rehearsed_words(model, space, config) if config.rehearsed else []
         self._rehearsal = Rehearsal(model, words, config)
-        self._null_space: NullSpace | None = None
-        self._prepare_weights()
+        self._null_space = set_first_weights(model, space, config)
         self._parameters = lora_parameters(model.unet)
         if self._null_space is not None:
             self._parameters = self._null_space.parameters(self._parameters)
         self._start = self.weights() if self._pace is not None and config.start != "zero" else None
         self._optimizer = torch.optim.Adam(self._parameters, lr=config.learning_rate)
         self._scaler = gradient_scaler(model.dtype, model.device)
-
-    def _prepare_weights(self) -> None:
-        """Set the LoRA to where training starts, and let it read what the null space leaves."""
-        model, space, config = self.model, self._space, self.config
-        if (config.start == "zero" and not config.null_space) or not text_readers(model.unet):
-            return
-        preserved = preserved_states(model, space, config)
-        start = closed_start(model, space, config, preserved) if config.start == "closed-form" else None
-        if config.null_space:
-            self._null_space = NullSpace(model, projection(model, space, config, preserved.moment()))
-        if start is not None:
-            load_lora_state(model.unet, start)
-            if self._null_space is not None:
-                self._null_space.follow()
 
     def __iter__(self) -> Iterator[Step | Look | Note]:
         steering = self.steering
@@ -148,18 +130,19 @@ class Trainer:
         generator = Generator().manual_seed(config.seed * 1_000_003 + self.step)
 
         # c_e ~ E with its z_t, and c_a <- Algorithm 1 with its own
-        targets, template = self._draw_targets(generator)
-        erased = [self._draw_erased(i, template, generator) for i in targets]
-        anchors = [self._anchor(i, template) for i in targets]
+        draws = self.draws
+        targets, template = draws.targets(generator, self._worked_on())
+        erased = [draws.erased(i, template, generator, names_left=self._names_left(i)) for i in targets]
+        anchors = [draws.anchor(i, template) for i in targets]
         # Pictures are of what the concept is to become; trajectories are the concept's own.
         erase_states = self.source.draw(
             anchors if config.latents == "pictures" else erased, generator, tuned=config.on_policy
         )
         searching = not isinstance(self.adversary, NoSearch)
-        candidates = [self._candidates(i, template) for i in targets] if searching else []
+        candidates = [draws.candidates(i, template) for i in targets] if searching else []
         harm = self._harm(erase_states, generator)
         preserved = self.adversary.find(Question(targets, candidates, harm), generator)
-        preserved += self._given(anchors, template, generator)
+        preserved += draws.given(anchors, template, generator)
         # As published, where the tuned model goes; only where the frozen one goes, less is preserved.
         preserve_states = self.source.draw(
             preserved, generator, tuned=config.preserve_on_policy or config.latents == "fresh"
@@ -188,46 +171,6 @@ class Trainer:
         preserve_loss = torch.stack(kept).sum() if kept else loss.new_zeros(())
         self._descend(erase_loss + config.preserve_weight * preserve_loss)
         return (erase_loss.item(), preserve_loss.item()), erased, preserved[:found]
-
-    # --- drawing concepts
-
-    def _draw_targets(self, generator: Generator) -> tuple[list[int], str]:
-        """Indices of targets, without repeats while there are enough of them, and one template for all."""
-        count = len(self._space.targets)
-        order: list[int] = []
-        drawn_from = self.steering.worked_on() if self.steering is not None else [*range(count)]
-        while len(order) < self.config.batch:
-            order += [drawn_from[i] for i in torch.randperm(len(drawn_from), generator=generator).tolist()]
-        return order[: self.config.batch], _choice(self.config.templates, generator)
-
-    def _draw_erased(self, target: int, template: str, generator: Generator) -> Prompt:
-        """The target's own name most of the time, else a synonym: those are erased by its side, not instead.
-
-        The other way round while looks find that only synonyms are left.
-        """
-        name, *synonyms = self._erased[target]
-        names_left = self.steering is not None and self.steering.names_left(target)
-        own_share = 1 - OWN_NAME_SHARE if names_left else OWN_NAME_SHARE
-        if synonyms and torch.rand((), generator=generator) >= own_share:
-            name = _choice(synonyms, generator)
-        return self.model.prompt(fill(template, name))
-
-    def _candidates(self, target: int, template: str) -> Candidates:
-        space = self._space.targets[target]
-        texts = tuple(fill(template, candidate.text) for candidate in space.preserved)
-        return Candidates(self.model.prompt(fill(template, space.target)), texts, self.model.embed(texts))
-
-    def _anchor(self, target: int, template: str) -> Prompt:
-        return self.model.prompt(fill(template, self._space.targets[target].anchor))
-
-    def _given(self, anchors: Sequence[Prompt], template: str, generator: Generator) -> list[Prompt]:
-        """What is preserved without a search."""
-        given = list(anchors) if self.config.adversary == "anchor" else []
-        if self.config.preserve:
-            given.append(self.model.prompt(fill(template, _choice(self.config.preserve, generator))))
-        elif self.config.adversary == "fixed":
-            given.append(self.model.prompt(""))
-        return given
 
     # --- predictions
 
@@ -309,6 +252,12 @@ class Trainer:
         if self._steering_state is not None:
             steering.load(*self._steering_state)
             self._steering_state = None
+
+    def _worked_on(self) -> Sequence[int]:
+        return self._targets if self.steering is None else self.steering.worked_on()
+
+    def _names_left(self, target: int) -> bool:
+        return self.steering is not None and self.steering.names_left(target)
 
     # --- the weights
 
@@ -425,10 +374,6 @@ def learning_rate(step: int, config: EraseConfig) -> float:
     passed = (step - warmup) / max(1, config.updates - warmup)
     factor = {"constant": 1.0, "linear": 1 - passed, "cosine": (1 + math.cos(math.pi * passed)) / 2}
     return config.learning_rate * factor[config.schedule]
-
-
-def _choice(items: Sequence[str], generator: Generator) -> str:
-    return items[int(torch.randint(len(items), (), generator=generator))]
 
 
 def _part(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
