@@ -34,14 +34,6 @@ def test_the_rate_is_what_moves_predictions_as_wanted(per_rate: float, factor: f
     assert _paced(per_rate).factor(AFTER, 0.001) == pytest.approx(factor)
 
 
-def test_several_targets_share_the_updates() -> None:
-    assert Pace(0.03, targets=4).factor(AFTER, 0.001) == 1.0
-    one, four = Pace(0.03), Pace(0.03, targets=4)
-    for pace in (one, four):
-        pace.load(_paced(30.0).meta())
-    assert four.factor(AFTER, 0.001) == pytest.approx(one.factor(AFTER, 0.001) / 2)
-
-
 def test_the_rate_is_as_given_until_all_is_measured() -> None:
     pace = _paced(60.0)
     assert [pace.factor(update, 0.001) for update in (1, AFTER - 1, AFTER)] == [1.0, 1.0, pytest.approx(0.5)]

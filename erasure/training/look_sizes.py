@@ -32,7 +32,7 @@ def first_look(targets: int) -> LookSizes:
 
 def second_look(targets: int) -> LookSizes:
     """Return what the second one takes: other pictures of the targets."""
-    return LookSizes(4, 4) if targets <= FEW else LookSizes(2, 2)
+    return LookSizes(4 if targets <= FEW else 2, 2)
 
 
 def updates_between(look_every: int, targets: int) -> int:

@@ -7,7 +7,6 @@ way that a prediction has to go: from eps(z_t, c_e) to eps(z_t, c_n).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from statistics import fmean
 from typing import Any
@@ -24,14 +23,11 @@ LARGEST = 5.0
 class Pace:
     """Measures the share of the way that predictions moved for each unit of learning rate.
 
-    ``wanted``: the share of the way that an update is to move the prediction of a single target at the peak of the
-    learning rate.
+    ``wanted``: the share of the way that an update is to move the prediction at the peak of the learning rate.
     """
 
-    def __init__(self, wanted: float, targets: int = 1):
-        # Each of several targets gets a part of the updates, and moves in some of the others, too: between 1 / targets
-        # and 1 of the way that one alone would go.
-        self._wanted = wanted / math.sqrt(targets)
+    def __init__(self, wanted: float):
+        self._wanted = wanted
         self._rates = 0.0  # the sum of the learning rates of all updates so far
         self._found: list[float] = []  # share of the way / sum of the learning rates before
 

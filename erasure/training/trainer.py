@@ -47,7 +47,7 @@ class Trainer:
         self.config = config
         self.model = model
         self.step = 0
-        self._pace = Pace(config.pace, len(space.targets)) if config.pace else None
+        self._pace = Pace(config.pace) if config.pace else None
         self.steering: Steering | None = None  # without one, all updates are made
         self._steering_state: tuple[dict[str, Tensor], dict[str, Any]] | None = None  # loaded before there is one
         self._seconds = 0.0

@@ -33,7 +33,7 @@ class PanelSizes:
 
 PANEL_SIZES = PanelSizes()
 # Where only looks during training judge: what they take, and what makes the targets' scales.
-LOOK_SIZES = PanelSizes(target_pictures=6, name_pictures=1, near=0, unrelated_pictures=1, empty_pictures=2)
+LOOK_SIZES = PanelSizes(target_pictures=6, names=2, name_pictures=1, near=0, unrelated_pictures=1, empty_pictures=2)
 
 
 @dataclass(frozen=True)
