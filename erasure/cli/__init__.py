@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from erasure.cli import app, bench, concepts, inspect, judge, presets, preview, spectrum, train
 from erasure.errors import ConfigError, EraseError, OutputExists
+from erasure.model.device import device_problem
 
 FAILED, BAD_ARGUMENTS, STOPPED = 1, 2, 130
 
@@ -23,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         command.add_parser(commands)
     arguments = parser.parse_args(argv)
     try:
+        _check_devices(arguments)
         run: Callable[[argparse.Namespace], int] = arguments.run
         return run(arguments)
     except (ConfigError, OutputExists) as error:
@@ -34,3 +36,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped without saving", file=sys.stderr)
         return STOPPED
+
+
+def _check_devices(arguments: argparse.Namespace) -> None:
+    """Raises: ConfigError for a device that is not there, before the command does or loads anything."""
+    problems = []
+    for flag in ("device", "picture_device"):
+        name = getattr(arguments, flag, None)
+        problem = device_problem(name) if name is not None else ""
+        if problem:
+            problems.append(f"--{flag.replace('_', '-')}: {problem}")
+    if problems:
+        raise ConfigError(problems)

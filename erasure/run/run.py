@@ -8,10 +8,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
 
+from erasure.concepts.clashes import clashes
 from erasure.config.settle import asked_of, notes_of
 from erasure.config.values import config_from_dict
-from erasure.errors import ConfigError, EraseError, IneffectiveLora, RunError
+from erasure.errors import ConceptError, ConfigError, EraseError, IneffectiveLora, RunError
 from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint, sha256, short_hash
+from erasure.model.device import check_device
 from erasure.run.events import Drawing, Event, Judged, Opened, Planned, Saved
 from erasure.run.finish import finish
 from erasure.run.folder import Origin, RunFolder
@@ -32,9 +34,13 @@ _KEEPS_STATE = (EraseError, OSError, MemoryError, RuntimeError)
 def erase(task: Task, observers: Sequence[MakeObserver] = ()) -> Run:
     """Begin a new run; ``observers`` are made once its model is open, see :class:`Run`.
 
-    Raises: CheckpointError, RunError, OutputExists if it cannot begin.
+    Raises: CheckpointError, ConceptError, ConfigError, RunError, OutputExists if it cannot begin.
     """
     check_output(task.out, overwrite=task.overwrite)
+    check_device(task.device, task.config.precision)
+    clash = clashes(task.config)
+    if clash:
+        raise ConceptError("; ".join(clash))
     checkpoint = inspect_checkpoint(task.checkpoint)
     path = checkpoint.path
     began = datetime.now(timezone.utc).timestamp()
@@ -77,6 +83,7 @@ def resume(
         space=folder.space(),
     )
     check_output(task.out, overwrite=overwrite)
+    check_device(device, config.precision)
     checkpoint = inspect_checkpoint(task.checkpoint)
     if sha256(checkpoint.path) != origin.sha256:
         raise RunError(
