@@ -117,8 +117,13 @@ def test_closed_forms_go_to_the_cpu_where_a_device_has_no_float64(monkeypatch: p
     """MPS and DirectML have none; here it is the CPU's that is taken away for tensors that were not copied to it."""
     moved: list[torch.Tensor] = []
     monkeypatch.setattr(closed_form, "_has_float64", lambda device: False)
-    cpu: Callable[[torch.Tensor], torch.Tensor] = torch.Tensor.cpu
-    monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: moved.append(tensor) or cpu(tensor))
+    to_cpu: Callable[[torch.Tensor], torch.Tensor] = torch.Tensor.cpu
+
+    def cpu(tensor: torch.Tensor) -> torch.Tensor:
+        moved.append(tensor)
+        return to_cpu(tensor)
+
+    monkeypatch.setattr(torch.Tensor, "cpu", cpu)
     assert closed_form.exact(torch.ones(2)).dtype == torch.float64
     assert len(moved) == 1
 

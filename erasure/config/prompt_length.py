@@ -61,4 +61,5 @@ def _count(prompt: str) -> int:
 def _tokenizer() -> Any:
     from transformers import CLIPTokenizerFast  # takes seconds, and short prompts do not need it
 
-    return CLIPTokenizerFast.from_pretrained(str(TOKENIZER), local_files_only=True)
+    # Its own limit would only make it warn.
+    return CLIPTokenizerFast.from_pretrained(str(TOKENIZER), local_files_only=True, model_max_length=10**9)
