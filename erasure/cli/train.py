@@ -21,6 +21,7 @@ from erasure.cli.flags import (
 )
 from erasure.errors import ConfigError
 from erasure.model.device import default_device
+from erasure.run.output import check_output
 
 if TYPE_CHECKING:
     from erasure.config.settings import EraseConfig
@@ -55,6 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(missing)
     if arguments.dry_run:
         return _dry_run(arguments, config)
+    check_output(arguments.out, overwrite=arguments.overwrite)
     from erasure.run.folder import RunFolder
     from erasure.run.run import erase
     from erasure.run.task import Task
