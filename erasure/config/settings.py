@@ -32,8 +32,8 @@ class EraseConfig:
     # concepts
     erase: tuple[str, ...] = setting(
         (),
-        "a concept to erase (E); for several, repeat it or part them with commas. What stands in quotation marks is one "
-        "concept, with its commas",
+        "a concept to erase (E); for several, repeat it or part them with commas. What stands in quotation marks is "
+        "one, with its commas",
         "concepts",
         decides_space=True,
     )

@@ -156,7 +156,7 @@ def test_impossible_findings_are_no_verdict(host: FakeHost, manager: JobManager,
 def test_a_job_whose_pictures_all_changed_is_not_done(host: FakeHost, manager: JobManager, run: ScriptedRun) -> None:
     others = [a_finding(f"word {i}", "unrelated" if i % 2 else "near", 0, of=2) for i in range(8)]
     run.verdict = lambda step: Verdict((a_finding("church", "target", 0), *others), step)
-    failed = manager.snapshot(_done(host, manager))
+    failed = manager.wait(manager.submit(request(host, "gone")), timeout=PATIENCE)
     assert failed.state == "failed"
     assert failed.problem.startswith("training diverged: pictures of everything changed")
     assert "Start again with learning_rate" in failed.problem
