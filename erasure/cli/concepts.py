@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from erasure.cli.flags import Commands, add_command, add_config_flags, add_model_flags, config_from_flags
+from erasure.config.settle import notes_of
 from erasure.console import json_text
 from erasure.model.device import default_device
 
@@ -36,6 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(json_text(space.to_dict()))
     else:
         print_space(space, arguments.show, erase_synonyms=config.erase_synonyms)
+        for note in notes_of(config):
+            print(f"note: {note}")
     return 0
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from erasure.concepts.clashes import clashes
-from erasure.config.concept_texts import as_written
+from erasure.config.concept_texts import as_written, read_lists
 from erasure.config.presets import preset
 from erasure.config.settings import EraseConfig, settings
 from erasure.config.values import config_from_dict, settle_values
@@ -106,7 +106,7 @@ def _config(file: LoraFile, given: Mapping[str, Any], usual: Mapping[str, Any]) 
     problems = settle_values({"erase": ["any"], **given}).problems
     if problems:
         raise ConfigError(problems)
-    name, notes = file.path.name, []
+    name, notes = file.path.name, list(read_lists(given).notes)
     said = json_object(file.metadata, CONFIG_KEY) or {}
     told = as_written(_deciding(said))
     usual = {key: value for key, value in _deciding(usual).items() if key not in _CONCEPTS}
@@ -124,7 +124,7 @@ def _config(file: LoraFile, given: Mapping[str, Any], usual: Mapping[str, Any]) 
             raise ConfigError(
                 [f"erase: what {name} says of itself cannot be used ({why}); name the concept"]
             ) from error
-        notes = [f"what {name} says of how it was made cannot be used: {why}"]
+        notes = [*read_lists(given).notes, f"what {name} says of how it was made cannot be used: {why}"]
         return config_from_dict({**usual, **given}), tuple(notes)
 
 
