@@ -58,10 +58,11 @@ class ReadLists:
 
 
 def read_lists(asked: Mapping[str, Any]) -> ReadLists:
-    """Read the texts of those settings that hold concepts; all other settings, and values of other types, stay."""
+    """Read those settings that hold concepts, one text or several; all others, and values of other types, stay."""
     values, notes, problems = dict(asked), [], []
     for name in LISTS:
         given = asked.get(name)
+        given = (given,) if isinstance(given, str) else given
         if not _is_texts(given):
             continue
         found: list[str] = []
