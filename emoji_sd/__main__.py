@@ -10,10 +10,12 @@ from pathlib import Path
 from emoji_sd import MODEL
 from emoji_sd.concepts import NAMES
 from emoji_sd.install import InstallError, install
+from erasure.console import print_any_character
 from erasure.errors import EraseError
 
 
 def main() -> int:
+    print_any_character()
     parser = argparse.ArgumentParser(prog="python -m emoji_sd", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     into = commands.add_parser("install", help="copy the model into a web UI")

@@ -10,6 +10,7 @@
     ├── ConceptError         a target, anchor or vocabulary cannot be used
     ├── TrainingError        training had to stop
     │   ├── NonFiniteLoss          a loss or gradient became NaN or infinite
+    │   ├── Diverged               the model got worse than it was at the beginning
     │   └── OutOfMemory            the device ran out of memory
     ├── LoraFileError        a LoRA file cannot be read, or does not fit the model
     │   └── IneffectiveLora        it loads, but changes nothing
@@ -17,6 +18,7 @@
     │   └── MissingExtra           an optional package, or a model file that it needs, is missing
     └── RunError             a run folder or output file is missing, in the way, or of another run
         ├── OutputExists           the file exists, and overwriting it was not asked for
+        ├── OutputRefused          nothing can be written there, or not under this name
         ├── JobNotFound            there is no such job, or the job has no such file
         └── JobConflict            the job's state does not allow what was asked for
 """
@@ -62,6 +64,10 @@ class NonFiniteLoss(TrainingError):
     """A loss or gradient became NaN or infinite."""
 
 
+class Diverged(TrainingError):
+    """Training got worse than it began; the message says what to change."""
+
+
 class OutOfMemory(TrainingError):
     """The device ran out of memory."""
 
@@ -88,6 +94,10 @@ class RunError(EraseError):
 
 class OutputExists(RunError):
     """The file exists, and overwriting it was not asked for."""
+
+
+class OutputRefused(RunError):
+    """Nothing can be written at this place, or not under this name."""
 
 
 class JobNotFound(RunError):

@@ -170,8 +170,8 @@ def test_dry_run_prints_the_plan_and_writes_nothing(
     [
         (["--rank", "0", "--batch", "0"], 2, "rank: 0 is outside"),
         (["--preset", "nothing"], 2, "there is no preset"),
-        (["--out", "/nowhere/at/all/x.safetensors"], 1, "does not exist"),
-        (["--out", "x.ckpt"], 1, "must end in .safetensors"),
+        (["--out", "/nowhere/at/all/x.safetensors"], 2, "does not exist"),
+        (["--out", "x.ckpt"], 2, "must end in .safetensors"),
         (["--checkpoint", "missing.safetensors"], 1, "missing.safetensors"),
     ],
 )

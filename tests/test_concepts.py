@@ -277,9 +277,12 @@ def test_vocabulary_of_nothing_but_synonyms_is_refused(tiny_models: ModelParts, 
         _space(tiny_models, tmp_path, ["chapel", "cathedral"])
 
 
-def test_target_longer_than_the_text_encoder_reads_is_refused(tiny_models: ModelParts, tmp_path: Path) -> None:
-    with pytest.raises(ConceptError, match="5 tokens too long"):
-        _space(tiny_models, tmp_path, erase=("dog " * 80,))
+def test_target_longer_than_this_text_encoder_reads_is_refused(
+    tiny_models: ModelParts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiny_models.tokenizer, "model_max_length", 50)
+    with pytest.raises(ConceptError, match="12 tokens too long"):
+        _space(tiny_models, tmp_path, erase=("dog " * 60,))
 
 
 def test_too_long_prompt_of_the_vocabulary_is_left_out_with_a_note(tiny_models: ModelParts, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from erasure.config.concept_texts import written
 from erasure.config.values import erase_config
 from erasure.errors import JobConflict, JobNotFound
 from erasure.jobs.job import JobState, Snapshot
@@ -293,7 +294,7 @@ def test_a_strangers_words_stay_text(word: str) -> None:
         notes=(word,),
         picks=((word, 1),),
         result=a_result(name=word),
-        config=erase_config(erase=(word,)).to_dict(),
+        config=erase_config(erase=(written(word),)).to_dict(),
     )
     _, blocks = pages(Manager(run, a_snapshot("queued", id="other", name=word)), Page(job="run-1"))
     for html in blocks.values():

@@ -181,10 +181,13 @@ def _near(cell: Cell, target_set: TargetSet, checkpoint: CheckpointInfo, digest:
 def _open_run(
     folder: RunFolder, checkpoint: CheckpointInfo, config: EraseConfig, device: str, out: Path, space: ConceptSpace
 ) -> Run:
-    """Start the run, or resume it. It draws a single prompt, since the bench draws many pictures of its own."""
+    """Start the run, or resume it. It draws a single prompt, since the bench draws many pictures of its own.
+
+    A method that diverges is measured like the others.
+    """
     if folder.holds_run:
-        return resume(folder, device=device, out=out, overwrite=True, prompts=1)
-    return erase(Task(checkpoint.path, out, folder, config, device, overwrite=True, prompts=1, space=space))
+        return resume(folder, device=device, out=out, overwrite=True, prompts=1, even_diverged=True)
+    return erase(Task(checkpoint.path, out, folder, config, device, True, prompts=1, space=space, even_diverged=True))
 
 
 def _draw(

@@ -88,7 +88,7 @@ def _grid(arguments: argparse.Namespace) -> tuple[Bench, list[Cell]]:
         raise ConfigError([f"--{name}: the grid decides it; use {grid_flags[name]}" for name in taken])
     device = arguments.device or default_device()
     bench = Bench(
-        chosen.name, checkpoint, folders[0], device, arguments.threads, options, values, arguments.picture_device
+        chosen.name, checkpoint, folders[0], device, arguments.threads, options, values, arguments.picture_device or ""
     )
     named = _split(arguments.methods)
     methods = named or ([] if arguments.ablation else list(method_names()))

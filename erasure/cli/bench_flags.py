@@ -27,7 +27,7 @@ def add_bench_flags(parser: argparse.ArgumentParser) -> None:
     add("--folder", type=Path, action="append", metavar="DIR", help="folder for all output (default: bench/SUITE)")
     add("--checkpoint", type=Path, metavar="FILE", help=f"{supported()} checkpoint (default for emoji: emoji-SD)")
     add("--device", metavar="NAME", help=DEVICE_HELP)
-    add("--picture-device", default="", metavar="NAME", help="device to draw pictures on (default: that of --device)")
+    add("--picture-device", metavar="NAME", help="device to draw pictures on (default: that of --device)")
     add("--methods", metavar="A,B", help="methods, presets or setting=value, joined by + (default: all methods)")
     add("--ablation", metavar="A,B", help="ablations to run as well: see --list")
     add("--sets", metavar="A,B", help="target sets by name, or by its beginning: doubles,style-flat (default: all)")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import TYPE_CHECKING
 
 from erasure.cli.flags import Commands, add_command, add_config_flags, add_model_flags, config_from_flags
+from erasure.config.settle import notes_of
+from erasure.console import json_text
 from erasure.model.device import default_device
 
 if TYPE_CHECKING:
@@ -33,9 +34,11 @@ def run(arguments: argparse.Namespace) -> int:
     model = open_model(checkpoint, precision=config.precision, resolution=config.resolution, device=device)
     space = build_concept_space(model, config)
     if arguments.json:
-        print(json.dumps(space.to_dict(), ensure_ascii=False, indent=1))
+        print(json_text(space.to_dict()))
     else:
         print_space(space, arguments.show, erase_synonyms=config.erase_synonyms)
+        for note in notes_of(config):
+            print(f"note: {note}")
     return 0
 
 

@@ -6,10 +6,12 @@ import argparse
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from erasure.concepts.clashes import clashes
 from erasure.config.presets import preset
 from erasure.config.setting import GROUPS, Setting
 from erasure.config.settings import EraseConfig, settings
 from erasure.config.values import config_from_dict, config_from_file
+from erasure.errors import ConfigError
 from erasure.families.known import supported
 
 DEVICE_HELP = "cuda, mps or cpu (default: the best that this machine has)"
@@ -52,7 +54,11 @@ def config_from_flags(arguments: argparse.Namespace) -> EraseConfig:
         values.update(preset(arguments.preset).settings)
     if arguments.config:
         values.update(config_from_file(arguments.config))
-    return config_from_dict({**values, **given_settings(arguments)})
+    config = config_from_dict({**values, **given_settings(arguments)})
+    problems = [f"preserve: {problem}" for problem in clashes(config)]
+    if problems:
+        raise ConfigError(problems)
+    return config
 
 
 def given_settings(arguments: argparse.Namespace) -> dict[str, Any]:

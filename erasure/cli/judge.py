@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Generator
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from erasure.cli.flags import Commands, add_command, add_model_flags
 from erasure.cli.printable import printable
+from erasure.console import json_text
 from erasure.model.device import default_device
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     for note in measured.notes:
         print(f"note: {printable(note)}", file=sys.stderr)
     if arguments.json:
-        print(json.dumps(measured.to_dict(), indent=1))
+        print(json_text(measured.to_dict()))
         return 0
     for line in (*lines(measured.verdict), hurt_line(measured.verdict)):
         if line:

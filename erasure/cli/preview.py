@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 
 from erasure.cli.flags import Commands, add_command, add_model_flags
-from erasure.errors import OutputExists
 from erasure.model.device import default_device
+from erasure.run.output import check_output
 from erasure.whole_file import whole_file
 
 
@@ -28,8 +28,7 @@ def add_parser(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    if arguments.out.exists() and not arguments.overwrite:
-        raise OutputExists(f"{arguments.out} exists; choose another name, or add --overwrite")
+    check_output(arguments.out, overwrite=arguments.overwrite, suffix=".png")
     from erasure.lora.file import inject_lora_file, match_lora, read_lora
     from erasure.model.checkpoint import inspect_checkpoint
     from erasure.model.draw_settings import DrawSettings

@@ -20,7 +20,8 @@ from erasure.cli.flags import (
     given_settings,
 )
 from erasure.errors import ConfigError
-from erasure.model.device import default_device
+from erasure.model.device import check_device, default_device
+from erasure.run.output import check_output
 
 if TYPE_CHECKING:
     from erasure.config.settings import EraseConfig
@@ -55,12 +56,15 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(missing)
     if arguments.dry_run:
         return _dry_run(arguments, config)
+    device = arguments.device or default_device()
+    # The run checks both again; here it takes no time, since hardly anything is imported yet.
+    check_output(arguments.out, overwrite=arguments.overwrite)
+    check_device(device, config.precision)
     from erasure.run.folder import RunFolder
     from erasure.run.run import erase
     from erasure.run.task import Task
 
     folder = arguments.folder or Path("runs") / f"{arguments.out.stem}-{time.strftime('%Y%m%d-%H%M%S')}"
-    device = arguments.device or default_device()
     task = Task(arguments.checkpoint, arguments.out, RunFolder(folder), config, device, arguments.overwrite)
     return _follow(erase(task))
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from erasure.concepts.clashes import clashes
 from erasure.concepts.lookalikes import Lookalikes
 from erasure.concepts.naming import is_wider, names_target
 from erasure.concepts.row_count import UNRELATED, judged_near
@@ -93,12 +94,9 @@ def _check_prompts(model: Model, config: EraseConfig) -> None:
                     f"{prompt!r} is {extra} tokens too long for the text encoder, which reads "
                     f"{model.tokenizer.model_max_length - 2}; shorten it"
                 )
-    for text in config.preserve:
-        clash = next((t for t in (*config.erase, *config.synonym) if names_target(text, t)), None)
-        if clash is not None:
-            raise ConceptError(
-                f"{text!r} is to be preserved, but it names {clash!r}, which is to be erased; remove one of them"
-            )
+    clash = clashes(config)
+    if clash:
+        raise ConceptError("; ".join(clash))
 
 
 def _candidates(

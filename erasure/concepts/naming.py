@@ -128,8 +128,12 @@ def names_target(prompt: str, target: str) -> bool:
     ``truck``             garbage truck  no    only a part of the target
     ``lightbulb``         light bulb     yes   differs only in the space
     ``van Gogh style``    Van Gogh       yes   holds all words of the target as a unit
+    ``church``            church, truck  yes   names one of the things that are listed
     ===================== ============== ===== =========================================
     """
+    listed = [part for part in re.split(r"[,;\n]", target) if part.strip()]
+    if len(listed) > 1 and any(names_target(prompt, part) for part in listed):
+        return True
     prompt_words, target_words = words(prompt), words(target)
     if prompt_words == target_words:
         return True

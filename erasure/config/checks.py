@@ -6,7 +6,9 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from erasure.config.concept_texts import LISTS
 from erasure.config.methods import METHODS, method_problems
+from erasure.config.prompt_length import length_problems
 from erasure.config.setting import Setting
 from erasure.config.template import template_problem
 
@@ -23,7 +25,7 @@ def setting_problems(known: Iterable[Setting], values: Mapping[str, Any]) -> lis
     problems = method_problems(values)
     for about in known:
         problems += _range_problems(about, values[about.name])
-    return problems + _concept_problems(values) + _contradictions(values)
+    return problems + _concept_problems(values) + length_problems(values) + _contradictions(values)
 
 
 def _range_problems(about: Setting, value: Any) -> list[str]:
@@ -44,14 +46,19 @@ def _concept_problems(values: Mapping[str, Any]) -> list[str]:
     problems = []
     if not erase:
         problems.append(NO_CONCEPT)
-    for name in ("erase", "synonym", "preserve"):
-        if any(not text.strip() for text in values[name]):
+    for name in LISTS:
+        if name != "anchor" and any(not text.strip() for text in values[name]):
             problems.append(f"{name}: one concept is empty; write a name, or leave it out")
+        if any("\ud800" <= character <= "\udfff" for text in values[name] for character in text):
+            problems.append(f"{name}: one concept holds half a character (a lone surrogate); write it as UTF-8 text")
     lowered = [text.strip().lower() for text in erase]
     for text in sorted({text for text in lowered if lowered.count(text) > 1}):
         problems.append(f"erase: {text!r} is named twice")
     if erase and len(anchor) > 1 and len(anchor) != len(erase):
-        problems.append(f"anchor: {len(anchor)} anchors for {len(erase)} concepts; give none, one, or one per concept")
+        problems.append(
+            f"anchor: {len(anchor)} anchors for {len(erase)} concepts; give none, one, or one per concept "
+            "(in quotation marks a text is one, with its commas)"
+        )
     gone = set(lowered) | {text.strip().lower() for text in values["synonym"]}
     for text in values["preserve"]:
         if text.strip().lower() in gone:

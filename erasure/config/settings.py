@@ -31,7 +31,13 @@ class EraseConfig:
     """Everything that decides the weights of a LoRA, given a checkpoint. Symbols are those of Bui et al. (2024)."""
 
     # concepts
-    erase: tuple[str, ...] = setting((), "a concept to erase (E); repeat for several", "concepts", decides_space=True)
+    erase: tuple[str, ...] = setting(
+        (),
+        "a concept to erase (E); for several, repeat it or part them with commas. What stands in quotation marks is "
+        "one, with its commas",
+        "concepts",
+        decides_space=True,
+    )
     anchor: tuple[str, ...] = setting(
         (),
         "what a concept turns into (c_n): none = the empty prompt for all concepts, one = the same for all, or one for "

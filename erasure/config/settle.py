@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from erasure.config.checks import setting_problems
+from erasure.config.concept_texts import as_written, read_lists
 from erasure.config.methods import method_of
 from erasure.config.settings import EraseConfig, plain, settings
 from erasure.errors import ConfigError
@@ -17,8 +18,8 @@ class Settled:
     """The result of settling.
 
     ``values``: every setting with the value that is used; ``problems``: why they cannot be used, one line each;
-    ``notes``: what was asked for but has no effect, one line each; ``config``: the same values as a config, None if
-    there are problems.
+    ``notes``: what was asked for but has no effect, or is taken differently from how it is written, one line each;
+    ``config``: the same values as a config, None if there are problems.
     """
 
     values: Mapping[str, Any]
@@ -30,19 +31,24 @@ class Settled:
 def settle(asked: Mapping[str, Any]) -> Settled:
     """Fill in the settings that were not asked for: from the method where it decides them, else with defaults.
 
-    ``asked``: setting -> value of the setting's own type; lists will do for tuples. It is not changed.
+    ``asked``: setting -> value of the setting's own type; lists will do for tuples. It is not changed. Concepts are as
+    people write them, see :mod:`erasure.config.concept_texts`.
     """
     values, notes = used_values(asked)
-    problems = setting_problems(settings().values(), values)
+    problems = [*read_lists(asked).problems, *setting_problems(settings().values(), values)]
     config = None if problems else EraseConfig(**values, asked=plain(asked))
     return Settled(values, tuple(problems), notes, config)
 
 
 def used_values(asked: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Return every setting with the value that is used, unchecked, and a note for each one asked for in vain."""
-    given = {name: tuple(value) if isinstance(value, list) else value for name, value in asked.items()}
+    """Return every setting with the value that is used, unchecked, and a note for each one asked for in vain.
+
+    There is a note as well for concepts that are taken differently from how they are written.
+    """
+    read = read_lists(asked)
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in read.values.items()}
     values = {**{name: about.default for name, about in settings().items()}, **given}
-    notes: list[str] = []
+    notes = list(read.notes)
     method = method_of(values)
     if method is not None:
         values |= {name: allowed[0] for name, allowed in method.decides.items() if name not in given}
@@ -77,6 +83,7 @@ def asked_for(values: Mapping[str, Any]) -> dict[str, Any]:
 
     ``values``: settings as used, plain JSON types, from a record that does not say what was asked for.
     """
+    values = as_written(values)
     defaults = plain({name: about.default for name, about in settings().items()})
     method = method_of({**defaults, **values})
     forced = dict(defaults)
@@ -90,12 +97,12 @@ def asked_for(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def notes_of(config: EraseConfig) -> tuple[str, ...]:
-    """Return what was asked for but has no effect, one line each."""
+    """Return what was asked for but has no effect, or is taken differently from how it is written, one line each."""
     return used_values(asked_of(config))[1]
 
 
 def decided(config: EraseConfig) -> dict[str, Any]:
     """Return the settings that settling changed: neither what was asked for nor, if nothing was, the default."""
     defaults = plain({name: about.default for name, about in settings().items()})
-    asked = {**defaults, **asked_of(config)}
+    asked = {**defaults, **plain(read_lists(asked_of(config)).values)}
     return {name: value for name, value in config.to_dict().items() if value != asked[name]}

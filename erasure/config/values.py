@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from erasure.config.concept_texts import LISTS, as_written, read_lists
 from erasure.config.settings import EraseConfig, plain, settings
 from erasure.config.settle import Settled, asked_for, settle, used_values
 from erasure.errors import ConfigError
@@ -58,7 +59,18 @@ def config_from_record(values: Mapping[str, Any], asked: Mapping[str, Any] | Non
     if problems or wrong:
         raise ConfigError([*problems, *wrong])
     wanted = {**{name: value for name, value in BEFORE.items() if name not in values}, **wanted}
+    wanted = asked_like(wanted, used)
     return EraseConfig(**{**used_values(wanted)[0], **used}, asked=plain(wanted))
+
+
+def asked_like(asked: Mapping[str, Any], used: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was asked for so that it is read as what was used.
+
+    Versions up to 0.2.0 took every text for one concept, commas included.
+    """
+    read = plain(read_lists(asked).values)
+    changed = {name: value for name, value in plain(used).items() if name in LISTS and read.get(name, value) != value}
+    return {**asked, **as_written(changed)}
 
 
 def _converted_values(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:

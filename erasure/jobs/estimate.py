@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from erasure.config.concept_texts import as_written
 from erasure.config.settings import EraseConfig
 from erasure.config.values import config_from_dict
 from erasure.errors import ConfigError, EraseError
@@ -95,7 +96,7 @@ def _nearest(config: EraseConfig, size: ModelSize, device: str, runs_folder: Pat
     best, least = None, math.inf
     for speed, values in past_speeds(runs_folder):
         try:
-            past = config_from_dict(values)
+            past = config_from_dict(as_written(values))
         except ConfigError:
             continue
         apart = abs(math.log(_work(config, size) / speed.work)) + (speed.precision != config.precision)

@@ -7,6 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
+from erasure.concepts.clashes import clashes
 from erasure.config.settings import EraseConfig
 from erasure.errors import EraseError, RunError
 from erasure.families.full_size import MIB
@@ -14,6 +15,7 @@ from erasure.families.known import supported
 from erasure.host.base import Host
 from erasure.jobs.names import safe_name, taken_names
 from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint
+from erasure.model.device import absent, precision_problem
 
 _DISK_ALWAYS = 50 * MIB  # for pictures and log
 NO_CHECKPOINT = f"no checkpoint is loaded: choose {supported()} checkpoint"
@@ -27,6 +29,8 @@ def readiness(host: Host, checkpoint: Path | None, name: str, config: EraseConfi
     problems: list[str] = []
     if config is not None and config.vocabulary_file and not Path(config.vocabulary_file).is_file():
         problems.append(f"vocabulary_file: there is no file {config.vocabulary_file}; check its path")
+    problems += [] if config is None else [f"preserve: {problem}" for problem in clashes(config)]
+    problems += [] if config is None else device_problems(host.device(), config)
     info, unfit = _inspected(checkpoint)
     problems += unfit
     problems += _name_problems(name, host.lora_folder())
@@ -36,6 +40,15 @@ def readiness(host: Host, checkpoint: Path | None, name: str, config: EraseConfi
     if config is not None and info is not None and not blocked:
         problems += _disk_problems(config, info, host.data_folder())
     return problems
+
+
+def device_problems(device: str, config: EraseConfig) -> list[str]:
+    """Return why this config cannot be trained on the host's device; none if it can."""
+    problem = absent(device)
+    if problem:
+        return [f"device: {problem}; choose another in the settings"]
+    problem = precision_problem(device, config.precision)
+    return [problem] if problem else []
 
 
 def _inspected(checkpoint: Path | None) -> tuple[CheckpointInfo | None, list[str]]:

@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
+from erasure.config.concept_texts import as_written
 from erasure.config.settle import asked_for
-from erasure.config.values import settle_values
+from erasure.config.values import asked_like, settle_values
 from erasure.jobs.history import History
 from erasure.jobs.job import ACTIVE, JobState, Result, Snapshot
 from erasure.jobs.speed import Speed, speed_of
@@ -83,7 +84,7 @@ def history_from_disk(folder: RunFolder, history: History) -> History:
 
 def history_of(record: Record) -> History:
     """Return an empty history for a record that this version cannot use, from what of it can be read."""
-    used = settle_values(record.config).values
+    used = settle_values(as_written(record.config)).values
     return History(batch=used["batch"], templates=used["templates"], updates=used["steps"])
 
 
@@ -140,7 +141,7 @@ def _asked(value: Any, config: dict[str, Any]) -> dict[str, Any]:
     """Version 0.1.0 did not keep what was asked for: then what it must have been at least."""
     asked = _dict(value)
     if asked is not None:
-        return asked
+        return asked_like(asked, config)
     try:
         return asked_for(config)
     except TypeError:  # a method that is no text

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from erasure.config.concept_texts import read_lists
+from erasure.config.settings import plain
 from erasure.errors import LoraFileError
 from erasure.families.family import Family
 from erasure.families.known import FAMILIES
@@ -80,6 +82,8 @@ class LoraReport:
     def _asked(self, key: str) -> str:
         """Return what was asked for, in brackets, if it is not the value that was used."""
         if self.config is None or key not in self.asked or self.asked[key] == self.config[key]:
+            return ""
+        if plain(read_lists(self.asked).values)[key] == self.config[key]:
             return ""
         return f" (asked for: {_plain(json.dumps(self.asked[key]))})"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -15,6 +15,15 @@ from erasure.model.conditioning import Conditioning
 from erasure.model.rows import RowBook
 
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def _half_precision(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
+    """Let fp32 LoRA weights multiply half-precision activations, without copying these to fp32.
+
+    fp32 has no need of autocast, and must not even enter it switched off: torch 2.1 refuses fp32 there on a CPU, torch
+    before 2.5 on MPS, and DirectML refuses to enter at all.
+    """
+    return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype=dtype)
 
 
 class Denoiser:
@@ -39,8 +48,7 @@ class Denoiser:
 
     def _forward(self, z: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
         dtype = self.unet.dtype
-        # Autocast lets fp32 LoRA weights multiply half-precision activations without copying these to fp32.
-        with torch.autocast(self.unet.device.type, dtype=dtype, enabled=dtype != torch.float32):
+        with _half_precision(self.unet.device, dtype):
             eps: Tensor = self.unet(z.to(dtype), t, encoder_hidden_states=conditioning.states.to(dtype)).sample
         return eps.float()
 

@@ -16,6 +16,7 @@ from erasure.config.settings import Precision
 from erasure.model.checkpoint import CheckpointInfo
 from erasure.model.conditioning import Conditioning, Prompt
 from erasure.model.denoiser import DTYPES, Denoiser
+from erasure.model.device import check_device
 from erasure.model.embedding import Embedder
 from erasure.model.parts import ModelParts, load_parts
 from erasure.model.rows import RowBook
@@ -165,8 +166,10 @@ def open_model(
 ) -> Model:
     """Load a checkpoint. ``resolution``: side in pixels of what will be drawn or trained (0: the checkpoint's own).
 
-    Raises: CheckpointError if it cannot be loaded.
+    Raises: ConfigError if the device is not there or cannot compute in this precision, before anything is loaded;
+    CheckpointError if the checkpoint cannot be loaded.
     """
+    check_device(device, precision)
     parts = load_parts(checkpoint, device=device, dtype=DTYPES[precision])
     if precision == "fp16":
         # The VAE of SD 1.x overflows in fp16 for some pictures, which then come out black.

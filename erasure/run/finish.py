@@ -29,11 +29,22 @@ def finish(
     ``rows``: pictures for its cover; ``verdict``: for its metadata. Returns the change that :func:`check_lora` saw.
     Raises: LoraFileError, RunError, OSError.
     """
-    tuned, file = pictures.tuned, task.folder.lora
-    tuned.write_lora(file, _metadata(task, pictures, rows, out, verdict))
+    file = keep_lora(task, pictures, rows, out, verdict)
     change = check_lora(pictures, file)
     place_lora(file, out, overwrite=task.overwrite)
     return change
+
+
+def keep_lora(
+    task: Task, pictures: RunPictures, rows: Sequence[BeforeAfter], out: Path, verdict: Verdict | None = None
+) -> Path:
+    """Write the LoRA to the run folder alone, and return its path; arguments as of :func:`finish`.
+
+    Raises: LoraFileError, RunError, OSError.
+    """
+    file = task.folder.lora
+    pictures.tuned.write_lora(file, _metadata(task, pictures, rows, out, verdict))
+    return file
 
 
 def check_lora(pictures: RunPictures, path: Path) -> float:

@@ -14,7 +14,7 @@ from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.config.settle import asked_of
 from erasure.config.values import config_from_record
-from erasure.errors import RunError
+from erasure.errors import OutputRefused, RunError
 from erasure.run.events import Event, event_to_dict
 from erasure.run.picture_folder import INDEX
 from erasure.whole_file import write_json
@@ -98,15 +98,19 @@ class RunFolder:
         return (self.path / "run.json").exists()
 
     def create(self, origin: Origin, config: EraseConfig) -> None:
-        """Make the folder, and write ``run.json``. Raises: RunError if it holds a run already, or cannot be written."""
-        if self.holds_run:
-            raise RunError(f"the run folder {self.path} already holds a run; resume it, or choose another folder")
+        """Make the folder, and write ``run.json``. Raises: OutputRefused if it holds a run, or cannot be written."""
         try:
+            if self.holds_run:
+                raise OutputRefused(
+                    f"the run folder {self.path} already holds a run; resume it, or choose another folder"
+                )
             self.path.mkdir(parents=True, exist_ok=True)
             values = {**asdict(origin), "config": config.to_dict(), "asked": asked_of(config)}
             write_json(self.path / "run.json", values)
-        except OSError as error:
-            raise RunError(f"the run folder {self.path} cannot be written: {error}; choose another folder") from error
+        except (OSError, ValueError) as error:
+            raise OutputRefused(
+                f"the run folder {self.path} cannot be written: {error}; choose another folder"
+            ) from error
 
     def read(self) -> tuple[Origin, EraseConfig]:
         """Return what :meth:`create` was given. Raises: RunError, ConfigError."""

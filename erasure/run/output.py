@@ -2,26 +2,64 @@
 
 from __future__ import annotations
 
-import os
 import shutil
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
-from erasure.errors import OutputExists, RunError
+from erasure.errors import OutputExists, OutputRefused, RunError
 from erasure.whole_file import whole_file
 
+_LORA = ".safetensors"
 
-def check_output(out: Path, *, overwrite: bool) -> None:
-    """Check, before any work is done, that the LoRA file can be written. Raises: OutputExists, RunError if not."""
-    if out.suffix != ".safetensors":
-        raise RunError(f"the output {out.name} must end in .safetensors, so that web UIs can load it")
+
+def check_output(out: Path, *, overwrite: bool, suffix: str = _LORA) -> None:
+    """Check, before any work is done, that a file can be written: of a LoRA, or of another kind with another suffix.
+
+    A file is made beside it for a moment, since permissions alone do not tell. Raises: OutputExists, OutputRefused.
+    """
+    try:
+        problem = _problem(out, overwrite, suffix)
+    except UnicodeEncodeError as error:
+        raise OutputRefused(f"the output {out.name!r} is not valid text in this system; choose another name") from error
+    except ValueError as error:  # a zero byte
+        raise OutputRefused(f"the output {str(out)!r} cannot be a name of a file ({error}); choose another") from error
+    except OSError as error:
+        raise OutputRefused(
+            f"the output {_short(out)} cannot be written: {error.strerror or error}; choose another name or place"
+        ) from error
+    if problem:
+        raise OutputRefused(f"the output {_short(out)} {problem}")
+
+
+def _problem(out: Path, overwrite: bool, suffix: str) -> str:
+    """Return what is wrong with the place, as the rest of a sentence. Raises: OutputExists, OSError, ValueError."""
+    out.name.encode()  # what is written about a file must be able to name it
+    if suffix == _LORA and out.suffix != suffix:
+        return f"must end in {suffix}, so that web UIs can load it"
+    if out.suffix.lower() != suffix:
+        return f"must end in {suffix}"
+    if out.is_dir():
+        return "is a folder; give the name of a file"
     if out.exists() and not overwrite:
         raise OutputExists(f"{out} exists; choose another name, or ask to overwrite it")
-    parent = out.parent
-    if not parent.is_dir():
-        raise RunError(f"the folder {parent} does not exist; create it, or choose another place for the output")
-    if not os.access(parent, os.W_OK):
-        raise RunError(f"the folder {parent} cannot be written; choose another place for the output")
+    if not out.parent.is_dir():
+        return f"is to lie in the folder {out.parent}, which does not exist; create it, or choose another place"
+    # A stopped run adds to the name, and a file that is being written to that.
+    longest = out.with_name(f"{out.stem}-step100000-2{out.suffix}")
+    with suppress(_Tried), whole_file(longest) as temporary:
+        temporary.touch()
+        raise _Tried
+    return ""
+
+
+class _Tried(Exception):
+    """The file could be made, and is to be taken away again."""
+
+
+def _short(out: Path) -> str:
+    text = str(out)
+    return text if len(text) <= 120 else f"{text[:60]}...{text[-40:]}"
 
 
 def stopped_name(out: Path, step: int) -> Path:

@@ -8,12 +8,15 @@ from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
 
+from erasure.concepts.clashes import clashes
 from erasure.config.settle import asked_of, notes_of
 from erasure.config.values import config_from_dict
-from erasure.errors import ConfigError, EraseError, IneffectiveLora, RunError
+from erasure.errors import ConceptError, ConfigError, Diverged, EraseError, IneffectiveLora, RunError
 from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint, sha256, short_hash
+from erasure.model.device import check_device
+from erasure.run.divergence import advice, divergence
 from erasure.run.events import Drawing, Event, Judged, Opened, Planned, Saved
-from erasure.run.finish import finish
+from erasure.run.finish import finish, keep_lora
 from erasure.run.folder import Origin, RunFolder
 from erasure.run.judging import judge_after, judge_before
 from erasure.run.observers import MakeObserver, Observer, Previewer, StateSaver
@@ -32,9 +35,13 @@ _KEEPS_STATE = (EraseError, OSError, MemoryError, RuntimeError)
 def erase(task: Task, observers: Sequence[MakeObserver] = ()) -> Run:
     """Begin a new run; ``observers`` are made once its model is open, see :class:`Run`.
 
-    Raises: CheckpointError, RunError, OutputExists if it cannot begin.
+    Raises: CheckpointError, ConceptError, ConfigError, RunError, OutputExists if it cannot begin.
     """
     check_output(task.out, overwrite=task.overwrite)
+    check_device(task.device, task.config.precision)
+    clash = clashes(task.config)
+    if clash:
+        raise ConceptError("; ".join(clash))
     checkpoint = inspect_checkpoint(task.checkpoint)
     path = checkpoint.path
     began = datetime.now(timezone.utc).timestamp()
@@ -53,6 +60,7 @@ def resume(
     overwrite: bool = False,
     changes: Mapping[str, object] | None = None,
     prompts: int | None = None,
+    even_diverged: bool = False,
     observers: Sequence[MakeObserver] = (),
 ) -> Run:
     """Go on with a run that was interrupted. Without ``changes`` it ends with the weights that it would have had.
@@ -75,8 +83,10 @@ def resume(
         overwrite=overwrite,
         prompts=prompts,
         space=folder.space(),
+        even_diverged=even_diverged,
     )
     check_output(task.out, overwrite=overwrite)
+    check_device(device, config.precision)
     checkpoint = inspect_checkpoint(task.checkpoint)
     if sha256(checkpoint.path) != origin.sha256:
         raise RunError(
@@ -91,7 +101,7 @@ class Run:
 
     Every event is in the run folder's log before it is given out. After every update the observers are asked, one
     after the other: first the one that saves the state, then the one that draws previews, then those that were given.
-    An error ends the run with its last good state saved, and is raised.
+    An error ends the run with its last good state saved, and is raised: so does training that diverged.
 
     As a context manager it loses no work: leaving the block early stops the run, and an exception in the block saves
     its state alone.
@@ -244,7 +254,20 @@ class Run:
             self._verdict = yield from judge_after(tuned.examination, self.step)
             yield Judged(self.step, self._verdict)
             pictures = self._pictures = yield from pictures.with_worst(self._verdict)
+        worse = "" if self._task.even_diverged else divergence(config, folder.events(), self._verdict)
+        if worse and config.updates > 1:  # closed forms solve their problem, whatever they do to pictures
+            yield from self._diverged(pictures, worse)
         yield from self._make_lora(pictures, self._task.out, final=True)
+
+    def _diverged(self, pictures: RunPictures, worse: str) -> Iterator[Event]:
+        """Yield the pictures, and keep the LoRA in the run folder alone. Raises: Diverged."""
+        preview, rows = pictures.preview()
+        yield preview
+        keep_lora(self._task, pictures, rows, self._task.out, self._verdict)
+        raise Diverged(
+            f"training diverged: {worse}. The LoRA is not put into its place (it lies in the run folder as "
+            f"{self.folder.lora.name}). Start again with {advice(self._task.config)}"
+        )
 
     def _last_events(self) -> Iterator[Event]:
         """Yield what stopping the run makes, the state first."""

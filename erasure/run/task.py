@@ -34,3 +34,4 @@ class Task:
     overwrite: bool = False
     prompts: int | None = None  # how many prompts its pictures show; None: all
     space: ConceptSpace | None = None  # None: the run measures it
+    even_diverged: bool = False  # the LoRA file is wanted even if training diverged

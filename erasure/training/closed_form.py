@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -27,7 +28,7 @@ from erasure.training.events import Note, Step
 
 @dataclass(frozen=True)
 class Edit:
-    """What a closed form found. Matrices are float64, on the model's device.
+    """What a closed form found. Matrices are float64, on the model's device if that has such numbers, else on the CPU.
 
     ``changes``: D (d, d) by layer. ``metric``: M (d, d). ``erased`` C (d, n), ``anchors`` A (d, n) and ``preserved``
     (d, m): token states, by which it is told how well the LoRA does. ``erased_prompts`` and ``preserved_prompts``:
@@ -43,6 +44,20 @@ class Edit:
     erased_prompts: tuple[str, ...]
     preserved_prompts: tuple[str, ...]
     remark: str = ""
+
+
+def exact(tensor: Tensor) -> Tensor:
+    """Return a tensor in float64: where it is, or on the CPU if its device has no such numbers (MPS, DirectML)."""
+    return tensor.double() if _has_float64(tensor.device) else tensor.cpu().double()
+
+
+@cache
+def _has_float64(device: torch.device) -> bool:
+    try:
+        torch.zeros(1, device=device).double()
+    except (RuntimeError, TypeError):
+        return False
+    return True
 
 
 FindEdit = Callable[[Model, ConceptSpace, EraseConfig], Edit]
@@ -159,7 +174,7 @@ class ClosedForm:
         base, state = base_layers(unet), lora_state(unet)
         lost, whole = 0.0, 0.0
         for name in lora_layers(unet):
-            wanted = base[name].weight.double() @ edit.changes[name]
+            wanted = exact(base[name].weight) @ edit.changes[name]
             down, up, error = low_rank(wanted / scale, self.config.rank, edit.metric)
             state[name + DOWN], state[name + UP] = down.float(), up.float()
             size = float((wanted @ root).norm())
@@ -173,8 +188,8 @@ class ClosedForm:
         base, state, scale = base_layers(unet), lora_state(unet), self.config.alpha / self.config.rank
         erase = preserve = 0.0
         for name in lora_layers(unet):
-            old = base[name].weight.double()
-            added = scale * state[name + UP].double() @ state[name + DOWN].double()
+            old = exact(base[name].weight)
+            added = scale * exact(state[name + UP]) @ exact(state[name + DOWN])
             erase += float(((old + added) @ edit.erased - old @ edit.anchors).square().mean())
             if edit.preserved.shape[1]:
                 preserve += float((added @ edit.preserved).square().mean())

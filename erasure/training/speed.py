@@ -38,7 +38,7 @@ from erasure.errors import ConceptError
 from erasure.lora.adapter import base_layers, lora_layers
 from erasure.model.model import Model
 from erasure.model.tokens import concept_tokens
-from erasure.training.closed_form import Edit, least_squares, pairs, words_to_preserve
+from erasure.training.closed_form import Edit, exact, least_squares, pairs, words_to_preserve
 
 # As in the published code.
 THRESHOLD = 0.1
@@ -55,7 +55,7 @@ def speed_edit(model: Model, space: ConceptSpace, config: EraseConfig) -> Edit:
     erased = _last_tokens(model, ((pair.template, pair.name) for pair in edited))
     anchors = _last_tokens(model, ((pair.template, pair.anchor) for pair in edited))
     words = words_to_preserve(space, config)
-    empty = model.embed([""]).states[0].double().T
+    empty = exact(model.embed([""]).states[0]).T
     kept = _last_tokens(model, ((t, word) for word in words for t in config.templates)) if words else empty[:, 1:]
     fixed = torch.cat([empty[:, :1], cluster_means(empty[:, 1:], MEANS)], dim=1)
     metric = erased @ erased.T + torch.eye(len(erased), dtype=erased.dtype, device=erased.device)
@@ -64,7 +64,7 @@ def speed_edit(model: Model, space: ConceptSpace, config: EraseConfig) -> Edit:
     base, generator = base_layers(model.unet), Generator().manual_seed(config.seed)
     changes, sizes = {}, []
     for name in lora_layers(model.unet):
-        weight = base[name].weight.double()
+        weight = exact(base[name].weight)
         held = refined(kept, weight, weight @ free, generator)
         basis = without(null_space(held), fixed)
         changes[name] = change_within(basis, erased, anchors)
@@ -159,5 +159,5 @@ def _last_tokens(model: Model, concepts: Iterable[tuple[str, str]]) -> Tensor:
     for template, concept in concepts:
         prompt = fill(template, concept)
         last = concept_tokens(model.tokenizer, template, concept).stop - 1
-        states.append(model.embed([prompt]).states[0, last].double())
+        states.append(exact(model.embed([prompt]).states[0, last]))
     return torch.stack(states, dim=1)

@@ -26,7 +26,7 @@ from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.lora.adapter import lora_layers
 from erasure.model.model import Model
-from erasure.training.closed_form import Edit, Pair, least_squares, pairs
+from erasure.training.closed_form import Edit, Pair, exact, least_squares, pairs
 
 # l, as published.
 PULL = 0.1
@@ -35,7 +35,7 @@ PULL = 0.1
 def time_edit(model: Model, space: ConceptSpace, config: EraseConfig) -> Edit:
     """Turn every name in every template into its anchor; the text around it is held by its own equations."""
     edited = pairs(space, config)
-    erased = torch.cat([model.embed([pair.erased]).states[0].double() for pair in edited]).T
+    erased = torch.cat([exact(model.embed([pair.erased]).states[0]) for pair in edited]).T
     anchors = torch.cat([_destinations(model, pair) for pair in edited]).T
     metric = erased @ erased.T + PULL * torch.eye(len(erased), dtype=erased.dtype, device=erased.device)
     change = least_squares(erased, anchors - erased, metric)
@@ -68,7 +68,7 @@ def counterparts(source: Sequence[int], destination: Sequence[int]) -> list[int]
 def _destinations(model: Model, pair: Pair) -> Tensor:
     """Return (n, d): c*_i for every state of the source prompt; those after its end follow the destination's end."""
     source, destination = (model.tokenizer(text, truncation=True).input_ids for text in (pair.erased, pair.goal))
-    states = model.embed([pair.goal]).states[0].double()
+    states = exact(model.embed([pair.goal]).states[0])
     padding = len(model.embed([pair.erased]).states[0]) - len(source)
     places = counterparts(source, destination) + [len(destination) + k for k in range(padding)]
     return states[[min(place, len(states) - 1) for place in places]]

@@ -24,7 +24,7 @@ from erasure.config.settings import EraseConfig
 from erasure.config.template import fill
 from erasure.lora.adapter import lora_layers
 from erasure.model.model import Model
-from erasure.training.closed_form import Edit, Pair, least_squares, pairs, words_to_preserve
+from erasure.training.closed_form import Edit, Pair, exact, least_squares, pairs, words_to_preserve
 
 # l, the pull towards the old weights, as in the code that was published with the paper.
 PULL = 0.1
@@ -38,7 +38,7 @@ def uce_edit(model: Model, space: ConceptSpace, config: EraseConfig) -> Edit:
     kept = ["", *(fill(template, word) for word in words_to_preserve(space, config) for template in config.templates)]
     kept = list(dict.fromkeys(kept))
     erased, anchors = edited_states(model, edited)
-    preserved = model.embed(kept).states.double().flatten(0, 1).T
+    preserved = exact(model.embed(kept).states).flatten(0, 1).T
     weight = config.preserve_weight * max(LEAST_WEIGHT, 1 / len(kept))
     metric = normal_matrix(erased, preserved, weight)
     change = least_squares(erased, anchors - erased, metric)
@@ -77,4 +77,4 @@ def normal_matrix(erased: Tensor, preserved: Tensor, weight: float) -> Tensor:
 def _from_last_word(model: Model, text: str) -> Tensor:
     """Return (n, d): the states from the last token before the end token to the last one of the sequence."""
     ids = model.tokenizer(text, truncation=True).input_ids  # with a start and an end token
-    return model.embed([text]).states[0, len(ids) - 2 :].double()
+    return exact(model.embed([text]).states[0, len(ids) - 2 :])

@@ -11,16 +11,15 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, Literal
 
+from erasure.config.concept_texts import LISTS
 from erasure.config.setting import GROUPS, Setting
 from erasure.config.settings import settings
-from erasure.ui.texts import join_texts, split_anchors, split_lines, split_texts
 
-Kind = Literal["texts", "anchors", "lines", "text", "number", "decimal", "choice", "check"]
+Kind = Literal["texts", "lines", "text", "number", "decimal", "choice", "check"]
 
 # Settings with a place of their own; all others are under Advanced.
 MAIN = ("erase", "anchor")
 PROTECT = ("vocabulary", "vocabulary_file", "synonym", "preserve")
-_KINDS: dict[str, Kind] = {"erase": "texts", "anchor": "anchors", "synonym": "texts", "preserve": "texts"}
 _LABELS = {
     "erase": "Concepts to erase",
     "anchor": "Turn them into",
@@ -30,7 +29,8 @@ _LABELS = {
     "vocabulary_file": "File with one prompt per line",
 }
 _INFOS = {
-    "erase": "What the model should no longer draw. Separate several with commas or line breaks.",
+    "erase": "What the model should no longer draw. Separate several with commas or line breaks; one in "
+    "quotation marks keeps its commas.",
     "anchor": "Leave empty for nothing in particular. Or give one for all, or one for each in the same order.",
     "synonym": "Words that mean the same. They are erased too and never protected.",
     "preserve": "Protected in any case, whatever the search for concepts to protect finds.",
@@ -76,8 +76,8 @@ def _control(name: str, about: Setting) -> Control:
 
 
 def _kind(name: str, about: Setting) -> Kind:
-    if name in _KINDS:
-        return _KINDS[name]
+    if name in LISTS:
+        return "texts"
     if about.choices:
         return "choice"
     kinds: dict[type, Kind] = {bool: "check", int: "number", float: "decimal", tuple: "lines", str: "text"}
@@ -86,8 +86,8 @@ def _kind(name: str, about: Setting) -> Kind:
 
 def as_shown(kind: Kind, value: Any) -> Any:
     """Return a setting's value as its control holds it."""
-    if kind in ("texts", "anchors"):
-        return join_texts(list(value))
+    if kind == "texts":
+        return ", ".join([value] if isinstance(value, str) else value)
     if kind == "lines":
         return "\n".join(value)
     if kind == "decimal":
@@ -98,11 +98,9 @@ def as_shown(kind: Kind, value: Any) -> Any:
 def as_read(kind: Kind, value: Any) -> Any:
     """Return what a control holds as a config takes it; what cannot be read is passed on for the config to refuse."""
     if kind == "texts":
-        return split_texts(value)
-    if kind == "anchors":
-        return split_anchors(value)
+        return texts_of(value)
     if kind == "lines":
-        return split_lines(value)
+        return [line.strip() for line in (value or "").splitlines() if line.strip()]
     if kind == "text":
         return (value or "").strip()
     if kind == "decimal":
@@ -111,6 +109,11 @@ def as_read(kind: Kind, value: Any) -> Any:
         except (TypeError, ValueError):
             return value
     return value
+
+
+def texts_of(box: str | None) -> list[str]:
+    """Return what a box with concepts holds as a config takes it: one text, which is read there, or none."""
+    return [box.strip()] if box and box.strip() else []
 
 
 def read_form(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from erasure.concepts.vocabulary import read_words
+from erasure.config.concept_texts import join_texts, read_texts
 from erasure.config.presets import Preset, Quality, delete_preset, kind_settings, preset, save_preset
 from erasure.config.settings import space_settings
 from erasure.errors import OutputExists, RunError
@@ -23,7 +24,6 @@ from erasure.ui.chips import chips_html
 from erasure.ui.form import show_settings
 from erasure.ui.html import box, button, notes_html, problems_html
 from erasure.ui.page import Page
-from erasure.ui.texts import join_texts, split_texts
 
 # A preset holds neither what is erased nor what is protected.
 _OWN = ("erase", "preserve")
@@ -80,7 +80,7 @@ def moved(page: Page, order: Order) -> dict[str, str]:
 
 def with_moved(order: Order, boxes: Mapping[str, str]) -> Order:
     """Return the order with the contents of these boxes, as :func:`moved` gives them."""
-    lists = {name: tuple(split_texts(box)) for name, box in boxes.items()}
+    lists = {name: tuple(read_texts(box)) for name, box in boxes.items()}
     return replace(order, settled=replace(order.settled, values={**order.settled.values, **lists}))
 
 

@@ -21,11 +21,10 @@ from erasure.ui.chips import FIND, MEASURING
 from erasure.ui.compat import listen
 from erasure.ui.components import Components
 from erasure.ui.controls import kind_choices, quality_of, quality_update
-from erasure.ui.form import read_form
+from erasure.ui.form import read_form, texts_of
 from erasure.ui.html import notes_html
 from erasure.ui.page import Page, answer, news, read_page
 from erasure.ui.run_view import BLOCKS, followed, render
-from erasure.ui.texts import split_texts
 
 Handler = Callable[..., list[Any]]
 
@@ -194,7 +193,7 @@ def _wire_measuring(components: Components, host: Host, manager: JobManager) -> 
     def measure(
         page: Page, title: str | None, kind: str | None, lora: str | None, erase: str, keep: str, weight: float
     ) -> list[Any]:
-        given = {"erase": split_texts(erase), "preserve": split_texts(keep)}
+        given = {"erase": texts_of(erase), "preserve": texts_of(keep)}
         chosen = kind_choices(folder).get(kind or "")
         usual = None if chosen is None else chosen.settings
         return [answer(page, actions.measure_lora(host, manager, title or None, lora or "", given, weight, usual))]

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from erasure.concepts.clashes import clashes
+from erasure.config.concept_texts import as_written, read_lists
 from erasure.config.presets import preset
 from erasure.config.settings import EraseConfig, settings
 from erasure.config.values import config_from_dict, settle_values
@@ -77,6 +79,9 @@ def measure_task(
     given = {name: value for name, value in given.items() if value not in (None, "", [], ())}
     info, file = inspect_checkpoint(checkpoint), read_lora(lora)
     config, notes = _config(file, given, preset("object").settings if usual is None else usual)
+    problems = [f"preserve: {problem}" for problem in clashes(config)]
+    if problems:
+        raise ConfigError(problems)
     return MeasureTask(info, file, config, float(weight), notes)
 
 
@@ -101,9 +106,9 @@ def _config(file: LoraFile, given: Mapping[str, Any], usual: Mapping[str, Any]) 
     problems = settle_values({"erase": ["any"], **given}).problems
     if problems:
         raise ConfigError(problems)
-    name, notes = file.path.name, []
+    name, notes = file.path.name, list(read_lists(given).notes)
     said = json_object(file.metadata, CONFIG_KEY) or {}
-    told = _deciding(said)
+    told = as_written(_deciding(said))
     usual = {key: value for key, value in _deciding(usual).items() if key not in _CONCEPTS}
     if said.get("vocabulary") == "file":
         notes.append(f"the words that {name} was made to keep are not in it; other common words are judged")
@@ -119,7 +124,7 @@ def _config(file: LoraFile, given: Mapping[str, Any], usual: Mapping[str, Any]) 
             raise ConfigError(
                 [f"erase: what {name} says of itself cannot be used ({why}); name the concept"]
             ) from error
-        notes = [f"what {name} says of how it was made cannot be used: {why}"]
+        notes = [*read_lists(given).notes, f"what {name} says of how it was made cannot be used: {why}"]
         return config_from_dict({**usual, **given}), tuple(notes)
 
 

@@ -83,8 +83,12 @@ def test_two_jobs_on_their_way_cannot_have_one_name(host: FakeHost, manager: Job
 # --- pause
 
 
-def test_a_paused_job_gives_the_device_back_and_goes_on(host: FakeHost, manager: JobManager, run: ScriptedRun) -> None:
+def test_a_paused_job_gives_the_device_back_and_goes_on(
+    host: FakeHost, manager: JobManager, run: ScriptedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
     host.on = "cuda:0"
+    for place in ("erasure.jobs.readiness.absent", "erasure.model.device.device_problem"):
+        monkeypatch.setattr(place, lambda name: "")
     hold = run.hold(2)
     id, later = manager.submit(request(host)), manager.submit(request(host, "later"))
     hold.reached()

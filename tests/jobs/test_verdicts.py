@@ -11,11 +11,11 @@ import pytest
 from erasure.errors import JobConflict
 from erasure.jobs.manager import JobManager
 from erasure.run.folder import RunFolder
-from erasure.verdict.verdict import lines
+from erasure.verdict.verdict import Verdict, lines
 from tests.fake_host import FakeHost
 from tests.jobs.asked import ends, request
 from tests.jobs.scripted_run import PATIENCE, ScriptedRun
-from tests.verdicts import a_verdict
+from tests.verdicts import a_finding, a_verdict
 
 
 @pytest.fixture
@@ -151,6 +151,19 @@ def test_impossible_findings_are_no_verdict(host: FakeHost, manager: JobManager,
     with (_folder(host, id) / "events.jsonl").open("a", encoding="utf-8") as log:
         log.write(json.dumps({"event": "judged", "step": 4, "verdict": values}) + "\n")
     assert JobManager(host, start=False).snapshot(id).verdict == a_verdict(left=3, step=4)
+
+
+def test_a_job_whose_pictures_all_changed_is_not_done(host: FakeHost, manager: JobManager, run: ScriptedRun) -> None:
+    others = [a_finding(f"word {i}", "unrelated" if i % 2 else "near", 0, of=2) for i in range(8)]
+    run.verdict = lambda step: Verdict((a_finding("church", "target", 0), *others), step)
+    failed = manager.wait(manager.submit(request(host, "gone")), timeout=PATIENCE)
+    assert failed.state == "failed"
+    assert failed.problem.startswith("training diverged: pictures of everything changed")
+    assert "Start again with learning_rate" in failed.problem
+    assert failed.result is None
+    assert not list(host.lora_folder().glob("*"))
+    assert failed.verdict is not None
+    assert failed.previews == (4,)
 
 
 def _folder(host: FakeHost, id: str) -> Path:
