@@ -27,7 +27,7 @@ from emoji_sd import MODEL, load_classifier
 from emoji_sd.captions import fill, measured_caption
 from emoji_sd.concepts import NAMES, STYLES
 from erasure.judge.judge import Judge, Query
-from erasure.judge.judge_settings import JUDGE_SETTINGS
+from erasure.judge.judge_settings import JUDGE_SETTINGS, settings_for
 from erasure.judge.scale import Scale
 from erasure.lora.adapter import lora_weight, remove_lora
 from erasure.lora.file import apply_lora_file, read_lora
@@ -106,6 +106,7 @@ class Study:
     def __init__(self, seed: int):
         self.model = open_model(inspect_checkpoint(MODEL))
         self.judge, self.classifier = Judge(self.model), load_classifier()
+        self.style_judge = Judge(self.model, settings_for(("a picture[ in {}]",)))
         self.random = random.Random(seed)
         self.answers: list[Answer] = []
 
@@ -129,7 +130,7 @@ class Study:
             else:
                 plain = fill("a picture of {a} {thing}", concept)
                 rows.append([Query(measured_caption(concept, name), plain) for name in (style, other)])
-        scores = self.judge.scores(latents, rows)
+        scores = (self.judge if kind == "concept" else self.style_judge).scores(latents, rows)
         first, most = chances.argmax(1).tolist(), chances.max(1).values.tolist()
         for i, (concept, style) in enumerate(shots):
             own = concept if kind == "concept" else style

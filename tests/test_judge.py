@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from erasure.judge.judge import Judge, Query
-from erasure.judge.judge_settings import JudgeSettings
+from erasure.judge.judge_settings import JUDGE_SETTINGS, JudgeSettings, settings_for
 from erasure.judge.scale import Scale
 from erasure.judge.scores import Denoised, Probes, denoise, make_probes
 from erasure.model.conditioning import Conditioning
@@ -105,3 +105,10 @@ def test_what_the_model_cannot_tell_is_never_shown() -> None:
     scale = Scale.of([0.2], [0.1])
     assert not scale.tells
     assert not scale.shows(100)
+
+
+def test_styles_are_judged_where_there_is_most_noise() -> None:
+    thing, style = settings_for(("{}", "a picture of a {}")), settings_for(("{}", "a picture of a house[ in {}]"))
+    assert thing == JUDGE_SETTINGS
+    assert min(style.timesteps) >= max(thing.timesteps)
+    assert style.rows(1, 1) == thing.rows(1, 1)

@@ -22,7 +22,7 @@ from erasure.config.template import fill
 from erasure.errors import ConceptError
 from erasure.judge.album import Album
 from erasure.judge.judge import Judge
-from erasure.judge.judge_settings import JUDGE_SETTINGS
+from erasure.judge.judge_settings import JUDGE_SETTINGS, settings_for
 from erasure.model.model import Model
 from erasure.model.rows import Purpose
 
@@ -45,7 +45,7 @@ def build_concept_space(model: Model, config: EraseConfig, album: Album | None =
     words = [*free, *dict.fromkeys(config.preserve)]
     similarity = _similarity(model, words, config)
     orders = [[words[k] for k in row.argsort(descending=True, stable=True).tolist()] for row in similarity]
-    album = Album(model, Judge(model, JUDGE_SETTINGS)) if album is None else album
+    album = Album(model, Judge(model, settings_for(config.templates, JUDGE_SETTINGS))) if album is None else album
     # With a verdict, what makes the scales is drawn for it in any case.
     purpose: Purpose = "verdict" if config.judged_words else "synonyms"
     lookalikes = Lookalikes(album, config.templates, _unrelated(vocabulary, orders, config), purpose)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
+from erasure.config.template import fill
 from erasure.model.draw_settings import DrawSettings
 from erasure.model.rows import Rows
 
@@ -21,3 +23,15 @@ class JudgeSettings:
 
 
 JUDGE_SETTINGS = JudgeSettings()
+# What a style changes, colours and surfaces, is settled where there is most noise, and what a thing is below that.
+STYLE_TIMESTEPS = (0.85, 0.9, 0.93)
+
+
+def settings_for(templates: Sequence[str], settings: JudgeSettings = JUDGE_SETTINGS) -> JudgeSettings:
+    """Return the settings for judging a concept in these templates.
+
+    Where one says what goes with the concept, "a picture of a house[ in {}]", the concept is a style: what is compared
+    then is the same thing with it and without it.
+    """
+    style = any(fill(template, "") for template in templates)
+    return replace(settings, timesteps=STYLE_TIMESTEPS) if style else settings

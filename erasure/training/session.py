@@ -61,7 +61,7 @@ def open_session(
     Raises: EraseError.
     """
     model = open_model(checkpoint, precision=config.precision, resolution=config.resolution, device=device)
-    album = open_album(model)
+    album = open_album(model, config.templates)
     if space is None:
         space = build_concept_space(model, config, album)
     inject_lora(model.unet, config.layers, config.rank, config.alpha, config.seed)

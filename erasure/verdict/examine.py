@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from math import isfinite
 
@@ -13,7 +13,7 @@ from erasure.config.settings import EraseConfig
 from erasure.errors import LoraFileError
 from erasure.judge.album import Album
 from erasure.judge.judge import Judge
-from erasure.judge.judge_settings import JUDGE_SETTINGS
+from erasure.judge.judge_settings import JUDGE_SETTINGS, settings_for
 from erasure.lora.file import inject_lora_file, match_lora
 from erasure.model.drawing import relayed
 from erasure.model.model import Model, open_model
@@ -22,9 +22,9 @@ from erasure.verdict.measurement import Measurement, MeasureTask, base_note
 from erasure.verdict.panel import LOOK_SIZES, PANEL_SIZES, PanelSizes, make_panel
 
 
-def open_album(model: Model) -> Album:
+def open_album(model: Model, templates: Sequence[str]) -> Album:
     """Return an album for building a concept space and for its examination, which judge some of the same pictures."""
-    return Album(model, Judge(model, JUDGE_SETTINGS))
+    return Album(model, Judge(model, settings_for(templates, JUDGE_SETTINGS)))
 
 
 def open_examination(
@@ -41,7 +41,7 @@ def open_examination(
     sizes = replace(sizes or (PANEL_SIZES if config.judged_words else LOOK_SIZES), near=config.judged_words)
     vocabulary = load_vocabulary(config, model.tokenizer)
     panel = make_panel(space, space.erased_by_target(config), vocabulary, config.preserve, sizes)
-    return Examination(model, album or open_album(model), panel, config.templates, sizes)
+    return Examination(model, album or open_album(model, config.templates), panel, config.templates, sizes)
 
 
 def examine_lora(task: MeasureTask, *, device: str = "cpu") -> Generator[float, None, Measurement]:
@@ -55,7 +55,7 @@ def examine_lora(task: MeasureTask, *, device: str = "cpu") -> Generator[float, 
     precision = "fp32" if device == "cpu" else config.precision
     model = open_model(task.checkpoint, precision=precision, resolution=config.resolution, device=device)
     match_lora(file, model.unet)
-    album = open_album(model)
+    album = open_album(model, config.templates)
     space = build_concept_space(model, config, album)
     examination = open_examination(model, space, config, album=album)
     yield from relayed(examination.before(), lambda share: share / 2)
