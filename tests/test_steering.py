@@ -226,3 +226,12 @@ def test_looks_begin_afresh_when_more_updates_are_wanted() -> None:
     steering = _loaded(450, ENDED)
     assert (steering.ended, steering.best_step, steering.tensors()) == (False, 0, {})
     assert _loaded(450, {**ENDED, "updates": 450}).best_step == 40
+
+
+def test_what_was_gone_is_passed_over_until_a_second_look() -> None:
+    steering = _steering({**GONE, "church": 1.0}, GONE, GONE)
+    assert set(steering.look(10).recognised) == {"church", "truck"}
+    assert steering.worked_on() == [0]
+    assert set(steering.look(20).recognised) == {"church"}
+    assert set(steering.look(20).recognised) == {"church", "truck"}
+    assert steering.ended

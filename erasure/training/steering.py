@@ -43,7 +43,7 @@ class Steering:
     are gone as well, training ends. A look that finds the strongest picture about to go brings the next one forward, so
     that training does not go on for long after the target is gone: most of the harm to other concepts comes then.
 
-    Targets that a look found gone, with all their names, are left alone until a look finds them again. The weights
+    Targets that a look found gone, with their names, are left alone until a second look finds them again. The weights
     that are kept are those of the look that recognised the fewest pictures; among equals, of the look with the fewest
     pictures that are nearly recognised, and then of that in which the nearest words were shown most strongly.
     """
@@ -108,6 +108,9 @@ class Steering:
         for number, target in enumerate(self._targets):
             if target not in self._known:
                 continue  # nothing can be said about it
+            if self._passed_over(number, second=second):
+                found.add(number)
+                continue
             own = [levels[k] for k in shots if self._member(k).target == number and self._is_erased(k)]
             recognised[panel[target].concept] = (sum(level >= CUT for level in own), len(own))
             erased += own
@@ -158,6 +161,8 @@ class Steering:
         first, after = first_look(len(self._targets)), second_look(len(self._targets))
         wanted: dict[int, range] = {}
         for number, target in enumerate(self._targets):
+            if self._passed_over(number, second=second):
+                continue
             names = self._names(number)
             wanted[target] = range(first.pictures, first.pictures + after.pictures) if second else range(first.pictures)
             turn = self._turn % len(names) if names else 0
@@ -173,6 +178,10 @@ class Steering:
             if number in wanted.get(shot.member, ()):
                 shots.append(k)
         return shots
+
+    def _passed_over(self, target: int, *, second: bool) -> bool:
+        """Whether a look takes nothing of a target, by number: a first look of what was gone before, if not all was."""
+        return not second and target in self._gone and len(self._gone) < len(self._known)
 
     def _names(self, target: int) -> list[int]:
         """Return the members that are other names of a target and that the model draws recognisably."""
