@@ -44,7 +44,7 @@ def test_more_concepts_get_more_updates_unless_their_number_is_given(erase: str,
         ({"erase": ["a"], "preserve": ["A"]}, "cannot be both"),
         ({"erase": ["a"], "synonym": ["b"], "preserve": ["b"]}, "cannot be both"),
         ({"erase": ["a"], "templates": ["a picture"]}, "exactly one {}"),
-        ({"erase": ["a"], "rank": 0}, "outside 1 to 512"),
+        ({"erase": ["a"], "rank": -1}, "outside 0 to 512"),
         ({"erase": ["a"], "rank": 1.5}, "not a whole number"),
         ({"erase": ["a"], "rank": True}, "not a whole number"),
         ({"erase": ["a"], "learning_rate": float("nan")}, "not a finite number"),
@@ -64,7 +64,7 @@ def test_a_config_that_cannot_work_says_why(values: dict[str, object], problem: 
 
 def test_all_problems_are_told_at_once() -> None:
     with pytest.raises(ConfigError) as raised:
-        config_from_dict({"nonsense": 1, "rank": -1, "batch": "x", "precision": "int8"})
+        config_from_dict({"nonsense": 1, "clip": -1, "batch": "x", "precision": "int8"})
     assert len(raised.value.problems) == 5
 
 

@@ -52,7 +52,7 @@ def test_names_that_are_no_plain_file_name_are_refused(name: str, tmp_path: Path
 
 def test_every_problem_of_a_preset_is_named_and_nothing_written(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
-        save_preset(tmp_path, "a/b", "two\nlines", {"stepz": 1, "rank": 0})
+        save_preset(tmp_path, "a/b", "two\nlines", {"stepz": 1, "rank": -1})
     told = "\n".join(caught.value.problems)
     assert all(word in told for word in ("a/b", "one line", "stepz", "rank"))
     assert not list(tmp_path.iterdir())

@@ -161,8 +161,6 @@ def method_problems(values: Mapping[str, Any]) -> list[str]:
             problems.append(f"{setting}: {values[setting]!r}, but method {name} {unused.why}; use {unused.value!r}")
     if values["learning_rate"] == 0:
         problems.append(f"learning_rate: 0 trains nothing; method {name} needs about {about.learning_rate:g}")
-    if values["rank"] < 1:
-        problems.append("rank: 0 leaves nothing to train; use at least 1")
     if values["preserve"] and not about.preserves:
         problems.append(f"preserve: method {name} cannot preserve named concepts; method 'fixed' can")
     return problems

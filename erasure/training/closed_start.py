@@ -30,7 +30,7 @@ from erasure.training.preserved_states import PreservedStates
 from erasure.training.uce import edited_states
 
 # mu and l of the formula, and the rounds of the adversary.
-PRESERVE, PULL, ROUNDS = 2.0, 0.05, 2
+PRESERVE, PULL, ROUNDS = 8.0, 0.05, 2
 # Weight of a target's other names, which its own carries along in part.
 NAME_WEIGHT = 0.25
 # The LoRA's rank is used up to where the edit is held with this relative error.

@@ -13,9 +13,9 @@ FEW = 2
 LOOKS_IN_A_ROW = 2
 # Looks come closer together as the concept goes, at most so many times as often.
 SHORTEST = 2
-# A target is gone if none of its pictures is recognised and their mean level is at most this: no more of it is seen
+# A target is gone if none of its pictures is recognised and their mean level is at most this: hardly more of it is seen
 # than in pictures of other things. What is hardly recognised in few pictures will be recognised in some others.
-GONE = 0.0
+GONE = 0.05
 
 
 class LookSizes(NamedTuple):
