@@ -206,7 +206,7 @@ def test_every_problem_is_listed_at_once_and_nothing_is_queued(idle: TestClient)
         "preset": "objekt",
         "quality": "best",
         "confg": {},
-        "config": {"erase": [], "stepz": 3, "rank": 0, "learning_rate": "fast"},
+        "config": {"erase": [], "stepz": 3, "rank": -1, "learning_rate": "fast"},
     }
     answer = post(idle, "/jobs", body)
     assert answer.status_code == 422

@@ -161,6 +161,7 @@ def method_problems(values: Mapping[str, Any]) -> list[str]:
             problems.append(f"{setting}: {values[setting]!r}, but method {name} {unused.why}; use {unused.value!r}")
     if values["learning_rate"] == 0:
         problems.append(f"learning_rate: 0 trains nothing; method {name} needs about {about.learning_rate:g}")
+    problems += [f"{name}: 0 leaves nothing to train" for name in ("rank", "alpha") if values[name] == 0]
     if values["preserve"] and not about.preserves:
         problems.append(f"preserve: method {name} cannot preserve named concepts; method 'fixed' can")
     return problems
