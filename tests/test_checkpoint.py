@@ -285,6 +285,19 @@ def test_a_diffusers_folder_is_accepted(tiny_diffusers_folder: Path) -> None:
     assert info.config == tiny_diffusers_folder / "model_index.json"
 
 
+def test_json_and_yaml_may_have_a_byte_order_mark(
+    tiny_checkpoint: Path, tiny_diffusers_folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_diffusers_folder, tmp_path / "model")
+    for file in ("model_index.json", "unet/config.json", "scheduler/scheduler_config.json"):
+        path = tmp_path / "model" / file
+        path.write_text(path.read_text(encoding="utf-8"), encoding="utf-8-sig")
+    assert inspect_checkpoint(tmp_path / "model").layout == "diffusers"
+    path = edited(tiny_checkpoint, tmp_path).with_suffix(".yaml")
+    path.write_text(path.read_text(encoding="utf-8"), encoding="utf-8-sig")
+    assert inspect_checkpoint(tmp_path / "model.safetensors").layout == "original"
+
+
 @pytest.mark.parametrize(
     ("file", "changes", "error", "what"),
     [

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from erasure.errors import OutOfMemory, RunError
 from erasure.families.family import Family
 from erasure.families.known import supported
+from erasure.file_tree import walk
 from erasure.host.base import HostCheckpoint, TextToImage
 from erasure.host.lora_prompt import find_lora, split_prompt
 from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint
@@ -60,8 +61,7 @@ class LocalHost:
             return [HostCheckpoint(source.name, source)]
         if not source.is_dir():
             return []
-        found = [path for path in source.rglob("*") if _is_checkpoint(path, source)]
-        return [HostCheckpoint(path.relative_to(source).as_posix(), path) for path in sorted(found)]
+        return [HostCheckpoint(path.relative_to(source).as_posix(), path) for path in sorted(_checkpoints(source))]
 
     def current_checkpoint(self) -> HostCheckpoint | None:
         """Return the selected one; the first if none was selected, or if the selected one is gone."""
@@ -193,10 +193,15 @@ def _is_diffusers(path: Path) -> bool:
     return (path / "model_index.json").is_file()
 
 
-def _is_checkpoint(path: Path, source: Path) -> bool:
-    if path.is_dir():
-        return _is_diffusers(path)
-    # The weights in a diffusers folder are not checkpoints of their own.
-    inside = any(_is_diffusers(parent) for parent in path.parents if source in parent.parents)
-    vae = path.name.lower().endswith((".vae.safetensors", ".vae.ckpt"))
-    return path.suffix.lower() in _SUFFIXES and not vae and not inside
+def _checkpoints(source: Path) -> Iterator[Path]:
+    for folder, folders, files in walk(source):
+        # The weights in a diffusers folder are not checkpoints of their own.
+        for name in [name for name in folders if _is_diffusers(folder / name)]:
+            folders.remove(name)
+            yield folder / name
+        yield from (folder / name for name in files if _is_checkpoint(folder / name))
+
+
+def _is_checkpoint(path: Path) -> bool:
+    name = path.name.lower()
+    return name.endswith(_SUFFIXES) and not name.endswith((".vae.safetensors", ".vae.ckpt")) and path.exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -92,7 +93,7 @@ def inspect_checkpoint(path: Path, families: Sequence[Family] = FAMILIES) -> Che
 @lru_cache(maxsize=16)
 def _inspect_folder(path: Path, stamps: tuple[_Stamp, ...], families: tuple[Family, ...]) -> CheckpointInfo:
     folder = read_folder(path, families)
-    return CheckpointInfo(path, path.resolve().name, folder.family, folder)
+    return CheckpointInfo(path, Path(os.path.abspath(path)).name, folder.family, folder)
 
 
 @lru_cache(maxsize=16)

@@ -188,7 +188,7 @@ def _pieces(listing: Path) -> list[Path]:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object from a file. Raises: BrokenCheckpoint if it is missing or not one."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_bytes())  # UTF-8 or UTF-16, with a byte order mark or without
     except FileNotFoundError as error:
         raise BrokenCheckpoint(f"{path} is missing. Download the model again.") from error
     except (OSError, ValueError, RecursionError) as error:

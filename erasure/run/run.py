@@ -38,7 +38,8 @@ def erase(task: Task, observers: Sequence[MakeObserver] = ()) -> Run:
     checkpoint = inspect_checkpoint(task.checkpoint)
     path = checkpoint.path
     began = datetime.now(timezone.utc).timestamp()
-    origin = Origin(str(path.resolve()), sha256(path), short_hash(path), str(task.out.resolve()), began)
+    # Not where a link leads to: the file there may have another name, and no yaml beside it.
+    origin = Origin(str(path.absolute()), sha256(path), short_hash(path), str(task.out.resolve()), began)
     task.folder.create(origin, task.config)
     if task.space is not None:
         task.folder.save_space(task.space)
