@@ -23,15 +23,14 @@ def files_below(folder: Path) -> Iterator[Path]:
         yield from (place / name for name in files)
 
 
-def _walk(folder: Path, above: tuple[str, ...], linked: set[str]) -> Iterator[tuple[Path, list[str], list[str]]]:
-    real = os.path.realpath(folder)
-    if (
-        above and os.path.dirname(real) != above[-1]
-    ):  # a link, or a junction, which Python before 3.12 knows no name for
+def _walk(folder: Path, above: tuple[Path, ...], linked: set[Path]) -> Iterator[tuple[Path, list[str], list[str]]]:
+    real = Path(os.path.realpath(folder))
+    if above and real.parent != above[-1]:  # a link, or a junction, which Python before 3.12 cannot ask for
         if real in above or real in linked:
             return
         linked.add(real)
-    folders, files = [], []
+    folders: list[str] = []
+    files: list[str] = []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:

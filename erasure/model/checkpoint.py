@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -93,7 +92,9 @@ def inspect_checkpoint(path: Path, families: Sequence[Family] = FAMILIES) -> Che
 @lru_cache(maxsize=16)
 def _inspect_folder(path: Path, stamps: tuple[_Stamp, ...], families: tuple[Family, ...]) -> CheckpointInfo:
     folder = read_folder(path, families)
-    return CheckpointInfo(path, Path(os.path.abspath(path)).name, folder.family, folder)
+    # A link keeps its own name: in a cache of the hub, it leads to a folder called like a hash.
+    name = path.name if path.name not in ("", "..") else path.resolve().name
+    return CheckpointInfo(path, name, folder.family, folder)
 
 
 @lru_cache(maxsize=16)
