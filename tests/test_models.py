@@ -68,6 +68,7 @@ def test_every_layout_gives_the_same_models(
     assert_same(models, tiny_models)
     torch.testing.assert_close(text_states(models), text_states(tiny_models))
     assert (models.sample_size, models.vae_scale_factor) == (8, 8)
+    assert models.vae is not None
     assert models.vae.config.scaling_factor == pytest.approx(0.18215)
     for part in PARTS:
         assert not getattr(models, part).training
@@ -151,6 +152,7 @@ def test_old_diffusers_vae_names_load(tiny_diffusers_folder: Path, tmp_path: Pat
     file = tmp_path / "old" / "vae" / "diffusion_pytorch_model.safetensors"
     names = {".to_q.": ".query.", ".to_k.": ".key.", ".to_v.": ".value.", ".to_out.0.": ".proj_attn."}
     renamed = {}
+    assert tiny_models.vae is not None
     for name, tensor in tiny_models.vae.state_dict().items():
         for new, old in names.items():
             name = name.replace(new, old)
@@ -228,7 +230,7 @@ def test_the_schedule_follows_the_configuration(state: State, folder: Path) -> N
 def test_full_size_weights_fit_the_shipped_configuration() -> None:
     """Names and shapes of SD 1.x, without memory behind them, through the shipped yaml and CLIP config."""
     from erasure.families.sd1 import SD1
-    from erasure.model.build_parts import build_text_encoder, fill, unet_from_ldm, vae_from_ldm
+    from erasure.model.build_parts import build_text_encoder, fill, fill_vae, unet_from_ldm, vae_config_from_ldm
 
     document, config = yaml.safe_load(SD1.yaml.read_text(encoding="utf-8")), tiny.full_size_config
     with torch.device("meta"):
@@ -236,8 +238,9 @@ def test_full_size_weights_fit_the_shipped_configuration() -> None:
         text_encoder = tiny.build_text_encoder(config["text"])
     original = {UNET + unet_key(name): tensor for name, tensor in unet.state_dict().items()}
     assert original[OUT].shape == (4, 320, 3, 3)
-    assert unet_from_ldm(document, original, 64, "full").config.sample_size == 64
-    original = {VAE + vae_key(name): tensor for name, tensor in vae.state_dict().items()}
-    assert vae_from_ldm(document, original, SD1.vae_scale, "full").config.block_out_channels == [128, 256, 512, 512]
+    assert unet_from_ldm(document, original, 64, "full", []).config.sample_size == 64
+    original = {vae_key(name): tensor for name, tensor in vae.state_dict().items()}
+    vae_config = vae_config_from_ldm(document, SD1.vae_scale, "full")
+    assert fill_vae(vae_config, original, "full", []).config.block_out_channels == [128, 256, 512, 512]
     clip = json.loads((SD1.text_folder / "config.json").read_text(encoding="utf-8"))
-    fill(build_text_encoder(clip, "full"), dict(text_encoder.state_dict()), "text encoder", "full")
+    fill(build_text_encoder(clip, "full"), dict(text_encoder.state_dict()), "text encoder", "full", [])

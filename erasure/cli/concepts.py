@@ -6,7 +6,15 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from erasure.cli.flags import Commands, add_command, add_config_flags, add_model_flags, config_from_flags
+from erasure.cli.flags import (
+    Commands,
+    add_command,
+    add_config_flags,
+    add_model_flags,
+    config_from_flags,
+    opening_of,
+    print_notes,
+)
 from erasure.model.device import default_device
 
 if TYPE_CHECKING:
@@ -28,9 +36,10 @@ def run(arguments: argparse.Namespace) -> int:
     from erasure.model.checkpoint import inspect_checkpoint
     from erasure.model.model import open_model
 
-    checkpoint = inspect_checkpoint(arguments.checkpoint)
+    checkpoint = inspect_checkpoint(arguments.checkpoint).opened(opening_of(arguments))
     device = arguments.device or default_device()
     model = open_model(checkpoint, precision=config.precision, resolution=config.resolution, device=device)
+    print_notes(model.parts.notes)
     space = build_concept_space(model, config)
     if arguments.json:
         print(json.dumps(space.to_dict(), ensure_ascii=False, indent=1))

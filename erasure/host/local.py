@@ -16,6 +16,7 @@ from erasure.file_tree import walk
 from erasure.host.base import HostCheckpoint, TextToImage
 from erasure.host.lora_prompt import find_lora, split_prompt
 from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint
+from erasure.model.opening import AS_DRAWN, Opening
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -37,12 +38,13 @@ class LocalHost:
     """A :class:`erasure.host.base.Host` without a web UI.
 
     ``checkpoints``: a checkpoint (a file, or a folder of the diffusers layout), a folder with several, or None for
-    emoji-SD, which ships with the project. ``data``: the folder for LoRA files, runs and presets.
+    emoji-SD, which ships with the project. ``data``: the folder for LoRA files, runs and presets. ``opening``: what was
+    chosen for all checkpoints.
     """
 
     name = "stand-alone"
 
-    def __init__(self, checkpoints: Path | None, data: Path, device: str | None = None):
+    def __init__(self, checkpoints: Path | None, data: Path, device: str | None = None, opening: Opening = AS_DRAWN):
         if checkpoints is None:
             from emoji_sd import MODEL
 
@@ -50,6 +52,7 @@ class LocalHost:
         self._source = Path(checkpoints)
         self._data = Path(data)
         self._device = device
+        self._opening = opening
         self._selected: str | None = None
         self._lock = threading.Lock()
         self._loaded: _Loaded | None = None
@@ -75,6 +78,9 @@ class LocalHost:
         if title not in titles:
             raise RunError(f"there is no checkpoint {title!r} in {self._source}; choose one of {', '.join(titles[:5])}")
         self._selected = title
+
+    def opening(self, checkpoint: Path) -> Opening:
+        return self._opening
 
     def lora_folder(self) -> Path:
         return self._data / "loras"
@@ -138,7 +144,7 @@ class LocalHost:
         checkpoint = self.current_checkpoint()
         if checkpoint is None:
             raise RunError(f"there is no checkpoint in {self._source}; put {supported()} checkpoint there")
-        return inspect_checkpoint(checkpoint.path)
+        return inspect_checkpoint(checkpoint.path).opened(self._opening)
 
     def _load(self) -> _Loaded:
         info = self._checkpoint()

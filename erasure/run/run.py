@@ -12,6 +12,7 @@ from erasure.config.settle import asked_of, notes_of
 from erasure.config.values import config_from_dict
 from erasure.errors import ConfigError, EraseError, IneffectiveLora, RunError
 from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint, sha256, short_hash
+from erasure.model.opening import Ema, Opening
 from erasure.run.events import Drawing, Event, Judged, Opened, Planned, Saved
 from erasure.run.finish import finish
 from erasure.run.folder import Origin, RunFolder
@@ -35,11 +36,19 @@ def erase(task: Task, observers: Sequence[MakeObserver] = ()) -> Run:
     Raises: CheckpointError, RunError, OutputExists if it cannot begin.
     """
     check_output(task.out, overwrite=task.overwrite)
-    checkpoint = inspect_checkpoint(task.checkpoint)
+    checkpoint = inspect_checkpoint(task.checkpoint).opened(task.opening)
     path = checkpoint.path
     began = datetime.now(timezone.utc).timestamp()
-    # Not where a link leads to: the file there may have another name, and no yaml beside it.
-    origin = Origin(str(path.absolute()), sha256(path), short_hash(path), str(task.out.resolve()), began)
+    origin = Origin(
+        # Not where a link leads to: the file there may have another name, and no yaml beside it.
+        checkpoint=str(path.absolute()),
+        sha256=sha256(path),
+        short_hash=short_hash(path),
+        out=str(task.out.resolve()),
+        started=began,
+        ema="averaged" if checkpoint.averaged else "plain",
+        vae="" if checkpoint.vae is None else str(checkpoint.vae.path.absolute()),
+    )
     task.folder.create(origin, task.config)
     if task.space is not None:
         task.folder.save_space(task.space)
@@ -54,11 +63,12 @@ def resume(
     overwrite: bool = False,
     changes: Mapping[str, object] | None = None,
     prompts: int | None = None,
+    vae: Path | None = None,
     observers: Sequence[MakeObserver] = (),
 ) -> Run:
     """Go on with a run that was interrupted. Without ``changes`` it ends with the weights that it would have had.
 
-    ``changes``: settings of ``ADJUSTABLE``, for a run that diverged or ran out of memory. Raises: RunError if there is
+    ``vae``: another VAE than the run began with, to draw pictures. ``changes``: settings of ``ADJUSTABLE``, for a run that diverged or ran out of memory. Raises: RunError if there is
     nothing to resume, or the checkpoint is no longer the same file; ConfigError.
     """
     refused = sorted(set(changes or {}) - set(ADJUSTABLE))
@@ -84,7 +94,15 @@ def resume(
             f"{checkpoint.path.name} is not the checkpoint that this run began with (its sha256 differs); "
             "put the old file back, or start a new run"
         )
+    checkpoint = checkpoint.opened(_as_before(origin, checkpoint, vae))
     return Run(task, checkpoint, from_state=True, observers=observers)
+
+
+def _as_before(origin: Origin, checkpoint: CheckpointInfo, vae: Path | None) -> Opening:
+    """Return how the checkpoint was opened when the run began; with another VAE if one is given."""
+    # Before version 0.2.0 the averaged weights were taken wherever there were some.
+    ema: Ema = "averaged" if origin.ema == "averaged" or (not origin.ema and checkpoint.has_ema) else "plain"
+    return Opening(ema, vae or (Path(origin.vae) if origin.vae else None))
 
 
 class Run:
@@ -220,7 +238,7 @@ class Run:
         if self._from_state and folder.state.exists():
             self._load_state(tuned)
             yield Note(f"resumed after update {self.step} of {config.updates}")
-        for note in (*notes_of(config), *tuned.space.notes):
+        for note in (*tuned.notes, *notes_of(config), *tuned.space.notes):
             yield Note(note)
         yield Planned(tuned.plan)
 

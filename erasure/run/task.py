@@ -7,6 +7,7 @@ from pathlib import Path
 
 from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
+from erasure.model.opening import AS_DRAWN, Opening
 from erasure.run.folder import RunFolder
 
 # Settings that may change when a run is resumed: they say how to train, not what. More steps train on a run that ended.
@@ -34,3 +35,4 @@ class Task:
     overwrite: bool = False
     prompts: int | None = None  # how many prompts its pictures show; None: all
     space: ConceptSpace | None = None  # None: the run measures it
+    opening: Opening = AS_DRAWN  # which weights of the checkpoint, and which VAE
