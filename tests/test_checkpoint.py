@@ -191,11 +191,17 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         inspect_checkpoint(tmp_path / "none.safetensors")
 
 
-@pytest.mark.parametrize("name", ["model.gguf", "picture.png", "model"])
+@pytest.mark.parametrize("name", ["picture.png", "model"])
 def test_an_unknown_extension_is_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"anything")
     with pytest.raises(UnsupportedCheckpoint, match="unknown extension"):
         inspect_checkpoint(tmp_path / name)
+
+
+def test_a_gguf_file_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    with pytest.raises(UnsupportedCheckpoint, match="a GGUF file, whose weights are packed"):
+        inspect_checkpoint(tmp_path / "model.gguf")
 
 
 @pytest.mark.parametrize("legacy", [False, True])

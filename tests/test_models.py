@@ -118,28 +118,6 @@ def test_a_half_precision_file_loads_as_fp32(state: State, folder: Path) -> None
     assert models.dtype == torch.float32
 
 
-def averaged(state: State) -> State:
-    return {
-        "model_ema." + name.removeprefix("model.").replace(".", ""): tensor + 1
-        for name, tensor in state.items()
-        if name.startswith(UNET)
-    }
-
-
-def test_averaged_weights_are_preferred(state: State, folder: Path) -> None:
-    models = load({**state, **averaged(state)}, folder)
-    assert models.info.has_ema
-    torch.testing.assert_close(models.unet.conv_out.weight, state[OUT] + 1)
-
-
-def test_incomplete_averaged_weights_are_left_alone(state: State, folder: Path) -> None:
-    ema = averaged(state)
-    del ema["model_ema.diffusion_modelout2weight"]
-    models = load({**state, **ema}, folder)
-    assert not models.info.has_ema
-    torch.testing.assert_close(models.unet.conv_out.weight, state[OUT])
-
-
 def test_old_text_encoder_names_and_position_ids_load(state: State, folder: Path, tiny_models: ModelParts) -> None:
     old = {name.replace(TEXT + "text_model.", TEXT): tensor for name, tensor in state.items()}
     old[TEXT + "embeddings.position_ids"] = torch.zeros(1, 77, dtype=torch.int64)

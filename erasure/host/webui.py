@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -185,7 +185,7 @@ def _host_checkpoint(info: Any) -> HostCheckpoint:
 
 
 def _is_forge() -> bool:
-    return find_spec("modules_forge") is not None
+    return "modules_forge" in sys.modules
 
 
 def _chosen_vae(checkpoint: Path) -> Path | None:

@@ -95,12 +95,10 @@ def _measured(checkpoint: Path, opening: Opening, config: EraseConfig, device: s
 
 def cache_key(checkpoint: Path, config: EraseConfig) -> str:
     """What decides a concept space: settings, and files with their times. Raises: RunError if a file is not there."""
+    files = [checkpoint, *([Path(config.vocabulary_file)] if config.vocabulary_file else [])]
     beside = yaml_beside(checkpoint)
-    files = [
-        checkpoint,
-        *([beside] if beside.is_file() else []),
-        *([Path(config.vocabulary_file)] if config.vocabulary_file else []),
-    ]
+    if beside.is_file():
+        files.append(beside)
     return json.dumps([space_settings(config.to_dict()), [_stamp(file) for file in files]])
 
 

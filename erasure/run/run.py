@@ -68,8 +68,9 @@ def resume(
 ) -> Run:
     """Go on with a run that was interrupted. Without ``changes`` it ends with the weights that it would have had.
 
-    ``vae``: another VAE than the run began with, to draw pictures. ``changes``: settings of ``ADJUSTABLE``, for a run that diverged or ran out of memory. Raises: RunError if there is
-    nothing to resume, or the checkpoint is no longer the same file; ConfigError.
+    ``changes``: settings of ``ADJUSTABLE``, for a run that diverged or ran out of memory; ``vae``: another VAE to draw
+    pictures with. Raises: RunError if there is nothing to resume, or the checkpoint is no longer the same file;
+    ConfigError.
     """
     refused = sorted(set(changes or {}) - set(ADJUSTABLE))
     if refused:
@@ -100,9 +101,12 @@ def resume(
 
 def _as_before(origin: Origin, checkpoint: CheckpointInfo, vae: Path | None) -> Opening:
     """Return how the checkpoint was opened when the run began; with another VAE if one is given."""
-    # Before version 0.2.0 the averaged weights were taken wherever there were some.
+    # Older runs do not say it: the averaged weights were taken wherever there were some.
     ema: Ema = "averaged" if origin.ema == "averaged" or (not origin.ema and checkpoint.has_ema) else "plain"
-    return Opening(ema, vae or (Path(origin.vae) if origin.vae else None))
+    before = Path(origin.vae) if origin.vae else None
+    if vae is None and before is not None and before.exists():
+        vae = before
+    return Opening(ema, vae, spare_vae=before)
 
 
 class Run:
