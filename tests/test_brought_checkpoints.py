@@ -63,13 +63,12 @@ def edit_yaml(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
     (folder / "tiny.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
 
 
-def assert_same(models: ModelParts, reference: ModelParts, parts: tuple[str, ...] = PARTS, **tolerance: float) -> None:
-    tolerance = tolerance or {"rtol": 0, "atol": 0}
-    for part in parts:
+def assert_same(models: ModelParts, reference: ModelParts) -> None:
+    for part in PARTS:
         given, expected = getattr(models, part).state_dict(), getattr(reference, part).state_dict()
         assert given.keys() == expected.keys()
         for name, tensor in expected.items():
-            torch.testing.assert_close(given[name], tensor, **tolerance)
+            torch.testing.assert_close(given[name], tensor, rtol=0, atol=0)
 
 
 # --- averaged weights beside plain ones

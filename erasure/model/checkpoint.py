@@ -122,9 +122,11 @@ class CheckpointInfo:
         if self.has_ema:
             taken, other = ("averaged", "plain") if self.averaged else ("plain", "averaged")
             why = " as web UIs do" if self.opening.ema == "auto" and not self.averaged else ""
+            single = isinstance(self.contents, OriginalFile)
+            or_yaml = " (or use_ema: true in a yaml beside it)" if single and not self.averaged else ""
             yield (
-                f"{name} has averaged (EMA) weights beside plain ones: the {taken} ones are used{why}. "
-                f"The LoRA is for a program that draws with these; --ema {other} takes the others"
+                f"{name} has averaged (EMA) weights beside plain ones: the {taken} ones are used{why}, and the LoRA is "
+                f"for programs that draw with these. --ema {other}{or_yaml} takes the others"
             )
         if not isinstance(self.contents, OriginalFile):
             return

@@ -122,8 +122,11 @@ def read(path: Path, tensors: Mapping[str, PickledTensor]) -> dict[str, torch.Te
             if span == 0:
                 result[name] = torch.empty(tensor.shape, dtype=getattr(torch, dtype))
                 continue
-            flat = torch.frombuffer(data, dtype=getattr(torch, dtype))
-            result[name] = flat.as_strided(tensor.shape, tensor.stride).contiguous()
+            # Of 8-bit floats torch can do little else than convert them.
+            bytewise = width == 1 and dtype != "bool"
+            flat = torch.frombuffer(data, dtype=torch.uint8 if bytewise else getattr(torch, dtype))
+            shaped = flat.as_strided(tensor.shape, tensor.stride).contiguous()
+            result[name] = shaped.view(getattr(torch, dtype)) if bytewise else shaped
     return result
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 UNFINISHED = (".part", ".crdownload", ".download", ".aria2", ".tmp")
-SMALL_FLOATS = ("F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ")  # of 8 bits; torch can only convert them
+SMALL_FLOATS = ("F8_E4M3", "F8_E5M2")  # of 8 bits; torch can only convert them
 FLOATS = ("F16", "BF16", "F32", "F64", *SMALL_FLOATS)
 
 
