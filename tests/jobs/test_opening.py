@@ -27,7 +27,7 @@ def host(tmp_path: Path, tiny_checkpoint: Path) -> FakeHost:
     shutil.copytree(tiny_checkpoint.parent, tmp_path / "models")
     path = tmp_path / "models" / tiny_checkpoint.name
     with safe_open(str(tiny_checkpoint), framework="pt") as file:
-        state = {name: file.get_tensor(name) for name in file.keys() if not name.startswith(VAE)}
+        state = {name: file.get_tensor(name) for name in file.keys() if not name.startswith(VAE)}  # noqa: SIM118
     ema = {"model_ema." + n.removeprefix("model.").replace(".", ""): t + 1 for n, t in state.items() if UNET in n}
     save_file({**state, **ema}, path)
     return FakeHost(tmp_path, path)
