@@ -346,7 +346,8 @@ def test_8_bit_floats_load_in_any_part(
 
 def final_norm(models: ModelParts) -> str:
     """The name of the text encoder's last weight, which versions of transformers call differently."""
-    return next(name for name in models.text_encoder.state_dict() if name.endswith("final_layer_norm.weight"))
+    names = list(models.text_encoder.state_dict())
+    return str(next(name for name in names if name.endswith("final_layer_norm.weight")))
 
 
 def test_8_bit_floats_that_are_no_numbers_are_named(state: State, folder: Path) -> None:
