@@ -143,7 +143,7 @@ def kind_settings(kind: Preset, quality: str, method: str | None = None) -> dict
 
 def _read(path: Path) -> Preset:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_bytes())  # UTF-8 or UTF-16, with a byte order mark or without
         description, chosen = values["description"], values["settings"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError([f"the preset {path.name} cannot be read: {error!r}"]) from error

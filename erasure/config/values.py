@@ -97,7 +97,7 @@ def config_from_file(path: Path) -> dict[str, Any]:
     Raises: ConfigError if the file cannot be read or is not a JSON object.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_bytes())  # UTF-8 or UTF-16, with a byte order mark or without
     except (OSError, ValueError) as error:
         raise ConfigError([f"the config file {path} cannot be read: {error}"]) from error
     if not isinstance(values, dict):

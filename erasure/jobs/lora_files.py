@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from erasure.errors import ConfigError
+from erasure.file_tree import files_below
 
 SUFFIX = ".safetensors"
 _LISTED = 10  # names, where the one that was asked for is not among them
@@ -12,10 +13,7 @@ _LISTED = 10  # names, where the one that was asked for is not among them
 
 def lora_names(folder: Path) -> list[str]:
     """Return the names of all LoRA files in the folder and below: their paths within it, without the ending."""
-    try:
-        files = [path for path in folder.rglob(f"*{SUFFIX}") if path.is_file()]
-    except OSError:  # a sub-folder that may not be read, or has just been deleted
-        return []
+    files = [path for path in files_below(folder) if path.name.endswith(SUFFIX) and path.is_file()]
     names = (path.relative_to(folder).as_posix().removesuffix(SUFFIX) for path in files)
     return sorted(names, key=str.casefold)
 

@@ -11,7 +11,8 @@ from typing import Any
 from erasure.errors import BrokenCheckpoint, UnsupportedCheckpoint
 from erasure.families.family import Family
 from erasure.families.known import choose, relatives_besides
-from erasure.model.kinds import predicting
+from erasure.model.kinds import GUIDED, UNDISTILLED, predicting
+from erasure.model.packing import packed
 from erasure.model.weights_file import WeightsFile, open_weights
 
 INDEX = "model_index.json"
@@ -34,12 +35,18 @@ _PIPELINE_WORDS = (
 
 @dataclass(frozen=True)
 class DiffusersFolder:
-    """A folder that was read: ``configs`` of the parts (see ``PARTS``) and the scheduler, ``weights`` of the parts."""
+    """A folder that was read: ``configs`` of the parts (see ``PARTS``) and the scheduler, ``weights`` of the parts.
+
+    There may be no ``vae``. The U-Net in ``weights`` is the one that diffusers loads; beside it there may be
+    ``averaged_unet``, as trainers leave it in ``unet_ema``, or ``plain_unet`` (files called ``.non_ema``).
+    """
 
     path: Path
     family: Family
     configs: Mapping[str, dict[str, Any]]
     weights: Mapping[str, tuple[WeightsFile, ...]]
+    averaged_unet: tuple[WeightsFile, ...] = ()
+    plain_unet: tuple[WeightsFile, ...] = ()
 
     @property
     def latent_side(self) -> int:
@@ -50,7 +57,7 @@ class DiffusersFolder:
     @property
     def pixels_per_latent(self) -> int:
         """Pixels per latent along one side, from the number of levels of the VAE."""
-        levels = self.configs["vae"].get("block_out_channels")
+        levels = self.configs.get("vae", {}).get("block_out_channels")
         return self.family.pixels_per_latent if levels is None else int(2 ** (len(levels) - 1))
 
     @property
@@ -78,14 +85,18 @@ def read_folder(folder: Path, families: Sequence[Family]) -> DiffusersFolder:
     if not candidates:
         what = next((what for word, what in _PIPELINE_WORDS if word in pipeline), "another kind of model")
         raise UnsupportedCheckpoint(f"{folder} is {what} (pipeline class {pipeline or 'missing'}). {choose(families)}")
-    files = {part: weight_files(folder, part) for part in PARTS}
-    configs = {part: read_json(part_folder(folder, part) / "config.json") for part in PARTS}
+    # Without a VAE a model can be trained; half a one is a download that was cut off.
+    parts = [part for part in PARTS if part != "vae" or part_folder(folder, part).is_dir()]
+    files = {part: weight_files(folder, part) for part in parts}
+    configs = {part: read_json(part_folder(folder, part) / "config.json") for part in parts}
     configs["scheduler"] = read_json(folder / "scheduler" / "scheduler_config.json")
     family = _told_by_unet(folder, configs["unet"], candidates, families)
     _check_parts(folder, configs, family, families)
     _check_scheduler(folder, configs["scheduler"], family, families)
     weights = {part: tuple(open_weights(file) for file in found) for part, found in files.items()}
-    read = DiffusersFolder(folder, family, configs, weights)
+    averaged, plain = (tuple(open_weights(file) for file in found) for found in _other_unets(folder))
+    read = DiffusersFolder(folder, family, configs, weights, averaged, plain)
+    _check_types(read, families)
     try:
         sound = read.latent_side > 0 and read.pixels_per_latent > 0
     except (TypeError, ValueError, OverflowError):
@@ -113,6 +124,13 @@ def _told_by_unet(
         raise UnsupportedCheckpoint(
             f"{folder} is a model whose U-Net takes more than text ({embedding}). {choose(families)}"
         )
+    if unet.get("time_cond_proj_dim"):
+        raise UnsupportedCheckpoint(f"{folder} is {GUIDED}. {UNDISTILLED}")
+    for more in ("class_embed_type", "num_class_embeds", "encoder_hid_dim_type"):
+        if unet.get(more) is not None:
+            raise UnsupportedCheckpoint(
+                f"{folder} is a model whose U-Net takes more than text ({more}). {choose(families)}"
+            )
     return family
 
 
@@ -136,6 +154,19 @@ def _check_parts(
         )
 
 
+def _check_types(read: DiffusersFolder, families: Sequence[Family]) -> None:
+    """Refuse weights that are no plain floating-point numbers."""
+    for part, config in read.configs.items():
+        if config.get("quantization_config"):
+            raise UnsupportedCheckpoint(f"{read.path} has a quantised {part}. {choose(families)}")
+    for file in (*(file for files in read.weights.values() for file in files), *read.averaged_unet, *read.plain_unet):
+        how = packed(file, file.shapes)
+        if how:
+            raise UnsupportedCheckpoint(
+                f"{file.path} is a quantised model ({how}). Choose the fp16 or fp32 version of it."
+            )
+
+
 def _check_scheduler(folder: Path, scheduler: Mapping[str, Any], family: Family, families: Sequence[Family]) -> None:
     prediction, steps = scheduler.get("prediction_type", "epsilon"), family.schedule.steps
     if prediction != family.prediction_type:
@@ -149,9 +180,19 @@ def _check_scheduler(folder: Path, scheduler: Mapping[str, Any], family: Family,
 
 
 def part_folder(folder: Path, part: str) -> Path:
-    """Return the folder of a part; the U-Net's averaged weights are preferred if a trainer saved both."""
-    ema = folder / f"{part}_ema"
-    return ema if (ema / "config.json").is_file() else folder / part
+    """Return the folder of a part: as diffusers, not that of averaged weights, unless there is no other."""
+    plain, ema = folder / part, folder / f"{part}_ema"
+    return ema if not plain.is_dir() and (ema / "config.json").is_file() else plain
+
+
+def _other_unets(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return the files of averaged and of plain weights of the U-Net besides those that diffusers loads."""
+    place, ema, stem = part_folder(folder, "unet"), folder / "unet_ema", PARTS["unet"]
+    apart = weights_in(place, stem, (".non_ema",))
+    if apart:
+        main = weights_in(place, stem)
+        return (main, apart) if main else ([], [])
+    return ([] if place == ema else weights_in(ema, stem)), []
 
 
 def weight_files(folder: Path, part: str) -> list[Path]:
@@ -160,8 +201,21 @@ def weight_files(folder: Path, part: str) -> list[Path]:
     Raises: BrokenCheckpoint if there are none.
     """
     place, stem = part_folder(folder, part), PARTS[part]
+    found = weights_in(place, stem, ("", ".fp16", ".non_ema"))
+    if found:
+        return found
+    raise BrokenCheckpoint(
+        f"{folder} lacks the weights of its {part}, such as {place.name}/{stem}.safetensors. Download it again."
+    )
+
+
+def weights_in(place: Path, stem: str, variants: Sequence[str] = ("", ".fp16")) -> list[Path]:
+    """Return the files with weights in the folder of a part; none if there are none.
+
+    ``stem``: of their names; the first of the ``variants`` is taken, safetensors before pickle.
+    """
     pickled = "pytorch_model" if stem == "model" else stem
-    for variant in ("", ".fp16"):
+    for variant in variants:
         for name in (f"{stem}{variant}.safetensors", f"{pickled}{variant}.bin"):
             if (place / name).is_file():
                 return [place / name]
@@ -170,9 +224,7 @@ def weight_files(folder: Path, part: str) -> list[Path]:
             listing = place / f"{name.removesuffix(suffix)}{suffix}.index{variant}.json"
             if listing.is_file():
                 return _pieces(listing)
-    raise BrokenCheckpoint(
-        f"{folder} lacks the weights of its {part}, such as {place.name}/{stem}.safetensors. Download it again."
-    )
+    return []
 
 
 def _pieces(listing: Path) -> list[Path]:
@@ -188,7 +240,7 @@ def _pieces(listing: Path) -> list[Path]:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object from a file. Raises: BrokenCheckpoint if it is missing or not one."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_bytes())  # UTF-8 or UTF-16, with a byte order mark or without
     except FileNotFoundError as error:
         raise BrokenCheckpoint(f"{path} is missing. Download the model again.") from error
     except (OSError, ValueError, RecursionError) as error:

@@ -53,6 +53,16 @@ class LdmConfig:
         levels = decoder.get("ch_mult")
         return self.family.pixels_per_latent if levels is None else int(2 ** (len(levels) - 1))
 
+    @property
+    def uses_ema(self) -> bool:
+        """Whether AUTOMATIC1111 would draw with averaged weights: ``model.params.use_ema`` (missing: no)."""
+        return str(self.parameters.get("use_ema", False)).lower() == "true"
+
+    @property
+    def skipped_layers(self) -> int:
+        """How many of the text encoder's last layers are left out: 1 for ``layer: penultimate``, else 0."""
+        return int(_text_layer(self) == "penultimate")
+
     def text_folder(self) -> Path:
         """Return the folder with the text encoder's ``config.json`` and tokenizer; look for it at every call.
 
@@ -86,7 +96,7 @@ def read_ldm_config(checkpoint: Path, family: Family, families: Sequence[Family]
     beside = yaml_beside(checkpoint)
     path = beside if beside.is_file() else family.yaml
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = yaml.safe_load(path.read_bytes())  # UTF-8 or UTF-16, with a byte order mark or without
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise BrokenCheckpoint(
             f"{path} cannot be read ({error}). Correct it, or move it away to use the standard one."
@@ -100,6 +110,7 @@ def read_ldm_config(checkpoint: Path, family: Family, families: Sequence[Family]
     config = LdmConfig(path, document, family)
     _check_prediction(config)
     _check_text_class(config, families)
+    _check_text_layer(config)
     _check_numbers(config)
     _check_schedule(config, families)
     config.text_folder()
@@ -128,6 +139,20 @@ def _check_text_class(config: LdmConfig, families: Sequence[Family]) -> None:
                 f"{config.path} says that its checkpoint is a {other.name} model (text encoder {text_class}), which "
                 f"its weights are not. {choose(families)}"
             )
+
+
+def _text_layer(config: LdmConfig) -> str:
+    return str(_part(config.parameters["cond_stage_config"], "params").get("layer") or "last")
+
+
+def _check_text_layer(config: LdmConfig) -> None:
+    layer = _text_layer(config)
+    if layer not in ("last", "penultimate"):
+        raise UnsupportedCheckpoint(
+            f"{config.path} has the text encoder give its layer {layer!r} (cond_stage_config.params.layer), where only "
+            "last and penultimate can be used. Web UIs read the last one, unless Clip skip is set: write that, or move "
+            "the file away if nothing else in it is needed."
+        )
 
 
 def _check_numbers(config: LdmConfig) -> None:

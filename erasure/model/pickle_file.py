@@ -36,7 +36,26 @@ STORAGES = {
     "CharStorage": ("I8", "int8", 1),
     "ByteStorage": ("U8", "uint8", 1),
     "BoolStorage": ("BOOL", "bool", 1),
+    # Of tensors that torch has quantised: known, so that they can be refused by name.
+    "QInt8Storage": ("QI8", "int8", 1),
+    "QUInt8Storage": ("QU8", "uint8", 1),
+    "QInt32Storage": ("QI32", "int32", 4),
+    # A storage of bytes, whose tensors say themselves what they hold.
+    "UntypedStorage": ("U8", "uint8", 1),
 }
+# The same for number types that have no storage class of their own: the tensor's number type stands for it.
+_TYPED = {
+    "float8_e4m3fn": ("F8_E4M3", "float8_e4m3fn", 1),
+    "float8_e5m2": ("F8_E5M2", "float8_e5m2", 1),
+    "float8_e4m3fnuz": ("F8_E4M3FNUZ", "float8_e4m3fnuz", 1),
+    "float8_e5m2fnuz": ("F8_E5M2FNUZ", "float8_e5m2fnuz", 1),
+    "uint16": ("U16", "uint16", 2),
+    "uint32": ("U32", "uint32", 4),
+    "uint64": ("U64", "uint64", 8),
+}
+STORAGES |= _TYPED
+# What trainers call the table of weights inside of their own.
+_TABLES = ("state_dict", "model_state_dict", "model", "module")
 _LEGACY_MAGIC = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
 
 
@@ -60,8 +79,8 @@ class PickledTensor:
 def scan(path: Path) -> tuple[dict[str, PickledTensor], frozenset[str]]:
     """Find the tensors of a ``torch.save`` file by name, and the names of everything else at its top level.
 
-    If there is an entry ``state_dict``, as trainers write it, its contents are taken instead. Raises: BrokenCheckpoint
-    if the file cannot be read; UnsupportedCheckpoint if it is a TorchScript archive.
+    If there is an entry ``state_dict``, ``model`` or the like, as trainers write it, its contents are taken instead.
+    Raises: BrokenCheckpoint if the file cannot be read; UnsupportedCheckpoint if it is a TorchScript archive.
     """
     try:
         with path.open("rb") as file:
@@ -103,8 +122,11 @@ def read(path: Path, tensors: Mapping[str, PickledTensor]) -> dict[str, torch.Te
             if span == 0:
                 result[name] = torch.empty(tensor.shape, dtype=getattr(torch, dtype))
                 continue
-            flat = torch.frombuffer(data, dtype=getattr(torch, dtype))
-            result[name] = flat.as_strided(tensor.shape, tensor.stride).contiguous()
+            # Of 8-bit floats torch can do little else than convert them.
+            bytewise = width == 1 and dtype != "bool"
+            flat = torch.frombuffer(data, dtype=torch.uint8 if bytewise else getattr(torch, dtype))
+            shaped = flat.as_strided(tensor.shape, tensor.stride).contiguous()
+            result[name] = shaped.view(getattr(torch, dtype)) if bytewise else shaped
     return result
 
 
@@ -167,8 +189,30 @@ class _RebuildTensor:
         return PickledTensor(name, key, -1, int(offset), shape, steps)
 
 
+class _RebuildTyped:
+    """Stands for ``torch._utils._rebuild_tensor_v3(storage, offset, size, stride, gradient, hooks, type, ...)``."""
+
+    __slots__ = ()
+
+    def __call__(self, storage: Any, offset: Any, size: Any, stride: Any, *more: Any) -> PickledTensor:
+        _, key = storage
+        if len(more) < 3 or not isinstance(more[2], _StorageName):
+            raise pickle.UnpicklingError("a tensor of an unknown type")
+        return _RebuildTensor()((more[2].name, key), offset, size, stride)
+
+
+class _RebuildSubclass:
+    """Stands for ``torch._tensor._rebuild_from_type_v2(function, type, arguments, state)``."""
+
+    __slots__ = ()
+
+    def __call__(self, function: Any, _type: object, arguments: Any, *_: object) -> object:
+        made = (_RebuildTensor, _RebuildTyped, _RebuildParameter)
+        return function(*arguments) if isinstance(function, made) else None
+
+
 class _RebuildParameter:
-    """Stands for ``torch._utils._rebuild_parameter(data, requires_grad, hooks)``."""
+    """Stands for ``torch._utils._rebuild_parameter(data, requires_grad, hooks)``, and for that with a state."""
 
     __slots__ = ()
 
@@ -186,11 +230,15 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
             return _Dict
-        if module == "torch._utils" and name in ("_rebuild_tensor", "_rebuild_tensor_v2"):
+        if module == "torch._utils" and name in ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_qtensor"):
             return _RebuildTensor()
-        if (module, name) == ("torch._utils", "_rebuild_parameter"):
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v3"):
+            return _RebuildTyped()
+        if module == "torch._utils" and name in ("_rebuild_parameter", "_rebuild_parameter_with_state"):
             return _RebuildParameter()
-        if module == "torch" and name in STORAGES:
+        if (module, name) == ("torch._tensor", "_rebuild_from_type_v2"):
+            return _RebuildSubclass()
+        if module in ("torch", "torch.storage") and name in STORAGES:
             return _StorageName(name)
         return type("Inert", (_Inert,), {})
 
@@ -247,12 +295,25 @@ def _scan_stream(file: IO[bytes]) -> tuple[Any, dict[str, tuple[int, int]]]:
     return root, starts
 
 
+def _table(root: Any) -> Any:
+    """Return the table of weights inside of those that trainers put around it."""
+    for _ in range(4):
+        if not isinstance(root, dict):
+            break
+        weights = any(isinstance(value, PickledTensor) for value in root.values())
+        names = _TABLES[:1] if weights else _TABLES
+        inner = next((root[name] for name in names if isinstance(root.get(name), dict)), None)
+        if inner is None:
+            break
+        root = inner
+    return root
+
+
 def _tensors(
     path: Path, root: Any, starts: Mapping[str, tuple[int, int]]
 ) -> tuple[dict[str, PickledTensor], frozenset[str]]:
     """Return the tensors by name with their places filled in, checked against the length of the file."""
-    if isinstance(root, dict) and isinstance(root.get("state_dict"), dict):
-        root = root["state_dict"]
+    root = _table(root)
     if not isinstance(root, dict):
         raise BrokenCheckpoint(f"{path} contains no table of weights. {choose()}")
     size = path.stat().st_size

@@ -26,7 +26,8 @@ _STEP = re.compile(r"step-(\d{6,})")
 class Origin:
     """What a run began with, besides its config: the checkpoint with its hashes, and the place of the LoRA.
 
-    ``started``: seconds since the epoch, None if not known.
+    ``started``: seconds since the epoch, None if not known. ``ema``: ``plain`` or ``averaged`` weights of the U-Net, ""
+    if not known; ``vae``: the VAE that was given in place of the checkpoint's own, or for one that has none.
     """
 
     checkpoint: str
@@ -34,6 +35,8 @@ class Origin:
     short_hash: str
     out: str
     started: float | None = None
+    ema: str = ""
+    vae: str = ""
 
 
 @dataclass(frozen=True)
@@ -123,13 +126,10 @@ class RunFolder:
     def origin(self) -> Origin:
         """What the run began with, besides its config. Raises: RunError."""
         values = self._json("run.json")
-        checkpoint, sha256, short_hash, out = (
-            str(values.get(name) or "") for name in ("checkpoint", "sha256", "short_hash", "out")
-        )
+        names = ("checkpoint", "sha256", "short_hash", "out", "ema", "vae")
+        texts = {name: str(values.get(name) or "") for name in names}
         started = values.get("started")
-        return Origin(
-            checkpoint, sha256, short_hash, out, float(started) if isinstance(started, (int, float)) else None
-        )
+        return Origin(**texts, started=float(started) if isinstance(started, (int, float)) else None)
 
     def save_space(self, space: ConceptSpace) -> None:
         """Write ``concepts.json``. Raises: OSError."""
