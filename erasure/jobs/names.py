@@ -8,7 +8,7 @@ from collections.abc import Container, Iterable, Sequence
 from itertools import count
 from pathlib import Path
 
-from erasure.errors import RunError
+from erasure.errors import RunError, shown
 
 LONGEST = 100  # characters
 # A file name may have 255 bytes on most file systems, and "-step100000-2.safetensors.0123ab.part" may be added.
@@ -28,7 +28,7 @@ def safe_name(name: str) -> str:
     """
     problem = _problem(name)
     if problem:
-        raise RunError(f"the LoRA cannot be called {name!r}: {problem}")
+        raise RunError(f"the LoRA cannot be called {shown(name)}: {problem}")
     return name
 
 

@@ -15,6 +15,7 @@ from erasure import safetensors_file
 from erasure.errors import BrokenCheckpoint, UnsupportedCheckpoint
 from erasure.families.known import choose
 from erasure.model import pickle_file
+from erasure.regular_file import regular_size
 from erasure.safetensors_file import DamagedFile, read_header, refuse_impostor
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def read_tensors(weights: WeightsFile, names: Iterable[str]) -> dict[str, torch.
 
 
 def _open_pickle(path: Path) -> WeightsFile:
+    regular_size(path)
     with path.open("rb") as file:
         start = file.read(64)
     refuse_impostor(start)

@@ -176,7 +176,7 @@ class RunFolder:
         """Return what ``job.json`` holds. Raises: RunError if it cannot be read."""
         try:
             values = json.loads(self.job.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise RunError(f"{self.job} cannot be read: {error}") from error
         if not isinstance(values, dict):
             raise RunError(f"{self.job} is damaged: it holds no JSON object")
@@ -185,7 +185,7 @@ class RunFolder:
     def _json(self, name: str) -> dict[str, Any]:
         try:
             values = json.loads((self.path / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise RunError(f"{self.path} holds no run that can be resumed ({name}: {error})") from error
         if not isinstance(values, dict):
             raise RunError(f"{self.path / name} is damaged: it holds no JSON object")
