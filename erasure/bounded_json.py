@@ -37,12 +37,12 @@ def parse(text: str | bytes, *, values: int = _MOST_VALUES, depth: int = _DEEPES
     return document
 
 
-def read(path: Path, *, most: int = _MOST_BYTES) -> Any:
+def read(path: Path, *, most: int = _MOST_BYTES, values: int = _MOST_VALUES, finite: bool = True) -> Any:
     """Return the document in a UTF-8 file of at most ``most`` bytes; a byte order mark is skipped.
 
     Raises: OSError if it cannot be read, ValueError as :func:`parse` does.
     """
-    return parse(read_bytes(path, most).decode("utf-8-sig"))
+    return parse(read_bytes(path, most).decode("utf-8-sig"), values=values, finite=finite)
 
 
 def _check(document: Any, values: int, depth: int) -> None:

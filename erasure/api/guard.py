@@ -59,7 +59,7 @@ def refuse_foreign_page(request: Request) -> None:
     # Browsers send this over safe connections; otherwise the page's origin is compared with the host it asked.
     site = request.headers.get("sec-fetch-site")
     hosts = (request.headers.get("host"), request.headers.get("x-forwarded-host"))
-    foreign = site not in ("same-origin", "none") if site else bool(origin) and _place(origin) not in hosts
+    foreign = site not in ("same-origin", "none") if site else bool(origin) and _place(str(origin)) not in hosts
     if foreign:
         raise HTTPException(403, "a page of another site may not change anything here; use this program's own page")
 

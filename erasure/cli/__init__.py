@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from erasure.cli import app, bench, concepts, inspect, judge, presets, preview, spectrum, train
-from erasure.errors import ConfigError, EraseError, OutputExists
+from erasure.errors import ConfigError, EraseError, OutputExists, one_line
 
 FAILED, BAD_ARGUMENTS, STOPPED = 1, 2, 130
 
@@ -30,6 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return BAD_ARGUMENTS
     except EraseError as error:
         print(f"error: {error}", file=sys.stderr)
+        return FAILED
+    except OSError as error:  # a place that no file can have, a disk that is full
+        print(f"error: {one_line(str(error))}; check the path and the disk", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         print("stopped without saving", file=sys.stderr)

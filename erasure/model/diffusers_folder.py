@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from erasure.errors import BrokenCheckpoint, UnsupportedCheckpoint
+from erasure import bounded_json
+from erasure.errors import BrokenCheckpoint, UnsupportedCheckpoint, shown
 from erasure.families.family import Family
 from erasure.families.known import choose, relatives_besides
 from erasure.model.kinds import predicting
+from erasure.model.part_config import LONGEST_SIDE, check_part
 from erasure.model.weights_file import WeightsFile, open_weights
 
 INDEX = "model_index.json"
+_MOST_PIECES = 1000  # files that hold the weights of one part
 TOKENIZER_FILES = ("vocab.json", "merges.txt")
 # Part -> stem of its weights files.
 PARTS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
@@ -73,21 +75,21 @@ def read_folder(folder: Path, families: Sequence[Family]) -> DiffusersFolder:
             f"{folder} has no {INDEX}, so it is not a diffusers folder. "
             f"Give the folder that contains {INDEX}, or a .safetensors or .ckpt file."
         )
-    pipeline = str(read_json(index).get("_class_name", ""))
+    pipeline = str(read_json(index).get("_class_name", ""))[:100]
     candidates = [family for family in families if pipeline in family.pipelines]
     if not candidates:
         what = next((what for word, what in _PIPELINE_WORDS if word in pipeline), "another kind of model")
         raise UnsupportedCheckpoint(f"{folder} is {what} (pipeline class {pipeline or 'missing'}). {choose(families)}")
     files = {part: weight_files(folder, part) for part in PARTS}
-    configs = {part: read_json(part_folder(folder, part) / "config.json") for part in PARTS}
-    configs["scheduler"] = read_json(folder / "scheduler" / "scheduler_config.json")
+    configs = {part: read_config(part_folder(folder, part) / "config.json") for part in PARTS}
+    configs["scheduler"] = read_config(folder / "scheduler" / "scheduler_config.json")
     family = _told_by_unet(folder, configs["unet"], candidates, families)
     _check_parts(folder, configs, family, families)
     _check_scheduler(folder, configs["scheduler"], family, families)
     weights = {part: tuple(open_weights(file) for file in found) for part, found in files.items()}
     read = DiffusersFolder(folder, family, configs, weights)
     try:
-        sound = read.latent_side > 0 and read.pixels_per_latent > 0
+        sound = read.latent_side > 0 and read.latent_side * read.pixels_per_latent <= LONGEST_SIDE
     except (TypeError, ValueError, OverflowError):
         sound = False
     if not sound:
@@ -124,10 +126,10 @@ def _check_parts(
     usual = family.latent_channels
     channels, context = unet.get("in_channels", usual), unet.get("cross_attention_dim")
     if channels != usual:
-        known = {2 * usual + 1: "an inpainting model", 2 * usual: "an InstructPix2Pix model"}
+        known = {str(2 * usual + 1): "an inpainting model", str(2 * usual): "an InstructPix2Pix model"}
         raise UnsupportedCheckpoint(
-            f"{folder} is {known.get(channels, 'not text-to-image')} "
-            f"({channels} input channels; text-to-image has {usual}). {choose(families)}"
+            f"{folder} is {known.get(str(channels), 'not text-to-image')} "
+            f"({shown(channels)} input channels; text-to-image has {usual}). {choose(families)}"
         )
     if context != text.get("hidden_size", context):
         raise BrokenCheckpoint(
@@ -176,7 +178,12 @@ def weight_files(folder: Path, part: str) -> list[Path]:
 
 
 def _pieces(listing: Path) -> list[Path]:
-    names = sorted({str(name) for name in read_json(listing).get("weight_map", {}).values()})
+    places = read_json(listing).get("weight_map")
+    if not isinstance(places, dict) or not places:
+        raise BrokenCheckpoint(f"{listing} does not say which files the weights are in. Download it again.")
+    names = sorted({str(name) for name in places.values()})
+    if len(names) > _MOST_PIECES:
+        raise BrokenCheckpoint(f"{listing} lists {len(names):,} files, more than {_MOST_PIECES}. Download it again.")
     for name in names:
         if Path(name).name != name or name in ("", ".", ".."):
             raise BrokenCheckpoint(f"{listing} points outside its folder ({name}). Do not use this model.")
@@ -188,11 +195,21 @@ def _pieces(listing: Path) -> list[Path]:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object from a file. Raises: BrokenCheckpoint if it is missing or not one."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = bounded_json.read(path)
     except FileNotFoundError as error:
         raise BrokenCheckpoint(f"{path} is missing. Download the model again.") from error
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise BrokenCheckpoint(f"{path} cannot be read ({error}). Download the model again.") from error
     if not isinstance(document, dict):
         raise BrokenCheckpoint(f"{path} is not a configuration. Download the model again.")
+    return document
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read the configuration of a part, like :func:`read_json`, and check its numbers: it decides what is built."""
+    document = read_json(path)
+    try:
+        check_part(document)
+    except ValueError as error:
+        raise BrokenCheckpoint(f"{path} cannot be used: {error}. Download the model again.") from error
     return document

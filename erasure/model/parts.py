@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
-from transformers import CLIPTextModel, CLIPTokenizer, CLIPTokenizerFast
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from transformers import CLIPTextModel, CLIPTokenizer
 
-from erasure.errors import BrokenCheckpoint
 from erasure.families.family import Family
 from erasure.model.build_parts import (
     Weights,
@@ -20,11 +19,13 @@ from erasure.model.build_parts import (
     build_unet,
     build_vae,
     fill,
+    noise_schedule,
     unet_from_ldm,
     vae_from_ldm,
 )
 from erasure.model.checkpoint import CheckpointInfo, OriginalFile, ema_names, inspect_checkpoint
-from erasure.model.diffusers_folder import DiffusersFolder, read_json
+from erasure.model.diffusers_folder import DiffusersFolder, read_config
+from erasure.model.tokenizer import load_tokenizer
 from erasure.model.weights_file import WeightsFile, read_tensors
 
 _Parts = tuple[UNet2DConditionModel, AutoencoderKL, CLIPTextModel, CLIPTokenizer, torch.Tensor]
@@ -109,16 +110,17 @@ def _load_original(contents: OriginalFile, dtype: torch.dtype) -> _Parts:
     scale = float(parameters.get("scale_factor", family.vae_scale))
     vae = vae_from_ldm(config.document, _read(weights, dtype, *names), scale, origin)
     text = _read(weights, dtype, family.parts.clip, strip=family.parts.clip)
-    text_encoder = fill(build_text_encoder(read_json(texts / "config.json"), origin), text, "text encoder", origin)
+    text_encoder = fill(build_text_encoder(read_config(texts / "config.json"), origin), text, "text encoder", origin)
 
     schedule = family.schedule
-    scheduler = DDPMScheduler(
-        num_train_timesteps=int(parameters.get("timesteps", schedule.steps)),
-        beta_start=float(parameters.get("linear_start", schedule.start)),
-        beta_end=float(parameters.get("linear_end", schedule.end)),
-        beta_schedule="scaled_linear",  # what LDM calls linear
-    )
-    return unet, vae, text_encoder, _tokenizer(texts, text_encoder, family), scheduler.alphas_cumprod
+    betas = {
+        "num_train_timesteps": int(parameters.get("timesteps", schedule.steps)),
+        "beta_start": float(parameters.get("linear_start", schedule.start)),
+        "beta_end": float(parameters.get("linear_end", schedule.end)),
+        "beta_schedule": "scaled_linear",  # what LDM calls linear
+    }
+    tokenizer = load_tokenizer(texts, text_encoder, family)
+    return unet, vae, text_encoder, tokenizer, noise_schedule(betas, origin)
 
 
 def _load_folder(folder: DiffusersFolder, dtype: torch.dtype) -> _Parts:
@@ -138,8 +140,8 @@ def _load_folder(folder: DiffusersFolder, dtype: torch.dtype) -> _Parts:
     text_encoder = fill(texts, read("text_encoder"), "text encoder", origin)
     known = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas")
     config = configs["scheduler"]
-    scheduler = DDPMScheduler(**{key: config[key] for key in known if key in config})
-    return unet, vae, text_encoder, _tokenizer(folder.tokenizer, text_encoder, family), scheduler.alphas_cumprod
+    alphas_cumprod = noise_schedule({key: config[key] for key in known if key in config}, origin)
+    return unet, vae, text_encoder, load_tokenizer(folder.tokenizer, text_encoder, family), alphas_cumprod
 
 
 def _read(weights: WeightsFile, dtype: torch.dtype, *prefixes: str, strip: str = "") -> Weights:
@@ -159,19 +161,3 @@ def _read_unet(weights: WeightsFile, family: Family, dtype: torch.dtype) -> Weig
 
 def _cast(tensors: Weights, dtype: torch.dtype) -> Weights:
     return {name: t.to(dtype) if t.is_floating_point() else t for name, t in tensors.items()}
-
-
-def _tokenizer(folder: Path, text_encoder: CLIPTextModel, family: Family) -> CLIPTokenizer:
-    """Load the tokenizer, as the fast class: tokens of the slow one depend on whether ftfy is installed."""
-    tokenizer = CLIPTokenizerFast.from_pretrained(str(folder), local_files_only=True)
-    tokens, known = len(tokenizer), text_encoder.config.vocab_size
-    if tokens > known:
-        raise BrokenCheckpoint(
-            f"The tokenizer in {folder} has {tokens} tokens, but the text encoder knows only {known}. "
-            "Replace it with the tokenizer that belongs to the checkpoint."
-        )
-    longest = min(family.tokens, text_encoder.config.max_position_embeddings)
-    tokenizer.model_max_length = min(tokenizer.model_max_length, longest)
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer

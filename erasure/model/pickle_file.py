@@ -96,7 +96,7 @@ def _scan_zip(path: Path) -> tuple[Any, dict[str, tuple[int, int]]]:
     """Return what the pickle describes, and (start, length) in bytes of each storage in the file."""
     with path.open("rb") as file, path.open("rb") as places:
         reader = BoundedReader(file, _MOST_DIRECTORY)
-        with zipfile.ZipFile(reader) as archive:  # type: ignore[arg-type]
+        with zipfile.ZipFile(reader) as archive:
             reader.left = _MOST_RECORDS
             return _scan_archive(path, archive, places)
 

@@ -15,6 +15,7 @@ from erasure import safetensors_file
 from erasure.errors import BrokenCheckpoint, UnsupportedCheckpoint
 from erasure.families.known import choose
 from erasure.model import pickle_file
+from erasure.model.pickle_program import PickledTensor
 from erasure.regular_file import regular_size
 from erasure.safetensors_file import DamagedFile, read_header, refuse_impostor
 
@@ -39,7 +40,7 @@ class WeightsFile:
     dtypes: Mapping[str, str]
     metadata: Mapping[str, str] = field(default_factory=dict)
     others: frozenset[str] = frozenset()
-    pickled: Mapping[str, pickle_file.PickledTensor] | None = None  # None: a safetensors file
+    pickled: Mapping[str, PickledTensor] | None = None  # None: a safetensors file
 
 
 def open_weights(path: Path) -> WeightsFile:
