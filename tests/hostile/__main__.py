@@ -17,7 +17,7 @@ os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from tests.hostile.bodies import BODIES, Service
+from tests.hostile.bodies import BODIES, HostileBody, Service
 from tests.hostile.files import FILES, HostileFile
 from tests.hostile.limits import Taken
 from tests.hostile.opening import open_hostile

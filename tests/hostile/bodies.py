@@ -111,7 +111,7 @@ class Service(AbstractContextManager["Service"]):
         (loras / "lora.safetensors").symlink_to(samples.lora)
 
     def __enter__(self) -> Service:
-        self._patches = [
+        self._patches: list[Any] = [
             patch("erasure.jobs.concept_cache._measured", lambda checkpoint, config, device: {"targets": []}),
             patch("erasure.jobs.measuring.Measuring._run", lambda measuring, task: measuring._gate.free()),
         ]
