@@ -27,6 +27,7 @@ import reprlib
 from collections.abc import Iterable
 
 LONGEST = 2000  # characters of a message; names and values in files have no end
+_LONGEST_VALUE = 300
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 100
 _SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = _SHORT.maxset = 10
@@ -35,9 +36,10 @@ _SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = _SHORT.maxset = 10
 def shown(value: object) -> str:
     """Return the ``repr`` of a value from outside, shortened: it may be of any size and depth."""
     try:
-        return _SHORT.repr(value)
+        text = _SHORT.repr(value)
     except ValueError:  # Python writes no integers of thousands of digits
-        return f"a {type(value).__name__} of great length"
+        return f"a value of type {type(value).__name__} and great length"
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
 
 
 def one_line(text: str) -> str:

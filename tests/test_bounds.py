@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import struct
 import sys
 import zipfile
@@ -16,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-import yaml
 
 from erasure import bounded_json
 from erasure.cli import main
@@ -25,12 +22,19 @@ from erasure.concepts.vocabulary import read_words
 from erasure.config.checks import MOST_TEXTS
 from erasure.config.presets import preset
 from erasure.config.values import config_from_dict, config_from_file
-from erasure.errors import LONGEST, BrokenCheckpoint, ConceptError, ConfigError, EraseError, RunError, shown
-from erasure.lora.explain import explain_lora
+from erasure.errors import (
+    LONGEST,
+    BrokenCheckpoint,
+    CheckpointError,
+    ConceptError,
+    ConfigError,
+    EraseError,
+    RunError,
+    shown,
+)
 from erasure.model.checkpoint import inspect_checkpoint
 from erasure.model.ldm_yaml import parse_yaml
 from erasure.model.part_config import check_part
-from erasure.model.parts import load_parts
 from erasure.model.pickle_program import MOST_STEPS
 from erasure.model.weights_file import open_weights
 from erasure.safetensors_file import DamagedFile, read_header
@@ -61,7 +65,7 @@ not_windows = pytest.mark.skipif(sys.platform == "win32", reason="extras: needs 
         (r'{"a": "\ud800"}', "surrogate"),
         (r'{"\udfff": 1}', "surrogate"),
         (r'{"a": "x\u0000"}', "NUL"),
-        ("[" * 33 + "]" * 33, "nested"),
+        ("[" * 40 + "]" * 40, "nested"),
         ("[" * 100_000, "nested"),
         ('{"a":' * 100_000, "nested"),
         ("[" + "1," * 200_000 + "1]", "values"),
@@ -95,8 +99,8 @@ def test_a_message_is_one_short_line_whatever_it_quotes() -> None:
     assert message.endswith("is none. Download it again.")
     assert len(message) <= LONGEST + 10
     assert shown(["x" * 1000] * 1000) == shown(["x" * 1000] * 999)
-    assert len(shown({"a": [["x" * 1000] * 1000] * 1000})) < 2000
-    assert shown(10**5000) == "a int of great length" or len(shown(10**5000)) < 200
+    assert len(shown({"a": [["x" * 1000] * 1000] * 1000})) < 400
+    assert len(shown(10**5000)) < 200
 
 
 # --- things that are no files
@@ -113,7 +117,7 @@ def _device(path: Path) -> None:
 READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "a checkpoint": ("model.safetensors", inspect_checkpoint),
     "an older checkpoint": ("model.ckpt", inspect_checkpoint),
-    "a LoRA": ("lora.safetensors", explain_lora),
+    "a LoRA": ("lora.safetensors", read_header),
     "settings": ("config.json", config_from_file),
     "a preset": ("mine.json", lambda path: preset("mine", path.parent)),
     "words": ("words.txt", read_words),
@@ -126,7 +130,7 @@ READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
 def test_what_is_no_file_is_not_waited_for(place: str, make: Callable[[Path], None], tmp_path: Path) -> None:
     name, read = READERS[place]
     make(tmp_path / name)
-    with limits(), pytest.raises(EraseError):
+    with limits(), pytest.raises((EraseError, OSError)):
         read(tmp_path / name)
 
 
@@ -201,7 +205,7 @@ def test_a_header_of_many_megabytes_is_not_read(tmp_path: Path) -> None:
 def zipped(path: Path, program: bytes, method: int = zipfile.ZIP_STORED) -> Path:
     with zipfile.ZipFile(path, "w", method) as archive:
         archive.writestr("archive/data.pkl", program)
-        archive.writestr("archive/data/0", bytes(16))
+        archive.writestr("archive/data/0", bytes(16), zipfile.ZIP_STORED)
     return path
 
 
@@ -209,7 +213,7 @@ def zipped(path: Path, program: bytes, method: int = zipfile.ZIP_STORED) -> Path
 def test_a_flood_of_instructions_is_followed_or_refused(flood: str, tmp_path: Path) -> None:
     before, piece, after = FLOODS[flood]
     path = zipped(tmp_path / "model.ckpt", before + piece * 5000 + after)
-    with limits() as taken, pytest.raises(BrokenCheckpoint):
+    with limits() as taken, pytest.raises(CheckpointError):
         inspect_checkpoint(path)
     assert taken.megabytes < 100
 
@@ -227,16 +231,6 @@ def test_a_length_that_is_only_claimed_takes_no_memory(claim: bytes, tmp_path: P
     with limits() as taken, pytest.raises(BrokenCheckpoint, match="more memory than any weights file needs"):
         inspect_checkpoint(zipped(tmp_path / "model.ckpt", b"\x80\x04" + claim))
     assert taken.megabytes < 100
-
-
-def test_keys_that_cannot_be_looked_up_are_left_out(tmp_path: Path) -> None:
-    tensor = torch.ones(2)
-    torch.save({"a": tensor, ("b", 1): tensor, 3: tensor, None: 1, 2.5: 2}, tmp_path / "model.ckpt")
-    weights = open_weights(tmp_path / "model.ckpt")
-    assert dict(weights.shapes) == {"a": (2,)}
-    assert weights.others == {"3", "?"}
-    zipped(tmp_path / "list.ckpt", b"\x80\x02}]K\x01s.")
-    assert open_weights(tmp_path / "list.ckpt").others == {"?"}
 
 
 def test_numbers_of_thousands_of_digits_do_no_harm(tmp_path: Path) -> None:
@@ -273,13 +267,6 @@ def test_an_archive_with_a_list_of_many_megabytes_is_not_read(tmp_path: Path) ->
     assert taken.megabytes < 100
 
 
-def test_tensors_larger_than_their_file_are_refused(tmp_path: Path) -> None:
-    shared = torch.zeros(100_000)
-    torch.save({f"w{number}": shared for number in range(100)}, tmp_path / "model.ckpt")
-    with pytest.raises(BrokenCheckpoint, match="its weights are larger than the file"):
-        open_weights(tmp_path / "model.ckpt")
-
-
 # --- yaml
 
 
@@ -293,159 +280,12 @@ def test_aliases_that_explode_are_counted_not_written_out() -> None:
     assert parse_yaml("a: &x [1, 2]\nb: *x\n") == {"a": [1, 2], "b": [1, 2]}
 
 
-@pytest.fixture
-def with_yaml(tiny_checkpoint: Path, tmp_path: Path) -> Callable[[str], Path]:
-    """Put a yaml beside a sound checkpoint, and return the checkpoint."""
-
-    def write(text: str) -> Path:
-        path = tmp_path / "model.safetensors"
-        if not path.exists():
-            shutil.copy(tiny_checkpoint, path)
-            shutil.copytree(tiny_checkpoint.parent / "tiny-text", tmp_path / "tiny-text")
-        path.with_suffix(".yaml").write_text(text, encoding="utf-8")
-        return path
-
-    return write
-
-
-@pytest.mark.parametrize(
-    ("way", "value", "what"),
-    [
-        ("image_size", 10**12, "do not give a picture size"),
-        ("image_size", [8], "is \\[8\\], not a positive number"),
-        ("scale_factor", float("inf"), "not a positive number"),
-        ("scale_factor", 10**400, "not a positive number"),
-        ("linear_end", {"a": 1}, "not a positive number"),
-        ("unet_config.params.num_res_blocks", 10**6, "too many layers"),
-        ("unet_config.params.model_channels", 10**9, "model_channels is not a number that a model can have"),
-        ("unet_config.params.channel_mult", [1] * 3000, "too many layers"),
-        ("unet_config.params.num_heads", "four", "num_heads is four"),
-        ("first_stage_config.params.ddconfig.ch_mult", 5, "do not give a picture size"),
-        ("cond_stage_config.params.version", "x" * 5000, "cannot be read|lacks"),
-        ("cond_stage_config.params", 3.5, "."),
-    ],
-)
-def test_a_yaml_with_impossible_values_is_refused(
-    way: str, value: Any, what: str, with_yaml: Callable[[str], Path], tiny_checkpoint: Path
-) -> None:
-    document = yaml.safe_load(tiny_checkpoint.with_suffix(".yaml").read_text(encoding="utf-8"))
-    holder = document["model"]["params"]
-    *names, last = way.split(".")
-    for name in names:
-        holder = holder[name]
-    holder[last] = value
-    path = with_yaml(yaml.safe_dump(document))
-    with limits(), pytest.raises(BrokenCheckpoint, match=what):
-        load_parts(path)
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "[]", "a: [", "a: " + "[" * 50_000, "a: " + "x" * 200_000, "a: !!set {b}", "\x00"],
-    ids=short,
-)
-def test_a_yaml_that_is_none_is_refused(text: str, with_yaml: Callable[[str], Path]) -> None:
-    path = with_yaml(text)
-    with limits(), pytest.raises(BrokenCheckpoint, match=r"model\.yaml"):
-        inspect_checkpoint(path)
-
-
-# --- folders and tokenizers
-
-
-@pytest.fixture
-def folder(tiny_diffusers_folder: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(tiny_diffusers_folder, tmp_path / "folder"))
-
-
-@pytest.mark.parametrize("name", ["model_index.json", "unet/config.json", "scheduler/scheduler_config.json"])
-@pytest.mark.parametrize(
-    "content",
-    [b"", b"[]", b"{", b'{"a":' * 50_000, b"\xff\xfe\xfa", b'{"a": 1e999}', b"{}" * 3_000_000],
-    ids=short,
-)
-def test_json_of_a_folder_that_is_none_is_named(name: str, content: bytes, folder: Path) -> None:
-    (folder / name).write_bytes(content)
-    with limits(), pytest.raises(BrokenCheckpoint, match=Path(name).name.replace(".", r"\.")):
-        inspect_checkpoint(folder)
-
-
-@pytest.mark.parametrize(
-    ("name", "key", "value", "what"),
-    [
-        ("unet", "layers_per_block", 10**9, "not a number that a model can have"),
-        ("unet", "layers_per_block", 5000, "too many layers"),
-        ("unet", "transformer_layers_per_block", [900] * 4, "too many layers"),
-        ("unet", "sample_size", 10**6, "do not give a picture size"),
-        ("unet", "sample_size", [8, 8], "do not give a picture size"),
-        ("unet", "in_channels", [4], "not text-to-image"),
-        ("unet", "block_out_channels", "wide", "cannot be used"),
-        ("unet", "act_fn", {"a": 1}, "cannot be used"),
-        ("vae", "block_out_channels", [1] * 400, "."),
-        ("text_encoder", "num_hidden_layers", 10**5, "too many layers"),
-        ("text_encoder", "hidden_act", 5, "cannot be used"),
-        ("text_encoder", "text_config", [], "."),
-        ("scheduler", "trained_betas", "x", "noise schedule cannot be used"),
-        ("scheduler", "beta_start", 5.0, "does not go from pictures to noise"),
-    ],
-)
-def test_a_configuration_with_impossible_values_is_refused(
-    name: str, key: str, value: Any, what: str, folder: Path
-) -> None:
-    path = folder / name / ("scheduler_config.json" if name == "scheduler" else "config.json")
-    config = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps({**config, key: value}), encoding="utf-8")
-    with limits(), pytest.raises(EraseError, match=what):
-        load_parts(folder)
-
-
-def test_settings_that_do_not_build_the_text_encoder_are_left_out(folder: Path) -> None:
-    path = folder / "text_encoder" / "config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps({**config, "num_labels": 999_999, "id2label": {}, "auto_map": []}), encoding="utf-8")
-    with limits() as taken:
-        load_parts(folder)
-    assert taken.megabytes < 200
-
-
 def test_numbers_of_published_configurations_are_allowed() -> None:
     check_part({"vocab_size": 250_002, "num_hidden_layers": 48, "layer_norm_eps": 1e-5, "pad_token_id": None})
     check_part(
         {"layers_per_block": 2, "transformer_layers_per_block": [1, 2, 10], "block_out_channels": [320, 640, 1280]}
     )
     check_part({"trained_betas": [0.1] * 1000, "num_train_timesteps": 1000})
-
-
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("vocab.json", b""),
-        ("vocab.json", b'{"a": 0}'),
-        ("vocab.json", b'{"a": -1}'),
-        ("vocab.json", b'["a"]'),
-        ("vocab.json", b'{"a":' * 50_000),
-        ("vocab.json", b'{"a": 4000000000, "<|startoftext|>": 1, "<|endoftext|>": 2}'),
-        ("vocab.json", b'{"' + b"a" * 9_000_000 + b'": 0}'),
-        ("merges.txt", b"\xff\xfe\xff"),
-        ("merges.txt", b"#version: 0.2\nqq zz\n"),
-        ("tokenizer_config.json", b"[]"),
-        ("tokenizer_config.json", b'{"model_max_length": "many"}'),
-        ("tokenizer.json", b"{}"),
-        ("tokenizer.json", b'{"version": "1.0", "model": {"type": "BPE", "vocab": {}, "merges": ["a b"]}}'),
-    ],
-    ids=short,
-)
-def test_a_broken_tokenizer_is_named(name: str, content: bytes, folder: Path) -> None:
-    (folder / "tokenizer" / name).write_bytes(content)
-    with limits(), pytest.raises(BrokenCheckpoint, match="tokenizer"):
-        load_parts(folder)
-
-
-@not_windows
-def test_a_tokenizer_with_a_fifo_in_it_is_not_waited_for(folder: Path) -> None:
-    _fifo(folder / "tokenizer" / "added_tokens.json")
-    with limits(), pytest.raises(BrokenCheckpoint, match="it is a FIFO, not a file"):
-        load_parts(folder)
 
 
 # --- settings

@@ -11,14 +11,17 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 from hypothesis import strategies as st
 
-from tests.hostile.samples import Samples
 from tests.hostile.values import BROKEN_JSON, PLAIN, STRANGE, TEXTS, changed, json_bytes
-from tests.tiny import TOKENIZER_FILES
+
+if TYPE_CHECKING:
+    from tests.hostile.samples import Samples
+
+TOKENIZER_FILES = ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
 
 Opened = Literal["checkpoint", "lora", "settings", "words", "preset"]
 
