@@ -47,7 +47,7 @@ def short(value: object) -> str:
     return f"{str(value)[:24]!a}"
 
 
-not_windows = pytest.mark.skipif(sys.platform == "win32", reason="extras: needs FIFOs")
+not_windows = pytest.mark.skipif(sys.platform == "win32", reason="needs FIFOs")
 
 
 # --- JSON

@@ -21,7 +21,7 @@ from erasure.model.weights_file import open_weights
 from tests.hostile.limits import limits
 from tests.test_bounds import short, zipped
 
-not_windows = pytest.mark.skipif(sys.platform == "win32", reason="extras: needs FIFOs")
+not_windows = pytest.mark.skipif(sys.platform == "win32", reason="needs FIFOs")
 
 
 # --- tensors

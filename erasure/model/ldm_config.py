@@ -88,7 +88,7 @@ def read_ldm_config(checkpoint: Path, family: Family, families: Sequence[Family]
     Raises: BrokenCheckpoint if it is not a sound configuration; UnsupportedCheckpoint if it describes another model.
     """
     beside = yaml_beside(checkpoint)
-    path = beside if beside.is_file() else family.yaml
+    path = beside if beside.exists() else family.yaml
     try:
         document = parse_yaml(read_bytes(path, _MOST_BYTES).decode("utf-8-sig"))
         check_document(document)
