@@ -17,9 +17,12 @@ from tests.hostile.files import FILES
 from tests.hostile.opening import open_hostile
 from tests.hostile.samples import Samples, make_samples
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs FIFOs and timers of the processor")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform == "win32", reason="needs FIFOs and timers of the processor"),
+]
 
-_FEW = settings(max_examples=4, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+_FEW = settings(max_examples=3, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
 _MORE = settings(_FEW, max_examples=20)
 
 
