@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from erasure.errors import ConfigError
+from erasure.errors import ConfigError, shown
 from erasure.file_tree import files_below
 
 SUFFIX = ".safetensors"
@@ -29,7 +29,9 @@ def lora_file(folder: Path, name: str) -> Path:
     if len(found) == 1:
         return folder / f"{found[0]}{SUFFIX}"
     if found:
-        raise ConfigError([f"lora: several files are called {name!r}; choose one of {', '.join(map(repr, found))}"])
+        raise ConfigError(
+            [f"lora: several files are called {shown(name)}; choose one of {', '.join(map(repr, found))}"]
+        )
     if not name:
         raise ConfigError(["lora: choose a file of the Lora folder"])
     there = ", ".join(map(repr, every[:_LISTED])) or "none"

@@ -8,7 +8,7 @@ from collections.abc import Container, Iterable, Sequence
 from itertools import count
 from pathlib import Path
 
-from erasure.errors import RunError
+from erasure.errors import RunError, shown
 from erasure.file_tree import files_below
 
 LONGEST = 100  # characters
@@ -29,7 +29,7 @@ def safe_name(name: str) -> str:
     """
     problem = _problem(name)
     if problem:
-        raise RunError(f"the LoRA cannot be called {name!r}: {problem}")
+        raise RunError(f"the LoRA cannot be called {shown(name)}: {problem}")
     return name
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from diffusers.loaders.single_file_utils import (
     convert_ldm_unet_checkpoint,
     convert_ldm_vae_checkpoint,
@@ -25,6 +25,12 @@ from erasure.errors import BrokenCheckpoint
 Weights = dict[str, torch.Tensor]
 Part = TypeVar("Part", bound=torch.nn.Module)
 Made = TypeVar("Made")
+
+# What a CLIP text encoder is built from.
+_TEXT_SETTINGS = (
+    *("vocab_size", "hidden_size", "intermediate_size", "projection_dim", "num_hidden_layers", "num_attention_heads"),
+    *("max_position_embeddings", "hidden_act", "layer_norm_eps", "bos_token_id", "eos_token_id", "pad_token_id"),
+)
 
 # Names of the VAE's attention in folders written by diffusers before 0.15.
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
@@ -110,8 +116,31 @@ def build_text_encoder(config: dict[str, Any], origin: str) -> CLIPTextModel:
 
     Raises: BrokenCheckpoint if that fails.
     """
-    config = config.get("text_config", config)
-    return _configured(lambda: CLIPTextModel(CLIPTextConfig.from_dict(config)), "text encoder", origin)
+    return _configured(lambda: CLIPTextModel(CLIPTextConfig(**text_settings(config))), "text encoder", origin)
+
+
+def text_settings(config: dict[str, Any]) -> dict[str, Any]:
+    """Return what decides the text encoder: of the library's many other settings, some are lists of any length.
+
+    ``config``: its own ``config.json``, or that of a whole CLIP model.
+    """
+    inner = config.get("text_config")
+    config = inner if isinstance(inner, dict) else config
+    return {name: config[name] for name in _TEXT_SETTINGS if name in config}
+
+
+def noise_schedule(config: dict[str, Any], origin: str) -> torch.Tensor:
+    """Return alpha_bar_t of a training schedule, from DDPM's settings. Raises: BrokenCheckpoint if there is none."""
+    try:
+        alphas: torch.Tensor = DDPMScheduler(**config).alphas_cumprod
+        sound = bool(((alphas > 0) & (alphas < 1)).all()) and bool((alphas.diff() < 0).all())
+    except Exception as error:  # of the library, which checks little
+        raise BrokenCheckpoint(
+            f"{origin}: the noise schedule cannot be used ({type(error).__name__}: {error}). Correct it."
+        ) from error
+    if not sound:
+        raise BrokenCheckpoint(f"{origin}: the noise schedule does not go from pictures to noise. Correct it.")
+    return alphas
 
 
 def fill(model: Part, weights: Weights, part: str, origin: str, ignored: list[str]) -> Part:
@@ -190,15 +219,7 @@ def _configured(make: Callable[[], Made], part: str, origin: str) -> Made:
     try:
         with torch.device("meta"):  # shapes only: no memory, and no time spent on random weights
             return make()
-    except (
-        ArithmeticError,
-        AssertionError,
-        AttributeError,
-        LookupError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-    ) as error:
+    except Exception as error:  # of the library, which checks little
         raise BrokenCheckpoint(
             f"{origin}: the configuration of its {part} cannot be used ({type(error).__name__}: {error}). Correct it."
         ) from error
@@ -208,7 +229,7 @@ def _converted(convert: Callable[[], Weights], part: str, origin: str) -> Weight
     """Translate the names of weights. Raises: BrokenCheckpoint if some are missing."""
     try:
         return convert()
-    except (AttributeError, LookupError, ValueError) as error:
+    except Exception as error:  # of the library, for names that it does not expect
         raise BrokenCheckpoint(
             f"{origin}: the weights of its {part} are incomplete ({type(error).__name__}: {error}). Download it again."
         ) from error

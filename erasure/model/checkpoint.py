@@ -178,6 +178,11 @@ def inspect_checkpoint(path: Path, families: Sequence[Family] = FAMILIES) -> Che
         return info
     except OSError as error:
         raise BrokenCheckpoint(f"{path} cannot be read ({error}). Check the path and permissions.") from error
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        # A configuration may have anything in place of what it should.
+        raise BrokenCheckpoint(
+            f"{path} has a configuration that makes no sense ({type(error).__name__}: {error}). Download it again."
+        ) from error
 
 
 # Stamps are part of the cache's key, so that changed files are read again.

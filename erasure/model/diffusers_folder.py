@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from erasure.errors import BrokenCheckpoint, UnsupportedCheckpoint
+from erasure import bounded_json
+from erasure.errors import BrokenCheckpoint, UnsupportedCheckpoint, shown
 from erasure.families.family import Family
 from erasure.families.known import choose, relatives_besides
 from erasure.model.kinds import GUIDED, UNDISTILLED, predicting
 from erasure.model.packing import packed
+from erasure.model.part_config import LONGEST_SIDE, check_part
 from erasure.model.weights_file import WeightsFile, open_weights
 
 INDEX = "model_index.json"
+_MOST_PIECES = 1000  # files that hold the weights of one part
 TOKENIZER_FILES = ("vocab.json", "merges.txt")
 # Part -> stem of its weights files.
 PARTS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
@@ -64,7 +66,7 @@ class DiffusersFolder:
     def tokenizer(self) -> Path:
         """The folder of its tokenizer, or of the family's if it has none."""
         folder = part_folder(self.path, "tokenizer")
-        there = all((folder / name).is_file() for name in TOKENIZER_FILES)
+        there = all((folder / name).exists() for name in TOKENIZER_FILES)
         return folder if there else self.family.text_folder
 
 
@@ -80,7 +82,7 @@ def read_folder(folder: Path, families: Sequence[Family]) -> DiffusersFolder:
             f"{folder} has no {INDEX}, so it is not a diffusers folder. "
             f"Give the folder that contains {INDEX}, or a .safetensors or .ckpt file."
         )
-    pipeline = str(read_json(index).get("_class_name", ""))
+    pipeline = str(read_json(index).get("_class_name", ""))[:100]
     candidates = [family for family in families if pipeline in family.pipelines]
     if not candidates:
         what = next((what for word, what in _PIPELINE_WORDS if word in pipeline), "another kind of model")
@@ -88,8 +90,8 @@ def read_folder(folder: Path, families: Sequence[Family]) -> DiffusersFolder:
     # Without a VAE a model can be trained; half a one is a download that was cut off.
     parts = [part for part in PARTS if part != "vae" or part_folder(folder, part).is_dir()]
     files = {part: weight_files(folder, part) for part in parts}
-    configs = {part: read_json(part_folder(folder, part) / "config.json") for part in parts}
-    configs["scheduler"] = read_json(folder / "scheduler" / "scheduler_config.json")
+    configs = {part: read_config(part_folder(folder, part) / "config.json") for part in parts}
+    configs["scheduler"] = read_config(folder / "scheduler" / "scheduler_config.json")
     family = _told_by_unet(folder, configs["unet"], candidates, families)
     _check_parts(folder, configs, family, families)
     _check_scheduler(folder, configs["scheduler"], family, families)
@@ -98,7 +100,7 @@ def read_folder(folder: Path, families: Sequence[Family]) -> DiffusersFolder:
     read = DiffusersFolder(folder, family, configs, weights, averaged, plain)
     _check_types(read, families)
     try:
-        sound = read.latent_side > 0 and read.pixels_per_latent > 0
+        sound = read.latent_side > 0 and read.latent_side * read.pixels_per_latent <= LONGEST_SIDE
     except (TypeError, ValueError, OverflowError):
         sound = False
     if not sound:
@@ -142,10 +144,10 @@ def _check_parts(
     usual = family.latent_channels
     channels, context = unet.get("in_channels", usual), unet.get("cross_attention_dim")
     if channels != usual:
-        known = {2 * usual + 1: "an inpainting model", 2 * usual: "an InstructPix2Pix model"}
+        known = {str(2 * usual + 1): "an inpainting model", str(2 * usual): "an InstructPix2Pix model"}
         raise UnsupportedCheckpoint(
-            f"{folder} is {known.get(channels, 'not text-to-image')} "
-            f"({channels} input channels; text-to-image has {usual}). {choose(families)}"
+            f"{folder} is {known.get(str(channels), 'not text-to-image')} "
+            f"({shown(channels)} input channels; text-to-image has {usual}). {choose(families)}"
         )
     if context != text.get("hidden_size", context):
         raise BrokenCheckpoint(
@@ -228,7 +230,12 @@ def weights_in(place: Path, stem: str, variants: Sequence[str] = ("", ".fp16")) 
 
 
 def _pieces(listing: Path) -> list[Path]:
-    names = sorted({str(name) for name in read_json(listing).get("weight_map", {}).values()})
+    places = read_json(listing).get("weight_map")
+    if not isinstance(places, dict) or not places:
+        raise BrokenCheckpoint(f"{listing} does not say which files the weights are in. Download it again.")
+    names = sorted({str(name) for name in places.values()})
+    if len(names) > _MOST_PIECES:
+        raise BrokenCheckpoint(f"{listing} lists {len(names):,} files, more than {_MOST_PIECES}. Download it again.")
     for name in names:
         if Path(name).name != name or name in ("", ".", ".."):
             raise BrokenCheckpoint(f"{listing} points outside its folder ({name}). Do not use this model.")
@@ -240,11 +247,21 @@ def _pieces(listing: Path) -> list[Path]:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object from a file. Raises: BrokenCheckpoint if it is missing or not one."""
     try:
-        document = json.loads(path.read_bytes())  # UTF-8 or UTF-16, with a byte order mark or without
+        document = bounded_json.read(path)
     except FileNotFoundError as error:
         raise BrokenCheckpoint(f"{path} is missing. Download the model again.") from error
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise BrokenCheckpoint(f"{path} cannot be read ({error}). Download the model again.") from error
     if not isinstance(document, dict):
         raise BrokenCheckpoint(f"{path} is not a configuration. Download the model again.")
+    return document
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read the configuration of a part, like :func:`read_json`, and check its numbers: it decides what is built."""
+    document = read_json(path)
+    try:
+        check_part(document)
+    except ValueError as error:
+        raise BrokenCheckpoint(f"{path} cannot be used: {error}. Download the model again.") from error
     return document

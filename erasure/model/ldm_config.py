@@ -14,14 +14,18 @@ from typing import Any
 
 import yaml
 
-from erasure.errors import BrokenCheckpoint, UnsupportedCheckpoint
+from erasure.errors import BrokenCheckpoint, UnsupportedCheckpoint, shown
 from erasure.families.family import Family
 from erasure.families.known import choose, relatives_besides
 from erasure.model.diffusers_folder import TOKENIZER_FILES
 from erasure.model.kinds import predicting
+from erasure.model.ldm_yaml import parse_yaml
+from erasure.model.part_config import LONGEST_SIDE, check_document, check_part
+from erasure.regular_file import read_bytes
 
 _NUMBERS = ("image_size", "timesteps", "linear_start", "linear_end", "scale_factor")
 _PARTS = ("unet_config", "first_stage_config", "cond_stage_config")
+_MOST_BYTES = 100_000  # published files have about 2,000
 _PREDICTIONS = {"eps": "epsilon", "v": "v_prediction"}  # LDM's words and diffusers'
 
 
@@ -74,7 +78,7 @@ class LdmConfig:
         if version in ("", *self.family.text_models):
             return self.family.text_folder
         folder = self.path.parent / version
-        missing = [name for name in ("config.json", *TOKENIZER_FILES) if not (folder / name).is_file()]
+        missing = [name for name in ("config.json", *TOKENIZER_FILES) if not (folder / name).exists()]
         if missing:
             raise BrokenCheckpoint(
                 f"{self.path} takes its text encoder's configuration and tokenizer from {folder}, which lacks "
@@ -94,9 +98,10 @@ def read_ldm_config(checkpoint: Path, family: Family, families: Sequence[Family]
     Raises: BrokenCheckpoint if it is not a sound configuration; UnsupportedCheckpoint if it describes another model.
     """
     beside = yaml_beside(checkpoint)
-    path = beside if beside.is_file() else family.yaml
+    path = beside if beside.exists() else family.yaml
     try:
-        document = yaml.safe_load(path.read_bytes())  # UTF-8 or UTF-16, with a byte order mark or without
+        document = parse_yaml(read_bytes(path, _MOST_BYTES))
+        check_document(document)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise BrokenCheckpoint(
             f"{path} cannot be read ({error}). Correct it, or move it away to use the standard one."
@@ -107,6 +112,13 @@ def read_ldm_config(checkpoint: Path, family: Family, families: Sequence[Family]
             f"{path} lies beside the checkpoint, but lacks model.params with unet_config, "
             f"first_stage_config and cond_stage_config. Move it away to use the standard {family.short} configuration."
         )
+    try:
+        for part in _PARTS:
+            check_part(parameters[part])
+    except ValueError as error:
+        raise BrokenCheckpoint(
+            f"{path}: {error}. Correct it, or move it away to use the standard configuration."
+        ) from error
     config = LdmConfig(path, document, family)
     _check_prediction(config)
     _check_text_class(config, families)
@@ -127,7 +139,7 @@ def _check_prediction(config: LdmConfig) -> None:
         }
         raise UnsupportedCheckpoint(
             f"{config.path} says that its checkpoint is {what.get(str(prediction), 'of another kind')} "
-            f"(parameterization {prediction!r}). {predicting(config.family)}"
+            f"(parameterization {shown(prediction)}). {predicting(config.family)}"
         )
 
 
@@ -161,14 +173,14 @@ def _check_numbers(config: LdmConfig) -> None:
         value = config.parameters.get(name, 1)
         try:
             sound = 0 < float(value) < math.inf
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             sound = False
         if not sound:
             raise BrokenCheckpoint(
-                f"{config.path}: model.params.{name} is {value!r}, not a positive number. Correct it."
+                f"{config.path}: model.params.{name} is {shown(value)}, not a positive number. Correct it."
             )
     try:
-        sound = config.latent_side > 0 and config.pixels_per_latent > 0
+        sound = config.latent_side > 0 and config.latent_side * config.pixels_per_latent <= LONGEST_SIDE
     except (TypeError, ValueError, OverflowError):
         sound = False
     if not sound:

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 import yaml
-from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, CLIPTokenizerFast
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from erasure.errors import BrokenCheckpoint
 from erasure.families.family import Family
@@ -24,11 +24,14 @@ from erasure.model.build_parts import (
     build_unet,
     fill,
     fill_vae,
+    noise_schedule,
+    text_settings,
     unet_from_ldm,
     vae_config_from_ldm,
 )
 from erasure.model.checkpoint import CheckpointInfo, OriginalFile, ema_names, inspect_checkpoint, unet_names
-from erasure.model.diffusers_folder import DiffusersFolder, read_json
+from erasure.model.diffusers_folder import DiffusersFolder, read_config
+from erasure.model.tokenizer import load_tokenizer
 from erasure.model.vae_file import VaeFile
 from erasure.model.weights_file import FLOATS, WeightsFile, read_tensors
 
@@ -135,16 +138,17 @@ def _load_original(info: CheckpointInfo, dtype: torch.dtype, ignored: list[str])
     clip = tuple(family.parts.clip + start for start in _TEXT)
     ignored += [name for name in inside if not name.startswith(clip)]
     text = _read(weights, dtype, [name for name in inside if name.startswith(clip)], strip=family.parts.clip)
-    text_encoder = _text_encoder(read_json(texts / "config.json"), text, config.skipped_layers, origin, ignored)
+    text_encoder = _text_encoder(read_config(texts / "config.json"), text, config.skipped_layers, origin, ignored)
 
     schedule = family.schedule
-    scheduler = DDPMScheduler(
-        num_train_timesteps=int(parameters.get("timesteps", schedule.steps)),
-        beta_start=float(parameters.get("linear_start", schedule.start)),
-        beta_end=float(parameters.get("linear_end", schedule.end)),
-        beta_schedule="scaled_linear",  # what LDM calls linear
-    )
-    return unet, text_encoder, _tokenizer(texts, text_encoder, family), scheduler.alphas_cumprod
+    betas = {
+        "num_train_timesteps": int(parameters.get("timesteps", schedule.steps)),
+        "beta_start": float(parameters.get("linear_start", schedule.start)),
+        "beta_end": float(parameters.get("linear_end", schedule.end)),
+        "beta_schedule": "scaled_linear",  # what LDM calls linear
+    }
+    tokenizer = load_tokenizer(texts, text_encoder, family)
+    return unet, text_encoder, tokenizer, noise_schedule(betas, origin)
 
 
 def _load_folder(info: CheckpointInfo, dtype: torch.dtype, ignored: list[str]) -> _Parts:
@@ -161,16 +165,16 @@ def _load_folder(info: CheckpointInfo, dtype: torch.dtype, ignored: list[str]) -
     text_encoder = _text_encoder(configs["text_encoder"], text, 0, origin, ignored)
     known = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas")
     config = configs["scheduler"]
-    scheduler = DDPMScheduler(**{key: config[key] for key in known if key in config})
-    return unet, text_encoder, _tokenizer(folder.tokenizer, text_encoder, family), scheduler.alphas_cumprod
+    alphas_cumprod = noise_schedule({key: config[key] for key in known if key in config}, origin)
+    return unet, text_encoder, load_tokenizer(folder.tokenizer, text_encoder, family), alphas_cumprod
 
 
 def _text_encoder(
     config: dict[str, Any], weights: Weights, skipped: int, origin: str, ignored: list[str]
 ) -> CLIPTextModel:
     """Build the text encoder without so many of its last layers, which is what web UIs call Clip skip."""
-    config = config.get("text_config", config)
     if skipped:
+        config = text_settings(config)
         try:
             kept = int(config.get("num_hidden_layers", CLIPTextConfig().num_hidden_layers)) - skipped
         except (TypeError, ValueError, OverflowError):
@@ -238,19 +242,3 @@ def _read_twins(weights: WeightsFile, twins: Mapping[str, str], dtype: torch.dty
 
 def _cast(tensors: Weights, dtype: torch.dtype) -> Weights:
     return {name: t.to(dtype) if t.is_floating_point() else t for name, t in tensors.items()}
-
-
-def _tokenizer(folder: Path, text_encoder: CLIPTextModel, family: Family) -> CLIPTokenizer:
-    """Load the tokenizer, as the fast class: tokens of the slow one depend on whether ftfy is installed."""
-    tokenizer = CLIPTokenizerFast.from_pretrained(str(folder), local_files_only=True)
-    tokens, known = len(tokenizer), text_encoder.config.vocab_size
-    if tokens > known:
-        raise BrokenCheckpoint(
-            f"The tokenizer in {folder} has {tokens} tokens, but the text encoder knows only {known}. "
-            "Replace it with the tokenizer that belongs to the checkpoint."
-        )
-    longest = min(family.tokens, text_encoder.config.max_position_embeddings)
-    tokenizer.model_max_length = min(tokenizer.model_max_length, longest)
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer

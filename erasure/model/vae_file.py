@@ -10,7 +10,7 @@ from typing import Any
 from erasure.errors import BrokenCheckpoint, UnsupportedCheckpoint
 from erasure.families.family import Family
 from erasure.model.diffusers_folder import PARTS as FOLDERS
-from erasure.model.diffusers_folder import read_json, weights_in
+from erasure.model.diffusers_folder import read_config, weights_in
 from erasure.model.packing import packed
 from erasure.model.weights_file import WeightsFile, open_weights
 
@@ -78,4 +78,4 @@ def _read_file(path: Path, family: Family) -> VaeFile:
 def _read_folder(path: Path) -> VaeFile:
     folder = path if (path / "config.json").is_file() else path / "vae"
     files = weights_in(folder, FOLDERS["vae"])
-    return VaeFile(path, tuple(map(open_weights, files)), config=read_json(folder / "config.json"))
+    return VaeFile(path, tuple(map(open_weights, files)), config=read_config(folder / "config.json"))

@@ -15,7 +15,9 @@ from erasure import safetensors_file
 from erasure.errors import BrokenCheckpoint, UnsupportedCheckpoint
 from erasure.families.known import FAMILIES, choose
 from erasure.model import pickle_file
+from erasure.model.pickle_program import PickledTensor
 from erasure.model.plain_names import plain_names
+from erasure.regular_file import regular_size
 from erasure.safetensors_file import DamagedFile, read_header, refuse_impostor
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ class WeightsFile:
     dtypes: Mapping[str, str]
     metadata: Mapping[str, str] = field(default_factory=dict)
     others: frozenset[str] = frozenset()
-    pickled: Mapping[str, pickle_file.PickledTensor] | None = None  # by the name in the file; None: a safetensors file
+    pickled: Mapping[str, PickledTensor] | None = None  # by the name in the file; None: a safetensors file
     stored: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -109,6 +111,7 @@ def _plain(weights: WeightsFile) -> WeightsFile:
 
 
 def _open_pickle(path: Path) -> WeightsFile:
+    regular_size(path)
     with path.open("rb") as file:
         start = file.read(64)
     refuse_impostor(start)

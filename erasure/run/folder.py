@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from erasure import bounded_json
 from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.config.settle import asked_of
@@ -179,7 +180,7 @@ class RunFolder:
     def read_job(self) -> dict[str, Any]:
         """Return what ``job.json`` holds. Raises: RunError if it cannot be read."""
         try:
-            values = json.loads(self.job.read_text(encoding="utf-8"))
+            values = _read(self.job)
         except (OSError, ValueError) as error:
             raise RunError(f"{self.job} cannot be read: {error}") from error
         if not isinstance(values, dict):
@@ -188,12 +189,17 @@ class RunFolder:
 
     def _json(self, name: str) -> dict[str, Any]:
         try:
-            values = json.loads((self.path / name).read_text(encoding="utf-8"))
+            values = _read(self.path / name)
         except (OSError, ValueError) as error:
             raise RunError(f"{self.path} holds no run that can be resumed ({name}: {error})") from error
         if not isinstance(values, dict):
             raise RunError(f"{self.path / name} is damaged: it holds no JSON object")
         return values
+
+
+def _read(path: Path) -> Any:
+    """Return what a file that a run wrote holds, of any length that runs have."""
+    return bounded_json.read(path, most=64_000_000, values=4_000_000, finite=False)
 
 
 def job_folders(runs: Path) -> list[RunFolder]:
