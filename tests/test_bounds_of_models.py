@@ -188,7 +188,9 @@ def test_a_broken_tokenizer_is_named(name: str, content: bytes, folder: Path) ->
 
 
 @not_windows
-def test_a_tokenizer_with_a_fifo_in_it_is_not_waited_for(folder: Path) -> None:
-    os.mkfifo(folder / "tokenizer" / "added_tokens.json")
+@pytest.mark.parametrize("name", ["added_tokens.json", "vocab.json"])
+def test_a_tokenizer_with_a_fifo_in_it_is_not_waited_for(name: str, folder: Path) -> None:
+    (folder / "tokenizer" / name).unlink(missing_ok=True)
+    os.mkfifo(folder / "tokenizer" / name)
     with limits(), pytest.raises(BrokenCheckpoint, match="it is a FIFO, not a file"):
         load_parts(folder)

@@ -21,6 +21,10 @@ from erasure.run.picture_folder import INDEX
 from erasure.whole_file import write_json
 
 _STEP = re.compile(r"step-(\d{6,})")
+_NOT_TEXT = (
+    "the run cannot be recorded: the path of its checkpoint, VAE or output is not valid text in this system; rename "
+    "the file, or the folder that it lies in"
+)
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,8 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             values = {**asdict(origin), "config": config.to_dict(), "asked": asked_of(config)}
             write_json(self.path / "run.json", values)
+        except UnicodeEncodeError as error:
+            raise OutputRefused(_NOT_TEXT) from error
         except (OSError, ValueError) as error:
             raise OutputRefused(
                 f"the run folder {self.path} cannot be written: {error}; choose another folder"
@@ -171,6 +177,8 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             write_json(self.job, dict(values))
+        except UnicodeEncodeError as error:
+            raise RunError(_NOT_TEXT) from error
         except OSError as error:
             raise RunError(
                 f"the run folder {self.path} cannot be written: {error.strerror}; free some space, or change the "
