@@ -21,8 +21,9 @@ from erasure import bounded_json
 from erasure.cli import main
 from erasure.concepts.vocabulary import read_words
 from erasure.config.checks import MOST_TEXTS
+from erasure.config.concept_texts import read_lists
 from erasure.config.presets import preset
-from erasure.config.values import config_from_dict, config_from_file
+from erasure.config.values import config_from_dict, config_from_file, settle_values
 from erasure.errors import (
     LONGEST,
     BrokenCheckpoint,
@@ -331,6 +332,22 @@ def test_settings_beyond_all_bounds_are_problems_of_one_short_line(asked: dict[s
         config_from_dict(asked)
     assert len(caught.value.problems) <= 40
     assert all(len(problem) <= LONGEST for problem in caught.value.problems)
+
+
+@pytest.mark.parametrize(
+    "text", ["a" + "\n" * 200_000 + "x", "(a:" + "1" * 200_000 + "x", '"' * 200_000 + "x"], ids=short
+)
+def test_a_text_of_concepts_that_goes_on_and_on_is_soon_read(text: str) -> None:
+    with limits():
+        assert read_lists({"erase": [text]}).values["erase"]
+
+
+def test_of_concepts_that_are_too_long_some_are_named() -> None:
+    asked = {"erase": ["church"], "preserve": [f"{number} " + "tower " * 100 for number in range(1000)]}
+    with limits():
+        *problems, last = settle_values(asked).problems
+    assert len(problems) == 20
+    assert last == "there are more concepts that are too long"
 
 
 def test_as_many_concepts_as_allowed_are_taken() -> None:

@@ -27,7 +27,7 @@ _SEPARATORS = ",;\n\r，、；،"
 _SPLIT = re.compile(f"[{_SEPARATORS}]")
 _AND = re.compile(r"(?:^|(?<=\s))(?:and|And|AND)(?=\s|$)")
 _SPLIT_OR_AND = re.compile(f"{_SPLIT.pattern}|{_AND.pattern}")
-# Not past line breaks: they separate, and to look over all of them from each one would take the square of their number.
+# White space in front, but no line breaks: to look past all of them from each one would take forever.
 _QUOTED = re.compile(
     rf"""[^\S\n\r]*("(?:[^"]|"")*"|“[^”]*”|«[^»]*»)\s*([{_SEPARATORS}]|(?=(?:and|And|AND)(?:\s|$))|$)"""
 )

@@ -19,7 +19,7 @@ _LONGEST_SHOWN, _LISTED = 80, 20
 
 
 def length_problems(values: Mapping[str, Any]) -> list[str]:
-    """Return one line for each concept, up to 20 of them, that is too long for the text encoder in one of the templates.
+    """Return one line for each concept that is too long for the text encoder in one of the templates, up to 20.
 
     ``values``: every setting with the value that is used. Too long a prompt would be cut off, and so would the concept.
     """
