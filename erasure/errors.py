@@ -25,19 +25,45 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable
+
+LONGEST = 2000  # characters of a message; names and values in files have no end
+_LONGEST_VALUE = 300
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 100
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = _SHORT.maxset = 10
+
+
+def shown(value: object) -> str:
+    """Return the ``repr`` of a value from outside, shortened: it may be of any size and depth."""
+    try:
+        text = _SHORT.repr(value)
+    except ValueError:  # Python writes no integers of thousands of digits
+        return f"a value of type {type(value).__name__} and great length"
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
+
+
+def one_line(text: str) -> str:
+    """Return a message as one line, shortened, that every console can take: "?" for line breaks and for characters
+    that control a terminal or that no encoding has, for a message may quote a file that anyone can make."""
+    text = text if len(text) <= LONGEST else f"{text[: LONGEST - 200]} ... {text[-200:]}"
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
 class EraseError(Exception):
-    """Base class of every error that this package raises on purpose."""
+    """Base class of every error that this package raises on purpose. Its message is one line."""
+
+    def __init__(self, message: str = ""):
+        super().__init__(one_line(message))
 
 
 class ConfigError(EraseError):
     """Settings cannot be used; ``problems`` has one line for each reason."""
 
     def __init__(self, problems: Iterable[str]):
-        self.problems = tuple(problems)
-        super().__init__("\n".join(self.problems))
+        self.problems = tuple(map(one_line, problems))
+        Exception.__init__(self, "\n".join(self.problems))
 
 
 class CheckpointError(EraseError):

@@ -15,11 +15,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from erasure.regular_file import regular_size
+
 if TYPE_CHECKING:
     import torch
 
-_MAX_HEADER = 100_000_000  # as in safetensors
-_BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+# Safetensors itself allows 100 MB, which become gigabytes of Python objects. The longest that people have, those of
+# LoRAs with the tags of every training picture in their metadata, have a few MB.
+_MAX_HEADER = 16_000_000
+_MOST_DIMENSIONS = 64  # as in torch
+_LARGEST = 2**63  # torch counts numbers and bytes in 64 bits
+_DIGITS = 20  # more than any number below that has
+_BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1,
+          "F8_E4M3": 1, "F8_E5M2": 1}  # fmt: skip
 AGAIN = "Download it again."
 _LOG_IN = "Download it again; the site may ask you to log in first."
 _IMPOSTORS = (
@@ -51,7 +59,7 @@ class Header:
 
 def read_header(path: Path) -> Header:
     """Read the header and check all of it. Raises: DamagedFile if it is not sound, OSError if it cannot be read."""
-    size = path.stat().st_size
+    size = regular_size(path)
     with path.open("rb") as file:
         start = file.read(64)
         refuse_impostor(start)
@@ -60,7 +68,7 @@ def read_header(path: Path) -> Header:
         file.seek(0)
         entries, length = _read_json(file, size)
     metadata = entries.pop("__metadata__", {})
-    if not isinstance(metadata, dict):
+    if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
         raise DamagedFile("damaged: its metadata cannot be read")
     places: dict[str, tuple[int, int]] = {}
     shapes: dict[str, tuple[int, ...]] = {}
@@ -68,7 +76,7 @@ def read_header(path: Path) -> Header:
     for name, entry in entries.items():
         shapes[name], dtypes[name], places[name] = _entry(name, entry)
     _check_places(places, size - 8 - length, size)
-    return Header(shapes, dtypes, {str(key): str(value) for key, value in metadata.items()})
+    return Header(shapes, dtypes, metadata)
 
 
 def read_tensors(path: Path, names: Iterable[str]) -> dict[str, torch.Tensor]:
@@ -110,11 +118,11 @@ def _read_json(file: IO[bytes], size: int) -> tuple[dict[str, Any], int]:
         raise DamagedFile(f"truncated: it has only {size} bytes")
     length = data_start(file.read(8)) - 8
     if length > _MAX_HEADER:
-        raise DamagedFile("not a safetensors file: its header cannot be read")
+        raise DamagedFile(f"not a safetensors file: its header would have {length:,} bytes")
     if 8 + length > size:
         raise DamagedFile(f"truncated inside its header ({size:,} bytes)")
     try:
-        entries = json.loads(file.read(length))
+        entries = json.loads(file.read(length), parse_int=_whole, parse_float=_no_whole, parse_constant=_no_whole)
     except (ValueError, RecursionError) as error:
         raise DamagedFile(f"not a sound safetensors file: it has a damaged header ({error})") from error
     if not isinstance(entries, dict):
@@ -124,16 +132,32 @@ def _read_json(file: IO[bytes], size: int) -> tuple[dict[str, Any], int]:
 
 def _entry(name: str, entry: Any) -> tuple[tuple[int, ...], str, tuple[int, int]]:
     """Return the shape, number type, and first and last byte of one tensor."""
-    damaged = DamagedFile(f"not a sound safetensors file: it has a damaged header at {name!r}")
     try:
-        first, last = map(int, entry["data_offsets"])
-        shape, dtype = tuple(map(int, entry["shape"])), str(entry["dtype"])
-    except (TypeError, KeyError, ValueError, OverflowError) as error:
-        raise damaged from error
-    length_fits = dtype not in _BYTES or last - first == math.prod(shape) * _BYTES[dtype]
-    if first < 0 or last < first or min(shape, default=0) < 0 or not length_fits:
-        raise damaged
-    return shape, dtype, (first, last)
+        shape, dtype, place = entry["shape"], entry["dtype"], entry["data_offsets"]
+        sound = isinstance(dtype, str) and len(place) == 2 and len(shape) <= _MOST_DIMENSIONS
+        sound = sound and all(type(number) is int and 0 <= number < _LARGEST for number in (*place, *shape))
+        if not sound or place[1] < place[0]:
+            raise _damaged_at(name)
+    except (TypeError, KeyError) as error:
+        raise _damaged_at(name) from error
+    first, last = place
+    if dtype in _BYTES and last - first != math.prod(shape) * _BYTES[dtype]:
+        raise _damaged_at(name)
+    return tuple(shape), dtype, (first, last)
+
+
+def _damaged_at(name: str) -> DamagedFile:
+    return DamagedFile(f"not a sound safetensors file: it has a damaged header at {name[:200]!r}")
+
+
+def _whole(text: str) -> int:
+    if len(text) > _DIGITS:
+        raise ValueError(f"the number {text[:_DIGITS]}... is too large")
+    return int(text)
+
+
+def _no_whole(text: str) -> None:
+    raise ValueError(f"{text[:_DIGITS]} is not a whole number")
 
 
 def _check_places(places: Mapping[str, tuple[int, int]], there: int, size: int) -> None:
@@ -141,7 +165,7 @@ def _check_places(places: Mapping[str, tuple[int, int]], there: int, size: int) 
     end = 0
     for name, (first, last) in sorted(places.items(), key=lambda item: item[1]):
         if first != end:
-            raise DamagedFile(f"not a sound safetensors file: it has a damaged header at {name!r}")
+            raise _damaged_at(name)
         end = last
     if end > there:
         raise DamagedFile(f"truncated: it has {size:,} of {size - there + end:,} bytes")

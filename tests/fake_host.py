@@ -10,6 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from erasure.host.base import HostCheckpoint, TextToImage
+from erasure.model.opening import AS_DRAWN, Opening
 
 
 class FakeHost:
@@ -28,6 +29,7 @@ class FakeHost:
         self.at_report: Callable[[int], None] = lambda step: None
         self.interrupt = False
         self.on = "cpu"
+        self.opens = AS_DRAWN
         self.enter_fails: BaseException | None = None
         self.exit_fails: BaseException | None = None
 
@@ -36,6 +38,9 @@ class FakeHost:
 
     def current_checkpoint(self) -> HostCheckpoint | None:
         return self.checkpoints()[0]
+
+    def opening(self, checkpoint: Path) -> Opening:
+        return self.opens
 
     def lora_folder(self) -> Path:
         return self.root / "loras"

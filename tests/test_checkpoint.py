@@ -191,11 +191,17 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         inspect_checkpoint(tmp_path / "none.safetensors")
 
 
-@pytest.mark.parametrize("name", ["model.gguf", "picture.png", "model"])
+@pytest.mark.parametrize("name", ["picture.png", "model"])
 def test_an_unknown_extension_is_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"anything")
     with pytest.raises(UnsupportedCheckpoint, match="unknown extension"):
         inspect_checkpoint(tmp_path / name)
+
+
+def test_a_gguf_file_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    with pytest.raises(UnsupportedCheckpoint, match="a GGUF file, whose weights are packed"):
+        inspect_checkpoint(tmp_path / "model.gguf")
 
 
 @pytest.mark.parametrize("legacy", [False, True])
@@ -283,6 +289,19 @@ def test_a_diffusers_folder_is_accepted(tiny_diffusers_folder: Path) -> None:
     info = inspect_checkpoint(tiny_diffusers_folder)
     assert (info.layout, info.name) == ("diffusers", "tiny")
     assert info.config == tiny_diffusers_folder / "model_index.json"
+
+
+def test_json_and_yaml_may_have_a_byte_order_mark(
+    tiny_checkpoint: Path, tiny_diffusers_folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_diffusers_folder, tmp_path / "model")
+    for file in ("model_index.json", "unet/config.json", "scheduler/scheduler_config.json"):
+        path = tmp_path / "model" / file
+        path.write_text(path.read_text(encoding="utf-8"), encoding="utf-8-sig")
+    assert inspect_checkpoint(tmp_path / "model").layout == "diffusers"
+    path = edited(tiny_checkpoint, tmp_path).with_suffix(".yaml")
+    path.write_text(path.read_text(encoding="utf-8"), encoding="utf-8-sig")
+    assert inspect_checkpoint(tmp_path / "model.safetensors").layout == "original"
 
 
 @pytest.mark.parametrize(

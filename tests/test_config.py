@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
 from erasure.config.presets import preset, presets
 from erasure.config.setting import GROUPS
 from erasure.config.settings import EraseConfig, settings
-from erasure.config.values import config_from_dict, erase_config
+from erasure.config.values import config_from_dict, config_from_file, erase_config
 from erasure.errors import ConfigError
 from tools.options_table import README, with_table
 
@@ -60,6 +61,13 @@ def test_a_config_that_cannot_work_says_why(values: dict[str, object], problem: 
     with pytest.raises(ConfigError) as raised:
         config_from_dict(values)
     assert problem in str(raised.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_config_file_may_have_a_byte_order_mark(encoding: str, tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    file.write_text('{"erase": ["kościół"]}', encoding=encoding)
+    assert config_from_file(file) == {"erase": ["kościół"]}
 
 
 def test_all_problems_are_told_at_once() -> None:

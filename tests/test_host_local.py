@@ -13,9 +13,12 @@ from erasure.errors import EraseError, LoraFileError, RunError
 from erasure.families.sd1 import SD1
 from erasure.host.base import TextToImage
 from erasure.host.local import LocalHost
-from erasure.host.lora_prompt import split_prompt
+from erasure.host.lora_prompt import find_lora, split_prompt
+from erasure.jobs.lora_files import lora_names
+from erasure.jobs.names import taken_names
 from erasure.lora.adapter import inject_lora, lora_layers, lora_state
 from erasure.lora.file import write_lora
+from erasure.model.checkpoint import inspect_checkpoint
 from erasure.model.drawing import difference
 from erasure.model.parts import ModelParts
 
@@ -67,6 +70,25 @@ def test_a_folder_offers_files_and_diffusers_folders_but_not_their_parts(
     shutil.copytree(tiny_diffusers_folder, models / "folder")
     host = LocalHost(models, tmp_path / "data")
     assert [checkpoint.title for checkpoint in host.checkpoints()] == ["a.ckpt", "folder", "sub/b.safetensors"]
+
+
+def test_checkpoints_and_loras_are_found_through_links(
+    tiny_checkpoint: Path, tiny_diffusers_folder: Path, host: LocalHost, lora: Path, tmp_path: Path
+) -> None:
+    models = tmp_path / "models"
+    models.mkdir()
+    (models / "disk").symlink_to(tiny_checkpoint.parent, target_is_directory=True)
+    (models / "folder").symlink_to(tiny_diffusers_folder, target_is_directory=True)
+    (models / "one.safetensors").symlink_to(tiny_checkpoint)
+    (models / "gone.safetensors").symlink_to(tmp_path / "nowhere")
+    offered = LocalHost(models, tmp_path / "data", "cpu").checkpoints()
+    assert [one.title for one in offered] == ["disk/tiny.safetensors", "folder", "one.safetensors"]
+    assert inspect_checkpoint(models / "folder").name == "folder"
+    lora.parent.rename(tmp_path / "elsewhere")
+    (host.lora_folder() / "linked").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    assert find_lora(host.lora_folder(), "random") == host.lora_folder() / "linked" / "random.safetensors"
+    assert lora_names(host.lora_folder()) == ["linked/random"]
+    assert taken_names(host.lora_folder()) == {"random"}
 
 
 def test_selecting_a_checkpoint_makes_it_the_current_one(tmp_path: Path) -> None:

@@ -11,10 +11,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from erasure.errors import RunError
 from erasure.host.base import TextToImage
+from erasure.model.opening import Opening
 from tests.webui import WebUI, start_webui
 
 
@@ -77,6 +80,24 @@ def test_the_device_is_the_web_uis_unless_the_setting_names_another(webui: WebUI
     assert webui.host().device() == "gpu"
     webui.shared.opts.data["adversarial_erase_device"] = "cuda:1"
     assert webui.host().device() == "cuda:1"
+
+
+def test_the_vae_that_was_chosen_is_a_spare_one(webui: WebUI) -> None:
+    assert webui.host().opening(webui.models / "a.safetensors") == Opening()  # as long as none was chosen
+    webui.sd_vae.chosen = "/models/VAE/mine.safetensors"
+    opening = webui.host().opening(webui.models / "a.safetensors")
+    assert opening == Opening(spare_vae=Path("/models/VAE/mine.safetensors"))
+    assert webui.sd_vae.asked == [str(webui.models / "a.safetensors")] * 2
+
+
+def test_forge_draws_with_plain_weights_and_a_vae_from_its_list(webui: WebUI, tmp_path: Path) -> None:
+    webui.forge()
+    assert webui.host().opening(webui.models / "a.safetensors") == Opening("plain")
+    text, vae = tmp_path / "clip.safetensors", tmp_path / "mine.safetensors"
+    save_file({"text_model.final_layer_norm.weight": torch.zeros(2)}, text)
+    save_file({"decoder.conv_in.weight": torch.zeros(2)}, vae)
+    webui.shared.opts.data["forge_additional_modules"] = [str(tmp_path / "gone.pt"), str(text), str(vae)]
+    assert webui.host().opening(webui.models / "a.safetensors") == Opening("plain", spare_vae=vae)
 
 
 def test_gradio_gives_no_run_to_anybody(webui: WebUI) -> None:

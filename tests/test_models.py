@@ -68,6 +68,7 @@ def test_every_layout_gives_the_same_models(
     assert_same(models, tiny_models)
     torch.testing.assert_close(text_states(models), text_states(tiny_models))
     assert (models.sample_size, models.vae_scale_factor) == (8, 8)
+    assert models.vae is not None
     assert models.vae.config.scaling_factor == pytest.approx(0.18215)
     for part in PARTS:
         assert not getattr(models, part).training
@@ -117,28 +118,6 @@ def test_a_half_precision_file_loads_as_fp32(state: State, folder: Path) -> None
     assert models.dtype == torch.float32
 
 
-def averaged(state: State) -> State:
-    return {
-        "model_ema." + name.removeprefix("model.").replace(".", ""): tensor + 1
-        for name, tensor in state.items()
-        if name.startswith(UNET)
-    }
-
-
-def test_averaged_weights_are_preferred(state: State, folder: Path) -> None:
-    models = load({**state, **averaged(state)}, folder)
-    assert models.info.has_ema
-    torch.testing.assert_close(models.unet.conv_out.weight, state[OUT] + 1)
-
-
-def test_incomplete_averaged_weights_are_left_alone(state: State, folder: Path) -> None:
-    ema = averaged(state)
-    del ema["model_ema.diffusion_modelout2weight"]
-    models = load({**state, **ema}, folder)
-    assert not models.info.has_ema
-    torch.testing.assert_close(models.unet.conv_out.weight, state[OUT])
-
-
 def test_old_text_encoder_names_and_position_ids_load(state: State, folder: Path, tiny_models: ModelParts) -> None:
     old = {name.replace(TEXT + "text_model.", TEXT): tensor for name, tensor in state.items()}
     old[TEXT + "embeddings.position_ids"] = torch.zeros(1, 77, dtype=torch.int64)
@@ -151,6 +130,7 @@ def test_old_diffusers_vae_names_load(tiny_diffusers_folder: Path, tmp_path: Pat
     file = tmp_path / "old" / "vae" / "diffusion_pytorch_model.safetensors"
     names = {".to_q.": ".query.", ".to_k.": ".key.", ".to_v.": ".value.", ".to_out.0.": ".proj_attn."}
     renamed = {}
+    assert tiny_models.vae is not None
     for name, tensor in tiny_models.vae.state_dict().items():
         for new, old in names.items():
             name = name.replace(new, old)
@@ -228,7 +208,7 @@ def test_the_schedule_follows_the_configuration(state: State, folder: Path) -> N
 def test_full_size_weights_fit_the_shipped_configuration() -> None:
     """Names and shapes of SD 1.x, without memory behind them, through the shipped yaml and CLIP config."""
     from erasure.families.sd1 import SD1
-    from erasure.model.build_parts import build_text_encoder, fill, unet_from_ldm, vae_from_ldm
+    from erasure.model.build_parts import build_text_encoder, fill, fill_vae, unet_from_ldm, vae_config_from_ldm
 
     document, config = yaml.safe_load(SD1.yaml.read_text(encoding="utf-8")), tiny.full_size_config
     with torch.device("meta"):
@@ -236,8 +216,9 @@ def test_full_size_weights_fit_the_shipped_configuration() -> None:
         text_encoder = tiny.build_text_encoder(config["text"])
     original = {UNET + unet_key(name): tensor for name, tensor in unet.state_dict().items()}
     assert original[OUT].shape == (4, 320, 3, 3)
-    assert unet_from_ldm(document, original, 64, "full").config.sample_size == 64
-    original = {VAE + vae_key(name): tensor for name, tensor in vae.state_dict().items()}
-    assert vae_from_ldm(document, original, SD1.vae_scale, "full").config.block_out_channels == [128, 256, 512, 512]
+    assert unet_from_ldm(document, original, 64, "full", []).config.sample_size == 64
+    original = {vae_key(name): tensor for name, tensor in vae.state_dict().items()}
+    vae_config = vae_config_from_ldm(document, SD1.vae_scale, "full")
+    assert fill_vae(vae_config, original, "full", []).config.block_out_channels == [128, 256, 512, 512]
     clip = json.loads((SD1.text_folder / "config.json").read_text(encoding="utf-8"))
-    fill(build_text_encoder(clip, "full"), dict(text_encoder.state_dict()), "text encoder", "full")
+    fill(build_text_encoder(clip, "full"), dict(text_encoder.state_dict()), "text encoder", "full", [])

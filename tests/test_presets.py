@@ -90,6 +90,11 @@ def test_a_damaged_preset_hides_no_other_and_is_named_when_asked_for(tmp_path: P
             preset(name, tmp_path)
 
 
+def test_a_preset_may_have_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "mine.json").write_text('{"description": "d", "settings": {"steps": 7}}', encoding="utf-8-sig")
+    assert preset("mine", tmp_path).settings == {"steps": 7}
+
+
 def test_a_folder_in_the_way_is_a_plain_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="cannot be written"):

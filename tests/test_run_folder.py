@@ -3,12 +3,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from erasure.config.values import erase_config
-from erasure.errors import RunError
+from erasure.errors import OutputRefused, RunError
 from erasure.run.events import Measured
 from erasure.run.folder import Origin, RunFolder, job_folders
 from tests.spaces import space_of
@@ -39,6 +40,14 @@ def test_a_folder_that_holds_a_run_takes_no_other(folder: RunFolder) -> None:
     folder.create(ORIGIN, CONFIG)
     with pytest.raises(RunError, match="already holds a run"):
         folder.create(ORIGIN, CONFIG)
+
+
+def test_a_path_that_is_no_text_is_named(folder: RunFolder) -> None:
+    with pytest.raises(OutputRefused, match="its checkpoint, VAE or output is not valid text"):
+        folder.create(replace(ORIGIN, checkpoint="/models/sd\udcff.safetensors"), CONFIG)
+    assert not folder.holds_run
+    with pytest.raises(RunError, match="its checkpoint, VAE or output is not valid text"):
+        folder.write_job({"checkpoint": "/models/sd\udcff.safetensors"})
 
 
 @pytest.mark.parametrize("log", [b"", b'{"event": "no', b"\xff\xfe\n[1]\n7\n"])

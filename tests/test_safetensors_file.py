@@ -53,7 +53,7 @@ DAMAGES: dict[str, tuple[object, int, str]] = {
     "a negative shape": (changed("a", shape=[-2], data_offsets=[0, -8]), 12, "damaged header at 'a'"),
     "no place": ({"a": {"dtype": "F32", "shape": [2]}}, 12, "damaged header at 'a'"),
     "no table": ({"a": 3}, 12, "damaged header at 'a'"),
-    "an infinite place": (changed("a", data_offsets=[0, float("inf")]), 12, "damaged header at 'a'"),
+    "an infinite place": (changed("a", data_offsets=[0, float("inf")]), 12, "Infinity is not a whole number"),
     "metadata that are none": ({**TWO, "__metadata__": [1]}, 12, "metadata cannot be read"),
     "a list": ([1, 2], 12, "lists no tensors"),
     "too few bytes": (TWO, 11, "truncated"),

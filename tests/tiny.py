@@ -147,6 +147,7 @@ def tiny_diffusers_folder(folder: Path, *, seed: int = 0) -> Path:
         (models.vae, "vae"),
         (models.text_encoder, "text_encoder"),
     ):
+        assert part is not None
         part.save_pretrained(folder / subfolder, safe_serialization=True)
     (folder / "tokenizer").mkdir(parents=True, exist_ok=True)
     for name in TOKENIZER_FILES:

@@ -39,7 +39,7 @@ class WebUI:
 
 def _forget() -> None:
     for name in [*sys.modules]:
-        if name in ("modules", "forge", "launch", *_OURS) or name.startswith("modules."):
+        if name in ("modules", "modules_forge", "forge", "launch", *_OURS) or name.startswith("modules."):
             del sys.modules[name]
     host = sys.modules.get("erasure.host")
     if host is not None and hasattr(host, "webui"):

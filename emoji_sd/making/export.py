@@ -114,6 +114,7 @@ def _compare(checkpoint: Path, unet: UNet2DConditionModel, vae: AutoencoderKL, t
     t = torch.tensor([100, 900])
     eps = [model(z, t, encoder_hidden_states=context).sample for model in (unet.eval(), loaded.unet)]
     torch.testing.assert_close(eps[0], eps[1])
+    assert loaded.vae is not None
     torch.testing.assert_close(vae.eval().decode(z).sample, loaded.vae.decode(z).sample)
     ids = torch.randint(0, 49407, (2, 77), generator=generator)
     states = [model(ids).last_hidden_state for model in (text.eval(), loaded.text_encoder)]

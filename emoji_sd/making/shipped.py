@@ -19,6 +19,7 @@ from erasure.model.parts import load_parts
 def take_shipped(work: Path) -> None:
     """Write the shipped parts to ``work``, in fp32 of the fp16 weights that ship; replaces parts that are there."""
     parts = load_parts(MODEL)
+    assert parts.vae is not None
     parts.vae.save_pretrained(work / "vae")
     parts.text_encoder.save_pretrained(work / "text_encoder")
     (work / "tokenizer").mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from erasure.config.presets import preset
 from erasure.config.settings import EraseConfig
-from erasure.errors import ConfigError
+from erasure.errors import ConfigError, shown
 from erasure.host.base import Host
 from erasure.host.data_folder import DataFolder
 from erasure.jobs.job import JobRequest
@@ -24,16 +24,20 @@ _TEXTS = {
     "quality": "must be a text, the name of a quality",
 }
 
+_LISTED, _LONGEST = 20, 60  # unknown fields, and characters of one
 _MEASURED = ("erase", "synonym", "preserve", "templates")
 
 
 def unknown_fields(body: Mapping[str, Any], known: Collection[str]) -> list[str]:
     """Return one problem for every unknown field."""
     problems = []
-    for name in sorted(set(body) - set(known)):
-        close = get_close_matches(name, known, n=1)
+    unknown = sorted(set(body) - set(known))
+    for name in unknown[:_LISTED]:
+        close = get_close_matches(name[:_LONGEST], known, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(known)) or 'none here'}"
-        problems.append(f"there is no field {name!r}; {hint}")
+        problems.append(f"there is no field {shown(name)}; {hint}")
+    if len(unknown) > _LISTED:
+        problems.append(f"there are {len(unknown) - _LISTED} more fields that do not exist")
     return problems
 
 

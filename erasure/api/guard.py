@@ -58,18 +58,18 @@ def refuse_foreign_page(request: Request) -> None:
     origin = request.headers.get("origin")
     # Browsers send this over safe connections; otherwise the page's origin is compared with the host it asked.
     site = request.headers.get("sec-fetch-site")
-    foreign = (
-        site not in ("same-origin", "none")
-        if site
-        else bool(origin)
-        and urlsplit(origin).netloc
-        not in (
-            request.headers.get("host"),
-            request.headers.get("x-forwarded-host"),
-        )
-    )
+    hosts = (request.headers.get("host"), request.headers.get("x-forwarded-host"))
+    foreign = site not in ("same-origin", "none") if site else bool(origin) and _place(str(origin)) not in hosts
     if foreign:
         raise HTTPException(403, "a page of another site may not change anything here; use this program's own page")
+
+
+def _place(origin: str) -> str | None:
+    """Return the host and port of an origin; "" if it is none, which no host is called."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
 
 
 def demand_json(request: Request) -> None:

@@ -15,16 +15,18 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from erasure import bounded_json
 from erasure.api import handlers
 from erasure.api.answers import finite, job_dict, problems_of, status_of
 from erasure.api.guard import Guard, demand_json, refuse_foreign_page
 from erasure.api.handlers import Call, Content, File, Handler
-from erasure.errors import ConfigError, EraseError
+from erasure.errors import ConfigError, EraseError, one_line
 from erasure.host.base import Host
 from erasure.jobs.manager import JobManager
 
 PREFIX = "/adversarial-erase/v1"
 LARGEST_BODY = 1_000_000  # bytes; a config is a few thousand
+_MOST_VALUES = 20_000  # in a body
 LONGEST_POLL = 25.0  # seconds; proxies give up after 30 or 60
 _POLL_EVERY = 0.2  # seconds
 
@@ -133,16 +135,12 @@ async def _body(request: Request) -> dict[str, Any]:
         if len(text) > LARGEST_BODY:
             raise HTTPException(413, f"the body is larger than {LARGEST_BODY} bytes")
     try:
-        values = json.loads(text, parse_constant=_no_number) if text.strip() else {}
-    except (ValueError, RecursionError) as error:
-        raise HTTPException(400, f"the body is not valid JSON: {error}") from error
+        values = bounded_json.parse(text, values=_MOST_VALUES) if text.strip() else {}
+    except ValueError as error:
+        raise HTTPException(400, one_line(f"the body is not valid JSON: {error}")) from error
     if not isinstance(values, dict):
         raise HTTPException(400, "the body must be a JSON object")
     return values
-
-
-def _no_number(name: str) -> None:
-    raise ValueError(f"{name} is not a number in JSON")
 
 
 def _problem(request: Request, error: Exception) -> Response:
@@ -156,4 +154,11 @@ def _unexpected(request: Request, error: Exception) -> Response:
 
 def _json(values: dict[str, Any], status: int, headers: Mapping[str, str] | None = None) -> Response:
     headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", **(headers or {})}
-    return JSONResponse(finite(values), status, headers)
+    return _Ascii(finite(values), status, headers)
+
+
+class _Ascii(JSONResponse):
+    """JSON in ASCII: UTF-8 could not hold a file's name that is none, and the answer would be an error."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")

@@ -9,7 +9,7 @@ import sys
 import threading
 from pathlib import Path
 
-from erasure.cli.flags import DEVICE_HELP, Commands, add_command
+from erasure.cli.flags import DEVICE_HELP, Commands, add_command, add_opening_flags, opening_of
 from erasure.errors import ConfigError, RunError
 from erasure.families.known import supported
 
@@ -32,6 +32,7 @@ def add_parser(commands: Commands) -> None:
         metavar="DIR",
         help=f"folder for LoRAs, runs and presets (default: {DEFAULT_DATA})",
     )
+    add_opening_flags(parser)
     add("--device", metavar="NAME", help=DEVICE_HELP)
     add("--port", type=int, metavar="N", help="port to listen on (default: the first free one from 7860 on)")
     add("--listen", action="store_true", help="let other machines on the network connect")
@@ -58,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     from erasure.host.local import LocalHost
     from erasure.jobs.manager import JobManager
 
-    host = LocalHost(arguments.checkpoint, arguments.data, arguments.device)
+    host = LocalHost(arguments.checkpoint, arguments.data, arguments.device, opening_of(arguments))
     manager = JobManager(host)
     server = serve(
         host,

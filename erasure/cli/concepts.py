@@ -5,7 +5,15 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from erasure.cli.flags import Commands, add_command, add_config_flags, add_model_flags, config_from_flags
+from erasure.cli.flags import (
+    Commands,
+    add_command,
+    add_config_flags,
+    add_model_flags,
+    config_from_flags,
+    opening_of,
+    print_notes,
+)
 from erasure.config.settle import notes_of
 from erasure.console import json_text
 from erasure.model.device import default_device
@@ -29,9 +37,10 @@ def run(arguments: argparse.Namespace) -> int:
     from erasure.model.checkpoint import inspect_checkpoint
     from erasure.model.model import open_model
 
-    checkpoint = inspect_checkpoint(arguments.checkpoint)
+    checkpoint = inspect_checkpoint(arguments.checkpoint).opened(opening_of(arguments))
     device = arguments.device or default_device()
     model = open_model(checkpoint, precision=config.precision, resolution=config.resolution, device=device)
+    print_notes(model.parts.notes)
     space = build_concept_space(model, config)
     if arguments.json:
         print(json_text(space.to_dict()))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
+from erasure.cli.printable import printable
 from erasure.concepts.clashes import clashes
 from erasure.config.presets import preset
 from erasure.config.setting import GROUPS, Setting
@@ -13,6 +16,7 @@ from erasure.config.settings import EraseConfig, settings
 from erasure.config.values import config_from_dict, config_from_file
 from erasure.errors import ConfigError
 from erasure.families.known import supported
+from erasure.model.opening import Ema, Opening
 
 DEVICE_HELP = "cuda, mps or cpu (default: the best that this machine has)"
 
@@ -67,9 +71,34 @@ def given_settings(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def add_model_flags(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
-    """Add ``--checkpoint`` and ``--device``."""
+    """Add ``--checkpoint``, the flags of :func:`add_opening_flags`, and ``--device``."""
     parser.add_argument("--checkpoint", type=Path, required=required, metavar="FILE", help=f"{supported()} checkpoint")
+    add_opening_flags(parser)
     parser.add_argument("--device", metavar="NAME", help=DEVICE_HELP)
+
+
+def add_opening_flags(parser: argparse.ArgumentParser) -> None:
+    """Add what may be chosen of a checkpoint, ``--ema`` and ``--vae``."""
+    parser.add_argument(
+        "--ema",
+        choices=get_args(Ema),
+        help="weights to take from a checkpoint that has averaged (EMA) ones beside plain ones (default: auto, those "
+        "that the web UI draws with: plain, unless the yaml beside it says use_ema: true)",
+    )
+    parser.add_argument(
+        "--vae", type=Path, metavar="FILE", help="VAE to draw pictures with (default: the checkpoint's own)"
+    )
+
+
+def opening_of(arguments: argparse.Namespace) -> Opening:
+    """Return what the flags of :func:`add_opening_flags` choose."""
+    return Opening(arguments.ema or "auto", arguments.vae)
+
+
+def print_notes(notes: Iterable[str]) -> None:
+    """Print what people should know of a checkpoint to stderr, so that stdout can be read by programs."""
+    for note in notes:
+        print(f"note: {printable(note)}", file=sys.stderr)
 
 
 _METAVARS: dict[type, str] = {int: "N", float: "X", str: "TEXT"}

@@ -8,7 +8,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from erasure.cli.flags import Commands, add_command, add_model_flags
+from erasure.cli.flags import Commands, add_command, add_model_flags, opening_of
 from erasure.cli.printable import printable
 from erasure.console import json_text
 from erasure.model.device import default_device
@@ -50,7 +50,9 @@ def run(arguments: argparse.Namespace) -> int:
         "judged_words": arguments.words,
     }
     usual = preset(arguments.preset).settings
-    task = measure_task(arguments.checkpoint, arguments.lora, given, arguments.weight, usual=usual)
+    task = measure_task(
+        arguments.checkpoint, arguments.lora, given, arguments.weight, usual=usual, opening=opening_of(arguments)
+    )
     measured = _with_progress(examine_lora(task, device=arguments.device or default_device()))
     for note in measured.notes:
         print(f"note: {printable(note)}", file=sys.stderr)

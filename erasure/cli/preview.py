@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from erasure.cli.flags import Commands, add_command, add_model_flags
+from erasure.cli.flags import Commands, add_command, add_model_flags, opening_of, print_notes
 from erasure.model.device import default_device
 from erasure.run.output import check_output
 from erasure.whole_file import whole_file
@@ -36,8 +36,9 @@ def run(arguments: argparse.Namespace) -> int:
     from erasure.model.model import open_model
     from erasure.run.picture_sheet import picture_grid
 
-    checkpoint, file = inspect_checkpoint(arguments.checkpoint), read_lora(arguments.lora)
+    checkpoint, file = inspect_checkpoint(arguments.checkpoint).opened(opening_of(arguments)), read_lora(arguments.lora)
     model = open_model(checkpoint, resolution=arguments.pixels, device=arguments.device or default_device())
+    print_notes(model.parts.notes)
     match_lora(file, model.unet)
     seeds = arguments.seed or [1, 2]
     prompts = [prompt for prompt in arguments.prompt for _ in seeds]

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from erasure.cli.flags import Commands, add_command, add_model_flags
+from erasure.cli.flags import Commands, add_command, add_model_flags, opening_of, print_notes
 from erasure.errors import ConfigError
 from erasure.model.device import default_device
 
@@ -46,8 +46,9 @@ def run(arguments: argparse.Namespace) -> int:
     from erasure.model.model import open_model
     from erasure.spread import spread
 
-    checkpoint, file = inspect_checkpoint(arguments.checkpoint), read_lora(arguments.lora)
+    checkpoint, file = inspect_checkpoint(arguments.checkpoint).opened(opening_of(arguments)), read_lora(arguments.lora)
     model = open_model(checkpoint, device=arguments.device or default_device())
+    print_notes(model.parts.notes)
     apply_lora_file(model.unet, file)
     words = arguments.word or spread(read_words(WORDS), arguments.words)
     found: list[Sensitivity] = []

@@ -18,6 +18,7 @@ from erasure.cli.flags import (
     add_model_flags,
     config_from_flags,
     given_settings,
+    opening_of,
 )
 from erasure.errors import ConfigError
 from erasure.model.device import check_device, default_device
@@ -65,12 +66,20 @@ def run(arguments: argparse.Namespace) -> int:
     from erasure.run.task import Task
 
     folder = arguments.folder or Path("runs") / f"{arguments.out.stem}-{time.strftime('%Y%m%d-%H%M%S')}"
-    task = Task(arguments.checkpoint, arguments.out, RunFolder(folder), config, device, arguments.overwrite)
+    task = Task(
+        checkpoint=arguments.checkpoint,
+        out=arguments.out,
+        folder=RunFolder(folder),
+        config=config,
+        device=device,
+        overwrite=arguments.overwrite,
+        opening=opening_of(arguments),
+    )
     return _follow(erase(task))
 
 
 def _resume(arguments: argparse.Namespace) -> int:
-    names = {"checkpoint": "checkpoint", "preset": "preset", "config": "config", "folder": "run"}
+    names = {"checkpoint": "checkpoint", "ema": "ema", "preset": "preset", "config": "config", "folder": "run"}
     refused = [f"--{shown}" for name, shown in names.items() if getattr(arguments, name)]
     if refused:
         raise ConfigError([f"{', '.join(refused)}: does not go with --resume, since a resumed run keeps its own"])
@@ -84,6 +93,7 @@ def _resume(arguments: argparse.Namespace) -> int:
         out=arguments.out,
         overwrite=arguments.overwrite,
         changes=given_settings(arguments),
+        vae=arguments.vae,
     )
     return _follow(resumed)
 
@@ -138,12 +148,12 @@ def _dry_run(arguments: argparse.Namespace, config: EraseConfig) -> int:
     from erasure.training.planning import measure_cost
     from erasure.training.session import open_session
 
-    checkpoint = inspect_checkpoint(arguments.checkpoint)
+    checkpoint = inspect_checkpoint(arguments.checkpoint).opened(opening_of(arguments))
     session = open_session(checkpoint, config, arguments.device or default_device())
     plan = session.plan
     cost = measure_cost(session.model, plan, config)
     print_space(plan.space, 20, erase_synonyms=config.erase_synonyms)
-    for note in notes_of(config):
+    for note in (*session.model.parts.notes, *notes_of(config)):
         print(f"note:    {note}")
     for name, value in decided(config).items():
         print(f"decided: {name} = {value}, by method {config.method}")

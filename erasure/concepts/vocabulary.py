@@ -7,11 +7,13 @@ from typing import Any
 
 from erasure.config.settings import EraseConfig
 from erasure.errors import ConceptError
+from erasure.regular_file import read_bytes
 
 DATA = Path(__file__).parents[1] / "data"
 WORDS, STYLES = DATA / "words.txt", DATA / "styles.txt"
 # A longer list would take minutes to embed, and is more likely a mistake.
 MOST_PROMPTS = 200_000
+MOST_BYTES = 20_000_000
 END_OF_WORD = "</w>"
 # The most common tokens that end a word but are hardly ever a word themselves.
 ENDINGS = frozenset(
@@ -57,7 +59,7 @@ def read_words(path: Path) -> tuple[str, ...]:
     Raises: ConceptError if the file cannot be used.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_bytes(path, MOST_BYTES).decode("utf-8-sig")
     except FileNotFoundError as error:
         raise ConceptError(f"there is no vocabulary file {path}; check vocabulary_file") from error
     except UnicodeDecodeError as error:

@@ -11,9 +11,13 @@ from erasure.config.methods import METHODS, method_problems
 from erasure.config.prompt_length import length_problems
 from erasure.config.setting import Setting
 from erasure.config.template import template_problem
+from erasure.errors import shown
 
 # Has a name because it is no problem where settings are checked before a concept is named, as in a preset.
 NO_CONCEPT = "erase: name at least one concept to erase"
+# A list beyond these is a mistake, or takes days: every target has a concept space of its own.
+MOST_TEXTS: Mapping[str, int] = {"erase": 100, "anchor": 100, "synonym": 500, "preserve": 1000, "templates": 100}
+LONGEST_TEXT = 1000  # characters; CLIP reads about 300
 
 
 def setting_problems(known: Iterable[Setting], values: Mapping[str, Any]) -> list[str]:
@@ -22,22 +26,37 @@ def setting_problems(known: Iterable[Setting], values: Mapping[str, Any]) -> lis
     First come settings that do not fit the method, then values out of range, concepts, and settings that contradict
     each other. ``values``: every setting with the value that is used.
     """
+    oversized = _size_problems(values)
+    if oversized:
+        return oversized  # all else would be said of every single text
     problems = method_problems(values)
     for about in known:
         problems += _range_problems(about, values[about.name])
     return problems + _concept_problems(values) + length_problems(values) + _contradictions(values)
 
 
+def _size_problems(values: Mapping[str, Any]) -> list[str]:
+    problems = []
+    for name, most in MOST_TEXTS.items():
+        texts = values[name]
+        if len(texts) > most:
+            problems.append(f"{name}: {len(texts):,} are too many; give at most {most:,}")
+        longest = max(texts, key=len, default="")
+        if len(longest) > LONGEST_TEXT:
+            problems.append(f"{name}: {shown(longest)} has {len(longest):,} characters, more than {LONGEST_TEXT:,}")
+    return problems
+
+
 def _range_problems(about: Setting, value: Any) -> list[str]:
     problems = []
     if about.choices and value not in about.choices:
-        problems.append(f"{about.name}: {value!r} is not one of {', '.join(about.choices)}")
+        problems.append(f"{about.name}: {shown(value)} is not one of {', '.join(about.choices)}")
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         low, high = about.low, about.high
-        if not math.isfinite(value):
+        if isinstance(value, float) and not math.isfinite(value):
             problems.append(f"{about.name}: {value} is not a finite number")
         elif (low is not None and value < low) or (high is not None and value > high):
-            problems.append(f"{about.name}: {value} is outside {low:g} to {high:g}")
+            problems.append(f"{about.name}: {shown(value)} is outside {low:g} to {high:g}")
     return problems
 
 

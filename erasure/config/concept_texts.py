@@ -27,10 +27,13 @@ _SEPARATORS = ",;\n\r，、；،"
 _SPLIT = re.compile(f"[{_SEPARATORS}]")
 _AND = re.compile(r"(?:^|(?<=\s))(?:and|And|AND)(?=\s|$)")
 _SPLIT_OR_AND = re.compile(f"{_SPLIT.pattern}|{_AND.pattern}")
-_QUOTED = re.compile(rf"""\s*("(?:[^"]|"")*"|“[^”]*”|«[^»]*»)\s*([{_SEPARATORS}]|(?=(?:and|And|AND)(?:\s|$))|$)""")
+# White space in front, but no line breaks: to look past all of them from each one would take forever.
+_QUOTED = re.compile(
+    rf"""[^\S\n\r]*("(?:[^"]|"")*"|“[^”]*”|«[^»]*»)\s*([{_SEPARATORS}]|(?=(?:and|And|AND)(?:\s|$))|$)"""
+)
 
 _NETWORK = re.compile(r"<[^<>:]*:[^<>]*>")
-_WEIGHT_IN_BRACKETS = re.compile(r":\s*[-+]?(?:\d+\.?\d*|\.\d+)\s*(?=\))")
+_WEIGHT_IN_BRACKETS = re.compile(r":\s*[-+]?(?:\d+(?:\.\d*)?|\.\d+)\s*(?=\))")
 _WEIGHT_AT_END = re.compile(r"(?<=[^\W\d])(?:\s?:\s?[-+]?\d*\.\d+|:[-+]?\d)$")
 _ESCAPED = re.compile(r"\\([()\[\]{}])")
 _BRACKETS = str.maketrans("", "", "()[]{}")

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from erasure import bounded_json
 from erasure.config.checks import NO_CONCEPT
 from erasure.config.methods import method_of
 from erasure.config.values import settle_values
-from erasure.errors import ConfigError, OutputExists, RunError
+from erasure.errors import ConfigError, OutputExists, RunError, shown
 from erasure.whole_file import write_text
 
 BUNDLED = Path(__file__).parent / "bundled"
@@ -27,6 +28,8 @@ Quality = Literal["quick", "normal", "thorough"]
 QUALITIES: tuple[Quality, ...] = get_args(Quality)
 THOROUGH = 2  # times as many updates
 
+# A file name may have 255 bytes on most file systems, and ".json.0123ab.part" is added.
+_MOST_BYTES = 200
 _NAME = re.compile(r"\w(?:[\w .()+-]{0,58}[\w)+-])?")
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
@@ -73,7 +76,7 @@ def preset(name: str, *folders: Path) -> Preset:
         for folder in folders:
             if (folder / f"{name}.json").is_file():
                 return _read(folder / f"{name}.json")
-    raise ConfigError([f"there is no preset {name!r}; choose one of {', '.join(known)}"])
+    raise ConfigError([f"there is no preset {shown(name)}; choose one of {', '.join(known)}"])
 
 
 def save_preset(
@@ -126,7 +129,7 @@ def kind_settings(kind: Preset, quality: str, method: str | None = None) -> dict
     """
     if quality not in kind.qualities:
         of = f"of preset {kind.name!r}" if kind.name else "without a preset"
-        raise ConfigError([f"there is no quality {quality!r} {of}; choose one of {', '.join(kind.qualities)}"])
+        raise ConfigError([f"there is no quality {shown(quality)} {of}; choose one of {', '.join(kind.qualities)}"])
     if quality == "quick":
         return dict(preset(kind.quick).settings)
     if quality == "normal":
@@ -143,7 +146,7 @@ def kind_settings(kind: Preset, quality: str, method: str | None = None) -> dict
 
 def _read(path: Path) -> Preset:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = bounded_json.read(path)
         description, chosen = values["description"], values["settings"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError([f"the preset {path.name} cannot be read: {error!r}"]) from error
@@ -156,7 +159,9 @@ def _read(path: Path) -> Preset:
 
 def _name_problems(name: str) -> list[str]:
     if not isinstance(name, str) or not _NAME.fullmatch(name) or _RESERVED.fullmatch(name):
-        return [f"{name!r} cannot name a preset: use up to 60 letters, digits, spaces and -_.()+"]
+        return [f"{shown(name)} cannot name a preset: use up to 60 letters, digits, spaces and -_.()+"]
+    if len(name.encode("utf-8")) > _MOST_BYTES:
+        return [f"{name!r} is too long for a file name; choose a shorter one"]
     if name.casefold() in {path.stem.casefold() for path in BUNDLED.glob("*.json")}:
         return [f"{name!r} is a bundled preset; choose another name"]
     return []

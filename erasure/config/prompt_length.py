@@ -15,18 +15,20 @@ TOKENIZER = Path(__file__).parents[1] / "data" / "clip-vit-large-patch14"
 MOST_TOKENS = 75  # of 77, without the start and the end token
 # A text of so many characters is refused without counting: it is a mistake, and counting it would take time.
 _MOST_CHARACTERS = 2000
-_LONGEST_SHOWN = 80
+_LONGEST_SHOWN, _LISTED = 80, 20
 
 
 def length_problems(values: Mapping[str, Any]) -> list[str]:
-    """Return one line for each concept that is too long for the text encoder in one of the templates.
+    """Return one line for each concept that is too long for the text encoder in one of the templates, up to 20.
 
     ``values``: every setting with the value that is used. Too long a prompt would be cut off, and so would the concept.
     """
     templates = [template for template in values["templates"] if template_problem(template) is None]
-    problems = []
+    problems: list[str] = []
     for name in LISTS:
         for text in dict.fromkeys(values[name]):
+            if len(problems) == _LISTED:
+                return [*problems, "there are more concepts that are too long"]
             prompts = [fill(template, text) for template in templates]
             extra, longest = max(((tokens_too_many(prompt), prompt) for prompt in prompts), default=(0, ""))
             if extra > 0:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from erasure import bounded_json
 from erasure.config.concept_texts import LISTS, as_written, read_lists
 from erasure.config.settings import EraseConfig, plain, settings
 from erasure.config.settle import Settled, asked_for, settle, used_values
-from erasure.errors import ConfigError
+from erasure.errors import ConfigError, shown
 
 _KIND_NAMES = {tuple: "a text or a list of texts", bool: "true or false", int: "a whole number",
                float: "a number", str: "a text"}  # fmt: skip
+_LISTED, _LONGEST_NAME = 20, 60  # unknown settings, and characters of one
+_LARGEST = 2**63
 
 
 def settle_values(asked: Mapping[str, Any]) -> Settled:
@@ -78,16 +80,22 @@ def _converted_values(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[s
     known = settings()
     accepted: dict[str, Any] = {}
     problems = []
+    unknown = [str(name)[:_LONGEST_NAME] for name in values if name not in known]
+    for name in unknown[:_LISTED]:
+        close = get_close_matches(name, known, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        problems.append(f"there is no setting {name!r}{hint}")
+    if len(unknown) > _LISTED:
+        problems.append(f"there are {len(unknown) - _LISTED} more settings that do not exist")
     for name, value in values.items():
         if name not in known:
-            close = get_close_matches(str(name), known, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            problems.append(f"there is no setting {str(name)!r}{hint}")
             continue
         try:
             accepted[name] = _converted(value, known[name].type)
+        except UnicodeError:
+            problems.append(f"{name}: {shown(value)} has a character that is none (NUL, or half of a surrogate pair)")
         except (TypeError, ValueError, OverflowError):
-            problems.append(f"{name}: {value!r} is not {_KIND_NAMES[known[name].type]}")
+            problems.append(f"{name}: {shown(value)} is not {_KIND_NAMES[known[name].type]}")
     return accepted, problems
 
 
@@ -97,7 +105,7 @@ def config_from_file(path: Path) -> dict[str, Any]:
     Raises: ConfigError if the file cannot be read or is not a JSON object.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = bounded_json.read(path)
     except (OSError, ValueError) as error:
         raise ConfigError([f"the config file {path} cannot be read: {error}"]) from error
     if not isinstance(values, dict):
@@ -110,13 +118,21 @@ def _converted(value: Any, kind: type) -> Any:
         items = [value] if isinstance(value, str) else value
         if not isinstance(items, (list, tuple)) or not all(isinstance(item, str) for item in items):
             raise TypeError
-        return tuple(items)
+        return tuple(map(_text, items))
     if kind is bool or kind is str:
         if not isinstance(value, kind):
             raise TypeError
-        return value
+        return _text(value) if isinstance(value, str) else value
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError
-    if kind is int and value != int(value):
+    if kind is int and (value != int(value) or abs(value) >= _LARGEST):
         raise ValueError
     return kind(value)
+
+
+def _text(text: str) -> str:
+    """Return the text. Raises: UnicodeError if no file, no path and no answer could hold it."""
+    if "\0" in text:
+        raise UnicodeError
+    text.encode("utf-8")
+    return text

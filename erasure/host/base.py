@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from erasure.model.opening import Opening
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -58,6 +60,9 @@ class Host(Protocol):
 
     def current_checkpoint(self) -> HostCheckpoint | None:
         """Return the one that pictures are drawn with (selected, even if not loaded yet); None if there is none."""
+
+    def opening(self, checkpoint: Path) -> Opening:
+        """Return with which of a checkpoint's weights the host draws, and the VAE that is chosen in it."""
 
     def lora_folder(self) -> Path:
         """Return the folder of LoRA files. It may not exist yet."""

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 from erasure.errors import OutOfMemory, RunError
 from erasure.families.family import Family
 from erasure.families.known import supported
+from erasure.file_tree import walk
 from erasure.host.base import HostCheckpoint, TextToImage
 from erasure.host.lora_prompt import find_lora, split_prompt
 from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint
+from erasure.model.opening import AS_DRAWN, Opening
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -36,12 +38,13 @@ class LocalHost:
     """A :class:`erasure.host.base.Host` without a web UI.
 
     ``checkpoints``: a checkpoint (a file, or a folder of the diffusers layout), a folder with several, or None for
-    emoji-SD, which ships with the project. ``data``: the folder for LoRA files, runs and presets.
+    emoji-SD, which ships with the project. ``data``: the folder for LoRA files, runs and presets. ``opening``: what was
+    chosen for all checkpoints.
     """
 
     name = "stand-alone"
 
-    def __init__(self, checkpoints: Path | None, data: Path, device: str | None = None):
+    def __init__(self, checkpoints: Path | None, data: Path, device: str | None = None, opening: Opening = AS_DRAWN):
         if checkpoints is None:
             from emoji_sd import MODEL
 
@@ -49,6 +52,7 @@ class LocalHost:
         self._source = Path(checkpoints)
         self._data = Path(data)
         self._device = device
+        self._opening = opening
         self._selected: str | None = None
         self._lock = threading.Lock()
         self._loaded: _Loaded | None = None
@@ -60,8 +64,7 @@ class LocalHost:
             return [HostCheckpoint(source.name, source)]
         if not source.is_dir():
             return []
-        found = [path for path in source.rglob("*") if _is_checkpoint(path, source)]
-        return [HostCheckpoint(path.relative_to(source).as_posix(), path) for path in sorted(found)]
+        return [HostCheckpoint(path.relative_to(source).as_posix(), path) for path in sorted(_checkpoints(source))]
 
     def current_checkpoint(self) -> HostCheckpoint | None:
         """Return the selected one; the first if none was selected, or if the selected one is gone."""
@@ -75,6 +78,9 @@ class LocalHost:
         if title not in titles:
             raise RunError(f"there is no checkpoint {title!r} in {self._source}; choose one of {', '.join(titles[:5])}")
         self._selected = title
+
+    def opening(self, checkpoint: Path) -> Opening:
+        return self._opening
 
     def lora_folder(self) -> Path:
         return self._data / "loras"
@@ -138,7 +144,7 @@ class LocalHost:
         checkpoint = self.current_checkpoint()
         if checkpoint is None:
             raise RunError(f"there is no checkpoint in {self._source}; put {supported()} checkpoint there")
-        return inspect_checkpoint(checkpoint.path)
+        return inspect_checkpoint(checkpoint.path).opened(self._opening)
 
     def _load(self) -> _Loaded:
         info = self._checkpoint()
@@ -193,10 +199,15 @@ def _is_diffusers(path: Path) -> bool:
     return (path / "model_index.json").is_file()
 
 
-def _is_checkpoint(path: Path, source: Path) -> bool:
-    if path.is_dir():
-        return _is_diffusers(path)
-    # The weights in a diffusers folder are not checkpoints of their own.
-    inside = any(_is_diffusers(parent) for parent in path.parents if source in parent.parents)
-    vae = path.name.lower().endswith((".vae.safetensors", ".vae.ckpt"))
-    return path.suffix.lower() in _SUFFIXES and not vae and not inside
+def _checkpoints(source: Path) -> Iterator[Path]:
+    for folder, folders, files in walk(source):
+        # The weights in a diffusers folder are not checkpoints of their own.
+        for name in [name for name in folders if _is_diffusers(folder / name)]:
+            folders.remove(name)
+            yield folder / name
+        yield from (folder / name for name in files if _is_checkpoint(folder / name))
+
+
+def _is_checkpoint(path: Path) -> bool:
+    name = path.name.lower()
+    return name.endswith(_SUFFIXES) and not name.endswith((".vae.safetensors", ".vae.ckpt")) and path.exists()

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from erasure.errors import LoraFileError
+from erasure.file_tree import files_below
 
 _TAG = re.compile(r"<lora:([^:>]+)((?::[^:>]*)*)>")
 
@@ -37,7 +38,7 @@ def _weight(tag: str, numbers: str) -> float:
 
 def find_lora(folder: Path, name: str) -> Path:
     """Return the file of that stem in the folder or its sub-folders. Raises: LoraFileError if there is none."""
-    files = sorted(folder.rglob("*.safetensors")) if folder.is_dir() else []
+    files = sorted(path for path in files_below(folder) if path.suffix.lower() == ".safetensors")
     for path in files:
         if path.stem == name:
             return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -14,6 +15,7 @@ from modules import call_queue, devices, paths_internal, processing, progress, s
 from erasure.errors import CheckpointError, EraseError, OutOfMemory, RunError
 from erasure.families.known import supported
 from erasure.host.base import HostCheckpoint, TextToImage
+from erasure.model.opening import Opening
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -46,6 +48,10 @@ class WebuiHost:
         except FileNotFoundError:  # AUTOMATIC1111's way to say that there is none; Forge returns None
             return None
         return None if info is None else _host_checkpoint(info)
+
+    def opening(self, checkpoint: Path) -> Opening:
+        """Return what it draws with. Forge and its kin do not know ``use_ema``, which AUTOMATIC1111 obeys."""
+        return Opening(ema="plain" if _is_forge() else "auto", spare_vae=_chosen_vae(checkpoint))
 
     def lora_folder(self) -> Path:
         return Path(getattr(shared.cmd_opts, "lora_dir", None) or Path(paths_internal.models_path, "Lora")).absolute()
@@ -176,6 +182,35 @@ def _other_gpus() -> list[str]:
 def _host_checkpoint(info: Any) -> HostCheckpoint:
     # Not info.title: it changes once the hash is known, and an older page would offer a title that is gone.
     return HostCheckpoint(info.name, Path(info.filename).absolute())
+
+
+def _is_forge() -> bool:
+    return "modules_forge" in sys.modules
+
+
+def _chosen_vae(checkpoint: Path) -> Path | None:
+    """Return the VAE that the web UI would draw this checkpoint with; None if it is the checkpoint's own."""
+    # Forge has one list of VAE and text encoders for all checkpoints.
+    listed = getattr(shared.opts, "forge_additional_modules", None)
+    if isinstance(listed, list):
+        return next((Path(file) for file in map(str, listed) if _looks_like_vae(Path(file))), None)
+    try:
+        from modules import sd_vae
+
+        found = sd_vae.resolve_vae(str(checkpoint)).vae
+    except Exception:  # another version's; its pictures are then drawn without
+        return None
+    return Path(found) if found else None
+
+
+def _looks_like_vae(file: Path) -> bool:
+    """Whether the file's header has the first weight of a VAE's decoder."""
+    from erasure.model.weights_file import open_weights
+
+    try:
+        return any(name.endswith("decoder.conv_in.weight") for name in open_weights(file).shapes)
+    except (EraseError, OSError):
+        return False
 
 
 def _wait_for_loading() -> None:

@@ -15,6 +15,8 @@ from erasure.errors import EraseError, RunError
 from erasure.host.base import Host
 from erasure.jobs.gate import CONCEPTS, Gate
 from erasure.jobs.problems import describe, traceback_of
+from erasure.model.ldm_config import yaml_beside
+from erasure.model.opening import Opening
 
 _MOST = 32
 
@@ -42,7 +44,7 @@ class Concepts:
                 known = self._get(key)  # another page may have asked the same in the meantime
                 if known is None:
                     with self._host.exclusive("concepts to protect"):
-                        known = _measured(checkpoint, config, self._host.device())
+                        known = _measured(checkpoint, self._host.opening(checkpoint), config, self._host.device())
                     self._put(key, known)
             return known
         except EraseError:
@@ -71,14 +73,14 @@ def free_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def _measured(checkpoint: Path, config: EraseConfig, device: str) -> dict[str, Any]:
+def _measured(checkpoint: Path, opening: Opening, config: EraseConfig, device: str) -> dict[str, Any]:
     """Measure on a device that is ours, and leave no model on it, whatever happens."""
     from erasure.concepts.build import build_concept_space
     from erasure.model.checkpoint import inspect_checkpoint
     from erasure.model.model import open_model
 
     def measure() -> dict[str, Any]:
-        info = inspect_checkpoint(checkpoint)
+        info = inspect_checkpoint(checkpoint).opened(opening)
         model = open_model(info, precision=config.precision, resolution=config.resolution, device=device)
         return build_concept_space(model, config).to_dict()
 
@@ -94,6 +96,9 @@ def _measured(checkpoint: Path, config: EraseConfig, device: str) -> dict[str, A
 def cache_key(checkpoint: Path, config: EraseConfig) -> str:
     """What decides a concept space: settings, and files with their times. Raises: RunError if a file is not there."""
     files = [checkpoint, *([Path(config.vocabulary_file)] if config.vocabulary_file else [])]
+    beside = yaml_beside(checkpoint)
+    if beside.is_file():
+        files.append(beside)
     return json.dumps([space_settings(config.to_dict()), [_stamp(file) for file in files]])
 
 

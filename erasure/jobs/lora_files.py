@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from erasure.errors import ConfigError
+from erasure.errors import ConfigError, shown
+from erasure.file_tree import files_below
 
 SUFFIX = ".safetensors"
 _LISTED = 10  # names, where the one that was asked for is not among them
@@ -12,10 +13,7 @@ _LISTED = 10  # names, where the one that was asked for is not among them
 
 def lora_names(folder: Path) -> list[str]:
     """Return the names of all LoRA files in the folder and below: their paths within it, without the ending."""
-    try:
-        files = [path for path in folder.rglob(f"*{SUFFIX}") if path.is_file()]
-    except OSError:  # a sub-folder that may not be read, or has just been deleted
-        return []
+    files = [path for path in files_below(folder) if path.name.endswith(SUFFIX) and path.is_file()]
     names = (path.relative_to(folder).as_posix().removesuffix(SUFFIX) for path in files)
     return sorted(names, key=str.casefold)
 
@@ -31,7 +29,9 @@ def lora_file(folder: Path, name: str) -> Path:
     if len(found) == 1:
         return folder / f"{found[0]}{SUFFIX}"
     if found:
-        raise ConfigError([f"lora: several files are called {name!r}; choose one of {', '.join(map(repr, found))}"])
+        raise ConfigError(
+            [f"lora: several files are called {shown(name)}; choose one of {', '.join(map(repr, found))}"]
+        )
     if not name:
         raise ConfigError(["lora: choose a file of the Lora folder"])
     there = ", ".join(map(repr, every[:_LISTED])) or "none"

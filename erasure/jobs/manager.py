@@ -148,7 +148,7 @@ class JobManager:
             self._check_open()
             if any(Path(job.record.out).stem.casefold() == request.name.casefold() for job in self._table.active()):
                 raise ConfigError([f"another job is making the LoRA {request.name!r}; choose another name"])
-            checkpoint = str(Path(request.checkpoint).resolve())
+            checkpoint = str(Path(request.checkpoint).absolute())  # what a link leads to may have another name
             config = request.config
             record = Record(
                 name=request.name,

@@ -16,6 +16,7 @@ from erasure.jobs.concept_cache import free_memory
 from erasure.jobs.gate import LORA, Gate
 from erasure.jobs.live import logger
 from erasure.jobs.problems import describe, traceback_of
+from erasure.model.opening import Opening
 from erasure.verdict.verdict import Verdict, told_verdict
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class Measuring:
         """
         self._gate.take(LORA)
         try:
-            task = _read(request)
+            task = _read(request, self._host.opening(request.checkpoint))
             with self._changed:
                 self._cancelled = False
                 shown = self._shown = MeasureSnapshot(
@@ -181,12 +182,14 @@ class Measuring:
             self._shown = replace(self._shown, **changes, version=next(self._versions))
 
 
-def _read(request: MeasureRequest) -> MeasureTask:
+def _read(request: MeasureRequest, opening: Opening) -> MeasureTask:
     """Raises: EraseError."""
     from erasure.verdict.measurement import measure_task
 
     try:
-        return measure_task(request.checkpoint, request.lora, request.given, request.weight, usual=request.usual)
+        return measure_task(
+            request.checkpoint, request.lora, request.given, request.weight, usual=request.usual, opening=opening
+        )
     except EraseError:
         raise
     except Exception as error:  # of a library, or of the disk

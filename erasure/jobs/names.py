@@ -8,7 +8,8 @@ from collections.abc import Container, Iterable, Sequence
 from itertools import count
 from pathlib import Path
 
-from erasure.errors import RunError
+from erasure.errors import RunError, shown
+from erasure.file_tree import files_below
 
 LONGEST = 100  # characters
 # A file name may have 255 bytes on most file systems, and "-step100000-2.safetensors.0123ab.part" may be added.
@@ -28,7 +29,7 @@ def safe_name(name: str) -> str:
     """
     problem = _problem(name)
     if problem:
-        raise RunError(f"the LoRA cannot be called {name!r}: {problem}")
+        raise RunError(f"the LoRA cannot be called {shown(name)}: {problem}")
     return name
 
 
@@ -52,12 +53,7 @@ def free_name(name: str, lora_folder: Path, coming: Iterable[str] = ()) -> str:
 
 def taken_names(lora_folder: Path) -> frozenset[str]:
     """Return the case-folded stems of all LoRA files in the folder and below. Web UIs know a LoRA by its stem."""
-    try:
-        return frozenset(
-            path.stem.casefold() for path in lora_folder.rglob("*") if path.suffix.lower() in _LORA_SUFFIXES
-        )
-    except OSError:  # a sub-folder that may not be read, or has just been deleted
-        return frozenset()
+    return frozenset(path.stem.casefold() for path in files_below(lora_folder) if path.suffix.lower() in _LORA_SUFFIXES)
 
 
 def _numbered(base: str, taken: Container[str]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from erasure.config.presets import QUALITIES, Preset, kind_settings, preset
 from erasure.config.settle import Settled
 from erasure.config.values import settle_values
-from erasure.errors import ConfigError
+from erasure.errors import ConfigError, shown
 from erasure.host.base import Host, HostCheckpoint, bare_title, same_title
 from erasure.host.data_folder import DataFolder
 from erasure.jobs.job import ACTIVE, JobRequest, Snapshot
@@ -97,9 +97,9 @@ def find_checkpoint(host: Host, wanted: str | None) -> tuple[HostCheckpoint | No
         return named[0], []
     if named:
         titles = ", ".join(repr(one.title) for one in named)
-        return None, [f"several checkpoints are called {wanted!r}; choose by title: {titles}"]
+        return None, [f"several checkpoints are called {shown(wanted)}; choose by title: {titles}"]
     there = ", ".join(repr(one.title) for one in every[:_LISTED]) or "none"
-    return None, [f"there is no checkpoint {wanted!r}; there are {there}"]
+    return None, [f"there is no checkpoint {shown(wanted)}; there are {there}"]
 
 
 def suggested_name(host: Host, erase: Sequence[str], coming: Collection[str]) -> str:

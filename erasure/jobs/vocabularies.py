@@ -7,7 +7,7 @@ from itertools import count
 from pathlib import Path
 
 from erasure.concepts.vocabulary import parse_words
-from erasure.errors import ConceptError, ConfigError, RunError
+from erasure.errors import ConceptError, ConfigError, RunError, shown
 from erasure.whole_file import write_text
 
 MOST_BYTES = 8 * 2**20
@@ -29,7 +29,7 @@ def kept_vocabulary(folder: Path, name: str) -> Path:
     if name not in names:
         there = ", ".join(names) or "none yet"
         raise ConfigError(
-            [f"vocabulary_file: there is no {name!r} in {folder.name} (there are: {there}); upload it first"]
+            [f"vocabulary_file: there is no {shown(name)} in {folder.name} (there are: {there}); upload it first"]
         )
     return folder / name
 

@@ -140,7 +140,8 @@ class Worker:
             self._resumed = True
             more = {"steps": job.record.train_to} if job.record.train_to else None
             return resume(job.folder, device=device, out=out, changes=more)
-        return erase(Task(Path(job.record.checkpoint), out, job.folder, job.config, device))
+        checkpoint = Path(job.record.checkpoint)
+        return erase(Task(checkpoint, out, job.folder, job.config, device, opening=self._host.opening(checkpoint)))
 
     def _park(self) -> None:
         """Save the state, in case the process ends during the pause, and take the model off the device."""

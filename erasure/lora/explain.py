@@ -175,9 +175,12 @@ def _norms(file: LoraFile) -> dict[str, float]:
 def _norm(down: Tensor, up: Tensor, scale: float) -> float:
     """Return the Frobenius norm of ``scale * up @ down``, without computing the product.
 
-    ||u d||^2 = tr(u^T u d d^T), from two rank x rank Gram matrices.
+    ||u d||^2 = tr(u^T u d d^T), from two rank x rank Gram matrices. Where a file claims a rank that is larger than its
+    layer, the product is the smaller one.
     """
     d, u = down.double().flatten(1), up.double().flatten(1)
+    if d.shape[0] ** 2 > u.shape[0] * d.shape[1]:
+        return abs(scale) * float((u @ d).norm())
     squared = (u.T @ u * (d @ d.T)).sum()
     # Rounding may leave a tiny negative number where the true value is zero; NaN stays NaN.
     return abs(scale) * float(torch.sqrt(squared.clamp(min=0)))

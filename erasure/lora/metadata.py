@@ -15,7 +15,7 @@ from typing import Any
 
 from PIL import Image
 
-from erasure import __version__
+from erasure import __version__, bounded_json
 from erasure.families.family import Family
 
 CONFIG_KEY = "adversarial_erase"  # every setting with the value that was used
@@ -28,8 +28,8 @@ _PATH_SETTINGS = ("vocabulary_file",)
 def json_object(metadata: Mapping[str, str], key: str) -> dict[str, Any] | None:
     """Return a JSON object that a file's metadata holds under ``key``; None if there is none. Its values may be any."""
     try:
-        values = json.loads(metadata[key])
-    except (KeyError, ValueError, RecursionError):
+        values = bounded_json.parse(metadata[key], finite=False)
+    except (KeyError, ValueError):
         return None
     return values if isinstance(values, dict) else None
 

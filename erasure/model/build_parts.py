@@ -6,11 +6,12 @@ tensors that were read without ``torch.load``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from diffusers.loaders.single_file_utils import (
     convert_ldm_unet_checkpoint,
     convert_ldm_vae_checkpoint,
@@ -25,19 +26,32 @@ Weights = dict[str, torch.Tensor]
 Part = TypeVar("Part", bound=torch.nn.Module)
 Made = TypeVar("Made")
 
+# What a CLIP text encoder is built from.
+_TEXT_SETTINGS = (
+    *("vocab_size", "hidden_size", "intermediate_size", "projection_dim", "num_hidden_layers", "num_attention_heads"),
+    *("max_position_embeddings", "hidden_act", "layer_norm_eps", "bos_token_id", "eos_token_id", "pad_token_id"),
+)
+
 # Names of the VAE's attention in folders written by diffusers before 0.15.
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+# Names of the VAE's attention that converters write into files of the original layout -> the original ones.
+_NEW_ATTENTION = {"to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out", "group_norm": "norm"}
+_MID_ATTENTION = re.compile(r"(.*\bmid\.attn_1)\.(.+)\.(weight|bias)$")
 
 
-def unet_from_ldm(document: dict[str, Any], weights: Weights, size: int, origin: str) -> UNet2DConditionModel:
+def unet_from_ldm(
+    document: dict[str, Any], weights: Weights, size: int, origin: str, ignored: list[str]
+) -> UNet2DConditionModel:
     """Build the U-Net that an LDM configuration describes; its weights have their original names.
 
-    ``size``: side of the latents; ``origin``: name of the file in errors. Raises: BrokenCheckpoint if that fails.
+    ``size``: side of the latents; ``origin``: name of the file in errors; ``ignored``: see :func:`fill`. Raises:
+    BrokenCheckpoint if that fails.
     """
     config = _configured(lambda: _unet_config(document), "U-Net", origin)
     config["sample_size"] = size
     converted = _converted(lambda: convert_ldm_unet_checkpoint(weights, config), "U-Net", origin)
-    return fill(build_unet(config, origin), converted, "U-Net", origin)
+    ignored += _unused(weights, converted)
+    return fill(build_unet(config, origin), converted, "U-Net", origin, ignored)
 
 
 def _unet_config(document: dict[str, Any]) -> dict[str, Any]:
@@ -48,12 +62,43 @@ def _unet_config(document: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def vae_from_ldm(document: dict[str, Any], weights: Weights, scale: float, origin: str) -> AutoencoderKL:
-    """Build the VAE that an LDM configuration describes, like :func:`unet_from_ldm`; ``scale`` of its latents."""
+def vae_config_from_ldm(document: dict[str, Any], scale: float, origin: str) -> dict[str, Any]:
+    """Return the diffusers configuration of the VAE that an LDM configuration describes; ``scale`` of its latents.
+
+    Raises: BrokenCheckpoint if that fails.
+    """
     config = _configured(lambda: create_vae_diffusers_config_from_ldm(document, {}), "VAE", origin)
-    config["scaling_factor"] = scale
-    converted = _converted(lambda: convert_ldm_vae_checkpoint(weights, config), "VAE", origin)
-    return fill(build_vae(config, origin), converted, "VAE", origin)
+    return {**config, "scaling_factor": scale}
+
+
+def fill_vae(config: dict[str, Any], weights: Weights, origin: str, ignored: list[str]) -> AutoencoderKL:
+    """Build the VAE of a diffusers configuration; its weights have the names of either layout, without a prefix.
+
+    Pictures are only ever decoded: if its encoder has no weights, it is left out. Raises: BrokenCheckpoint if that
+    fails.
+    """
+    if not any(".up_blocks." in name for name in weights):
+        original = {_original_attention(name): tensor for name, tensor in weights.items()}
+        weights = _converted(lambda: convert_ldm_vae_checkpoint(original, config), "VAE", origin)
+        ignored += _unused(original, weights)
+    vae = build_vae(config, origin)
+    if not any(name.startswith("encoder.") for name in weights):
+        vae.encoder, vae.quant_conv = torch.nn.Identity(), None
+    return fill(vae, weights, "VAE", origin, ignored)
+
+
+def _original_attention(name: str) -> str:
+    match = _MID_ATTENTION.match(name)
+    if match is None:
+        return name
+    word = _OLD_ATTENTION.get(match[2], match[2])
+    return f"{match[1]}.{_NEW_ATTENTION.get(word, word)}.{match[3]}"
+
+
+def _unused(weights: Weights, converted: Weights) -> list[str]:
+    """Return the names of weights that have become nothing in a conversion, which makes at most views of them."""
+    used = {tensor.untyped_storage().data_ptr() for tensor in converted.values()}
+    return [name for name, t in weights.items() if not t.is_meta and t.untyped_storage().data_ptr() not in used]
 
 
 def build_unet(config: dict[str, Any], origin: str) -> UNet2DConditionModel:
@@ -71,20 +116,46 @@ def build_text_encoder(config: dict[str, Any], origin: str) -> CLIPTextModel:
 
     Raises: BrokenCheckpoint if that fails.
     """
-    config = config.get("text_config", config)
-    return _configured(lambda: CLIPTextModel(CLIPTextConfig.from_dict(config)), "text encoder", origin)
+    return _configured(lambda: CLIPTextModel(CLIPTextConfig(**text_settings(config))), "text encoder", origin)
 
 
-def fill(model: Part, weights: Weights, part: str, origin: str) -> Part:
+def text_settings(config: dict[str, Any]) -> dict[str, Any]:
+    """Return what decides the text encoder: of the library's many other settings, some are lists of any length.
+
+    ``config``: its own ``config.json``, or that of a whole CLIP model.
+    """
+    inner = config.get("text_config")
+    config = inner if isinstance(inner, dict) else config
+    return {name: config[name] for name in _TEXT_SETTINGS if name in config}
+
+
+def noise_schedule(config: dict[str, Any], origin: str) -> torch.Tensor:
+    """Return alpha_bar_t of a training schedule, from DDPM's settings. Raises: BrokenCheckpoint if there is none."""
+    try:
+        alphas: torch.Tensor = DDPMScheduler(**config).alphas_cumprod
+        sound = bool(((alphas > 0) & (alphas < 1)).all()) and bool((alphas.diff() < 0).all())
+    except Exception as error:  # of the library, which checks little
+        raise BrokenCheckpoint(
+            f"{origin}: the noise schedule cannot be used ({type(error).__name__}: {error}). Correct it."
+        ) from error
+    if not sound:
+        raise BrokenCheckpoint(f"{origin}: the noise schedule does not go from pictures to noise. Correct it.")
+    return alphas
+
+
+def fill(model: Part, weights: Weights, part: str, origin: str, ignored: list[str]) -> Part:
     """Give an empty model its weights, without copying them.
 
-    Raises: BrokenCheckpoint if a weight is missing, has another shape, or is left over.
+    The names of weights that have no place in it are added to ``ignored``. Raises: BrokenCheckpoint if a weight is
+    missing, has another shape, or belongs to a layer beyond those of the model.
     """
     # Versions of transformers differ in the prefix text_model. and in whether position_ids are stored.
     expected = {_plain(name): (name, tensor.shape) for name, tensor in model.state_dict().items()}
     given = {_plain(name): tensor for name, tensor in weights.items() if not name.endswith("position_ids")}
     # Shapes first: with a wrong configuration names are missing or left over as well, which explains less.
     for plain, tensor in given.items():
+        if plain in expected:
+            given[plain] = tensor = _shaped(tensor, expected[plain][1])
         if plain in expected and tensor.shape != expected[plain][1]:
             raise BrokenCheckpoint(
                 f"{origin} does not fit its configuration: {plain} of the {part} has shape "
@@ -99,14 +170,34 @@ def fill(model: Part, weights: Weights, part: str, origin: str) -> Part:
             "Download it again, or choose a complete checkpoint."
         )
     surplus = sorted(set(given) - set(expected))
-    if surplus:
+    alike = {_numbers_apart(plain) for plain in expected}
+    beyond = [plain for plain in surplus if _numbers_apart(plain) in alike]
+    if beyond:
         raise BrokenCheckpoint(
-            f"{origin} has {len(surplus)} weights that its {part}'s configuration does not expect, "
-            f"such as {surplus[0]}. Put the model's own .yaml beside it, or choose another checkpoint."
+            f"{origin} has {len(beyond)} weights of layers that its {part}'s configuration does not have, "
+            f"such as {beyond[0]}. Put the model's own .yaml beside it, or choose another checkpoint."
         )
-    model.load_state_dict({expected[plain][0]: given[plain] for plain in given}, strict=False, assign=True)
+    ignored += surplus
+    found = {expected[plain][0]: tensor for plain, tensor in given.items() if plain in expected}
+    model.load_state_dict(found, strict=False, assign=True)
     _number_positions(model)
     return model
+
+
+def _shaped(tensor: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    """Return the tensor in this shape if only ones at the end differ: a 1x1 convolution is a linear layer."""
+    return tensor.reshape(shape) if _without_ones(tensor.shape) == _without_ones(shape) else tensor
+
+
+def _without_ones(shape: torch.Size) -> tuple[int, ...]:
+    sides = list(shape)
+    while len(sides) > 1 and sides[-1] == 1:
+        sides.pop()
+    return tuple(sides)
+
+
+def _numbers_apart(name: str) -> str:
+    return re.sub(r"\d+", "#", name)
 
 
 def _plain(name: str) -> str:
@@ -128,15 +219,7 @@ def _configured(make: Callable[[], Made], part: str, origin: str) -> Made:
     try:
         with torch.device("meta"):  # shapes only: no memory, and no time spent on random weights
             return make()
-    except (
-        ArithmeticError,
-        AssertionError,
-        AttributeError,
-        LookupError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-    ) as error:
+    except Exception as error:  # of the library, which checks little
         raise BrokenCheckpoint(
             f"{origin}: the configuration of its {part} cannot be used ({type(error).__name__}: {error}). Correct it."
         ) from error
@@ -146,7 +229,7 @@ def _converted(convert: Callable[[], Weights], part: str, origin: str) -> Weight
     """Translate the names of weights. Raises: BrokenCheckpoint if some are missing."""
     try:
         return convert()
-    except (AttributeError, LookupError, ValueError) as error:
+    except Exception as error:  # of the library, for names that it does not expect
         raise BrokenCheckpoint(
             f"{origin}: the weights of its {part} are incomplete ({type(error).__name__}: {error}). Download it again."
         ) from error

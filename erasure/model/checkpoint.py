@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal
 
-from erasure.errors import BrokenCheckpoint, UnsupportedCheckpoint
+from erasure.errors import BrokenCheckpoint, CheckpointError, UnsupportedCheckpoint
 from erasure.families.family import Family
 from erasure.families.known import FAMILIES, supported
 from erasure.file_hashes import sha256_of_files, short_hash_of_file
 from erasure.model.diffusers_folder import INDEX, DiffusersFolder, read_folder, weight_files
-from erasure.model.kinds import Foreign, tell_family
+from erasure.model.kinds import Foreign, has, tell_family
 from erasure.model.ldm_config import LdmConfig, read_ldm_config, yaml_beside
+from erasure.model.opening import AS_DRAWN, Opening
+from erasure.model.packing import packed
 from erasure.model.size import ModelSize, size_of_file, size_of_folder
+from erasure.model.vae_file import VaeFile, read_vae
 from erasure.model.weights_file import FLOATS, WeightsFile, open_weights
 
 EMA = "model_ema."
@@ -35,13 +38,17 @@ class CheckpointInfo:
     """A text-to-image checkpoint of a supported family, with everything that was read to find this out.
 
     ``path``: the file, or the folder of the diffusers layout; ``name``: its stem. All questions about a checkpoint are
-    answered from here, without opening a file again.
+    answered from here, without opening a file again. ``opening``: what was chosen where that leaves a choice, and
+    ``vae`` the VAE that decodes in place of the checkpoint's own (None: its own, if it has one), see :meth:`opened`.
     """
 
     path: Path
     name: str
     family: Family
     contents: OriginalFile | DiffusersFolder
+    opening: Opening = AS_DRAWN
+    vae: VaeFile | None = None
+    vae_problem: str = ""  # why the spare VAE cannot be used
 
     @property
     def layout(self) -> Literal["original", "diffusers"]:
@@ -55,10 +62,95 @@ class CheckpointInfo:
 
     @property
     def has_ema(self) -> bool:
-        """Whether it has a complete set of averaged U-Net weights, which are loaded then."""
+        """Whether it has a complete set of averaged U-Net weights beside the plain ones."""
         if isinstance(self.contents, OriginalFile):
             return ema_names(self.contents.weights, self.family) is not None
-        return (self.path / "unet_ema" / "config.json").is_file()
+        return bool(self.contents.averaged_unet)
+
+    @property
+    def averaged(self) -> bool:
+        """Whether the averaged weights are loaded, by :attr:`opening`."""
+        if self.opening.ema != "auto" or not self.has_ema:
+            return self.opening.ema == "averaged"
+        if isinstance(self.contents, OriginalFile):
+            return self.contents.config.uses_ema
+        return bool(self.contents.plain_unet)  # then those that diffusers loads are the averaged ones
+
+    @property
+    def has_vae(self) -> bool:
+        """Whether it has a VAE of its own that can decode pictures."""
+        own = self.own_vae
+        return own is not None and own.decodes
+
+    @property
+    def own_vae(self) -> VaeFile | None:
+        """The VAE in the checkpoint, as far as there is one."""
+        if isinstance(self.contents, OriginalFile):
+            weights, prefix = self.contents.weights, self.family.parts.vae
+            return VaeFile(self.path, (weights,), prefix) if has(weights.shapes, prefix) else None
+        files = self.contents.weights.get("vae")
+        return None if files is None else VaeFile(self.path, files, config=self.contents.configs["vae"])
+
+    def opened(self, opening: Opening) -> CheckpointInfo:
+        """Return the same checkpoint as it is to be opened; headers alone are read.
+
+        Raises: UnsupportedCheckpoint if it has no averaged weights where these are asked for; CheckpointError if the
+        VAE that is asked for cannot be used. A spare one that cannot is noted.
+        """
+        if opening.ema == "averaged" and not self.has_ema:
+            raise UnsupportedCheckpoint(
+                f"{self.path} has no complete set of averaged (EMA) weights beside its plain ones. "
+                "Take the plain ones, or choose a checkpoint that has both."
+            )
+        vae, problem = None, ""
+        if opening.vae is not None:
+            vae = read_vae(opening.vae, self.family)
+        elif opening.spare_vae is not None and not self.has_vae:
+            try:
+                vae = read_vae(opening.spare_vae, self.family)
+            except CheckpointError as error:
+                problem = str(error)
+        return replace(self, opening=opening, vae=vae, vae_problem=problem)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What people should know of how the checkpoint is opened, one line each."""
+        return tuple(line for line in (*self._weights_notes(), *self._vae_notes()) if line)
+
+    def _weights_notes(self) -> Iterator[str]:
+        name = self.path.name
+        if self.has_ema:
+            taken, other = ("averaged", "plain") if self.averaged else ("plain", "averaged")
+            why = " as web UIs do" if self.opening.ema == "auto" and not self.averaged else ""
+            single = isinstance(self.contents, OriginalFile)
+            or_yaml = " (or use_ema: true in a yaml beside it)" if single and not self.averaged else ""
+            yield (
+                f"{name} has averaged (EMA) weights beside plain ones: the {taken} ones are used{why}, and the LoRA is "
+                f"for programs that draw with these. --ema {other}{or_yaml} takes the others"
+            )
+        if not isinstance(self.contents, OriginalFile):
+            return
+        weights, config = self.contents.weights, self.contents.config
+        if config.uses_ema and not self.has_ema:
+            yield f"{config.path.name} says use_ema, but {name} lacks averaged weights: the plain ones are used"
+        if weights.wrapped:
+            yield f"the names of weights in {name} have additions, which were taken off; web UIs may not open it so"
+        if config.skipped_layers:
+            yield (
+                f"the text encoder's last layer is left out, as {config.path.name} says (layer: penultimate): "
+                "draw with Clip skip 2"
+            )
+
+    def _vae_notes(self) -> Iterator[str]:
+        if self.vae_problem:
+            yield f"the VAE that was chosen cannot be used: {self.vae_problem}"
+        if self.vae is not None:
+            yield f"pictures are drawn with the VAE {self.vae.path.name}"
+        elif not self.has_vae:
+            yield (
+                f"{self.path.name} has no VAE that could decode pictures: they are drawn roughly, small and blurred, "
+                "until one is chosen (--vae FILE, or in the web UI). Training and the verdict need none"
+            )
 
     @cached_property
     def size(self) -> ModelSize:
@@ -86,13 +178,20 @@ def inspect_checkpoint(path: Path, families: Sequence[Family] = FAMILIES) -> Che
         return info
     except OSError as error:
         raise BrokenCheckpoint(f"{path} cannot be read ({error}). Check the path and permissions.") from error
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        # A configuration may have anything in place of what it should.
+        raise BrokenCheckpoint(
+            f"{path} has a configuration that makes no sense ({type(error).__name__}: {error}). Download it again."
+        ) from error
 
 
 # Stamps are part of the cache's key, so that changed files are read again.
 @lru_cache(maxsize=16)
 def _inspect_folder(path: Path, stamps: tuple[_Stamp, ...], families: tuple[Family, ...]) -> CheckpointInfo:
     folder = read_folder(path, families)
-    return CheckpointInfo(path, path.resolve().name, folder.family, folder)
+    # A link keeps its own name: in a cache of the hub, it leads to a folder called like a hash.
+    name = path.name if path.name not in ("", "..") else path.resolve().name
+    return CheckpointInfo(path, name, folder.family, folder)
 
 
 @lru_cache(maxsize=16)
@@ -103,12 +202,10 @@ def _inspect_file(path: Path, stamps: tuple[_Stamp, ...], families: tuple[Family
         raise UnsupportedCheckpoint(
             f"{path} is {family.what}, not {supported(families)} text-to-image checkpoint. {family.advice}"
         )
-    packed = next((name for name in unet_names(weights, family) if weights.dtypes[name] not in FLOATS), None)
-    if packed is not None:
-        raise UnsupportedCheckpoint(
-            f"{path} is a quantised model ({packed} is {weights.dtypes[packed]}). "
-            "Choose the fp16 or fp32 version of it."
-        )
+    parts = (family.parts.unet, family.parts.vae, family.parts.text)
+    how = packed(weights, [name for name in weights.shapes if name.startswith(parts)])
+    if how:
+        raise UnsupportedCheckpoint(f"{path} is a quantised model ({how}). Choose the fp16 or fp32 version of it.")
     return CheckpointInfo(path, path.stem, family, OriginalFile(weights, read_ldm_config(path, family, families)))
 
 
@@ -122,7 +219,7 @@ def ema_names(weights: WeightsFile, family: Family) -> dict[str, str] | None:
 
     CompVis' ``LitEma`` stores ``model.a.b`` as ``model_ema.ab``.
     """
-    names = unet_names(weights, family)
+    names = [name for name in unet_names(weights, family) if weights.dtypes[name] in FLOATS]
     pairs = {name: EMA + name.removeprefix("model.").replace(".", "") for name in names}
     complete = all(weights.shapes.get(twin) == weights.shapes[name] for name, twin in pairs.items())
     return pairs if pairs and complete else None

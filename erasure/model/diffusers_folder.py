@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from erasure.errors import BrokenCheckpoint, UnsupportedCheckpoint
+from erasure import bounded_json
+from erasure.errors import BrokenCheckpoint, UnsupportedCheckpoint, shown
 from erasure.families.family import Family
 from erasure.families.known import choose, relatives_besides
-from erasure.model.kinds import predicting
+from erasure.model.kinds import GUIDED, UNDISTILLED, predicting
+from erasure.model.packing import packed
+from erasure.model.part_config import LONGEST_SIDE, check_part
 from erasure.model.weights_file import WeightsFile, open_weights
 
 INDEX = "model_index.json"
+_MOST_PIECES = 1000  # files that hold the weights of one part
 TOKENIZER_FILES = ("vocab.json", "merges.txt")
 # Part -> stem of its weights files.
 PARTS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
@@ -34,12 +37,18 @@ _PIPELINE_WORDS = (
 
 @dataclass(frozen=True)
 class DiffusersFolder:
-    """A folder that was read: ``configs`` of the parts (see ``PARTS``) and the scheduler, ``weights`` of the parts."""
+    """A folder that was read: ``configs`` of the parts (see ``PARTS``) and the scheduler, ``weights`` of the parts.
+
+    There may be no ``vae``. The U-Net in ``weights`` is the one that diffusers loads; beside it there may be
+    ``averaged_unet``, as trainers leave it in ``unet_ema``, or ``plain_unet`` (files called ``.non_ema``).
+    """
 
     path: Path
     family: Family
     configs: Mapping[str, dict[str, Any]]
     weights: Mapping[str, tuple[WeightsFile, ...]]
+    averaged_unet: tuple[WeightsFile, ...] = ()
+    plain_unet: tuple[WeightsFile, ...] = ()
 
     @property
     def latent_side(self) -> int:
@@ -50,14 +59,14 @@ class DiffusersFolder:
     @property
     def pixels_per_latent(self) -> int:
         """Pixels per latent along one side, from the number of levels of the VAE."""
-        levels = self.configs["vae"].get("block_out_channels")
+        levels = self.configs.get("vae", {}).get("block_out_channels")
         return self.family.pixels_per_latent if levels is None else int(2 ** (len(levels) - 1))
 
     @property
     def tokenizer(self) -> Path:
         """The folder of its tokenizer, or of the family's if it has none."""
         folder = part_folder(self.path, "tokenizer")
-        there = all((folder / name).is_file() for name in TOKENIZER_FILES)
+        there = all((folder / name).exists() for name in TOKENIZER_FILES)
         return folder if there else self.family.text_folder
 
 
@@ -73,21 +82,25 @@ def read_folder(folder: Path, families: Sequence[Family]) -> DiffusersFolder:
             f"{folder} has no {INDEX}, so it is not a diffusers folder. "
             f"Give the folder that contains {INDEX}, or a .safetensors or .ckpt file."
         )
-    pipeline = str(read_json(index).get("_class_name", ""))
+    pipeline = str(read_json(index).get("_class_name", ""))[:100]
     candidates = [family for family in families if pipeline in family.pipelines]
     if not candidates:
         what = next((what for word, what in _PIPELINE_WORDS if word in pipeline), "another kind of model")
         raise UnsupportedCheckpoint(f"{folder} is {what} (pipeline class {pipeline or 'missing'}). {choose(families)}")
-    files = {part: weight_files(folder, part) for part in PARTS}
-    configs = {part: read_json(part_folder(folder, part) / "config.json") for part in PARTS}
-    configs["scheduler"] = read_json(folder / "scheduler" / "scheduler_config.json")
+    # Without a VAE a model can be trained; half a one is a download that was cut off.
+    parts = [part for part in PARTS if part != "vae" or part_folder(folder, part).is_dir()]
+    files = {part: weight_files(folder, part) for part in parts}
+    configs = {part: read_config(part_folder(folder, part) / "config.json") for part in parts}
+    configs["scheduler"] = read_config(folder / "scheduler" / "scheduler_config.json")
     family = _told_by_unet(folder, configs["unet"], candidates, families)
     _check_parts(folder, configs, family, families)
     _check_scheduler(folder, configs["scheduler"], family, families)
     weights = {part: tuple(open_weights(file) for file in found) for part, found in files.items()}
-    read = DiffusersFolder(folder, family, configs, weights)
+    averaged, plain = (tuple(open_weights(file) for file in found) for found in _other_unets(folder))
+    read = DiffusersFolder(folder, family, configs, weights, averaged, plain)
+    _check_types(read, families)
     try:
-        sound = read.latent_side > 0 and read.pixels_per_latent > 0
+        sound = read.latent_side > 0 and read.latent_side * read.pixels_per_latent <= LONGEST_SIDE
     except (TypeError, ValueError, OverflowError):
         sound = False
     if not sound:
@@ -113,6 +126,13 @@ def _told_by_unet(
         raise UnsupportedCheckpoint(
             f"{folder} is a model whose U-Net takes more than text ({embedding}). {choose(families)}"
         )
+    if unet.get("time_cond_proj_dim"):
+        raise UnsupportedCheckpoint(f"{folder} is {GUIDED}. {UNDISTILLED}")
+    for more in ("class_embed_type", "num_class_embeds", "encoder_hid_dim_type"):
+        if unet.get(more) is not None:
+            raise UnsupportedCheckpoint(
+                f"{folder} is a model whose U-Net takes more than text ({more}). {choose(families)}"
+            )
     return family
 
 
@@ -124,16 +144,29 @@ def _check_parts(
     usual = family.latent_channels
     channels, context = unet.get("in_channels", usual), unet.get("cross_attention_dim")
     if channels != usual:
-        known = {2 * usual + 1: "an inpainting model", 2 * usual: "an InstructPix2Pix model"}
+        known = {str(2 * usual + 1): "an inpainting model", str(2 * usual): "an InstructPix2Pix model"}
         raise UnsupportedCheckpoint(
-            f"{folder} is {known.get(channels, 'not text-to-image')} "
-            f"({channels} input channels; text-to-image has {usual}). {choose(families)}"
+            f"{folder} is {known.get(str(channels), 'not text-to-image')} "
+            f"({shown(channels)} input channels; text-to-image has {usual}). {choose(families)}"
         )
     if context != text.get("hidden_size", context):
         raise BrokenCheckpoint(
             f"{folder}: the U-Net expects text of width {context}, the text encoder has "
             f"{text['hidden_size']}. The folder mixes two models. Download it again."
         )
+
+
+def _check_types(read: DiffusersFolder, families: Sequence[Family]) -> None:
+    """Refuse weights that are no plain floating-point numbers."""
+    for part, config in read.configs.items():
+        if config.get("quantization_config"):
+            raise UnsupportedCheckpoint(f"{read.path} has a quantised {part}. {choose(families)}")
+    for file in (*(file for files in read.weights.values() for file in files), *read.averaged_unet, *read.plain_unet):
+        how = packed(file, file.shapes)
+        if how:
+            raise UnsupportedCheckpoint(
+                f"{file.path} is a quantised model ({how}). Choose the fp16 or fp32 version of it."
+            )
 
 
 def _check_scheduler(folder: Path, scheduler: Mapping[str, Any], family: Family, families: Sequence[Family]) -> None:
@@ -149,9 +182,19 @@ def _check_scheduler(folder: Path, scheduler: Mapping[str, Any], family: Family,
 
 
 def part_folder(folder: Path, part: str) -> Path:
-    """Return the folder of a part; the U-Net's averaged weights are preferred if a trainer saved both."""
-    ema = folder / f"{part}_ema"
-    return ema if (ema / "config.json").is_file() else folder / part
+    """Return the folder of a part: as diffusers, not that of averaged weights, unless there is no other."""
+    plain, ema = folder / part, folder / f"{part}_ema"
+    return ema if not plain.is_dir() and (ema / "config.json").is_file() else plain
+
+
+def _other_unets(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return the files of averaged and of plain weights of the U-Net besides those that diffusers loads."""
+    place, ema, stem = part_folder(folder, "unet"), folder / "unet_ema", PARTS["unet"]
+    apart = weights_in(place, stem, (".non_ema",))
+    if apart:
+        main = weights_in(place, stem)
+        return (main, apart) if main else ([], [])
+    return ([] if place == ema else weights_in(ema, stem)), []
 
 
 def weight_files(folder: Path, part: str) -> list[Path]:
@@ -160,8 +203,21 @@ def weight_files(folder: Path, part: str) -> list[Path]:
     Raises: BrokenCheckpoint if there are none.
     """
     place, stem = part_folder(folder, part), PARTS[part]
+    found = weights_in(place, stem, ("", ".fp16", ".non_ema"))
+    if found:
+        return found
+    raise BrokenCheckpoint(
+        f"{folder} lacks the weights of its {part}, such as {place.name}/{stem}.safetensors. Download it again."
+    )
+
+
+def weights_in(place: Path, stem: str, variants: Sequence[str] = ("", ".fp16")) -> list[Path]:
+    """Return the files with weights in the folder of a part; none if there are none.
+
+    ``stem``: of their names; the first of the ``variants`` is taken, safetensors before pickle.
+    """
     pickled = "pytorch_model" if stem == "model" else stem
-    for variant in ("", ".fp16"):
+    for variant in variants:
         for name in (f"{stem}{variant}.safetensors", f"{pickled}{variant}.bin"):
             if (place / name).is_file():
                 return [place / name]
@@ -170,13 +226,16 @@ def weight_files(folder: Path, part: str) -> list[Path]:
             listing = place / f"{name.removesuffix(suffix)}{suffix}.index{variant}.json"
             if listing.is_file():
                 return _pieces(listing)
-    raise BrokenCheckpoint(
-        f"{folder} lacks the weights of its {part}, such as {place.name}/{stem}.safetensors. Download it again."
-    )
+    return []
 
 
 def _pieces(listing: Path) -> list[Path]:
-    names = sorted({str(name) for name in read_json(listing).get("weight_map", {}).values()})
+    places = read_json(listing).get("weight_map")
+    if not isinstance(places, dict) or not places:
+        raise BrokenCheckpoint(f"{listing} does not say which files the weights are in. Download it again.")
+    names = sorted({str(name) for name in places.values()})
+    if len(names) > _MOST_PIECES:
+        raise BrokenCheckpoint(f"{listing} lists {len(names):,} files, more than {_MOST_PIECES}. Download it again.")
     for name in names:
         if Path(name).name != name or name in ("", ".", ".."):
             raise BrokenCheckpoint(f"{listing} points outside its folder ({name}). Do not use this model.")
@@ -188,11 +247,21 @@ def _pieces(listing: Path) -> list[Path]:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object from a file. Raises: BrokenCheckpoint if it is missing or not one."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = bounded_json.read(path)
     except FileNotFoundError as error:
         raise BrokenCheckpoint(f"{path} is missing. Download the model again.") from error
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise BrokenCheckpoint(f"{path} cannot be read ({error}). Download the model again.") from error
     if not isinstance(document, dict):
         raise BrokenCheckpoint(f"{path} is not a configuration. Download the model again.")
+    return document
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read the configuration of a part, like :func:`read_json`, and check its numbers: it decides what is built."""
+    document = read_json(path)
+    try:
+        check_part(document)
+    except ValueError as error:
+        raise BrokenCheckpoint(f"{path} cannot be used: {error}. Download the model again.") from error
     return document

@@ -18,6 +18,11 @@ Names = Iterable[str]
 Families = Sequence[Family]
 Advice = Callable[[Families], str]
 _TEXT_TO_IMAGE = "Choose the text-to-image version of the model."
+# What the U-Net of a latent consistency model has for the guidance scale, in the names of either layout.
+_GUIDANCE_INPUT = re.compile(r"(^|\.)time_embed(ding)?\.cond_proj\.weight$")
+GUIDED = "a latent consistency model (LCM), whose U-Net takes the guidance scale as another input"
+UNDISTILLED = "Choose the checkpoint that it was distilled from."
+_AVERAGED = "model_ema.diffusion_model"
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,8 @@ _MARKS: tuple[tuple[str, str, Advice], ...] = (
 def tell_family(weights: WeightsFile, families: Families) -> Family | Foreign:
     """Return the family if the file has the parts of its text-to-image checkpoints, or else what the file is.
 
-    That every weight is there is checked only when the file is loaded.
+    A VAE is no such part: only pictures need one, and web UIs have others. That every weight is there is checked only
+    when the file is loaded.
     """
     names = weights.shapes
     parts = next((family.parts for family in families if has(names, family.parts.unet)), None)
@@ -107,6 +113,10 @@ def _without_unet(weights: WeightsFile, families: Families) -> Foreign:
     marked = _marked(names, families)
     if marked is not None:
         return marked
+    if has(names, _AVERAGED):
+        return Foreign(
+            "a checkpoint that has averaged (EMA) weights alone, which no web UI draws with", choose(families)
+        )
     if any(has(names, family.parts.vae) for family in families):
         return Foreign("a VAE", _full(families))
     texts = (*(family.parts.text for family in families), "text_model.", "conditioner.")
@@ -150,8 +160,10 @@ def _fits(marks: Marks, names: Names, context: int | None) -> bool:
 
 
 def _missing_parts(names: Names, parts: PartNames, families: Families) -> Foreign | None:
-    missing = [part for part, prefix in (("VAE", parts.vae), ("text encoder", parts.text)) if not has(names, prefix)]
-    return Foreign(f"a U-Net without {' and '.join(missing)}", _full(families)) if missing else None
+    if has(names, parts.text):
+        return None
+    missing = "text encoder" if has(names, parts.vae) else "VAE and text encoder"
+    return Foreign(f"a U-Net without {missing}", _full(families))
 
 
 def _other_input(weights: WeightsFile, family: Family, families: Families) -> Foreign | None:
@@ -163,6 +175,10 @@ def _other_input(weights: WeightsFile, family: Family, families: Families) -> Fo
         return Foreign(f"an inpainting model ({channels} input channels)", _TEXT_TO_IMAGE)
     if channels == 2 * usual:
         return Foreign(f"an InstructPix2Pix model ({channels} input channels)", _TEXT_TO_IMAGE)
+    if any(_GUIDANCE_INPUT.search(name) for name in weights.shapes):
+        return Foreign(GUIDED, UNDISTILLED)
+    if has(weights.shapes, f"{family.parts.unet}label_emb."):
+        return Foreign("a model whose U-Net takes more than text (label_emb)", choose(families))
     if channels != usual:
         return Foreign(f"a model with {channels} input channels (text-to-image has {usual})", choose(families))
     everything = {*weights.shapes, *weights.others}

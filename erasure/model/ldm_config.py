@@ -14,14 +14,18 @@ from typing import Any
 
 import yaml
 
-from erasure.errors import BrokenCheckpoint, UnsupportedCheckpoint
+from erasure.errors import BrokenCheckpoint, UnsupportedCheckpoint, shown
 from erasure.families.family import Family
 from erasure.families.known import choose, relatives_besides
 from erasure.model.diffusers_folder import TOKENIZER_FILES
 from erasure.model.kinds import predicting
+from erasure.model.ldm_yaml import parse_yaml
+from erasure.model.part_config import LONGEST_SIDE, check_document, check_part
+from erasure.regular_file import read_bytes
 
 _NUMBERS = ("image_size", "timesteps", "linear_start", "linear_end", "scale_factor")
 _PARTS = ("unet_config", "first_stage_config", "cond_stage_config")
+_MOST_BYTES = 100_000  # published files have about 2,000
 _PREDICTIONS = {"eps": "epsilon", "v": "v_prediction"}  # LDM's words and diffusers'
 
 
@@ -53,6 +57,16 @@ class LdmConfig:
         levels = decoder.get("ch_mult")
         return self.family.pixels_per_latent if levels is None else int(2 ** (len(levels) - 1))
 
+    @property
+    def uses_ema(self) -> bool:
+        """Whether AUTOMATIC1111 would draw with averaged weights: ``model.params.use_ema`` (missing: no)."""
+        return str(self.parameters.get("use_ema", False)).lower() == "true"
+
+    @property
+    def skipped_layers(self) -> int:
+        """How many of the text encoder's last layers are left out: 1 for ``layer: penultimate``, else 0."""
+        return int(_text_layer(self) == "penultimate")
+
     def text_folder(self) -> Path:
         """Return the folder with the text encoder's ``config.json`` and tokenizer; look for it at every call.
 
@@ -64,7 +78,7 @@ class LdmConfig:
         if version in ("", *self.family.text_models):
             return self.family.text_folder
         folder = self.path.parent / version
-        missing = [name for name in ("config.json", *TOKENIZER_FILES) if not (folder / name).is_file()]
+        missing = [name for name in ("config.json", *TOKENIZER_FILES) if not (folder / name).exists()]
         if missing:
             raise BrokenCheckpoint(
                 f"{self.path} takes its text encoder's configuration and tokenizer from {folder}, which lacks "
@@ -84,9 +98,10 @@ def read_ldm_config(checkpoint: Path, family: Family, families: Sequence[Family]
     Raises: BrokenCheckpoint if it is not a sound configuration; UnsupportedCheckpoint if it describes another model.
     """
     beside = yaml_beside(checkpoint)
-    path = beside if beside.is_file() else family.yaml
+    path = beside if beside.exists() else family.yaml
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = parse_yaml(read_bytes(path, _MOST_BYTES))
+        check_document(document)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise BrokenCheckpoint(
             f"{path} cannot be read ({error}). Correct it, or move it away to use the standard one."
@@ -97,9 +112,17 @@ def read_ldm_config(checkpoint: Path, family: Family, families: Sequence[Family]
             f"{path} lies beside the checkpoint, but lacks model.params with unet_config, "
             f"first_stage_config and cond_stage_config. Move it away to use the standard {family.short} configuration."
         )
+    try:
+        for part in _PARTS:
+            check_part(parameters[part])
+    except ValueError as error:
+        raise BrokenCheckpoint(
+            f"{path}: {error}. Correct it, or move it away to use the standard configuration."
+        ) from error
     config = LdmConfig(path, document, family)
     _check_prediction(config)
     _check_text_class(config, families)
+    _check_text_layer(config)
     _check_numbers(config)
     _check_schedule(config, families)
     config.text_folder()
@@ -116,7 +139,7 @@ def _check_prediction(config: LdmConfig) -> None:
         }
         raise UnsupportedCheckpoint(
             f"{config.path} says that its checkpoint is {what.get(str(prediction), 'of another kind')} "
-            f"(parameterization {prediction!r}). {predicting(config.family)}"
+            f"(parameterization {shown(prediction)}). {predicting(config.family)}"
         )
 
 
@@ -130,20 +153,34 @@ def _check_text_class(config: LdmConfig, families: Sequence[Family]) -> None:
             )
 
 
+def _text_layer(config: LdmConfig) -> str:
+    return str(_part(config.parameters["cond_stage_config"], "params").get("layer") or "last")
+
+
+def _check_text_layer(config: LdmConfig) -> None:
+    layer = _text_layer(config)
+    if layer not in ("last", "penultimate"):
+        raise UnsupportedCheckpoint(
+            f"{config.path} has the text encoder give its layer {layer!r} (cond_stage_config.params.layer), where only "
+            "last and penultimate can be used. Web UIs read the last one, unless Clip skip is set: write that, or move "
+            "the file away if nothing else in it is needed."
+        )
+
+
 def _check_numbers(config: LdmConfig) -> None:
     """Check the numbers with which a model is built, before anything is computed from them."""
     for name in _NUMBERS:
         value = config.parameters.get(name, 1)
         try:
             sound = 0 < float(value) < math.inf
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             sound = False
         if not sound:
             raise BrokenCheckpoint(
-                f"{config.path}: model.params.{name} is {value!r}, not a positive number. Correct it."
+                f"{config.path}: model.params.{name} is {shown(value)}, not a positive number. Correct it."
             )
     try:
-        sound = config.latent_side > 0 and config.pixels_per_latent > 0
+        sound = config.latent_side > 0 and config.latent_side * config.pixels_per_latent <= LONGEST_SIDE
     except (TypeError, ValueError, OverflowError):
         sound = False
     if not sound:

@@ -19,6 +19,7 @@ from erasure.model.denoiser import DTYPES, Denoiser
 from erasure.model.device import check_device
 from erasure.model.embedding import Embedder
 from erasure.model.parts import ModelParts, load_parts
+from erasure.model.rough_picture import rough_picture
 from erasure.model.rows import RowBook
 from erasure.model.sampling import ddim_next
 
@@ -42,8 +43,8 @@ class Model:
         return self.parts.unet
 
     @property
-    def vae(self) -> AutoencoderKL:
-        """The VAE, which turns latents into pictures."""
+    def vae(self) -> AutoencoderKL | None:
+        """The VAE, which turns latents into pictures; None if there is none."""
         return self.parts.vae
 
     @property
@@ -150,9 +151,15 @@ class Model:
 
     @torch.no_grad()
     def decode(self, latent: Tensor) -> Image.Image:
-        """Decode clean latents (c, h, w) to a picture; only one, since decoding needs more memory than the U-Net."""
-        scaled = (latent[None].to(self.device) / self.vae.config.scaling_factor).to(self.vae.dtype)
-        pixels = self.vae.decode(scaled).sample[0].float()
+        """Decode clean latents (c, h, w) to a picture; only one, since decoding needs more memory than the U-Net.
+
+        Without a VAE it is a rough one, see :func:`erasure.model.rough_picture.rough_picture`.
+        """
+        vae = self.vae
+        if vae is None:
+            return rough_picture(latent, self.parts.vae_scale_factor)
+        scaled = (latent[None].to(self.device) / vae.config.scaling_factor).to(vae.dtype)
+        pixels = vae.decode(scaled).sample[0].float()
         levels = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
         return Image.fromarray(levels.permute(1, 2, 0).cpu().numpy())
 
@@ -171,7 +178,7 @@ def open_model(
     """
     check_device(device, precision)
     parts = load_parts(checkpoint, device=device, dtype=DTYPES[precision])
-    if precision == "fp16":
+    if precision == "fp16" and parts.vae is not None:
         # The VAE of SD 1.x overflows in fp16 for some pictures, which then come out black.
         parts.vae.float()
     return Model(parts, resolution=resolution, max_rows=rows_at_once(parts, resolution))

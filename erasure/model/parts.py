@@ -5,12 +5,16 @@ Nothing is downloaded: configurations and tokenizer ship with the package, or li
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
-from transformers import CLIPTextModel, CLIPTokenizer, CLIPTokenizerFast
+import yaml
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from erasure.errors import BrokenCheckpoint
 from erasure.families.family import Family
@@ -18,31 +22,49 @@ from erasure.model.build_parts import (
     Weights,
     build_text_encoder,
     build_unet,
-    build_vae,
     fill,
+    fill_vae,
+    noise_schedule,
+    text_settings,
     unet_from_ldm,
-    vae_from_ldm,
+    vae_config_from_ldm,
 )
-from erasure.model.checkpoint import CheckpointInfo, OriginalFile, ema_names, inspect_checkpoint
-from erasure.model.diffusers_folder import DiffusersFolder, read_json
-from erasure.model.weights_file import WeightsFile, read_tensors
+from erasure.model.checkpoint import CheckpointInfo, OriginalFile, ema_names, inspect_checkpoint, unet_names
+from erasure.model.diffusers_folder import DiffusersFolder, read_config
+from erasure.model.tokenizer import load_tokenizer
+from erasure.model.vae_file import VaeFile
+from erasure.model.weights_file import FLOATS, WeightsFile, read_tensors
 
-_Parts = tuple[UNet2DConditionModel, AutoencoderKL, CLIPTextModel, CLIPTokenizer, torch.Tensor]
+_Parts = tuple[UNet2DConditionModel, CLIPTextModel, CLIPTokenizer, torch.Tensor]
+# How the names of weights begin that a text encoder reads; files of a whole CLIP have more.
+_TEXT = ("text_model.", "embeddings.", "encoder.", "final_layer_norm.")
 
 
 @dataclass
 class ModelParts:
     """The parts of a model, in evaluation mode and with ``requires_grad`` off.
 
-    ``alphas_cumprod``: alpha_bar_t of the training schedule, (1000,) for SD 1.x, fp32 on the device of the parts.
+    ``vae``: None if the checkpoint has none and none was given. ``alphas_cumprod``: alpha_bar_t of the training
+    schedule, (1000,) for SD 1.x, fp32 on the device of the parts. ``ignored``: names of weights that the parts have no
+    place for.
     """
 
     unet: UNet2DConditionModel
-    vae: AutoencoderKL
+    vae: AutoencoderKL | None
     text_encoder: CLIPTextModel
     tokenizer: CLIPTokenizer
     info: CheckpointInfo
     alphas_cumprod: torch.Tensor
+    ignored: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What people should know of the checkpoint and of how it was loaded, one line each."""
+        if not self.ignored:
+            return self.info.notes
+        count, name = len(self.ignored), self.info.path.name
+        some = "one weight that has" if count == 1 else f"{count} weights that have"
+        return (*self.info.notes, f"{name} has {some} no place in the model, such as {self.ignored[0]}: ignored")
 
     @property
     def device(self) -> torch.device:
@@ -65,17 +87,20 @@ class ModelParts:
     @property
     def vae_scale_factor(self) -> int:
         """Pixels per latent along one side (8 for SD 1.x)."""
+        if self.vae is None:
+            return self.info.family.pixels_per_latent
         return int(2 ** (len(self.vae.config.block_out_channels) - 1))
 
     def latents_of(self, pixels: int = 0) -> tuple[int, int, int]:
         """Return (channels, height, width) of a square picture's latents (0: of the size the model was made for)."""
         side = pixels // self.vae_scale_factor if pixels else self.sample_size
-        return int(self.vae.config.latent_channels), side, side
+        return int(self.unet.config.in_channels), side, side
 
     def move(self, device: str | torch.device) -> None:
         """Move all parts to a device."""
         for part in (self.unet, self.vae, self.text_encoder):
-            part.to(device)
+            if part is not None:
+                part.to(device)
         self.alphas_cumprod = self.alphas_cumprod.to(device)
 
 
@@ -89,89 +114,131 @@ def load_parts(
     """
     info = path if isinstance(path, CheckpointInfo) else inspect_checkpoint(path)
     contents = info.contents
-    parts = _load_original(contents, dtype) if isinstance(contents, OriginalFile) else _load_folder(contents, dtype)
-    unet, vae, text_encoder, tokenizer, alphas_cumprod = parts
+    ignored: list[str] = []
+    load = _load_original if isinstance(contents, OriginalFile) else _load_folder
+    unet, text_encoder, tokenizer, alphas_cumprod = load(info, dtype, ignored)
+    vae = _load_vae(info, dtype, ignored)
     for part in (unet, vae, text_encoder):
-        part.eval().requires_grad_(False).to(device)
-    return ModelParts(unet, vae, text_encoder, tokenizer, info, alphas_cumprod.float().to(device))
+        if part is not None:
+            part.eval().requires_grad_(False).to(device)
+    return ModelParts(unet, vae, text_encoder, tokenizer, info, alphas_cumprod.float().to(device), tuple(ignored))
 
 
-def _load_original(contents: OriginalFile, dtype: torch.dtype) -> _Parts:
-    """Load the parts from a single file."""
-    weights, config = contents.weights, contents.config
+def _load_original(info: CheckpointInfo, dtype: torch.dtype, ignored: list[str]) -> _Parts:
+    """Load the parts but the VAE from a single file."""
+    assert isinstance(info.contents, OriginalFile)
+    weights, config = info.contents.weights, info.contents.config
     family, parameters, texts = config.family, config.parameters, config.text_folder()
     origin = f"{weights.path} (configuration {config.path.name})"
 
-    unet_weights = _read_unet(weights, family, dtype)
-    unet = unet_from_ldm(config.document, unet_weights, config.latent_side, origin)
-    # By name, as old VAE files also contain their training loss.
-    names = [f"{family.parts.vae}{part}" for part in ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")]
-    scale = float(parameters.get("scale_factor", family.vae_scale))
-    vae = vae_from_ldm(config.document, _read(weights, dtype, *names), scale, origin)
-    text = _read(weights, dtype, family.parts.clip, strip=family.parts.clip)
-    text_encoder = fill(build_text_encoder(read_json(texts / "config.json"), origin), text, "text encoder", origin)
+    twins = ema_names(weights, family) if info.averaged else None
+    unet_weights = _read_unet(weights, family, dtype, ignored) if twins is None else _read_twins(weights, twins, dtype)
+    unet = unet_from_ldm(config.document, unet_weights, config.latent_side, origin, ignored)
+    inside = [name for name in weights.shapes if name.startswith(family.parts.text)]
+    clip = tuple(family.parts.clip + start for start in _TEXT)
+    ignored += [name for name in inside if not name.startswith(clip)]
+    text = _read(weights, dtype, [name for name in inside if name.startswith(clip)], strip=family.parts.clip)
+    text_encoder = _text_encoder(read_config(texts / "config.json"), text, config.skipped_layers, origin, ignored)
 
     schedule = family.schedule
-    scheduler = DDPMScheduler(
-        num_train_timesteps=int(parameters.get("timesteps", schedule.steps)),
-        beta_start=float(parameters.get("linear_start", schedule.start)),
-        beta_end=float(parameters.get("linear_end", schedule.end)),
-        beta_schedule="scaled_linear",  # what LDM calls linear
-    )
-    return unet, vae, text_encoder, _tokenizer(texts, text_encoder, family), scheduler.alphas_cumprod
+    betas = {
+        "num_train_timesteps": int(parameters.get("timesteps", schedule.steps)),
+        "beta_start": float(parameters.get("linear_start", schedule.start)),
+        "beta_end": float(parameters.get("linear_end", schedule.end)),
+        "beta_schedule": "scaled_linear",  # what LDM calls linear
+    }
+    tokenizer = load_tokenizer(texts, text_encoder, family)
+    return unet, text_encoder, tokenizer, noise_schedule(betas, origin)
 
 
-def _load_folder(folder: DiffusersFolder, dtype: torch.dtype) -> _Parts:
-    """Load the parts from a diffusers folder, each with its own ``config.json``."""
+def _load_folder(info: CheckpointInfo, dtype: torch.dtype, ignored: list[str]) -> _Parts:
+    """Load the parts but the VAE from a diffusers folder, each with its own ``config.json``."""
+    folder = info.contents
+    assert isinstance(folder, DiffusersFolder)
     family, configs, origin = folder.family, folder.configs, str(folder.path)
-
-    def read(part: str) -> Weights:
-        tensors: Weights = {}
-        for file in folder.weights[part]:
-            tensors.update(_read(file, dtype, ""))
-        return tensors
-
-    unet = fill(build_unet(configs["unet"], origin), read("unet"), "U-Net", origin)
-    vae_config = {"scaling_factor": family.vae_scale, **configs["vae"]}
-    vae = fill(build_vae(vae_config, origin), read("vae"), "VAE", origin)
-    texts = build_text_encoder(configs["text_encoder"], origin)
-    text_encoder = fill(texts, read("text_encoder"), "text encoder", origin)
+    chosen = folder.averaged_unet if info.averaged else folder.plain_unet
+    files = folder.weights["unet"] if info.opening.ema == "auto" else chosen or folder.weights["unet"]
+    unet = fill(build_unet(configs["unet"], origin), _read_all(files, dtype), "U-Net", origin, ignored)
+    read = _read_all(folder.weights["text_encoder"], dtype)
+    text = {name: tensor for name, tensor in read.items() if name.startswith(_TEXT)}
+    ignored += [name for name in read if name not in text]
+    text_encoder = _text_encoder(configs["text_encoder"], text, 0, origin, ignored)
     known = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas")
     config = configs["scheduler"]
-    scheduler = DDPMScheduler(**{key: config[key] for key in known if key in config})
-    return unet, vae, text_encoder, _tokenizer(folder.tokenizer, text_encoder, family), scheduler.alphas_cumprod
+    alphas_cumprod = noise_schedule({key: config[key] for key in known if key in config}, origin)
+    return unet, text_encoder, load_tokenizer(folder.tokenizer, text_encoder, family), alphas_cumprod
 
 
-def _read(weights: WeightsFile, dtype: torch.dtype, *prefixes: str, strip: str = "") -> Weights:
-    """Read the tensors whose names start with one of the prefixes; floating-point ones in ``dtype``."""
-    names = [name for name in weights.shapes if name.startswith(prefixes)]
+def _text_encoder(
+    config: dict[str, Any], weights: Weights, skipped: int, origin: str, ignored: list[str]
+) -> CLIPTextModel:
+    """Build the text encoder without so many of its last layers, which is what web UIs call Clip skip."""
+    if skipped:
+        config = text_settings(config)
+        try:
+            kept = int(config.get("num_hidden_layers", CLIPTextConfig().num_hidden_layers)) - skipped
+        except (TypeError, ValueError, OverflowError):
+            kept = 0
+        if kept < 1:
+            raise BrokenCheckpoint(f"{origin}: the configuration of its text encoder has no layer to leave out.")
+        config = {**config, "num_hidden_layers": kept}
+        left_out = re.compile(rf"(^|\.)encoder\.layers\.{kept}\.")
+        weights = {name: tensor for name, tensor in weights.items() if not left_out.search(name)}
+    return fill(build_text_encoder(config, origin), weights, "text encoder", origin, ignored)
+
+
+def _load_vae(info: CheckpointInfo, dtype: torch.dtype, ignored: list[str]) -> AutoencoderKL | None:
+    """Load the VAE that decodes pictures, the checkpoint's own or another; None if there is none."""
+    found = info.vae or info.own_vae
+    if found is None or not found.decodes:
+        return None
+    tensors: Weights = {}
+    for file in found.weights:
+        # By name, as old VAE files also contain their training loss.
+        names = [name for name in found.names(file) if file.dtypes[name] in FLOATS]
+        tensors |= _read(file, dtype, names, strip=found.prefix)
+    origin = str(found.path)
+    return fill_vae(_vae_config(found, info, origin), tensors, origin, ignored)
+
+
+def _vae_config(found: VaeFile, info: CheckpointInfo, origin: str) -> dict[str, Any]:
+    """Return the configuration of a VAE: its own, or else what the checkpoint says of its VAE, or else the family's."""
+    scale, contents = info.family.vae_scale, info.contents
+    if isinstance(contents, OriginalFile):
+        scale = float(contents.config.parameters.get("scale_factor", scale))
+    told = found.config
+    if told is None and isinstance(contents, DiffusersFolder):
+        told = contents.configs.get("vae")
+    if told is not None:
+        return {"scaling_factor": scale, **told}
+    if isinstance(contents, OriginalFile):
+        return vae_config_from_ldm(contents.config.document, scale, f"{origin} (configuration {info.config.name})")
+    return vae_config_from_ldm(yaml.safe_load(info.family.yaml.read_bytes()), scale, origin)
+
+
+def _read(weights: WeightsFile, dtype: torch.dtype, names: Iterable[str], strip: str = "") -> Weights:
+    """Read the named tensors; floating-point ones in ``dtype``."""
     return _cast({name.removeprefix(strip): tensor for name, tensor in read_tensors(weights, names).items()}, dtype)
 
 
-def _read_unet(weights: WeightsFile, family: Family, dtype: torch.dtype) -> Weights:
-    """Read the U-Net's weights by their plain names; the averaged ones if they are complete."""
-    twins = ema_names(weights, family)
-    if twins is None:
-        return _read(weights, dtype, family.parts.unet)
+def _read_all(files: Iterable[WeightsFile], dtype: torch.dtype) -> Weights:
+    tensors: Weights = {}
+    for file in files:
+        tensors |= _read(file, dtype, file.shapes)
+    return tensors
+
+
+def _read_unet(weights: WeightsFile, family: Family, dtype: torch.dtype, ignored: list[str]) -> Weights:
+    names = unet_names(weights, family)
+    ignored += [name for name in names if weights.dtypes[name] not in FLOATS]
+    return _read(weights, dtype, [name for name in names if weights.dtypes[name] in FLOATS])
+
+
+def _read_twins(weights: WeightsFile, twins: Mapping[str, str], dtype: torch.dtype) -> Weights:
+    """Read averaged weights, by the names of the plain ones."""
     tensors = read_tensors(weights, twins.values())
     return _cast({name: tensors[twin] for name, twin in twins.items()}, dtype)
 
 
 def _cast(tensors: Weights, dtype: torch.dtype) -> Weights:
     return {name: t.to(dtype) if t.is_floating_point() else t for name, t in tensors.items()}
-
-
-def _tokenizer(folder: Path, text_encoder: CLIPTextModel, family: Family) -> CLIPTokenizer:
-    """Load the tokenizer, as the fast class: tokens of the slow one depend on whether ftfy is installed."""
-    tokenizer = CLIPTokenizerFast.from_pretrained(str(folder), local_files_only=True)
-    tokens, known = len(tokenizer), text_encoder.config.vocab_size
-    if tokens > known:
-        raise BrokenCheckpoint(
-            f"The tokenizer in {folder} has {tokens} tokens, but the text encoder knows only {known}. "
-            "Replace it with the tokenizer that belongs to the checkpoint."
-        )
-    longest = min(family.tokens, text_encoder.config.max_position_embeddings)
-    tokenizer.model_max_length = min(tokenizer.model_max_length, longest)
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer

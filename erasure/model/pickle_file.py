@@ -1,68 +1,47 @@
 """Reads weights from ``torch.save`` files (``.ckpt``) without running anything that is pickled in them.
 
-A pickle is a program that may call any function by its name. Here no name is ever looked up: dictionaries are rebuilt,
-tensors only as descriptions (shape, number type, place in the file), and everything else becomes an object that does
-nothing, so that the trainer callbacks inside published SD 1.x files do no harm. Both formats of ``torch.save`` can be
-read: zip archives (``<root>/data.pkl``, ``<root>/data/<key>``; torch 1.6 and later), and the older stream of pickles
-followed by the storages.
+A pickle is a program that may call any function by its name. Here no name is ever looked up (see
+:mod:`erasure.model.pickle_program`): dictionaries are rebuilt, tensors only as descriptions (shape, number type, place
+in the file), and everything else becomes an object that does nothing, so that the trainer callbacks inside published
+SD 1.x files do no harm. Both formats of ``torch.save`` can be read: zip archives (``<root>/data.pkl``,
+``<root>/data/<key>``; torch 1.6 and later), and the older stream of pickles followed by the storages.
 """
 
 from __future__ import annotations
 
+import io
 import math
 import pickle
 import struct
 import zipfile
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from erasure.errors import BrokenCheckpoint, UnsupportedCheckpoint
 from erasure.families.known import choose
+from erasure.model.pickle_program import MOST_BYTES, STORAGES, BadPickle, BoundedReader, PickledTensor, follow
+from erasure.regular_file import regular_size
 
 if TYPE_CHECKING:
     import torch
 
-# torch's storage class -> safetensors' name of the number type, torch's name of it, bytes per number.
-STORAGES = {
-    "DoubleStorage": ("F64", "float64", 8),
-    "FloatStorage": ("F32", "float32", 4),
-    "HalfStorage": ("F16", "float16", 2),
-    "BFloat16Storage": ("BF16", "bfloat16", 2),
-    "LongStorage": ("I64", "int64", 8),
-    "IntStorage": ("I32", "int32", 4),
-    "ShortStorage": ("I16", "int16", 2),
-    "CharStorage": ("I8", "int8", 1),
-    "ByteStorage": ("U8", "uint8", 1),
-    "BoolStorage": ("BOOL", "bool", 1),
-}
+# What trainers call the table of weights inside of their own.
+_TABLES = ("state_dict", "model_state_dict", "model", "module")
 _LEGACY_MAGIC = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
-
-
-@dataclass(frozen=True)
-class PickledTensor:
-    """A tensor's place in the file: ``start`` is the byte at which its storage starts, ``offset`` counts numbers."""
-
-    storage: str  # one of STORAGES
-    key: str
-    start: int
-    offset: int
-    shape: tuple[int, ...]
-    stride: tuple[int, ...]
-
-    @property
-    def dtype(self) -> str:
-        """The number type as safetensors names it, such as ``F16``."""
-        return STORAGES[self.storage][0]
+_MOST_DIRECTORY = 8_000_000  # bytes that list a zip archive's records; a checkpoint's list has some 100,000
+_MOST_RECORDS = MOST_BYTES + 1_000_000
+_MOST_SHARED = 4  # times the file's size that all of its tensors may have, where they share storages
 
 
 def scan(path: Path) -> tuple[dict[str, PickledTensor], frozenset[str]]:
     """Find the tensors of a ``torch.save`` file by name, and the names of everything else at its top level.
 
-    If there is an entry ``state_dict``, as trainers write it, its contents are taken instead. Raises: BrokenCheckpoint
-    if the file cannot be read; UnsupportedCheckpoint if it is a TorchScript archive.
+    If there is an entry ``state_dict``, ``model`` or the like, as trainers write it, its contents are taken instead.
+    Raises: BrokenCheckpoint if the file cannot be read; UnsupportedCheckpoint if it is a TorchScript archive.
     """
+    regular_size(path)
     try:
         with path.open("rb") as file:
             start = file.read(len(_LEGACY_MAGIC))
@@ -103,8 +82,11 @@ def read(path: Path, tensors: Mapping[str, PickledTensor]) -> dict[str, torch.Te
             if span == 0:
                 result[name] = torch.empty(tensor.shape, dtype=getattr(torch, dtype))
                 continue
-            flat = torch.frombuffer(data, dtype=getattr(torch, dtype))
-            result[name] = flat.as_strided(tensor.shape, tensor.stride).contiguous()
+            # Of 8-bit floats torch can do little else than convert them.
+            bytewise = width == 1 and dtype != "bool"
+            flat = torch.frombuffer(data, dtype=torch.uint8 if bytewise else getattr(torch, dtype))
+            shaped = flat.as_strided(tensor.shape, tensor.stride).contiguous()
+            result[name] = shaped.view(getattr(torch, dtype)) if bytewise else shaped
     return result
 
 
@@ -115,144 +97,92 @@ def _span(tensor: PickledTensor) -> int:
     return 1 + sum((size - 1) * step for size, step in zip(tensor.shape, tensor.stride, strict=True))
 
 
-@dataclass(frozen=True)
-class _StorageName:
-    """Stands for a storage class in the pickle."""
-
-    name: str
-
-
-class _Dict(dict[object, object]):
-    """Stands for OrderedDict; ignores the attributes that a pickle sets on it."""
-
-    def __setstate__(self, state: object) -> None:
-        return None
-
-
-class _Inert:
-    """Stands for everything that is neither a tensor nor a container: accepts all calls and does nothing."""
-
-    def __new__(cls, *args: object, **kwargs: object) -> _Inert:
-        return object.__new__(cls)
-
-    def __init__(self, *args: object, **kwargs: object) -> None:
-        return None
-
-    def __call__(self, *args: object, **kwargs: object) -> _Inert:
-        return self
-
-    def __setstate__(self, state: object) -> None:
-        return None
-
-    def __setitem__(self, key: object, value: object) -> None:
-        return None
-
-    def append(self, item: object) -> None:
-        return None
-
-    def extend(self, items: Iterable[object]) -> None:
-        return None
-
-
-class _RebuildTensor:
-    """Stands for ``torch._utils._rebuild_tensor_v2(storage, offset, size, stride, ...)``."""
-
-    __slots__ = ()
-
-    def __call__(self, storage: Any, offset: Any, size: Any, stride: Any, *_: object) -> PickledTensor:
-        name, key = storage
-        if name not in STORAGES:
-            raise pickle.UnpicklingError(f"a tensor of an unknown type ({name})")
-        shape, steps = tuple(map(int, size)), tuple(map(int, stride))
-        return PickledTensor(name, key, -1, int(offset), shape, steps)
-
-
-class _RebuildParameter:
-    """Stands for ``torch._utils._rebuild_parameter(data, requires_grad, hooks)``."""
-
-    __slots__ = ()
-
-    def __call__(self, data: object, *_: object) -> object:
-        return data
-
-
-class _Unpickler(pickle.Unpickler):
-    """An unpickler that looks no name up. ``widths``: bytes per number of each storage that was found, by its key."""
-
-    def __init__(self, file: IO[bytes]):
-        super().__init__(file, encoding="utf-8", errors="replace")
-        self.widths: dict[str, int] = {}
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("collections", "OrderedDict"):
-            return _Dict
-        if module == "torch._utils" and name in ("_rebuild_tensor", "_rebuild_tensor_v2"):
-            return _RebuildTensor()
-        if (module, name) == ("torch._utils", "_rebuild_parameter"):
-            return _RebuildParameter()
-        if module == "torch" and name in STORAGES:
-            return _StorageName(name)
-        return type("Inert", (_Inert,), {})
-
-    def persistent_load(self, pid: Any) -> tuple[str, str]:
-        kind, storage, key, _, _, *view = pid
-        if kind != "storage" or not isinstance(storage, _StorageName) or (view and view[0] is not None):
-            raise pickle.UnpicklingError(f"a storage of an unknown kind ({kind}, {storage})")
-        self.widths[str(key)] = STORAGES[storage.name][2]
-        return storage.name, str(key)
-
-
 def _scan_zip(path: Path) -> tuple[Any, dict[str, tuple[int, int]]]:
-    """Return the unpickled root, and (start, length) in bytes of each storage in the file."""
-    with zipfile.ZipFile(path) as archive, path.open("rb") as file:
-        names = archive.namelist()
-        roots = [name.removesuffix("data.pkl") for name in names if name.endswith("/data.pkl")]
-        if len(roots) != 1:
-            raise BrokenCheckpoint(
-                f"{path} is a zip archive that was not saved by torch. If it contains a checkpoint, unpack it first."
-            )
-        root = roots[0]
-        if f"{root}constants.pkl" in names:
-            raise UnsupportedCheckpoint(f"{path} is a TorchScript program. {choose()}")
-        if f"{root}byteorder" in names and archive.read(f"{root}byteorder") != b"little":
-            raise UnsupportedCheckpoint(f"{path} was saved on a big-endian machine. Convert it to safetensors.")
-        starts = {}
-        for record in archive.infolist():
-            if record.filename.startswith(f"{root}data/"):
-                if record.compress_type != zipfile.ZIP_STORED:
-                    raise BrokenCheckpoint(f"{path} was repacked with compression. Download the original file.")
-                file.seek(record.header_offset + 26)
-                name_length, extra_length = struct.unpack("<HH", file.read(4))
-                start = record.header_offset + 30 + name_length + extra_length
-                starts[record.filename.removeprefix(f"{root}data/")] = (start, record.file_size)
-        with archive.open(f"{root}data.pkl") as pickled:
-            return _Unpickler(pickled).load(), starts
+    """Return what the pickle describes, and (start, length) in bytes of each storage in the file."""
+    with path.open("rb") as file, path.open("rb") as places:
+        reader = BoundedReader(file, _MOST_DIRECTORY)
+        with zipfile.ZipFile(reader) as archive:
+            reader.left = _MOST_RECORDS
+            return _scan_archive(path, archive, places)
+
+
+def _scan_archive(path: Path, archive: zipfile.ZipFile, file: IO[bytes]) -> tuple[Any, dict[str, tuple[int, int]]]:
+    records = {record.filename: record for record in archive.infolist()}
+    roots = [name.removesuffix("data.pkl") for name in records if name.endswith("/data.pkl")]
+    if len(roots) != 1:
+        raise BrokenCheckpoint(
+            f"{path} is a zip archive that was not saved by torch. If it contains a checkpoint, unpack it first."
+        )
+    root = roots[0]
+    if f"{root}constants.pkl" in records:
+        raise UnsupportedCheckpoint(f"{path} is a TorchScript program. {choose()}")
+    if f"{root}byteorder" in records and _content(archive, f"{root}byteorder", 16) != b"little":
+        raise UnsupportedCheckpoint(f"{path} was saved on a big-endian machine. Convert it to safetensors.")
+    starts = {}
+    for name, record in records.items():
+        if name.startswith(f"{root}data/"):
+            if record.compress_type != zipfile.ZIP_STORED:
+                raise BrokenCheckpoint(f"{path} was repacked with compression. Download the original file.")
+            file.seek(record.header_offset + 26)
+            name_length, extra_length = struct.unpack("<HH", file.read(4))
+            start = record.header_offset + 30 + name_length + extra_length
+            starts[name.removeprefix(f"{root}data/")] = (start, record.file_size)
+    pickled = io.BytesIO(_content(archive, f"{root}data.pkl", MOST_BYTES))
+    return follow(BoundedReader(pickled))[0], starts
+
+
+def _content(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
+    """Return what a record holds, of at most ``most`` bytes, however much it claims to have."""
+    if archive.getinfo(name).compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise BadPickle("it is compressed in a way that torch does not use")  # and that may take gigabytes
+    with archive.open(name) as record:
+        content = record.read(most + 1)
+    if len(content) > most:
+        raise BadPickle(f"{Path(name).name} has more than {most:,} bytes")
+    return content
 
 
 def _scan_stream(file: IO[bytes]) -> tuple[Any, dict[str, tuple[int, int]]]:
     """Scan the older format, like ``_scan_zip``; ``file`` is positioned after the magic number."""
-    if _Unpickler(file).load() != 1001:
-        raise pickle.UnpicklingError("an unknown version of torch's file format")
-    if _Unpickler(file).load().get("little_endian") is False:
-        raise pickle.UnpicklingError("saved on a big-endian machine")
-    unpickler = _Unpickler(file)
-    root, widths = unpickler.load(), unpickler.widths
+    reader = BoundedReader(file)
+    if follow(reader, 100)[0] != 1001:
+        raise BadPickle("it has an unknown version of torch's file format")
+    machine, _ = follow(reader, 1000)
+    if not isinstance(machine, dict) or machine.get("little_endian") is False:
+        raise BadPickle("it was saved on a big-endian machine")
+    root, widths = follow(reader)
     starts = {}
-    for key in map(str, _Unpickler(file).load()):
-        (numbers,) = struct.unpack("<q", file.read(8))
-        if key not in widths or numbers < 0:
-            raise pickle.UnpicklingError(f"storage {key} belongs to no tensor")
+    keys, _ = follow(reader)
+    if not isinstance(keys, list) or not all(isinstance(key, str) and key in widths for key in keys):
+        raise BadPickle("it has storages that belong to no tensor")
+    for key in keys:
+        (numbers,) = struct.unpack("<q", reader.read(8))
+        if numbers < 0:
+            raise BadPickle("it has a storage of negative length")
         starts[key] = (file.tell(), numbers * widths[key])
         file.seek(numbers * widths[key], 1)
     return root, starts
+
+
+def _table(root: Any) -> Any:
+    """Return the table of weights inside of those that trainers put around it."""
+    for _ in range(4):
+        if not isinstance(root, dict):
+            break
+        weights = any(isinstance(value, PickledTensor) for value in root.values())
+        names = _TABLES[:1] if weights else _TABLES
+        inner = next((root[name] for name in names if isinstance(root.get(name), dict)), None)
+        if inner is None:
+            break
+        root = inner
+    return root
 
 
 def _tensors(
     path: Path, root: Any, starts: Mapping[str, tuple[int, int]]
 ) -> tuple[dict[str, PickledTensor], frozenset[str]]:
     """Return the tensors by name with their places filled in, checked against the length of the file."""
-    if isinstance(root, dict) and isinstance(root.get("state_dict"), dict):
-        root = root["state_dict"]
+    root = _table(root)
     if not isinstance(root, dict):
         raise BrokenCheckpoint(f"{path} contains no table of weights. {choose()}")
     size = path.stat().st_size
@@ -272,4 +202,6 @@ def _tensors(
         if not fits:
             raise BrokenCheckpoint(f"{path} is damaged: it lacks the weights of {name}. Download it again.")
         tensors[name] = replace(value, start=start)
+    if sum(math.prod(tensor.shape) * STORAGES[tensor.storage][2] for tensor in tensors.values()) > _MOST_SHARED * size:
+        raise BrokenCheckpoint(f"{path} is damaged: its weights are larger than the file. Download it again.")
     return tensors, frozenset(others)

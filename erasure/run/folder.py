@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from erasure import bounded_json
 from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.config.settle import asked_of
@@ -20,13 +21,18 @@ from erasure.run.picture_folder import INDEX
 from erasure.whole_file import write_json
 
 _STEP = re.compile(r"step-(\d{6,})")
+_NOT_TEXT = (
+    "the run cannot be recorded: the path of its checkpoint, VAE or output is not valid text in this system; rename "
+    "the file, or the folder that it lies in"
+)
 
 
 @dataclass(frozen=True)
 class Origin:
     """What a run began with, besides its config: the checkpoint with its hashes, and the place of the LoRA.
 
-    ``started``: seconds since the epoch, None if not known.
+    ``started``: seconds since the epoch, None if not known. ``ema``: ``plain`` or ``averaged`` weights of the U-Net, ""
+    if not known; ``vae``: the VAE that was given in place of the checkpoint's own, or for one that has none.
     """
 
     checkpoint: str
@@ -34,6 +40,8 @@ class Origin:
     short_hash: str
     out: str
     started: float | None = None
+    ema: str = ""
+    vae: str = ""
 
 
 @dataclass(frozen=True)
@@ -107,6 +115,8 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             values = {**asdict(origin), "config": config.to_dict(), "asked": asked_of(config)}
             write_json(self.path / "run.json", values)
+        except UnicodeEncodeError as error:
+            raise OutputRefused(_NOT_TEXT) from error
         except (OSError, ValueError) as error:
             raise OutputRefused(
                 f"the run folder {self.path} cannot be written: {error}; choose another folder"
@@ -123,13 +133,10 @@ class RunFolder:
     def origin(self) -> Origin:
         """What the run began with, besides its config. Raises: RunError."""
         values = self._json("run.json")
-        checkpoint, sha256, short_hash, out = (
-            str(values.get(name) or "") for name in ("checkpoint", "sha256", "short_hash", "out")
-        )
+        names = ("checkpoint", "sha256", "short_hash", "out", "ema", "vae")
+        texts = {name: str(values.get(name) or "") for name in names}
         started = values.get("started")
-        return Origin(
-            checkpoint, sha256, short_hash, out, float(started) if isinstance(started, (int, float)) else None
-        )
+        return Origin(**texts, started=float(started) if isinstance(started, (int, float)) else None)
 
     def save_space(self, space: ConceptSpace) -> None:
         """Write ``concepts.json``. Raises: OSError."""
@@ -170,6 +177,8 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             write_json(self.job, dict(values))
+        except UnicodeEncodeError as error:
+            raise RunError(_NOT_TEXT) from error
         except OSError as error:
             raise RunError(
                 f"the run folder {self.path} cannot be written: {error.strerror}; free some space, or change the "
@@ -179,7 +188,7 @@ class RunFolder:
     def read_job(self) -> dict[str, Any]:
         """Return what ``job.json`` holds. Raises: RunError if it cannot be read."""
         try:
-            values = json.loads(self.job.read_text(encoding="utf-8"))
+            values = _read(self.job)
         except (OSError, ValueError) as error:
             raise RunError(f"{self.job} cannot be read: {error}") from error
         if not isinstance(values, dict):
@@ -188,12 +197,17 @@ class RunFolder:
 
     def _json(self, name: str) -> dict[str, Any]:
         try:
-            values = json.loads((self.path / name).read_text(encoding="utf-8"))
+            values = _read(self.path / name)
         except (OSError, ValueError) as error:
             raise RunError(f"{self.path} holds no run that can be resumed ({name}: {error})") from error
         if not isinstance(values, dict):
             raise RunError(f"{self.path / name} is damaged: it holds no JSON object")
         return values
+
+
+def _read(path: Path) -> Any:
+    """Return what a file that a run wrote holds, of any length that runs have."""
+    return bounded_json.read(path, most=64_000_000, values=4_000_000, finite=False)
 
 
 def job_folders(runs: Path) -> list[RunFolder]:

@@ -14,6 +14,7 @@ from erasure.config.values import config_from_dict
 from erasure.errors import ConceptError, ConfigError, Diverged, EraseError, IneffectiveLora, RunError
 from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint, sha256, short_hash
 from erasure.model.device import check_device
+from erasure.model.opening import Ema, Opening
 from erasure.run.divergence import advice, divergence
 from erasure.run.events import Drawing, Event, Judged, Opened, Planned, Saved
 from erasure.run.finish import finish, keep_lora
@@ -42,10 +43,19 @@ def erase(task: Task, observers: Sequence[MakeObserver] = ()) -> Run:
     clash = clashes(task.config)
     if clash:
         raise ConceptError("; ".join(clash))
-    checkpoint = inspect_checkpoint(task.checkpoint)
+    checkpoint = inspect_checkpoint(task.checkpoint).opened(task.opening)
     path = checkpoint.path
     began = datetime.now(timezone.utc).timestamp()
-    origin = Origin(str(path.resolve()), sha256(path), short_hash(path), str(task.out.resolve()), began)
+    origin = Origin(
+        # Not where a link leads to: the file there may have another name, and no yaml beside it.
+        checkpoint=str(path.absolute()),
+        sha256=sha256(path),
+        short_hash=short_hash(path),
+        out=str(task.out.resolve()),
+        started=began,
+        ema="averaged" if checkpoint.averaged else "plain",
+        vae="" if checkpoint.vae is None else str(checkpoint.vae.path.absolute()),
+    )
     task.folder.create(origin, task.config)
     if task.space is not None:
         task.folder.save_space(task.space)
@@ -61,12 +71,14 @@ def resume(
     changes: Mapping[str, object] | None = None,
     prompts: int | None = None,
     even_diverged: bool = False,
+    vae: Path | None = None,
     observers: Sequence[MakeObserver] = (),
 ) -> Run:
     """Go on with a run that was interrupted. Without ``changes`` it ends with the weights that it would have had.
 
-    ``changes``: settings of ``ADJUSTABLE``, for a run that diverged or ran out of memory. Raises: RunError if there is
-    nothing to resume, or the checkpoint is no longer the same file; ConfigError.
+    ``changes``: settings of ``ADJUSTABLE``, for a run that diverged or ran out of memory; ``vae``: another VAE to draw
+    pictures with. Raises: RunError if there is nothing to resume, or the checkpoint is no longer the same file;
+    ConfigError.
     """
     refused = sorted(set(changes or {}) - set(ADJUSTABLE))
     if refused:
@@ -93,7 +105,18 @@ def resume(
             f"{checkpoint.path.name} is not the checkpoint that this run began with (its sha256 differs); "
             "put the old file back, or start a new run"
         )
+    checkpoint = checkpoint.opened(_as_before(origin, checkpoint, vae))
     return Run(task, checkpoint, from_state=True, observers=observers)
+
+
+def _as_before(origin: Origin, checkpoint: CheckpointInfo, vae: Path | None) -> Opening:
+    """Return how the checkpoint was opened when the run began; with another VAE if one is given."""
+    # Older runs do not say it: the averaged weights were taken wherever there were some.
+    ema: Ema = "averaged" if origin.ema == "averaged" or (not origin.ema and checkpoint.has_ema) else "plain"
+    before = Path(origin.vae) if origin.vae else None
+    if vae is None and before is not None and before.exists():
+        vae = before
+    return Opening(ema, vae, spare_vae=before)
 
 
 class Run:
@@ -229,7 +252,7 @@ class Run:
         if self._from_state and folder.state.exists():
             self._load_state(tuned)
             yield Note(f"resumed after update {self.step} of {config.updates}")
-        for note in (*notes_of(config), *tuned.space.notes):
+        for note in (*tuned.notes, *notes_of(config), *tuned.space.notes):
             yield Note(note)
         yield Planned(tuned.plan)
 

@@ -34,5 +34,5 @@ def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         if header.metadata.get("format") != FORMAT:
             raise RunError(f"{path.name} is not a training state that this version can resume")
         return read_tensors(path, header.shapes), json.loads(header.metadata["meta"])
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, RecursionError) as error:
         raise RunError(f"the state {path.name} cannot be read: {error}; start a new run") from error

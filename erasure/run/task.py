@@ -7,6 +7,7 @@ from pathlib import Path
 
 from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
+from erasure.model.opening import AS_DRAWN, Opening
 from erasure.run.folder import RunFolder
 
 # Settings that may change when a run is resumed: they say how to train, not what. More steps train on a run that ended.
@@ -35,3 +36,4 @@ class Task:
     prompts: int | None = None  # how many prompts its pictures show; None: all
     space: ConceptSpace | None = None  # None: the run measures it
     even_diverged: bool = False  # the LoRA file is wanted even if training diverged
+    opening: Opening = AS_DRAWN  # which weights of the checkpoint, and which VAE

@@ -66,6 +66,10 @@ class TunedModel(Protocol):
         """The U-Net rows that were evaluated so far, by purpose."""
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What people should know of the checkpoint and of how it was loaded, one line each."""
+
+    @property
     def pixels(self) -> int:
         """The side of the pictures that are trained on and drawn."""
 
@@ -110,6 +114,7 @@ class SessionModel:
         self.training: Solver = session.trainer
         self.pixels: int = session.model.pixels
         self.rows: RowBook = session.model.rows
+        self.notes: tuple[str, ...] = session.model.parts.notes
         self.family: Family = session.model.parts.info.family
         self.examination: Examined | None = session.examination
         self._session = session

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -10,6 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from erasure import bounded_json
 from erasure.ui.html import element
 
 
@@ -34,7 +34,7 @@ class Page:
 def read_page(message: str | None) -> Page:
     """Return what the page's script sent; whatever makes no sense is left at its default."""
     try:
-        values = json.loads(message or "{}")
+        values = bounded_json.parse(message or "{}")
     except ValueError:
         return Page()
     if not isinstance(values, dict):

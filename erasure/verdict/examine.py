@@ -66,4 +66,5 @@ def examine_lora(task: MeasureTask, *, device: str = "cpu") -> Generator[float, 
             f"with {file.path.name} at weight {task.weight:g} the model draws no pictures, only values that are not "
             "finite; choose a smaller weight"
         )
-    return Measurement(task, verdict, tuple(line for line in (*task.notes, note, *space.notes) if line))
+    notes = (*task.notes, *model.parts.notes, note, *space.notes)
+    return Measurement(task, verdict, tuple(line for line in notes if line))

@@ -13,10 +13,11 @@ from erasure.config.concept_texts import as_written, read_lists
 from erasure.config.presets import preset
 from erasure.config.settings import EraseConfig, settings
 from erasure.config.values import config_from_dict, settle_values
-from erasure.errors import ConfigError
+from erasure.errors import ConfigError, shown
 from erasure.lora.file import LoraFile, read_lora
 from erasure.lora.metadata import CONFIG_KEY, json_object
 from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint, sha256, short_hash
+from erasure.model.opening import AS_DRAWN, Opening
 from erasure.verdict.verdict import Verdict, told_verdict
 
 LARGEST_WEIGHT = 10.0
@@ -66,6 +67,7 @@ def measure_task(
     weight: Any = 1.0,
     *,
     usual: Mapping[str, Any] | None = None,
+    opening: Opening = AS_DRAWN,
 ) -> MeasureTask:
     """Read what is to be measured, before any work.
 
@@ -75,9 +77,9 @@ def measure_task(
     a weight or a setting that cannot be used, or if nobody says what is erased; CheckpointError; LoraFileError.
     """
     if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not abs(weight) <= LARGEST_WEIGHT:
-        raise ConfigError([f"weight: {weight!r} is not a number from -{LARGEST_WEIGHT:g} to {LARGEST_WEIGHT:g}"])
+        raise ConfigError([f"weight: {shown(weight)} is not a number from -{LARGEST_WEIGHT:g} to {LARGEST_WEIGHT:g}"])
     given = {name: value for name, value in given.items() if value not in (None, "", [], ())}
-    info, file = inspect_checkpoint(checkpoint), read_lora(lora)
+    info, file = inspect_checkpoint(checkpoint).opened(opening), read_lora(lora)
     config, notes = _config(file, given, preset("object").settings if usual is None else usual)
     problems = [f"preserve: {problem}" for problem in clashes(config)]
     if problems:

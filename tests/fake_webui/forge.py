@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
 from typing import Any
 
 from modules import devices, sd_models, shared
@@ -18,6 +20,7 @@ class Forge:
 
     def __init__(self) -> None:
         self.unloaded = 0
+        sys.modules["modules_forge"] = ModuleType("modules_forge")
         sd_models.model_data.sd_model = FakeInitialModel()
         del sd_models.model_data.lock
         sd_models.model_data.get_sd_model = lambda: sd_models.model_data.sd_model

@@ -137,6 +137,7 @@ class ScriptedModel:
         self.training = ScriptedTraining(run, config)
         self.pixels = 16
         self.rows = RowBook()
+        self.notes = checkpoint.notes
         self.examination = None if run.verdict is None else ScriptedExamination(run.verdict)
         self._run = run
         self._device = device

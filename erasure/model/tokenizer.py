@@ -1,0 +1,58 @@
+"""Loads the tokenizer that lies beside a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from transformers import CLIPTextModel, CLIPTokenizer, CLIPTokenizerFast
+
+from erasure.errors import BrokenCheckpoint
+from erasure.families.family import Family
+from erasure.regular_file import regular_size
+
+_SUFFIXES = (".json", ".txt", ".jinja")
+_MOST_BYTES = 8_000_000  # of one file; CLIP's largest have 2 to 4 MB
+
+
+def load_tokenizer(folder: Path, text_encoder: CLIPTextModel, family: Family) -> CLIPTokenizer:
+    """Load the tokenizer, as the fast class: tokens of the slow one depend on whether ftfy is installed.
+
+    Raises: BrokenCheckpoint if it cannot be used with the text encoder.
+    """
+    known = text_encoder.config.vocab_size
+    try:
+        _check_files(folder)
+        tokenizer: Any = CLIPTokenizerFast.from_pretrained(str(folder), local_files_only=True)
+        tokens = max(len(tokenizer), max(tokenizer.get_vocab().values()) + 1)
+        longest = min(family.tokens, text_encoder.config.max_position_embeddings)
+        tokenizer.model_max_length = min(tokenizer.model_max_length, longest)
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        # A prompt as it will be read: with a start and an end, and padded.
+        sample = tokenizer("a picture", padding="max_length", truncation=True).input_ids
+    except BaseException as error:
+        # Of two libraries, one of them in Rust, whose panics are no exceptions of the usual kind.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise BrokenCheckpoint(
+            f"The tokenizer in {folder} cannot be used ({type(error).__name__}: {error}). Download it again."
+        ) from error
+    if tokens > known:
+        raise BrokenCheckpoint(
+            f"The tokenizer in {folder} has {tokens} tokens, but the text encoder knows only {known}. "
+            "Replace it with the tokenizer that belongs to the checkpoint."
+        )
+    if len(sample) != longest or None in sample or len(set(sample)) < 3:
+        raise BrokenCheckpoint(
+            f"The tokenizer in {folder} does not read words. "
+            "Replace it with the tokenizer that belongs to the checkpoint."
+        )
+    return tokenizer
+
+
+def _check_files(folder: Path) -> None:
+    """Look at what the library would read. Raises: OSError if one is not a file, ValueError if one is too large."""
+    for path in sorted(folder.iterdir()):
+        if path.suffix in _SUFFIXES and not path.is_dir() and regular_size(path) > _MOST_BYTES:
+            raise ValueError(f"{path.name} is larger than {_MOST_BYTES:,} bytes")
