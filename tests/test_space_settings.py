@@ -31,7 +31,7 @@ OTHER: dict[str, Any] = {
     "steps_per_concept": 7, "batch": 2, "learning_rate": 0.01, "pace": 0.01, "schedule": "linear", "warmup": 1,
     "clip": 0.5,
     "precision": "bf16", "gradient_checkpointing": True, "seed": 1, "layers": "full", "rank": 4, "alpha": 4.0,
-    "null_space": 0.5, "save_precision": "fp32", "look_every": 5,
+    "start": "zero", "null_space": 0.5, "save_precision": "fp32", "look_every": 5,
     "judged_words": 5, "preview_every": 10, "save_every": 10,
 }  # fmt: skip
 DECIDING = [name for name, about in settings().items() if about.decides_space]
