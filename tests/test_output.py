@@ -81,11 +81,10 @@ def test_a_good_place_is_left_as_it_was(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["x.safetensors"]
 
 
-@pytest.mark.usefixtures("_unread")
 def test_a_run_folder_that_cannot_be_made_is_refused_too(
-    monkeypatch: pytest.MonkeyPatch, tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
     Path("file").write_bytes(b"")
     given = ["train", "--erase", "church", "--device", "cpu", "--checkpoint", str(tiny_checkpoint)]
     for place in ("file", "n" * 300):
