@@ -316,7 +316,7 @@ def test_concepts_are_listed(idle: TestClient) -> None:
     assert target["target"] == "truck"
     assert {candidate["text"] for candidate in target["preserved"]} <= {"bus", "house", "tower", "bell", "dog"}
     assert {type(candidate["drawn_as_target"]) for candidate in target["preserved"]} == {bool}
-    wrong = post(idle, "/concepts", {"config": {"rank": 0, "erase": []}, "name": "x"}).json()["problems"]
+    wrong = post(idle, "/concepts", {"config": {"rank": -1, "erase": []}, "name": "x"}).json()["problems"]
     assert len(wrong) == 3
 
 
@@ -325,12 +325,12 @@ def test_schema_describes_every_setting(idle: TestClient) -> None:
     assert list(schema["properties"]) == list(settings())
     assert schema["properties"]["rank"] == {
         "type": "integer",
-        "description": "rank of the LoRA",
-        "default": 8,
-        "minimum": 1,
+        "description": settings()["rank"].help,
+        "default": 0,
+        "minimum": 0,
         "maximum": 512,
         "x-group": "lora",
-        "x-usual": "4 to 32",
+        "x-usual": "4 to 64",
     }
     assert schema["properties"]["layers"]["enum"][0] == "xattn"
 
@@ -344,7 +344,7 @@ def test_presets_are_listed_saved_and_deleted(idle: TestClient) -> None:
     assert idle.put(f"{PREFIX}/presets/My own", json=put).status_code == 409
     assert idle.put(f"{PREFIX}/presets/My own", json={**put, "overwrite": True}).status_code == 200
     assert idle.put(f"{PREFIX}/presets/object", json=put).status_code == 422
-    wrong = idle.put(f"{PREFIX}/presets/x", json={"settings": {"stepz": 1, "rank": 0}, "text": ""})
+    wrong = idle.put(f"{PREFIX}/presets/x", json={"settings": {"stepz": 1, "rank": -1}, "text": ""})
     assert wrong.status_code == 422
     assert get(idle, "/presets").json()["presets"][-1]["name"] == "My own"
     assert idle.delete(f"{PREFIX}/presets/object").status_code == 422

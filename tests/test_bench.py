@@ -211,7 +211,7 @@ def test_equal_configs_are_computed_once_and_told_under_each_name(bench: Bench) 
 
 def test_problems_of_all_cells_are_told_together(bench: Bench) -> None:
     with pytest.raises(ConfigError) as raised:
-        todo_of(cells(bench, [variant("rank=0"), variant("steps=-1")], ["doubles-1"], [0]))
+        todo_of(cells(bench, [variant("rank=-1"), variant("steps=-1")], ["doubles-1"], [0]))
     assert len(raised.value.problems) == 2
 
 

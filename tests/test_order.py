@@ -79,7 +79,7 @@ def test_thorough_is_twice_what_the_method_needs_that_is_asked_for(host: FakeHos
 
 
 def test_all_problems_of_an_order_are_told_once(host: FakeHost) -> None:
-    wanted = Wanted("gone", "a/b", "objekt", "best", {"rank": 0, "vocabulary": "file", "vocabulary_file": "no.txt"})
+    wanted = Wanted("gone", "a/b", "objekt", "best", {"rank": -1, "vocabulary": "file", "vocabulary_file": "no.txt"})
     order = read_order(host, wanted)
     told = start_problems(host, order)
     for word in ("'gone'", "'objekt'", "'best'", "rank", "'no.txt'", "name at least one concept", "'a/b'"):

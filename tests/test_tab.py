@@ -319,7 +319,7 @@ def test_a_sound_order_shows_an_estimate_and_can_start(host: FakeHost) -> None:
 
 
 def test_every_reason_is_shown_beside_the_button(host: FakeHost) -> None:
-    html, ready = actions.check_order(host, order(host, name="a/b", erase="church", learning_rate="fast", rank=0))
+    html, ready = actions.check_order(host, order(host, name="a/b", erase="church", learning_rate="fast", rank=-1))
     assert not ready
     for part in ("learning_rate", "rank", "a/b"):
         assert part in said(html)
@@ -347,7 +347,7 @@ def test_starting_submits_what_the_form_holds(host: FakeHost) -> None:
 
 def test_a_start_that_is_refused_says_why_and_submits_nothing(host: FakeHost) -> None:
     manager = Manager()
-    html = actions.start(host, manager, order(host, erase="church", rank=0))  # type: ignore[arg-type]
+    html = actions.start(host, manager, order(host, erase="church", rank=-1))  # type: ignore[arg-type]
     assert "rank" in said(html)
     assert manager.told == []
 

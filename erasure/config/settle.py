@@ -58,7 +58,8 @@ def used_values(asked: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ..
             if given.get(name, unused.value) != unused.value:
                 notes.append(f"{name}: {given[name]!r} was asked for; method {values['method']} {unused.why}")
             values[name] = unused.value
-    values["alpha"] = values["alpha"] or float(values["rank"])
+    # In its range whatever the rank is: a rank that cannot be is one problem, not two.
+    values["alpha"] = values["alpha"] or float(min(max(values["rank"], 1), settings()["alpha"].high or 1))
     return values, tuple(notes)
 
 

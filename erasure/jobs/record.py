@@ -144,7 +144,7 @@ def _asked(value: Any, config: dict[str, Any]) -> dict[str, Any]:
         return asked_like(asked, config)
     try:
         return asked_for(config)
-    except TypeError:  # a method that is no text
+    except (TypeError, ValueError, OverflowError):  # a method that is no text, a rank that is no number
         return config
 
 

@@ -56,7 +56,7 @@ def test_the_checkpoint_in_use_is_offered(client: Client) -> None:
 
 def test_a_wrong_order_is_refused_with_all_problems(client: Client) -> None:
     with pytest.raises(urllib.error.HTTPError) as refused:
-        client.post(f"{ERASE}/jobs", {"config": {"erase": [], "rank": 0}})
+        client.post(f"{ERASE}/jobs", {"config": {"erase": [], "rank": -1}})
     assert refused.value.code == 422
     text = refused.value.read().decode()
     assert "erase" in text
