@@ -101,7 +101,7 @@ def test_decoding_a_picture_bounds_what_gradient_checkpointing_saves() -> None:
 def test_a_first_run_is_told_roughly_on_a_cpu_and_not_at_all_on_a_gpu(tiny_checkpoint: Path, tmp_path: Path) -> None:
     rough = estimate(_config(), tiny_checkpoint, "cpu", tmp_path)
     assert rough.seconds is not None
-    assert 1 < rough.seconds < 600
+    assert 1 < rough.seconds < 1200
     assert "rough" in rough.basis
     assert "scaled by this U-Net's size" in rough.basis
     unknown = estimate(_config(), tiny_checkpoint, "cuda", tmp_path)
