@@ -235,3 +235,12 @@ def test_what_was_gone_is_passed_over_until_a_second_look() -> None:
     assert set(steering.look(20).recognised) == {"church"}
     assert set(steering.look(20).recognised) == {"church", "truck"}
     assert steering.ended
+
+
+def test_a_second_look_takes_the_same_pictures_if_there_are_no_others() -> None:
+    panel = (Member("church", "target", 0, 2), Member("day", "unrelated", -1, 1))
+    seen: Examination = _Seen(GONE, GONE, panel=panel)  # type: ignore[assignment]
+    steering = Steering(_Number(), seen, every=10, updates=35)
+    assert steering.look(10).recognised == {"church": (0, 2)}
+    assert steering.look(10).recognised == {"church": (0, 2)}
+    assert steering.ended

@@ -164,7 +164,9 @@ class Steering:
             if self._passed_over(number, second=second):
                 continue
             names = self._names(number)
-            wanted[target] = range(first.pictures, first.pictures + after.pictures) if second else range(first.pictures)
+            # Other pictures the second time, if the panel has more of them.
+            start = first.pictures if panel[target].pictures > first.pictures else 0
+            wanted[target] = range(start, start + after.pictures) if second else range(first.pictures)
             turn = self._turn % len(names) if names else 0
             count = after.names if second else first.names
             wanted.update(dict.fromkeys((names[turn:] + names[:turn])[:count], range(1)))
