@@ -168,7 +168,7 @@ def test_dry_run_prints_the_plan_and_writes_nothing(
 @pytest.mark.parametrize(
     ("flags", "code", "message"),
     [
-        (["--rank", "0", "--batch", "0"], 2, "rank: 0 is outside"),
+        (["--rank", "-1", "--batch", "0"], 2, "rank: -1 is outside"),
         (["--preset", "nothing"], 2, "there is no preset"),
         (["--out", "/nowhere/at/all/x.safetensors"], 2, "does not exist"),
         (["--out", "x.ckpt"], 2, "must end in .safetensors"),
