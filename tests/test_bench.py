@@ -14,6 +14,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+import torch
 from PIL import Image
 
 from erasure.bench import grid, work
@@ -229,6 +230,22 @@ def test_a_cell_that_fails_does_not_stop_the_others(bench: Bench, monkeypatch: p
     rows = read_rows(bench.folder / work.RESULTS)
     assert rows[0]["problem"] == "RuntimeError: the disk sings"
     assert [row["seed"] for row in finished(rows)] == [1]
+
+
+def test_a_bench_leaves_the_process_to_compute_as_before(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def scripted(cell: Cell) -> Generator[work.Progress, None, Row]:
+        yield work.Progress("training", 1, 2)
+        if cell.seed == 0:
+            raise RuntimeError("the disk sings")
+        return _row(cell.variant.name, cell.set, cell.seed)
+
+    monkeypatch.setattr(grid, "work", scripted)
+    threads = torch.get_num_threads()
+    todo = todo_of(cells(replace(bench, threads=threads + 1), [variant("adversarial")], ["doubles-1"], [0, 1]))
+    assert len([event for event in run_here(todo) if not isinstance(event, grid.Underway)]) == 2
+    assert torch.get_num_threads() == threads
+    smallest = torch.tensor([5e-324], dtype=torch.float64)
+    assert (smallest * 1).item() > 0, "denormal numbers are taken for 0"
 
 
 def test_cell_folders_are_safe_names(bench: Bench) -> None:

@@ -6,7 +6,7 @@ import os
 import platform
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,14 +114,14 @@ def run_here(todo: Iterable[Todo]) -> Iterator[GridEvent]:
     A cell that fails does not stop the others; it is tried again when the bench is started again.
     """
     for one in todo:
-        set_threads(one.cell.bench.threads)
         began = time.perf_counter()
-        try:
-            measured = yield from _underway(one.cell)
-        except Exception as error:  # one cell must not cost hours of the others
-            yield record_failure(one.cell, f"{type(error).__name__}: {error}")
-            continue
-        yield from record(one, completed(one.cell, measured, began))
+        with torch_threads(one.cell.bench.threads):
+            try:
+                measured = yield from _underway(one.cell)
+            except Exception as error:  # one cell must not cost hours of the others
+                yield record_failure(one.cell, f"{type(error).__name__}: {error}")
+                continue
+            yield from record(one, completed(one.cell, measured, began))
 
 
 def _underway(cell: Cell) -> Generator[GridEvent, None, Measured]:
@@ -149,14 +149,21 @@ def record_failure(cell: Cell, problem: str) -> GridEvent:
     return Failed(cell, problem)
 
 
-def set_threads(threads: int) -> None:
-    """Set how torch computes in this process; 0 leaves the number of threads to torch."""
+@contextmanager
+def torch_threads(threads: int) -> Iterator[None]:
+    """Set how torch computes in this process, for a while; 0 leaves the number of threads to torch."""
     import torch
 
-    if threads:
-        torch.set_num_threads(threads)
-    # Denormal numbers are slow on CPUs, and too small to change any figure.
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    # Denormal numbers are slow on CPUs, and too small to change any figure. But the whole process would be without
+    # them, so others must get them back.
     torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+        torch.set_num_threads(before)
 
 
 def machine(devices: Sequence[str]) -> Machine:

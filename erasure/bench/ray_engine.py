@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from erasure.bench.cell import Cell
-from erasure.bench.grid import GridEvent, Todo, completed, record, record_failure, set_threads
+from erasure.bench.grid import GridEvent, Todo, completed, record, record_failure, torch_threads
 from erasure.bench.results import Measured, Row
 from erasure.bench.work import work
 from erasure.errors import EraseError, EvaluationError
@@ -62,15 +62,15 @@ def run_on_ray(todo: Sequence[Todo], *, address: str = "", workers: int = 0) -> 
 
 def _row(cell: Cell) -> Row | str:
     """Work on a cell, on a worker; return its row, or what went wrong."""
-    set_threads(cell.bench.threads)
     began = time.perf_counter()
-    working = work(cell)
-    try:
-        while True:
-            next(working)
-    except StopIteration as stop:
-        measured: Measured = stop.value
-        return completed(cell, measured, began)
-    except EraseError as error:
-        # Some of these errors cannot be pickled, so their text travels instead.
-        return f"{type(error).__name__}: {error}"
+    with torch_threads(cell.bench.threads):
+        working = work(cell)
+        try:
+            while True:
+                next(working)
+        except StopIteration as stop:
+            measured: Measured = stop.value
+            return completed(cell, measured, began)
+        except EraseError as error:
+            # Some of these errors cannot be pickled, so their text travels instead.
+            return f"{type(error).__name__}: {error}"

@@ -279,7 +279,7 @@ def test_a_preset_is_saved_chosen_and_deleted(tab: Tab) -> None:
     tab.button("preset_save").click()
     said = tab.page.locator("#ae_preset_message_block").first
     expect(said).to_contain_text("is saved", timeout=SOON)
-    tab.choose("kind", "Art style")
+    tab.choose("kind", "Object")
     expect(tab.box("rank")).to_have_value("0", timeout=SOON)
     tab.choose("kind", "My bells")
     expect(tab.page.locator("#ae_kind_message_block").first).to_contain_text("For bells of bronze", timeout=SOON)
