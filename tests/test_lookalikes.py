@@ -25,6 +25,7 @@ from erasure.model.model import Model
 from erasure.model.parts import ModelParts
 from erasure.run.events import Planned
 from erasure.run.folder import RunFolder
+from erasure.run.state import load_state, save_state
 from erasure.training.plan import Plan
 from erasure.verdict.examine import open_examination
 from tests.fake_judge import FakeJudge
@@ -244,3 +245,17 @@ def test_an_album_draws_and_asks_once_and_counts_where_it_was_asked_to(tiny_mode
     assert tiny_model.rows["verdict"].total == 5
     alone = Judge(tiny_model, SMALL).own_scores(first[:1], [Query("dog")])
     assert scores[2] == pytest.approx(alone[0], abs=1e-3)
+
+
+def test_an_album_that_was_kept_draws_and_asks_nothing_again(tiny_model: Model, tmp_path: Path) -> None:
+    album, pictures = Album(tiny_model, Judge(tiny_model, SMALL)), [("church", 101), ("dog", 101)]
+    latents = run_to_end(album.draw(pictures, "synonyms"))
+    asked = [(picture, Query("church", "a photo of")) for picture in pictures]
+    scores = album.scores(asked, "synonyms")
+    save_state(tmp_path / "album.safetensors", album.tensors(), album.meta())
+    rows = tiny_model.rows["synonyms"].total
+    kept = Album(tiny_model, Judge(tiny_model, SMALL))
+    kept.load(*load_state(tmp_path / "album.safetensors"))
+    assert run_to_end(kept.draw(pictures, "synonyms")).equal(latents)
+    assert kept.scores(asked, "synonyms") == scores
+    assert tiny_model.rows["synonyms"].total == rows

@@ -14,16 +14,23 @@ from erasure.config.settings import EraseConfig, space_settings
 from erasure.config.settle import with_changes
 from erasure.model.checkpoint import CheckpointInfo
 from erasure.model.model import open_model
+from erasure.run.state import save_state
+from erasure.verdict.examine import open_album
 from erasure.whole_file import write_json
 
 
 @dataclass(frozen=True)
 class MeasuredSpace:
-    """A concept space, with the U-Net rows and seconds that measuring it took."""
+    """A concept space, with the U-Net rows and seconds that measuring it took.
+
+    ``album``: a state file with the pictures that were judged; what a run takes from it costs nothing again, as in a
+    run that measures its space itself.
+    """
 
     space: ConceptSpace
     rows: int
     seconds: float
+    album: Path
 
 
 def concept_space(
@@ -34,13 +41,13 @@ def concept_space(
     It is always measured with seed 0, whatever the run's own seed.
     """
     path = folder / f"{space_key(config, sha256)}.json"
-    if not path.exists():
+    album = path.with_suffix(".safetensors")
+    if not (path.exists() and album.exists()):
         path.parent.mkdir(parents=True, exist_ok=True)
-        new = _measure(checkpoint, config, device)
-        write_json(path, {"space": new.space.to_dict(), "rows": new.rows, "seconds": new.seconds})
+        _measure(path, album, checkpoint, config, device)
     # Read back even if new, so that the first cell gets exactly what the others get.
     values = json.loads(path.read_text(encoding="utf-8"))
-    return MeasuredSpace(ConceptSpace.from_dict(values["space"]), values["rows"], values["seconds"])
+    return MeasuredSpace(ConceptSpace.from_dict(values["space"]), values["rows"], values["seconds"], album)
 
 
 def space_key(config: EraseConfig, sha256: str) -> str:
@@ -51,9 +58,12 @@ def space_key(config: EraseConfig, sha256: str) -> str:
     return digest([values, file, sha256])[:16]
 
 
-def _measure(checkpoint: CheckpointInfo, config: EraseConfig, device: str) -> MeasuredSpace:
+def _measure(path: Path, album_file: Path, checkpoint: CheckpointInfo, config: EraseConfig, device: str) -> None:
     began = time.perf_counter()
     config = with_changes(config, seed=0)
     model = open_model(checkpoint, precision=config.precision, resolution=config.resolution, device=device)
-    space = build_concept_space(model, config)
-    return MeasuredSpace(space, int(model.rows["synonyms"].total), time.perf_counter() - began)
+    album = open_album(model, config.templates)
+    space = build_concept_space(model, config, album)
+    save_state(album_file, album.tensors(), album.meta())
+    rows, seconds = int(model.rows["synonyms"].total), time.perf_counter() - began
+    write_json(path, {"space": space.to_dict(), "rows": rows, "seconds": seconds})

@@ -15,11 +15,10 @@ from erasure.bench.extra_figures import Figure, extra_figures
 from erasure.bench.near import near_preservation
 from erasure.bench.results import Cost, Identity, Measured
 from erasure.bench.shots import draw_missing, missing_shots, openers
-from erasure.bench.spaces import concept_space, space_key
+from erasure.bench.spaces import MeasuredSpace, concept_space, space_key
 from erasure.bench.suite import Suite, TargetSet
 from erasure.bench.suites import suite
 from erasure.bench.variant import DEFAULT, variant
-from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.evaluate.recognition import Ranks, erasing_success, preserving_success, rank_pictures
 from erasure.lora.file import apply_lora_file, read_lora
@@ -147,7 +146,7 @@ def _train(
     last: Step | None = None
     parameters = 0
     began = time.perf_counter()
-    with _open_run(RunFolder(folder / "run"), checkpoint, config, device, lora.resolve(), measured_space.space) as run:
+    with _open_run(RunFolder(folder / "run"), checkpoint, config, device, lora.resolve(), measured_space) as run:
         for event in run:
             if isinstance(event, Planned):
                 parameters = event.plan.parameters
@@ -179,7 +178,7 @@ def _near(cell: Cell, target_set: TargetSet, checkpoint: CheckpointInfo, digest:
 
 
 def _open_run(
-    folder: RunFolder, checkpoint: CheckpointInfo, config: EraseConfig, device: str, out: Path, space: ConceptSpace
+    folder: RunFolder, checkpoint: CheckpointInfo, config: EraseConfig, device: str, out: Path, given: MeasuredSpace
 ) -> Run:
     """Start the run, or resume it. It draws a single prompt, since the bench draws many pictures of its own.
 
@@ -187,7 +186,8 @@ def _open_run(
     """
     if folder.holds_run:
         return resume(folder, device=device, out=out, overwrite=True, prompts=1, even_diverged=True)
-    return erase(Task(checkpoint.path, out, folder, config, device, True, prompts=1, space=space, even_diverged=True))
+    task = Task(checkpoint.path, out, folder, config, device, True, 1, given.space, given.album, even_diverged=True)
+    return erase(task)
 
 
 def _draw(

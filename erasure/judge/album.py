@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +19,9 @@ _QUERIES_AT_ONCE = 20
 
 Picture = tuple[str, int]
 """A prompt and a seed: with the frozen model, they decide a picture."""
+
+AlbumState = tuple[Mapping[str, Tensor], Mapping[str, Any]]
+"""What :meth:`Album.tensors` and :meth:`Album.meta` return."""
 
 
 class Album:
@@ -36,6 +40,22 @@ class Album:
         """Forget everything."""
         self._latents.clear()
         self._scores.clear()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the pictures: ``latents`` (n, c, h, w), in the order of :meth:`meta`; nothing if there are none."""
+        return {"latents": torch.stack(list(self._latents.values()))} if self._latents else {}
+
+    def meta(self) -> dict[str, Any]:
+        """Return what the pictures are of, and their scores, as plain values."""
+        number = {picture: i for i, picture in enumerate(self._latents)}
+        scores = [[number[p], q.prompt, q.rest, score] for (p, q), score in self._scores.items()]
+        return {"pictures": [list(picture) for picture in self._latents], "scores": scores}
+
+    def load(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+        """Undo :meth:`tensors` and :meth:`meta`, of the same model and settings of the judge."""
+        pictures: list[Picture] = [(prompt, seed) for prompt, seed in meta["pictures"]]
+        self._latents = dict(zip(pictures, tensors["latents"], strict=True)) if pictures else {}
+        self._scores = {(pictures[i], Query(prompt, rest)): score for i, prompt, rest, score in meta["scores"]}
 
     def draw(self, pictures: Sequence[Picture], purpose: Purpose) -> Generator[float, None, Tensor]:
         """Return clean latents (n, c, h, w) on the CPU. Yields the share that is done, unless all are there."""

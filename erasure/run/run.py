@@ -246,7 +246,9 @@ class Run:
 
     def _work(self) -> Generator[Event, None, None]:
         config, folder = self._task.config, self.folder
-        tuned = self._tuned = open_tuned_model(self._checkpoint, config, self._device, self._task.space)
+        tuned = self._tuned = open_tuned_model(
+            self._checkpoint, config, self._device, self._task.space, self._task.album
+        )
         folder.save_space(tuned.space)
         yield tuned.facts()
         if self._from_state and folder.state.exists():

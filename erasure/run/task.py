@@ -35,5 +35,6 @@ class Task:
     overwrite: bool = False
     prompts: int | None = None  # how many prompts its pictures show; None: all
     space: ConceptSpace | None = None  # None: the run measures it
+    album: Path | None = None  # a state file with the pictures that were judged for the given space
     even_diverged: bool = False  # the LoRA file is wanted even if training diverged
     opening: Opening = AS_DRAWN  # which weights of the checkpoint, and which VAE

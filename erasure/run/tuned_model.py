@@ -23,6 +23,7 @@ from erasure.model.draw_settings import DRAW_SETTINGS
 from erasure.model.drawing import counted_steps, drawing_steps
 from erasure.model.rows import Purpose, RowBook
 from erasure.run.events import Opened
+from erasure.run.state import load_state
 from erasure.training.plan import Plan
 from erasure.training.session import Session, open_session
 from erasure.training.solver import Solver
@@ -158,13 +159,17 @@ class SessionModel:
 
 
 def open_tuned_model(
-    checkpoint: CheckpointInfo, config: EraseConfig, device: str, space: ConceptSpace | None = None
+    checkpoint: CheckpointInfo,
+    config: EraseConfig,
+    device: str,
+    space: ConceptSpace | None = None,
+    album: Path | None = None,
 ) -> TunedModel:
     """Load the checkpoint, find the concept space unless it is given, and put a new LoRA on the U-Net.
 
-    Raises: EraseError.
+    ``album``: a state file with the album that a given space was measured with. Raises: EraseError.
     """
-    return SessionModel(open_session(checkpoint, config, device, space), device)
+    return SessionModel(open_session(checkpoint, config, device, space, load_state(album) if album else None), device)
 
 
 @contextmanager

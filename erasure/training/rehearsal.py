@@ -24,7 +24,7 @@ from erasure.model.model import Model
 from erasure.spread import spread
 from erasure.training.latents.replay import ReplayLatents
 from erasure.training.latents.source import LatentState
-from erasure.training.rehearsal_sizes import NEAR_SHARE, WORDS, WORDS_PER_TARGET
+from erasure.training.rehearsal_sizes import NEAR_SHARE, WORDS, WORDS_PER_TARGET, early_steps
 
 # Draws from one trajectory before a new one is sampled.
 REUSE = 1000
@@ -46,7 +46,7 @@ class Rehearsal:
         self._words = tuple(words)
         self._count = config.rehearsed
         self._templates = config.templates
-        self._source = ReplayLatents(model, with_changes(config, reuse=REUSE))
+        self._source = ReplayLatents(model, with_changes(config, reuse=REUSE), early_steps(config.sampling_steps))
 
     def draw(self, step: int, generator: Generator) -> Rehearsed:
         """Return what is rehearsed in an update; ``step``: the number of updates before."""

@@ -12,7 +12,7 @@ from erasure.config.settings import EraseConfig
 from erasure.config.template import fill
 from erasure.model.rows import Rows
 from erasure.training.pace_updates import MEASURED
-from erasure.training.rehearsal_sizes import WORDS, WORDS_PER_TARGET
+from erasure.training.rehearsal_sizes import WORDS, WORDS_PER_TARGET, early_steps
 
 _UPDATES = 200  # played
 
@@ -62,7 +62,7 @@ class _Source:
         row, moved = 1 if config.sampling_guidance == 1 else 2, []
         for k in range(update * config.rehearsed, (update + 1) * config.rehearsed):
             run = self.rehearsed.setdefault(k % words, _Run())
-            missing = max(0, self.random.randrange(config.sampling_steps) + 1 - run.steps)
+            missing = max(0, self.random.randrange(early_steps(config.sampling_steps)) + 1 - run.steps)
             run.steps += missing
             moved.append(missing)
         self.rows += Rows(row * sum(moved), calls=max(moved, default=0))

@@ -9,6 +9,7 @@ import torch
 from erasure.concepts.build import build_concept_space
 from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
+from erasure.judge.album import AlbumState
 from erasure.lora.adapter import inject_lora
 from erasure.model.checkpoint import CheckpointInfo
 from erasure.model.model import Model, open_model
@@ -54,14 +55,20 @@ class Session:
 
 
 def open_session(
-    checkpoint: CheckpointInfo, config: EraseConfig, device: str, space: ConceptSpace | None = None
+    checkpoint: CheckpointInfo,
+    config: EraseConfig,
+    device: str,
+    space: ConceptSpace | None = None,
+    album_state: AlbumState | None = None,
 ) -> Session:
     """Load the checkpoint, find the concept space unless it is given, and put a new LoRA on the U-Net.
 
-    Raises: EraseError.
+    ``album_state``: the album that a given space was measured with. Raises: EraseError.
     """
     model = open_model(checkpoint, precision=config.precision, resolution=config.resolution, device=device)
     album = open_album(model, config.templates)
+    if album_state is not None:
+        album.load(*album_state)
     if space is None:
         space = build_concept_space(model, config, album)
     inject_lora(model.unet, config.layers, config.rank, config.alpha, config.seed)
