@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from erasure.config.methods import method_of
 from erasure.config.settings import EraseConfig
+from erasure.model.stage import Stage
 from erasure.training.plan import Plan
 from erasure.verdict.verdict import Verdict, told_verdict
 
@@ -104,6 +105,8 @@ class Snapshot:
     notes: tuple[str, ...]
     result: Result | None
     verdict: Verdict | None = None  # on the last LoRA; None before the end, and for runs that nothing judged
+    stage: Stage | None = None  # what the message says with how far it is; None between stages
+    drew_before: bool = False  # the pictures before are there
 
     @property
     def actions(self) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from erasure.config.values import asked_like, settle_values
 from erasure.jobs.history import History
 from erasure.jobs.job import ACTIVE, JobState, Result, Snapshot
 from erasure.jobs.speed import Speed, speed_of
+from erasure.model.stage import Stage
 from erasure.run.folder import RunFolder
 
 
@@ -78,6 +79,7 @@ def history_from_disk(folder: RunFolder, history: History) -> History:
     for event in folder.events():
         with suppress(KeyError, TypeError, ValueError, OverflowError):
             history.see(event)
+    history.drew_before = folder.drew_before
     history.previews |= folder.previews()
     return history
 
@@ -88,7 +90,9 @@ def history_of(record: Record) -> History:
     return History(batch=used["batch"], templates=used["templates"], updates=used["steps"])
 
 
-def snapshot_of(id: str, record: Record, history: History, message: str, version: int) -> Snapshot:
+def snapshot_of(
+    id: str, record: Record, history: History, message: str, version: int, stage: Stage | None = None
+) -> Snapshot:
     """Return what a page shows of a job. ``message``: "" for one that its state gives."""
     return Snapshot(
         id=id,
@@ -110,6 +114,8 @@ def snapshot_of(id: str, record: Record, history: History, message: str, version
         picks=history.picks,
         current_pick=history.current_pick,
         learning_rate=history.learning_rate,
+        stage=stage,
+        drew_before=history.drew_before,
         previews=tuple(sorted(history.previews)),
         plan=history.plan,
         notes=tuple(dict.fromkeys((*history.notes, *record.notes))),

@@ -102,7 +102,7 @@ class Worker:
         if self._wish() == "discard":
             return self._discarded()
         if self._run is None:
-            self._job.say("loads the checkpoint")
+            self._job.say("reads the checkpoint")
             run = self._run = self._begin()
         else:
             run = self._run

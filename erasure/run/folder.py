@@ -83,6 +83,11 @@ class RunFolder:
         """The folder of the frozen model's pictures, which a resumed run uses again."""
         return self.path / "pictures" / "before"
 
+    @property
+    def drew_before(self) -> bool:
+        """Whether the frozen model's pictures are there, all of them."""
+        return (self.before / INDEX).is_file()
+
     def pictures(self, step: int) -> Path:
         """The folder of the pictures after ``step`` updates."""
         return self.path / "pictures" / _step_name(step)

@@ -15,8 +15,9 @@ from erasure.errors import ConceptError, ConfigError, Diverged, EraseError, Inef
 from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint, sha256, short_hash
 from erasure.model.device import check_device
 from erasure.model.opening import Ema, Opening
+from erasure.model.stage import Stage
 from erasure.run.divergence import advice, divergence
-from erasure.run.events import Drawing, Event, Judged, Opened, Planned, Saved
+from erasure.run.events import Before, Event, Judged, Opened, Planned, Saved
 from erasure.run.finish import finish, keep_lora
 from erasure.run.folder import Origin, RunFolder
 from erasure.run.judging import judge_after, judge_before
@@ -246,7 +247,7 @@ class Run:
 
     def _work(self) -> Generator[Event, None, None]:
         config, folder = self._task.config, self.folder
-        tuned = self._tuned = open_tuned_model(self._checkpoint, config, self._device, self._task.space)
+        tuned = self._tuned = yield from open_tuned_model(self._checkpoint, config, self._device, self._task.space)
         folder.save_space(tuned.space)
         yield tuned.facts()
         if self._from_state and folder.state.exists():
@@ -257,6 +258,7 @@ class Run:
         yield Planned(tuned.plan)
 
         pictures = self._pictures = yield from open_run_pictures(tuned, folder, config, self._task.prompts)
+        yield Before(folder.before)
         if tuned.examination is not None:
             yield from judge_before(tuned.examination, folder)
             tuned.steer()
@@ -320,7 +322,7 @@ class Run:
         return Saved(training.step, self.folder.state)
 
     def _log(self, event: Event) -> None:
-        if not isinstance(event, (Opened, Drawing)):
+        if not isinstance(event, (Opened, Stage)):
             self.folder.log(event)
 
     @contextmanager

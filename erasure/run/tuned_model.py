@@ -22,15 +22,20 @@ from erasure.model.denoiser import DTYPES
 from erasure.model.draw_settings import DRAW_SETTINGS
 from erasure.model.drawing import counted_steps, drawing_steps
 from erasure.model.rows import Purpose, RowBook
+from erasure.model.stage import Stage
 from erasure.run.events import Opened
 from erasure.training.plan import Plan
-from erasure.training.session import Session, open_session
+from erasure.training.session import Session, session_steps
 from erasure.training.solver import Solver
 from erasure.verdict.verdict import Verdict
 
 
 class Examined(Protocol):
     """What judges a panel of concepts, as a run needs it: see :class:`erasure.verdict.examination.Examination`."""
+
+    @property
+    def pictures(self) -> int:
+        """How many pictures are judged before."""
 
     def before(self) -> Generator[float, None, None]:
         """Draw and judge without the LoRA, unless that is known already. Yields the share that is done."""
@@ -159,12 +164,12 @@ class SessionModel:
 
 def open_tuned_model(
     checkpoint: CheckpointInfo, config: EraseConfig, device: str, space: ConceptSpace | None = None
-) -> TunedModel:
+) -> Generator[Stage, None, TunedModel]:
     """Load the checkpoint, find the concept space unless it is given, and put a new LoRA on the U-Net.
 
-    Raises: EraseError.
+    Yields how far it is. Raises: EraseError.
     """
-    return SessionModel(open_session(checkpoint, config, device, space), device)
+    return SessionModel((yield from session_steps(checkpoint, config, device, space)), device)
 
 
 @contextmanager
