@@ -28,6 +28,7 @@
   let arrived = ""; // the job whose result comes into view once it is drawn
   let said = { job: "", state: "" }; // what was announced last
   let measured = ""; // the state of the measurement that was seen last
+  let searched = ""; // the same of the search for nearby concepts
   let focus = null; // the button that had the focus, to find it again when its HTML is replaced
 
   const find = (id) => document.getElementById(id);
@@ -162,6 +163,17 @@
     live().textContent = `Measured. ${(shown.querySelector(".ae-check") ?? shown).textContent.trim()}`;
   }
 
+  /** The same for the end of a search for nearby concepts; the chips follow. */
+  function announceFound() {
+    const shown = block("search");
+    if (!shown) return;
+    const before = searched;
+    searched = shown.dataset.aeState ?? "";
+    if (before !== "searching" || searched === before) return;
+    changed();
+    live().textContent = shown.textContent.trim() || "Nearby concepts are found.";
+  }
+
   /** Return a place that stays when all else is replaced: only then are its changes announced. */
   function live() {
     const there = find("ae_live");
@@ -292,6 +304,7 @@
     showResult();
     announce();
     announceMeasured();
+    announceFound();
     showInserted();
     if (tab()) keepFocus();
   }

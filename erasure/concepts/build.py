@@ -37,9 +37,7 @@ def build_concept_space(model: Model, config: EraseConfig, album: Album | None =
     return run_to_end(space_steps(model, config, album))
 
 
-def space_steps(
-    model: Model, config: EraseConfig, album: Album | None = None
-) -> Generator[Stage, None, ConceptSpace]:
+def space_steps(model: Model, config: EraseConfig, album: Album | None = None) -> Generator[Stage, None, ConceptSpace]:
     """Find R for every target of the config with the frozen model. Deterministic; rows count as ``synonyms``.
 
     A synonym is what the model draws just like the target by s(c), and by the judge in both directions. What is wider

@@ -79,9 +79,7 @@ class LiveJob:
         """Return the job as it is now. Made once per change, from memory alone."""
         with self.changed:
             if self._snapshot is None:
-                self._snapshot = snapshot_of(
-                    self.id, self.record, self.history, self.message, self.version, self.stage
-                )
+                self._snapshot = snapshot_of(self.id, self.record, self.history, self.message, self.version, self.stage)
             return self._snapshot
 
     def enter(self, state: JobState, message: str = "") -> None:
