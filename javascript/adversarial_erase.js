@@ -10,7 +10,7 @@
   // What each clickable thing calls; whatever is not named here is an action of a run.
   const CALLS = {
     "chip-erase": "chip", "chip-protect": "chip", "chip-auto": "chip",
-    settings: "load", "preset-overwrite": "preset",
+    settings: "load", remedy: "load", "preset-overwrite": "preset",
   };
   const REFRESH = ["txt2img_lora_extra_refresh_internal", "img2img_lora_extra_refresh_internal"];
 
@@ -20,6 +20,7 @@
   const answered = new Set(); // calls whose answer has arrived
   let serial = 0;
   let asked = { serial: 0, time: 0 }; // the poll that is under way; serial 0: none
+  let polled = 0; // the poll that was answered last
   let lost = 0; // polls in a row without an answer
   let pollTimer = 0;
   let checkTimer = 0;
@@ -81,6 +82,7 @@
   }
 
   function heard(number) {
+    polled = Math.max(polled, number);
     if (number !== asked.serial) return;
     asked = { serial: 0, time: 0 };
     lost = 0;
@@ -124,6 +126,18 @@
       REFRESH.forEach(press);
       changed(); // the name is taken now, and the time per update is known
     }
+  }
+
+  /** Take away that a job has started once it has ended, and that it waits once it does not. */
+  function forgetStart() {
+    const note = find("ae_message_block")?.querySelector("[data-ae-started]");
+    const { aeStarted: job, aeWaits: waits } = note?.dataset ?? {};
+    const state = states?.get(job);
+    if (!job || !note.firstChild) return;
+    note.dataset.aeSince ??= serial;
+    if (!state && polled <= Number(note.dataset.aeSince)) return; // no news of it yet
+    const ended = !state || ["done", "stopped", "failed", "interrupted"].includes(state);
+    if (ended || (waits === "1" && state !== "queued")) note.replaceChildren();
   }
 
   // --- the result
@@ -301,6 +315,7 @@
       else hurry();
     }
     refreshCards();
+    forgetStart();
     showResult();
     announce();
     announceMeasured();

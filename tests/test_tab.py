@@ -20,6 +20,7 @@ from erasure.errors import JobConflict, JobNotFound
 from erasure.jobs.job import JobState, Snapshot
 from erasure.jobs.measuring import MeasureRequest, MeasureSnapshot
 from erasure.jobs.order import Order, Wanted, coming_names, read_order, suggested_name
+from erasure.jobs.searching import SearchSnapshot
 from erasure.run.folder import RunFolder
 from erasure.run.picture_folder import Subject
 from erasure.run.preview import RunPreview
@@ -43,6 +44,8 @@ class Manager:
         self.told: list[Any] = []
         self.fails: Exception | None = None
         self.measured: MeasureSnapshot | None = None
+        self.searched: SearchSnapshot | None = None
+        self.known: dict[str, Any] | None = None
 
     def snapshots(self) -> list[Snapshot]:
         return self.jobs
@@ -53,7 +56,7 @@ class Manager:
                 return job
         raise JobNotFound(f"there is no job {id!r}")
 
-    def preview(self, id: str, step: int) -> RunPreview:
+    def preview(self, id: str, step: int | None) -> RunPreview:
         if self.run is None:
             raise JobNotFound("there is no preview")
         return RunPreview(self.run, step)
@@ -69,6 +72,23 @@ class Manager:
 
     def measurement(self) -> MeasureSnapshot | None:
         return self.measured
+
+    def search_snapshot(self) -> SearchSnapshot | None:
+        return self.searched
+
+    def search(self, checkpoint: Path, config: Any) -> None:
+        if self.fails:
+            raise self.fails
+        self.told.append(("search", checkpoint, config))
+
+    def known_concepts(self, checkpoint: Path, config: Any) -> dict[str, Any] | None:
+        return self.known
+
+    def cancel_search(self) -> None:
+        self.told.append("cancel the search")
+
+    def remedy(self, id: str) -> dict[str, Any]:
+        return {"learning_rate": 0.0005}
 
     def measure(self, request: Any) -> None:
         if self.fails:
@@ -338,7 +358,7 @@ def test_a_title_is_found_after_its_hash_was_calculated(host: FakeHost) -> None:
 
 def test_starting_submits_what_the_form_holds(host: FakeHost) -> None:
     manager = Manager()
-    html = actions.start(host, manager, order(host, erase="church, bell", steps=30, learning_rate="0.002"))  # type: ignore[arg-type]
+    html, _ = actions.start(host, manager, order(host, erase="church, bell", steps=30, learning_rate="0.002"))  # type: ignore[arg-type]
     assert "has started" in said(html)
     (request,) = manager.told
     assert (request.name, request.checkpoint) == ("gone", host.checkpoint)
@@ -347,7 +367,7 @@ def test_starting_submits_what_the_form_holds(host: FakeHost) -> None:
 
 def test_a_start_that_is_refused_says_why_and_submits_nothing(host: FakeHost) -> None:
     manager = Manager()
-    html = actions.start(host, manager, order(host, erase="church", rank=-1))  # type: ignore[arg-type]
+    html, _ = actions.start(host, manager, order(host, erase="church", rank=-1))  # type: ignore[arg-type]
     assert "rank" in said(html)
     assert manager.told == []
 

@@ -28,6 +28,7 @@ from erasure.jobs.record import Record, write_record
 from erasure.jobs.searching import Searching, SearchSnapshot
 from erasure.jobs.table import JobTable
 from erasure.jobs.worker import Outcome, Worker
+from erasure.run.divergence import remedy
 from erasure.run.preview import RunPreview
 
 # Seconds that a run gets to finish its update and save its state when the process ends.
@@ -190,6 +191,12 @@ class JobManager:
             job.amend(record)
             self._table.enqueue(job)
 
+    def remedy(self, id: str) -> dict[str, Any]:
+        """Return the settings to change of a job whose training diverged, {} for others. Raises: JobNotFound;
+        ConfigError if this version cannot use its settings."""
+        job = self._table.job(id)
+        return remedy(job.config) if job.record.diverged else {}
+
     def train_on(self, id: str) -> None:
         """Queue a job that is done, but whose verdict leaves something, for more updates and another LoRA.
 
@@ -328,7 +335,7 @@ class JobManager:
             else:
                 old = job.record
                 job.wish = ""
-                job.amend(replace(old, problem=outcome.problem, log=outcome.log,
+                job.amend(replace(old, problem=outcome.problem, log=outcome.log, diverged=outcome.diverged,
                                   result=result or old.result, speed=outcome.speed or old.speed))  # fmt: skip
                 job.enter(outcome.state)
                 job.save()

@@ -40,6 +40,7 @@ class Record:
     result: Result | None = None
     speed: Speed | None = None  # for estimates of later runs
     train_to: int = 0  # updates in all, once it trains on; 0 before that
+    diverged: bool = False  # why it failed
 
 
 def write_record(folder: RunFolder, record: Record) -> None:
@@ -66,6 +67,7 @@ def read_record(folder: RunFolder) -> Record:
         result=_result(values.get("result")),
         speed=speed_of(values.get("speed")),
         train_to=max(0, int(_number(values.get("train_to"), 0))),
+        diverged=values.get("diverged") is True,
     )
 
 
@@ -121,6 +123,7 @@ def snapshot_of(
         notes=tuple(dict.fromkeys((*history.notes, *record.notes))),
         result=record.result,
         verdict=history.verdict,
+        diverged=record.diverged and record.state == "failed",
     )
 
 

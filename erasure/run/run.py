@@ -54,7 +54,7 @@ def erase(task: Task, observers: Sequence[MakeObserver] = ()) -> Run:
         short_hash=short_hash(path),
         out=str(task.out.resolve()),
         started=began,
-        ema="averaged" if checkpoint.averaged else "plain",
+        ema=("averaged" if checkpoint.averaged else "plain") if checkpoint.has_ema else "",
         vae="" if checkpoint.vae is None else str(checkpoint.vae.path.absolute()),
     )
     task.folder.create(origin, task.config)

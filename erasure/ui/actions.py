@@ -71,19 +71,24 @@ def _differences(config: EraseConfig) -> str:
     return notes_html([*by_method, *notes_of(config)])
 
 
-def start(host: Host, manager: JobManager, order: Order) -> str:
-    """Queue a job and return the outcome as HTML."""
+def start(host: Host, manager: JobManager, order: Order) -> tuple[str, dict[str, str]]:
+    """Queue a job. Return the outcome as HTML, and for how long it holds, as the data of an answer.
+
+    The page's script takes it away once the job ``started`` has ended, or no longer ``waits`` for its turn.
+    """
+    ids: list[str] = []
 
     def work() -> None:
         request = order.request()
         host.lora_folder().mkdir(parents=True, exist_ok=True)
-        manager.submit(request)
+        ids.append(manager.submit(request))
 
     problems = problem_lines(work)
     if problems:
-        return problems_html(problems, "The run was not started")
+        return problems_html(problems, "The run was not started"), {}
     waiting = sum(job.state in ACTIVE for job in manager.snapshots()) > 1
-    return notes_html([f"{order.name} waits for its turn." if waiting else f"{order.name} has started."])
+    said = f"{order.name} waits for its turn." if waiting else f"{order.name} has started."
+    return notes_html([said]), {"started": ids[0], "waits": str(int(waiting))}
 
 
 def act(manager: JobManager, page: Page) -> str:

@@ -113,7 +113,7 @@ def _status(run: Snapshot | None, snapshots: list[Snapshot]) -> Markup:
             confirm=ACTION_WORDS[action][2].format(name=run.name),
             kind="quiet-button" if action == "discard" else "button",
         )
-        for action in run.actions
+        for action in (*run.actions, *(("remedy",) if run.diverged else ()))
         if action not in ("delete", "train-on")  # the card of the result has the latter
     )
     if buttons:

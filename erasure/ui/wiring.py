@@ -89,7 +89,8 @@ def _wire_order(components: Components, host: Host, manager: JobManager, space: 
         return [answer(page, shown, suggested=name), gr.update(interactive=ready), chips, found]
 
     def start(page: Page, *held: Any) -> list[Any]:
-        return [answer(page, actions.start(host, manager, _order(components, host, manager, held)))]
+        said, holds = actions.start(host, manager, _order(components, host, manager, held))
+        return [answer(page, said, **holds)]
 
     outputs = [blocks["estimate"], main["start"], blocks["chips"], space]
     _call(components, components.calls["check"], "check", check, [space, *order], outputs, latest=True)
@@ -154,7 +155,8 @@ def _wire_filling(components: Components, host: Host, manager: JobManager, auto:
         return [said, filled, quality_update(kind.qualities, offered), *_changes(settings, values)]
 
     def load(page: Page) -> list[Any]:
-        problems, values, checkpoint = form_actions.load_run(host, manager, page.value)
+        changed = page.action == "remedy"
+        problems, values, checkpoint = form_actions.load_run(host, manager, page.value, changed=changed)
         if values is None:
             return [answer(page, problems), None, None, *[None] * len(settings)]
         title = None if checkpoint is None else gr.update(value=checkpoint)
