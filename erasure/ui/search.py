@@ -20,7 +20,7 @@ def search_html(search: SearchSnapshot | None) -> Markup:
     if search.state == "failed":
         return problems_html([search.problem], "Nearby concepts could not be found")
     if search.state == "cancelled":
-        return notes_html(["Looking for nearby concepts was cancelled."])
+        return notes_html([f"Looking for concepts near {', '.join(search.erase)} was cancelled."])
     stage = search.stage if search.stage is not None and search.stage.total > 0 else None
     bar = progress_bar(
         f"{100 * stage.done / stage.total:.2f}" if stage else "0",
