@@ -44,6 +44,13 @@ class Errand:
             logger.exception("the host could not say whether it was interrupted")
             return self._cancelled
 
+    def report(self, done: int, total: int, text: str) -> None:
+        """Show the progress in the host's own progress bar. If that fails, the errand goes on."""
+        try:
+            self._host.show_progress(done, total, text)
+        except Exception:
+            logger.exception("the host could not show the progress")
+
     def _run(self, name: str, work: Callable[[], End], failed: Callable[[BaseException], End]) -> None:
         end: End | None = None
         try:

@@ -132,8 +132,9 @@ class Measuring:
                     return lambda: self._tell(
                         state="done", message="", share=1.0, notes=found.notes, verdict=found.verdict
                     )
-                self._tell(share=share, message="draws and judges pictures")
-                self._host.show_progress(round(100 * share), 100, f"measuring {task.file.path.stem}")
+                doing = "draws and judges pictures" if share else "looks for the words near the concept"
+                self._tell(share=share, message=doing)
+                self._errand.report(round(100 * share), 100, f"measuring {task.file.path.stem}")
             return lambda: self._tell(state="cancelled", message="")
         finally:
             shares.close()

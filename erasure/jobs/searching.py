@@ -154,7 +154,7 @@ class Searching:
                 except StopIteration as stop:
                     return self._done(search, stop.value)
                 self._tell(search, message=str(stage), stage=stage)
-                self._host.show_progress(stage.done, max(1, stage.total), str(stage))
+                self._errand.report(stage.done, max(1, stage.total), str(stage))
             return lambda: self._tell(search, state="cancelled", message="", stage=None)
         finally:
             steps.close()

@@ -266,6 +266,7 @@ class Run:
         saver = StateSaver(config.save_every, lambda: self._save_state(tuned))
         previewer = Previewer(config.preview_every, pictures)
         observers: list[Observer] = [saver, previewer, *(make(tuned) for make in self._observers)]
+        yield Stage("makes the next update" if self.step else "makes the first update")
         for event in tuned.training:
             yield event
             if isinstance(event, Look):
