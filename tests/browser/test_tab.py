@@ -190,7 +190,7 @@ def test_a_search_is_followed_by_every_page_and_cancelled_by_any(app: App, tab: 
         expect(page.button("look")).to_have_text("Find nearby concepts")
 
 
-@pytest.mark.parametrize(("width", "beside"), [(1400, True), (800, False)])
+@pytest.mark.parametrize(("width", "beside"), [(1400, True), (800, True), (600, False)])
 def test_runs_are_listed_beside_the_shown_run_where_there_is_room(
     app: App, context: Any, width: int, beside: bool
 ) -> None:
