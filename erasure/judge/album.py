@@ -15,8 +15,6 @@ from erasure.model.rows import Purpose
 
 # Queries about one picture that are asked in one call of the U-Net.
 _QUERIES_AT_ONCE = 20
-# Pictures that are judged between two reports of how much is done: as many as a judge takes at once.
-_PICTURES_AT_ONCE = 32
 
 Picture = tuple[str, int]
 """A prompt and a seed: with the frozen model, they decide a picture."""
@@ -71,9 +69,10 @@ class Album:
                 part = queries[start : start + _QUERIES_AT_ONCE]
                 by_count[len(part)].append((picture, part))
         total, done = sum(map(len, by_count.values())), 0
+        size = self.judge.settings.drawing.batch  # as many as it takes in one call
         for every in by_count.values():
-            for start in range(0, len(every), _PICTURES_AT_ONCE):
-                rows = every[start : start + _PICTURES_AT_ONCE]
+            for start in range(0, len(every), size):
+                rows = every[start : start + size]
                 latents = torch.stack([self._latents[picture] for picture, _ in rows])
                 with self._model.rows.purpose(purpose):
                     found = self.judge.scores(latents, [queries for _, queries in rows])
