@@ -307,6 +307,8 @@ def test_pictures_from_before_are_shown_as_soon_as_they_are_there(tmp_path: Path
     assert [picture["alt"] for picture in shown.all("img")] == ["church, before, seed 1", "church, before, seed 2"]
     assert len(shown.all("span", **{"class": "ae-shot ae-shot-none"})) == 2
     assert "still to come" in shown.text
+    _, blocks = pages(Manager(replace(run, state="failed"), run=folder))
+    assert "still to come" not in said(blocks["grid"] or "")
     unsafe = replace(run, config=erase_config(erase=("nudity",)).to_dict())
     _, blocks = pages(Manager(unsafe, run=folder))
     assert Html(blocks["grid"] or "").all("details")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from markupsafe import Markup
 
-from erasure.jobs.job import Snapshot
+from erasure.jobs.job import ACTIVE, Snapshot
 from erasure.run.picture_folder import Role, Subject
 from erasure.run.preview import RunPreview
 from erasure.ui.html import box, button, element, empty_html, join, picture, quiet
@@ -97,7 +97,7 @@ def grid_html(snapshot: Snapshot | None, preview: RunPreview | None) -> Markup:
         )
     step = preview.step
     if step is None:
-        return _before(preview)
+        return _before(preview, still="Those after are still to come." if snapshot.state in ACTIVE else "")
     try:
         time = preview.place.stat().st_mtime_ns
         shown = _whole_sheet(snapshot, preview, time) if preview.is_sheet else _sheet(_rows(preview, time), step)
@@ -113,16 +113,16 @@ def grid_html(snapshot: Snapshot | None, preview: RunPreview | None) -> Markup:
     return box("grid", steps if len(snapshot.previews) > 1 else "", shown)
 
 
-def _before(preview: RunPreview) -> Markup:
-    """Return the pictures from before, beside empty places for those after."""
+def _before(preview: RunPreview, still: str) -> Markup:
+    """Return the pictures from before, beside empty places for those after; ``still`` says more about these."""
     try:
         rows = _rows(preview, preview.place.stat().st_mtime_ns)
     except (OSError, ValueError):
         return empty_html("The pictures from before cannot be read any more.")
-    return box("grid", _sheet(rows, None))
+    return box("grid", _sheet(rows, None, still))
 
 
-def _sheet(rows: Sequence[ShownRow], step: int | None) -> Markup:
+def _sheet(rows: Sequence[ShownRow], step: int | None, more: str = "") -> Markup:
     """Return a row for every subject; names and column heads are text of the page, not part of a picture."""
     after = "after training" if step is None else f"after {step} {'update' if step == 1 else 'updates'}"
     lines = [
@@ -139,8 +139,7 @@ def _sheet(rows: Sequence[ShownRow], step: int | None) -> Markup:
     ]
     columns = [element("span", word) for word in ("", "before", after)]
     head = element("div", *columns, class_="ae-row", aria_hidden="true")
-    seeds = "The same seeds before and after."
-    said = element("p", seeds if step is not None else f"{seeds} Those after are still to come.", class_="ae-quiet")
+    said = element("p", " ".join(filter(None, ("The same seeds before and after.", more))), class_="ae-quiet")
     return element("div", head, *lines, class_="ae-sheet") + said
 
 
