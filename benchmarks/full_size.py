@@ -20,7 +20,7 @@ from erasure.cli.flags import add_config_flags, given_settings
 from erasure.config.values import config_from_dict
 from erasure.errors import EraseError
 from erasure.model.device import default_device
-from erasure.run.events import Drawing
+from erasure.model.stage import Stage
 from erasure.run.folder import RunFolder
 from erasure.run.run import Run, erase
 from erasure.run.task import Task
@@ -85,11 +85,13 @@ def main() -> None:
     try:
         run = erase(Task(checkpoint, out, RunFolder(arguments.folder / name), config, device))
         for event in run:
+            if isinstance(event, Stage):
+                continue
             if isinstance(event, Step):
                 seconds.append(time.perf_counter() - last)
                 if event.step == PAUSE_AFTER:
                     print(move_away(run, device), flush=True)
-            elif not isinstance(event, Drawing):
+            else:
                 took = time.perf_counter() - last
                 print(f"{type(event).__name__.lower()} after {took:.1f} s: {memory(device)}", flush=True)
             last = time.perf_counter()

@@ -10,7 +10,7 @@
   // What each clickable thing calls; whatever is not named here is an action of a run.
   const CALLS = {
     "chip-erase": "chip", "chip-protect": "chip", "chip-auto": "chip",
-    settings: "load", "preset-overwrite": "preset",
+    settings: "load", remedy: "load", "preset-overwrite": "preset",
   };
   const REFRESH = ["txt2img_lora_extra_refresh_internal", "img2img_lora_extra_refresh_internal"];
 
@@ -20,6 +20,7 @@
   const answered = new Set(); // calls whose answer has arrived
   let serial = 0;
   let asked = { serial: 0, time: 0 }; // the poll that is under way; serial 0: none
+  let polled = 0; // the poll that was answered last
   let lost = 0; // polls in a row without an answer
   let pollTimer = 0;
   let checkTimer = 0;
@@ -28,6 +29,7 @@
   let arrived = ""; // the job whose result comes into view once it is drawn
   let said = { job: "", state: "" }; // what was announced last
   let measured = ""; // the state of the measurement that was seen last
+  let searched = ""; // the same of the search for nearby concepts
   let focus = null; // the button that had the focus, to find it again when its HTML is replaced
 
   const find = (id) => document.getElementById(id);
@@ -80,6 +82,7 @@
   }
 
   function heard(number) {
+    polled = Math.max(polled, number);
     if (number !== asked.serial) return;
     asked = { serial: 0, time: 0 };
     lost = 0;
@@ -125,6 +128,18 @@
     }
   }
 
+  /** Take away that a job has started once it has ended, and that it waits once it does not. */
+  function forgetStart() {
+    const note = find("ae_message_block")?.querySelector("[data-ae-started]");
+    const { aeStarted: job, aeWaits: waits } = note?.dataset ?? {};
+    const state = states?.get(job);
+    if (!job || !note.firstChild) return;
+    note.dataset.aeSince ??= serial;
+    if (!state && polled <= Number(note.dataset.aeSince)) return; // no news of it yet
+    const ended = !state || ["done", "stopped", "failed", "interrupted"].includes(state);
+    if (ended || (waits === "1" && state !== "queued")) note.replaceChildren();
+  }
+
   // --- the result
 
   /** Bring the result of the shown job into view, but keep the focus, and do not scroll while the user types. */
@@ -160,6 +175,17 @@
     measured = shown.dataset.aeState ?? "";
     if (before !== "measuring" || measured === before) return;
     live().textContent = `Measured. ${(shown.querySelector(".ae-check") ?? shown).textContent.trim()}`;
+  }
+
+  /** The same for the end of a search for nearby concepts; the chips follow. */
+  function announceFound() {
+    const shown = block("search");
+    if (!shown) return;
+    const before = searched;
+    searched = shown.dataset.aeState ?? "";
+    if (before !== "searching" || searched === before) return;
+    changed();
+    live().textContent = shown.textContent.trim() || "Nearby concepts are found.";
   }
 
   /** Return a place that stays when all else is replaced: only then are its changes announced. */
@@ -289,9 +315,11 @@
       else hurry();
     }
     refreshCards();
+    forgetStart();
     showResult();
     announce();
     announceMeasured();
+    announceFound();
     showInserted();
     if (tab()) keepFocus();
   }

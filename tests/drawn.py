@@ -16,6 +16,8 @@ from erasure.config.values import erase_config
 from erasure.jobs.estimate import Estimate
 from erasure.jobs.job import JobState, Result, Snapshot
 from erasure.jobs.measuring import MeasureSnapshot, MeasureState
+from erasure.jobs.searching import SearchSnapshot, SearchState
+from erasure.model.stage import Stage
 from erasure.run.folder import RunFolder
 from erasure.run.picture_folder import Picture, Subject, write_pictures
 from erasure.run.preview import RunPreview
@@ -28,6 +30,7 @@ from erasure.ui.measure import measure_html
 from erasure.ui.picks import picks_html
 from erasure.ui.picture_html import grid_html, pair_html
 from erasure.ui.runs import runs_html
+from erasure.ui.search import search_html
 from erasure.ui.status import progress_html, status_html
 from erasure.verdict.verdict import Verdict
 from tests.verdicts import a_finding, a_verdict
@@ -158,6 +161,12 @@ def a_measurement(state: MeasureState = "done", word: str = "church") -> Measure
     )
 
 
+def a_search(state: SearchState = "searching", word: str = "church", **changes: Any) -> SearchSnapshot:
+    """``word`` is wherever a stranger's text can be."""
+    stage = Stage(f"compares words with {word}", 40, 100)
+    return replace(SearchSnapshot(state, (word,), str(stage), 7, stage, word), **changes)
+
+
 def _along(word: str) -> Verdict:
     return Verdict((a_finding(word, "near", 1, as_target=8),), 60)
 
@@ -202,6 +211,8 @@ def everything(word: str) -> dict[str, Markup]:
         "chart of looks": chart_html({f"recognised {word}": [(1, 0.5), (2, 0.25)]}),
         "notes": notes_html([word], word),
         **{f"measure {state}": measure_html(a_measurement(state, word)) for state in get_args(MeasureState)},
+        **{f"search {state}": search_html(a_search(state, word)) for state in get_args(SearchState) if state != "done"},
+        "progress of a stage": progress_html(replace(snapshot, state="preparing", stage=Stage(word, 1, 2))),
         "heading": heading_html(word),
         "picture": picture(f"/{word}", word),
     }

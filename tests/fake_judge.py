@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from erasure.judge.judge import Judge, Query
+from erasure.judge.judge_settings import JUDGE_SETTINGS
 
 YES, NO = 2.0, -1.0
 
@@ -19,6 +20,7 @@ class FakeJudge(Judge):
     def __init__(
         self, shows: Mapping[str, Collection[str]], unseen: Collection[str] = (), once: Collection[str] = ()
     ) -> None:
+        self.settings = JUDGE_SETTINGS
         self.shows, self.unseen, self.once = shows, unseen, once
         self.drawn: list[tuple[str, int]] = []
         self.asked: list[tuple[tuple[str, int], str]] = []  # (picture, prompt of the query)

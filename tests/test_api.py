@@ -316,6 +316,10 @@ def test_concepts_are_listed(idle: TestClient) -> None:
     assert target["target"] == "truck"
     assert {candidate["text"] for candidate in target["preserved"]} <= {"bus", "house", "tower", "bell", "dog"}
     assert {type(candidate["drawn_as_target"]) for candidate in target["preserved"]} == {bool}
+    stripped = post(idle, "/concepts", {"config": {**QUICK, "erase": ["(truck:1.2)"]}}).json()
+    assert stripped["targets"] == answer.json()["targets"]
+    assert any("(truck:1.2)" in note for note in stripped["notes"])
+    assert not any("(truck:1.2)" in note for note in answer.json()["notes"])
     wrong = post(idle, "/concepts", {"config": {"rank": -1, "erase": []}, "name": "x"}).json()["problems"]
     assert len(wrong) == 3
 

@@ -290,6 +290,14 @@ def test_a_resumed_run_keeps_its_settings(tmp_path: Path, capsys: pytest.Capture
     assert main(["train", "--resume", str(tmp_path)]) == 1
 
 
+def test_the_output_of_a_resumed_run_is_checked_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before the run folder is read, which holds no run here."""
+    out = tmp_path / "nowhere" / "x.safetensors"
+    assert main(["train", "--resume", str(tmp_path), "--out", str(out)]) == 2
+    assert "x.safetensors" in (said := capsys.readouterr().err)
+    assert "does not exist" in said
+
+
 def test_a_resumed_run_may_change_how_it_trains_but_not_what(base: list[str], tmp_path: Path) -> None:
     from erasure.run.run import erase, resume
     from erasure.run.task import Task

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,12 @@ from erasure.model.denoiser import Denoiser
 from erasure.model.draw_settings import DRAW_SETTINGS
 from erasure.model.model import Model
 from erasure.model.rows import RowBook, Rows
+from erasure.model.stage import Stage
 from erasure.run.folder import RunFolder
 from erasure.run.forecast import HURT_SHOWN, SEEDS, forecast_rows
 from erasure.run.run import erase
 from erasure.run.task import Task
-from erasure.training.session import Session, open_session
+from erasure.training.session import Session, session_steps
 
 pytestmark = pytest.mark.slow
 
@@ -49,11 +51,11 @@ def _counted(
     """The book of a whole run, and its numbers of candidates."""
     opened: list[Session] = []
 
-    def keep(*given: Any) -> Session:
-        opened.append(open_session(*given))
+    def keep(*given: Any) -> Generator[Stage, None, Session]:
+        opened.append((yield from session_steps(*given)))
         return opened[0]
 
-    monkeypatch.setattr("erasure.run.tuned_model.open_session", keep)
+    monkeypatch.setattr("erasure.run.tuned_model.session_steps", keep)
     for _ in erase(Task(checkpoint, folder / "gone.safetensors", RunFolder(folder / "run"), config)):
         pass
     return opened[0].model.rows, tuple(len(target.preserved) for target in opened[0].space.targets)

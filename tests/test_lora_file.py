@@ -99,6 +99,13 @@ def header(path: Path) -> dict[str, Any]:
     return found
 
 
+def test_the_file_says_which_weights_of_a_base_with_both_it_was_trained_on(written: Path) -> None:
+    assert "weights" not in explain_lora(written).base
+    for kind, shown in (("plain", "the plain ones"), ("averaged", "the averaged ones")):
+        made = changed(written, lambda _: None, **metadata_of(base_weights=kind))
+        assert f"base weights: {shown}" in str(explain_lora(made))
+
+
 # --- the same model for every reader
 
 

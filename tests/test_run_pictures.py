@@ -37,7 +37,7 @@ def config(tmp_path: Path) -> EraseConfig:
 
 @pytest.fixture
 def tuned(tiny_checkpoint: Path, config: EraseConfig) -> TunedModel:
-    return open_tuned_model(inspect_checkpoint(tiny_checkpoint), config, "cpu")
+    return run_to_end(open_tuned_model(inspect_checkpoint(tiny_checkpoint), config, "cpu"))
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_pictures_are_as_large_as_those_that_are_trained_on(
     checkpoint = inspect_checkpoint(tiny_checkpoint)
     own = open_session(checkpoint, config, "cpu").model.pixels
     larger = with_changes(config, resolution=2 * own)
-    tuned = open_tuned_model(checkpoint, larger, "cpu")
+    tuned = run_to_end(open_tuned_model(checkpoint, larger, "cpu"))
     assert {picture.image.size for picture in _opened(tuned, folder, larger).before} == {(2 * own, 2 * own)}
 
 
@@ -109,13 +109,14 @@ def test_drawing_tells_how_far_it_is_and_leaves_the_training_alone_in_between(
     session = open_session(inspect_checkpoint(tiny_checkpoint), config, "cpu")
     tuned = SessionModel(session, "cpu")
     session.model.rows["training"] = Rows(5)
-    steps, shares = open_run_pictures(tuned, folder, config), []
-    for event in steps:
-        shares.append(event.share)
+    steps, done = open_run_pictures(tuned, folder, config), []
+    for stage in steps:
+        done.append(stage.done)
+        assert (stage.what, stage.total) == ("draws the pictures before", 8)
         assert tuned.training.meta()["rows"] == 5
-    assert shares == sorted(shares)
-    assert shares[0] < 0.1
-    assert shares[-1] == 1
+    assert done == sorted(done)
+    assert done[0] == 0
+    assert done[-1] == 8
     before = sorted(folder.path.rglob("*.png"))
     more = RunPictures(tuned, folder, tuple(read_pictures(folder.before))).steps()
     next(more)

@@ -20,6 +20,8 @@ from erasure.errors import JobConflict, JobNotFound
 from erasure.jobs.job import JobState, Snapshot
 from erasure.jobs.measuring import MeasureRequest, MeasureSnapshot
 from erasure.jobs.order import Order, Wanted, coming_names, read_order, suggested_name
+from erasure.jobs.searching import SearchSnapshot
+from erasure.model.stage import Stage
 from erasure.run.folder import RunFolder
 from erasure.run.picture_folder import Subject
 from erasure.run.preview import RunPreview
@@ -27,7 +29,7 @@ from erasure.ui import actions, form_actions
 from erasure.ui.form import controls, read_form
 from erasure.ui.page import Page, news, read_page
 from erasure.ui.run_view import BLOCKS, followed, render
-from tests.drawn import HOSTILE, a_measurement, a_plan, a_preview, a_result, a_row, a_snapshot, a_space
+from tests.drawn import HOSTILE, a_measurement, a_plan, a_preview, a_result, a_row, a_search, a_snapshot, a_space
 from tests.drawn import Page as Html
 from tests.fake_host import FakeHost
 from tests.loras import random_lora
@@ -43,6 +45,8 @@ class Manager:
         self.told: list[Any] = []
         self.fails: Exception | None = None
         self.measured: MeasureSnapshot | None = None
+        self.searched: SearchSnapshot | None = None
+        self.known: dict[str, Any] | None = None
 
     def snapshots(self) -> list[Snapshot]:
         return self.jobs
@@ -53,7 +57,7 @@ class Manager:
                 return job
         raise JobNotFound(f"there is no job {id!r}")
 
-    def preview(self, id: str, step: int) -> RunPreview:
+    def preview(self, id: str, step: int | None) -> RunPreview:
         if self.run is None:
             raise JobNotFound("there is no preview")
         return RunPreview(self.run, step)
@@ -69,6 +73,23 @@ class Manager:
 
     def measurement(self) -> MeasureSnapshot | None:
         return self.measured
+
+    def search_snapshot(self) -> SearchSnapshot | None:
+        return self.searched
+
+    def search(self, checkpoint: Path, config: Any) -> None:
+        if self.fails:
+            raise self.fails
+        self.told.append(("search", checkpoint, config))
+
+    def known_concepts(self, checkpoint: Path, config: Any) -> dict[str, Any] | None:
+        return self.known
+
+    def cancel_search(self) -> None:
+        self.told.append("cancel the search")
+
+    def remedy(self, id: str) -> dict[str, Any]:
+        return {"learning_rate": 0.0005}
 
     def measure(self, request: Any) -> None:
         if self.fails:
@@ -276,6 +297,87 @@ def test_pictures_that_cannot_be_read_any_more_are_said_to_be_so(tmp_path: Path)
     assert not Html(blocks["runs"] or "").all("img")
 
 
+def test_pictures_from_before_are_shown_as_soon_as_they_are_there(tmp_path: Path) -> None:
+    folder = a_preview(tmp_path, 50, Subject("church", "a church", "erased")).folder
+    _, blocks = pages(Manager(a_snapshot("preparing", previews=()), run=folder))
+    assert not Html(blocks["grid"] or "").all("img")
+    run = a_snapshot("preparing", previews=(), drew_before=True)
+    _, blocks = pages(Manager(run, run=folder))
+    shown = Html(blocks["grid"] or "")
+    assert [picture["alt"] for picture in shown.all("img")] == ["church, before, seed 1", "church, before, seed 2"]
+    assert len(shown.all("span", **{"class": "ae-shot ae-shot-none"})) == 2
+    assert "still to come" in shown.text
+    _, blocks = pages(Manager(replace(run, state="failed"), run=folder))
+    assert "still to come" not in said(blocks["grid"] or "")
+    unsafe = replace(run, config=erase_config(erase=("nudity",)).to_dict())
+    _, blocks = pages(Manager(unsafe, run=folder))
+    assert Html(blocks["grid"] or "").all("details")
+
+
+def test_a_run_that_prepares_says_what_it_does_and_how_far_that_is() -> None:
+    stage = Stage("compares words with church", 40, 100)
+    _, blocks = pages(Manager(a_snapshot("preparing", step=0, message=str(stage), stage=stage)))
+    shown = Html(blocks["status"] or "")
+    assert "compares words with church: 40 of 100" in shown.text
+    (bar,) = shown.all(role="progressbar")
+    assert (bar["aria-valuenow"], bar["aria-valuemax"], bar["class"]) == ("40", "100", "ae-bar ae-bar-preparing")
+    _, blocks = pages(Manager(a_snapshot("preparing", step=0, stage=Stage("loads the checkpoint"))))
+    (bar,) = Html(blocks["status"] or "").all(role="progressbar")
+    assert "aria-valuenow" not in bar
+    assert "ae-moving" in bar["class"]
+
+
+def test_a_run_that_diverged_offers_settings_that_may_help_instead_of_resuming(host: FakeHost) -> None:
+    run = a_snapshot("failed", diverged=True, problem="training diverged", asked={"erase": ["church"], "rank": 3})
+    manager: Any = Manager(run)
+    _, blocks = pages(manager)
+    assert Html(blocks["status"] or "").actions() == [("remedy", "run-1")]
+    assert "resume" not in dict(Html(blocks["runs"] or "").actions())
+    message, shown, _ = form_actions.load_run(host, manager, "run-1", changed=True)
+    assert "with learning_rate 0.0005" in said(message)
+    assert shown is not None
+    assert (shown["learning_rate"], shown["rank"], shown["erase"]) == ("0.0005", 3, "church")
+    _, shown, _ = form_actions.load_run(host, manager, "run-1")
+    assert shown is not None
+    assert shown["learning_rate"] == "0"
+
+
+# --- nearby concepts
+
+
+def test_a_search_is_shown_with_its_count_and_a_way_to_stop_it() -> None:
+    manager: Any = Manager()
+    _, blocks = pages(manager)
+    assert said(blocks["search"] or "") == ""
+    manager.searched = a_search()
+    live = render(manager, Page())
+    assert live.searching
+    shown = Html(live.blocks["search"] or "")
+    assert "Near church: compares words with church: 40 of 100" in shown.text
+    assert shown.actions() == [("search-cancel", "")]
+    assert shown.all("div", data_ae_state="searching")
+    assert Html(live.blocks["status"] or "").all("div", data_ae_active="1")
+    assert actions.act(manager, Page(action="search-cancel")) == ""
+    assert manager.told == ["cancel the search"]
+    manager.searched = a_search("failed", problem="no room")
+    live = render(manager, Page())
+    assert not live.searching
+    assert "no room" in said(live.blocks["search"] or "")
+
+
+def test_a_search_begins_with_what_the_form_holds_and_its_problems_are_shown(host: FakeHost) -> None:
+    manager: Any = Manager()
+    asked = order(host, erase="church", neighbours=5)
+    assert actions.search(manager, asked) == ""
+    assert manager.told == [("search", host.checkpoint, asked.request().config)]
+    assert "rank" in said(actions.search(manager, order(host, erase="church", rank=-1)))
+    manager.fails = JobConflict("erase-bell is using the device")
+    assert "erase-bell is using" in said(actions.search(manager, asked))
+    manager.known = a_space()
+    assert actions.known_concepts(manager, asked) == a_space()
+    assert actions.known_concepts(manager, order(host, erase="")) is None
+
+
 def test_runs_have_thumbnails_but_not_of_unsafe_content(tmp_path: Path) -> None:
     folder = a_preview(tmp_path, 50, Subject("church", "a church", "erased")).folder
     unsafe = a_snapshot(id="run-2", previews=(50,), config=erase_config(erase=("nudity",)).to_dict())
@@ -325,6 +427,12 @@ def test_every_reason_is_shown_beside_the_button(host: FakeHost) -> None:
         assert part in said(html)
 
 
+def test_a_concept_that_the_text_encoder_would_cut_off_cannot_start(host: FakeHost) -> None:
+    html, ready = actions.check_order(host, order(host, erase="quixotic zephyr " * 40))
+    assert not ready
+    assert "tokens too long" in said(html)
+
+
 def test_a_checkpoint_that_went_away_is_named(host: FakeHost) -> None:
     html, ready = actions.check_order(host, order(host, checkpoint="gone.safetensors", erase="church"))
     assert not ready
@@ -338,8 +446,9 @@ def test_a_title_is_found_after_its_hash_was_calculated(host: FakeHost) -> None:
 
 def test_starting_submits_what_the_form_holds(host: FakeHost) -> None:
     manager = Manager()
-    html = actions.start(host, manager, order(host, erase="church, bell", steps=30, learning_rate="0.002"))  # type: ignore[arg-type]
+    html, holds = actions.start(host, manager, order(host, erase="church, bell", steps=30, learning_rate="0.002"))  # type: ignore[arg-type]
     assert "has started" in said(html)
+    assert holds == {"started": "new", "waits": "0"}
     (request,) = manager.told
     assert (request.name, request.checkpoint) == ("gone", host.checkpoint)
     assert request.config == erase_config(erase=("church", "bell"), steps=30, learning_rate=0.002)
@@ -347,7 +456,7 @@ def test_starting_submits_what_the_form_holds(host: FakeHost) -> None:
 
 def test_a_start_that_is_refused_says_why_and_submits_nothing(host: FakeHost) -> None:
     manager = Manager()
-    html = actions.start(host, manager, order(host, erase="church", rank=-1))  # type: ignore[arg-type]
+    html, _ = actions.start(host, manager, order(host, erase="church", rank=-1))  # type: ignore[arg-type]
     assert "rank" in said(html)
     assert manager.told == []
 

@@ -81,9 +81,9 @@ def photograph(url: str, arguments: argparse.Namespace) -> None:
 
 
 def _frame(page: Page) -> FloatRect:
-    """Return the tab's place on the page, from its top to the end of the form or of the run, whichever is lower."""
+    """Return the tab's place on the page, from its top to the end of the runs or of the one shown, if that is lower."""
     tab = page.locator("#ae_tab").first.bounding_box()
-    boxes = [page.locator(name).first.bounding_box() for name in ("#ae_picks_block", "#ae_advanced")]
+    boxes = [page.locator(name).first.bounding_box() for name in ("#ae_picks_block", "#ae_runs")]
     if tab is None:
         raise SystemExit("the tab cannot be seen on the page")
     bottom = max(box["y"] + box["height"] for box in boxes if box)

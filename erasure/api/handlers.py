@@ -11,6 +11,7 @@ from typing import Any
 from erasure.api.answers import config_dict, job_dict, measurement_dict, schema
 from erasure.api.asked import asked_concepts, asked_job, asked_measurement, unknown_fields
 from erasure.config.presets import KINDS, QUALITIES, Preset, delete_preset, presets, save_preset
+from erasure.config.settle import notes_of
 from erasure.errors import ConfigError, JobNotFound
 from erasure.host.base import Host
 from erasure.host.data_folder import DataFolder
@@ -115,8 +116,10 @@ def get_lora(call: Call) -> File:
 
 
 def get_concepts(call: Call) -> dict[str, Any]:
+    """The answer waits for what may take minutes. Its notes say as well how the concepts' texts were read."""
     checkpoint, config = asked_concepts(call.host, call.body)
-    return call.manager.concepts(checkpoint, config)
+    found = call.manager.concepts(checkpoint, config)
+    return {**found, "notes": [*notes_of(config), *found["notes"]]}
 
 
 def start_measuring(call: Call) -> dict[str, Any]:

@@ -83,6 +83,9 @@ def _resume(arguments: argparse.Namespace) -> int:
     refused = [f"--{shown}" for name, shown in names.items() if getattr(arguments, name)]
     if refused:
         raise ConfigError([f"{', '.join(refused)}: does not go with --resume, since a resumed run keeps its own"])
+    if arguments.out is not None:
+        # The run checks it again; here it takes no time, since hardly anything is imported yet.
+        check_output(arguments.out, overwrite=arguments.overwrite)
     from erasure.run.folder import RunFolder
     from erasure.run.run import resume
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Generator, Sequence
 from itertools import islice
 
 import torch
@@ -14,7 +14,7 @@ from erasure.concepts.lookalikes import Lookalikes
 from erasure.concepts.naming import is_wider, names_target
 from erasure.concepts.row_count import UNRELATED, judged_near
 from erasure.concepts.space import Candidate, ConceptSpace, TargetSpace
-from erasure.concepts.synonymy import Probe, compare, probe_target
+from erasure.concepts.synonymy import Probe, compare_steps, probe_target
 from erasure.concepts.unrelated import unrelated_words
 from erasure.concepts.vocabulary import load_vocabulary
 from erasure.config.settings import EraseConfig
@@ -23,17 +23,27 @@ from erasure.errors import ConceptError
 from erasure.judge.album import Album
 from erasure.judge.judge import Judge
 from erasure.judge.judge_settings import JUDGE_SETTINGS, settings_for
+from erasure.model.drawing import counted_steps, relayed, run_to_end
 from erasure.model.model import Model
 from erasure.model.rows import Purpose
+from erasure.model.stage import Stage, counted
+
+# Words whose embeddings are read between two reports of how far it is.
+_READ_AT_ONCE = 512
 
 
 def build_concept_space(model: Model, config: EraseConfig, album: Album | None = None) -> ConceptSpace:
+    """Do all of :func:`space_steps` at once."""
+    return run_to_end(space_steps(model, config, album))
+
+
+def space_steps(model: Model, config: EraseConfig, album: Album | None = None) -> Generator[Stage, None, ConceptSpace]:
     """Find R for every target of the config with the frozen model. Deterministic; rows count as ``synonyms``.
 
     A synonym is what the model draws just like the target by s(c), and by the judge in both directions. What is wider
     than a target by name is none. Of ``config.judged_words`` the nearest are judged, too: whether the model draws them
     as the target; rows that the verdict needs in any case count as ``verdict``. ``album``: where pictures that are
-    judged are kept, for others to use.
+    judged are kept, for others to use. Yields how far it is.
 
     Raises: ConceptError if the vocabulary leaves nothing to preserve, a prompt is too long, or a concept is to be both
     preserved and erased.
@@ -43,14 +53,13 @@ def build_concept_space(model: Model, config: EraseConfig, album: Album | None =
     vocabulary = load_vocabulary(config, model.tokenizer)
     named, free = _candidates(model, vocabulary, config, notes)
     words = [*free, *dict.fromkeys(config.preserve)]
-    similarity = _similarity(model, words, config)
+    similarity = yield from _similarity(model, words, config)
     orders = [[words[k] for k in row.argsort(descending=True, stable=True).tolist()] for row in similarity]
     album = Album(model, Judge(model, settings_for(config.templates, JUDGE_SETTINGS))) if album is None else album
     # With a verdict, what makes the scales is drawn for it in any case.
     purpose: Purpose = "verdict" if config.judged_words else "synonyms"
     lookalikes = Lookalikes(album, config.templates, _unrelated(vocabulary, orders, config), purpose)
-    with model.rows.purpose("synonyms"):
-        measured, synonyms = _measure(model, config, orders, lookalikes, notes)
+    measured, synonyms = yield from _measure(model, config, orders, lookalikes, notes)
     everywhere = set().union(*synonyms)
     told = _nearest_target(model, config)
     kept = [_kept(order, everywhere, config) for order in orders]
@@ -60,7 +69,7 @@ def build_concept_space(model: Model, config: EraseConfig, album: Album | None =
                 f"nothing is left to preserve near {target!r}: every candidate is a synonym by measurement; lower "
                 "synonym_threshold, choose a larger vocabulary, or name concepts to preserve"
             )
-    judged = _drawn_as_target(kept, config, lookalikes)
+    judged = yield from _drawn_as_target(kept, config, lookalikes)
     notes += [_untold(target, config) for target in config.erase if lookalikes.cannot_tell(target)]
     spaces = []
     for i, target in enumerate(config.erase):
@@ -133,9 +142,13 @@ def _short_enough(model: Model, vocabulary: tuple[str, ...], notes: list[str]) -
     return short
 
 
-def _similarity(model: Model, words: list[str], config: EraseConfig) -> Tensor:
+def _similarity(model: Model, words: list[str], config: EraseConfig) -> Generator[Stage, None, Tensor]:
     """Return (targets, words) on the CPU: cosine similarity, or minus the L2 distance; larger is nearer."""
-    targets, others = model.pooled(config.erase), model.pooled(words)
+    targets, parts = model.pooled(config.erase), []
+    for start in range(0, len(words), _READ_AT_ONCE):
+        yield Stage("reads the words to choose from", start, len(words))
+        parts.append(model.pooled(words[start : start + _READ_AT_ONCE]))
+    others = torch.cat(parts)
     if config.similarity == "l2":
         return -torch.cdist(targets, others).cpu()
     return (normalize(targets, dim=1) @ normalize(others, dim=1).T).cpu()
@@ -156,13 +169,24 @@ def _kept(order: list[str], synonyms: set[str], config: EraseConfig) -> list[str
     return [word for word in order if word in kept]
 
 
-def _drawn_as_target(kept: Sequence[Sequence[str]], config: EraseConfig, lookalikes: Lookalikes) -> list[set[str]]:
+def _drawn_as_target(
+    kept: Sequence[Sequence[str]], config: EraseConfig, lookalikes: Lookalikes
+) -> Generator[Stage, None, list[set[str]]]:
     """Return for each target those of its nearest words that the model draws as it."""
     each = judged_near(config)
-    return [
-        lookalikes.drawn_as(target, words[:each]) if each and lookalikes.scale(target).tells else set()
-        for target, words in zip(config.erase, kept, strict=True)
-    ]
+    found: list[set[str]] = [set() for _ in config.erase]
+    for i, (target, words) in enumerate(zip(config.erase, kept, strict=True)):
+        if each and (yield from _tells(target, lookalikes)):
+            near = words[:each]
+            steps = lookalikes.drawn_as(target, near)
+            found[i] = yield from relayed(steps, counted(f"judges which words are drawn as {target}", len(near)))
+    return found
+
+
+def _tells(target: str, lookalikes: Lookalikes) -> Generator[Stage, None, bool]:
+    """Return whether pictures can be judged for the target."""
+    scale = yield from relayed(lookalikes.scale(target), lambda _: Stage(f"draws and judges {target} itself"))
+    return scale.tells
 
 
 def _untold(target: str, config: EraseConfig) -> str:
@@ -179,7 +203,7 @@ def _measure(
     orders: list[list[str]],
     lookalikes: Lookalikes,
     notes: list[str],
-) -> tuple[list[dict[str, float]], list[set[str]]]:
+) -> Generator[Stage, None, tuple[list[dict[str, float]], list[set[str]]]]:
     """Measure s(c) of the words near each target, until each has K that are synonyms of no target.
 
     Returns s(c) and the synonyms, per target.
@@ -188,7 +212,9 @@ def _measure(
     synonyms: list[set[str]] = [set() for _ in config.erase]
     if config.synonym_threshold == 0:
         return measured, synonyms
-    probes = _probes(model, config, notes)
+    yield Stage("draws what is to be erased, to compare words with it")
+    with model.rows.purpose("synonyms"):
+        probes = _probes(model, config, notes)
     complete = False
     while not complete:
         complete = True
@@ -198,16 +224,20 @@ def _measure(
             if new:
                 # A synonym found now may be one of the K words of another target, so all are looked at again.
                 complete = False
-                found = compare(model, probe, model.embed(new), threshold=config.synonym_threshold).tolist()
-                measured[i].update(zip(new, found, strict=True))
+                steps = compare_steps(model, probe, model.embed(new), threshold=config.synonym_threshold)
+                found = yield from relayed(
+                    counted_steps(model, steps, "synonyms"),
+                    counted(f"compares words with {config.erase[i]}", len(new)),
+                )
+                measured[i].update(zip(new, found.tolist(), strict=True))
                 like = [word for word in new if measured[i][word] < config.synonym_threshold]
-                synonyms[i] |= _confirmed(like, config.erase[i], config, lookalikes, notes)
+                synonyms[i] |= yield from _confirmed(like, config.erase[i], config, lookalikes, notes)
     return measured, synonyms
 
 
 def _confirmed(
     words: list[str], target: str, config: EraseConfig, lookalikes: Lookalikes, notes: list[str]
-) -> set[str]:
+) -> Generator[Stage, None, set[str]]:
     """Return those of the words, drawn just like the target by s(c), that are its synonyms."""
     gone = (*config.erase, *config.synonym)
     wider = [word for word in words if any(is_wider(word, text) for text in gone)]
@@ -217,8 +247,9 @@ def _confirmed(
             "name it as a synonym"
         )
     words = [word for word in words if word not in wider]
-    if words and lookalikes.scale(target).tells:
-        return lookalikes.both_ways(target, words)
+    if words and (yield from _tells(target, lookalikes)):
+        what = counted(f"judges which words mean {target}", len(words))
+        return (yield from relayed(lookalikes.both_ways(target, words), what))
     return set(words)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Generator, Sequence
 
 from erasure.concepts.row_count import EMPTY_PICTURES, PICTURES, SCALE_PICTURES
 from erasure.config.template import fill
@@ -10,7 +10,7 @@ from erasure.judge.album import Album, Picture
 from erasure.judge.judge import Query
 from erasure.judge.scale import Scale
 from erasure.judge.takes import takes
-from erasure.model.drawing import run_to_end
+from erasure.model.drawing import relayed
 from erasure.model.rows import Purpose
 
 
@@ -18,7 +18,8 @@ class Lookalikes:
     """Judges few pictures of each word, all of the frozen model, in the templates and seeds that verdicts use.
 
     A target's scale is made from its own pictures, as many as a verdict judges, and from those of other things: of
-    ``unrelated`` words, one of each, and of no concept. Its rows count for the ``purpose``.
+    ``unrelated`` words, one of each, and of no concept. Its rows count for the ``purpose``. All that draws or judges
+    yields the share that is done, if anything is to be done.
     """
 
     def __init__(self, album: Album, templates: Sequence[str], unrelated: Sequence[str], purpose: Purpose):
@@ -31,15 +32,15 @@ class Lookalikes:
         self._others += [("", take) for take in takes(templates, EMPTY_PICTURES)]
         self._scales: dict[str, Scale] = {}
 
-    def scale(self, target: str) -> Scale:
+    def scale(self, target: str) -> Generator[float, None, Scale]:
         """Return what scores for the target mean. If it does not ``tell``, nothing can be said about the target."""
         if target not in self._scales:
             present, absent = (
                 [(_picture(word, take), _query(target, take)) for word, take in shown]
                 for shown in ([(target, take) for take in self._of_target], self._others)
             )
-            run_to_end(self._album.draw([picture for picture, _ in present + absent], self._purpose))
-            scores = self._album.scores(present + absent, self._purpose)
+            yield from self._drawing([picture for picture, _ in present + absent], self._purpose, 0, 2)
+            scores = yield from self._judging(present + absent, self._purpose, 1, 2)
             self._scales[target] = Scale.of(scores[: len(present)], scores[len(present) :])
         return self._scales[target]
 
@@ -47,26 +48,26 @@ class Lookalikes:
         """Whether it was found that the model does not draw the target recognisably."""
         return target in self._scales and not self._scales[target].tells
 
-    def both_ways(self, target: str, words: Sequence[str]) -> set[str]:
-        """Return the words that the model draws as the target, and the target as them. The target's scale tells.
+    def both_ways(self, target: str, words: Sequence[str]) -> Generator[float, None, set[str]]:
+        """Return the words that the model draws as the target, and the target as them. Its scale is known, and tells.
 
         A word is drawn only if it was recognised in the target's own pictures.
         """
-        scale = self.scale(target)
-        self._album.scores([pair for word in words for pair in self._asked(target, word)], "synonyms")
+        scale = self._scales[target]
+        yield from self._judging([pair for word in words for pair in self._asked(target, word)], "synonyms", 0, 3)
         seen = [word for word in words if scale.shows_most(self._scores(target, word, "synonyms"))]
-        self._draw(seen, "synonyms")
+        yield from self._drawing([picture for word in seen for picture in self._pictures(word)], "synonyms", 1, 3)
         # All at once, because queries about one picture share rows.
-        self._album.scores(
-            [pair for word in seen for asked in (word, target) for pair in self._asked(word, asked)], "synonyms"
-        )
+        both = [pair for word in seen for asked in (word, target) for pair in self._asked(word, asked)]
+        yield from self._judging(both, "synonyms", 2, 3)
         return {word for word in seen if self._holds(target, word, scale)}
 
-    def drawn_as(self, target: str, words: Collection[str]) -> set[str]:
-        """Return the words whose own pictures show the target, which its scale must tell. Rows count as ``verdict``."""
-        self._draw(words, "verdict")
-        self._album.scores([pair for word in words for pair in self._asked(word, target)], "verdict")
-        scale = self.scale(target)
+    def drawn_as(self, target: str, words: Collection[str]) -> Generator[float, None, set[str]]:
+        """Return the words whose own pictures show the target, whose scale is known, and tells. Rows count as
+        ``verdict``."""
+        yield from self._drawing([picture for word in words for picture in self._pictures(word)], "verdict", 0, 2)
+        yield from self._judging([pair for word in words for pair in self._asked(word, target)], "verdict", 1, 2)
+        scale = self._scales[target]
         return {word for word in words if scale.shows_most(self._scores(word, target, "verdict"))}
 
     def _holds(self, target: str, word: str, scale: Scale) -> bool:
@@ -75,9 +76,19 @@ class Lookalikes:
         as_word, as_target = self._scores(target, word, "synonyms"), self._scores(word, target, "synonyms")
         return own.shows_most(as_word) and scale.shows_most(as_target)
 
-    def _draw(self, words: Collection[str], purpose: Purpose) -> None:
-        if words:
-            run_to_end(self._album.draw([picture for word in words for picture in self._pictures(word)], purpose))
+    def _drawing(
+        self, pictures: Sequence[Picture], purpose: Purpose, part: int, parts: int
+    ) -> Generator[float, None, None]:
+        """Draw pictures, as one of the equal parts of a piece of work."""
+        if pictures:
+            yield from relayed(self._album.draw(pictures, purpose), lambda share: (part + share) / parts)
+
+    def _judging(
+        self, asked: Sequence[tuple[Picture, Query]], purpose: Purpose, part: int, parts: int
+    ) -> Generator[float, None, list[float]]:
+        """Judge pictures, as one of the equal parts of a piece of work. Return the scores."""
+        steps = self._album.score_steps(asked, purpose)
+        return (yield from relayed(steps, lambda share: (part + share) / parts))
 
     def _pictures(self, word: str) -> list[Picture]:
         return [_picture(word, take) for take in self._takes]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator as Steps
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,7 @@ from torch import Generator, Tensor
 
 from erasure.concepts.row_count import FIRST_LOOK, NOISES, ROWS_OF_A_CALL, STEPS
 from erasure.model.conditioning import Conditioning
+from erasure.model.drawing import relayed, run_to_end
 from erasure.model.model import Model
 from erasure.model.sampling import ddim_timesteps
 
@@ -51,29 +53,35 @@ def probe_target(
     return Probe(z, t, own, distance.cpu())
 
 
-@torch.no_grad()
 def compare(
     model: Model, probe: Probe, candidates: Conditioning, *, threshold: float, rows: int = ROWS_OF_A_CALL
 ) -> Tensor:
+    """Do all of :func:`compare_steps` at once."""
+    return run_to_end(compare_steps(model, probe, candidates, threshold=threshold, rows=rows))
+
+
+def compare_steps(
+    model: Model, probe: Probe, candidates: Conditioning, *, threshold: float, rows: int = ROWS_OF_A_CALL
+) -> Steps[float, None, Tensor]:
     """Measure s(c) = E || eps(z_t, c) - eps(z_t, c_e) ||^2 / E || eps(z_t, "") - eps(z_t, c_e) ||^2 of k candidates.
 
     Returns (k,) on the CPU, of the frozen model: near 0 for a candidate that is drawn just like the target, 1 for one
     as different as an empty prompt. A race: all are compared on two states, and only those below :data:`RACE` times
     ``threshold`` there on the others as well. Theirs is the mean over all states; that of the others is a rough value,
-    from two.
+    from two. Yields the share that is done.
     """
     states = len(probe.z)
     first = torch.tensor(_spread(min(FIRST_LOOK, states), states))
     rest = torch.tensor([i for i in range(states) if i not in first.tolist()], dtype=torch.long)
     moved = torch.zeros(len(candidates), states)
-    with model.frozen():
-        moved[:, first] = _moved(model, probe, first, candidates, rows)
-        difference = moved[:, first].mean(1) / probe.distance[first].mean()
-        close = (difference < RACE * threshold).nonzero().flatten()
-        if len(close) and len(rest):
-            found = _moved(model, probe, rest, candidates[close.to(probe.z.device)], rows)
-            moved[close.unsqueeze(1), rest.unsqueeze(0)] = found
-            difference[close] = moved[close].mean(1) / probe.distance.mean()
+    moved[:, first] = yield from relayed(_moved(model, probe, first, candidates, rows), lambda share: share / 2)
+    difference = moved[:, first].mean(1) / probe.distance[first].mean()
+    close = (difference < RACE * threshold).nonzero().flatten()
+    if len(close) and len(rest):
+        steps = _moved(model, probe, rest, candidates[close.to(probe.z.device)], rows)
+        moved[close.unsqueeze(1), rest.unsqueeze(0)] = yield from relayed(steps, lambda share: (1 + share) / 2)
+        difference[close] = moved[close].mean(1) / probe.distance.mean()
+    yield 1.0
     return difference
 
 
@@ -98,12 +106,19 @@ def _spread(count: int, total: int) -> list[int]:
     return [int((i + 0.5) * total / count) for i in range(count)]
 
 
-def _moved(model: Model, probe: Probe, states: Tensor, candidates: Conditioning, rows: int) -> Tensor:
-    """Return the mean squared difference to the target's noise, (k, states), computed ``rows`` at a time."""
+def _moved(
+    model: Model, probe: Probe, states: Tensor, candidates: Conditioning, rows: int
+) -> Steps[float, None, Tensor]:
+    """Return the mean squared difference to the target's noise, (k, states), computed ``rows`` at a time.
+
+    Yields the share that is done.
+    """
     k, n = len(candidates), len(states)
     parts = []
     for chunk in torch.arange(k * n).split(rows):
         c, s = (chunk // n).to(probe.z.device), states[chunk % n].to(probe.z.device)
-        eps = model.eps(probe.z[s], probe.t[s], candidates[c])
+        with torch.no_grad(), model.frozen():
+            eps = model.eps(probe.z[s], probe.t[s], candidates[c])
         parts.append((eps - probe.own[s]).square().mean(dim=(1, 2, 3)).cpu())
+        yield (int(chunk[-1]) + 1) / (k * n)
     return torch.cat(parts).view(k, n)

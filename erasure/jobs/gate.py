@@ -8,13 +8,12 @@ from threading import Condition
 
 from erasure.errors import JobConflict
 
-# Who is no job: measuring concepts takes seconds, measuring a LoRA minutes.
+# Who is no job: looking for nearby concepts, and measuring a LoRA.
 CONCEPTS, LORA = "concepts", "lora"
 
 
 class Gate:
-    """Lets one through at a time. Jobs wait; a measurement waits for none but measured concepts, for a job may take
-    hours."""
+    """Lets one through at a time. Jobs wait; the others are refused, for a job may take hours."""
 
     def __init__(self, changed: Condition, name_of: Callable[[str], str]):
         """``name_of`` returns the name of the job with an id."""
@@ -34,11 +33,11 @@ class Gate:
     def take(self, who: str) -> None:
         """Take the device for ``who``, a job's id, ``CONCEPTS`` or ``LORA``; any thread may free it.
 
-        Raises: JobConflict if one that is no job meets anything but measured concepts.
+        Raises: JobConflict if one that is no job meets anything.
         """
         with self._changed:
             while self._holder:
-                if who in (CONCEPTS, LORA) and self._holder != CONCEPTS:
+                if who in (CONCEPTS, LORA):
                     raise JobConflict(self._in_the_way())
                 self._changed.wait()
             self._holder = who
@@ -51,4 +50,6 @@ class Gate:
     def _in_the_way(self) -> str:
         if self._holder == LORA:
             return "a LoRA is being measured on the device: cancel that, or wait until it ends"
+        if self._holder == CONCEPTS:
+            return "nearby concepts are being looked for on the device: cancel that, or wait until it ends"
         return f"{self._name_of(self._holder)} is using the device: pause it, or wait until it ends"

@@ -36,6 +36,7 @@ class History:
         self.plan: Plan | None = None
         self.verdict: Verdict | None = None  # on the weights as they are: None once they are trained on
         self.notes: dict[str, None] = {}  # in order, each once
+        self.drew_before = False
         self.previews: set[int] = set()
         self._series: dict[str, list[tuple[int, float]]] = {}
         self._steps: list[int] = []
@@ -58,6 +59,8 @@ class History:
             self.notes[str(event["text"])] = None
         elif kind == "planned":
             self.plan = Plan.from_dict(event["plan"])
+        elif kind == "before":
+            self.drew_before = True
         elif kind == "preview":
             self.previews.add(int(event["step"]))
         elif kind == "measured":

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from erasure.config.methods import method_of
 from erasure.config.settings import EraseConfig
+from erasure.model.stage import Stage
 from erasure.training.plan import Plan
 from erasure.verdict.verdict import Verdict, told_verdict
 
@@ -21,7 +22,7 @@ JobState = Literal[
     "stopping",  # will stop after this update, or is saving its state and a LoRA
     "done",
     "stopped",  # by the user; can be resumed
-    "failed",  # ``problem`` says why; can be resumed if a state was saved
+    "failed",  # ``problem`` says why; can be resumed if a state was saved, unless training diverged
     "interrupted",  # the process ended before the run did; can be resumed
 ]
 ACTIVE: tuple[JobState, ...] = ("queued", "preparing", "running", "pausing", "paused", "stopping")
@@ -41,15 +42,19 @@ ACTIONS: dict[JobState, tuple[str, ...]] = {
 }
 
 
-def actions_of(state: JobState, verdict: Verdict | None, config: Mapping[str, Any]) -> tuple[str, ...]:
+def actions_of(
+    state: JobState, verdict: Verdict | None, config: Mapping[str, Any], *, diverged: bool = False
+) -> tuple[str, ...]:
     """Return what a user can do with a job: some of pause, resume, stop, discard, delete and train-on.
 
+    A job that failed because training ``diverged`` would fail again if it were resumed: it has to begin anew.
     ``train-on`` is for a job that is done while its verdict leaves something, unless its method makes no more updates.
     """
     method = method_of({"method": str(config.get("method"))})  # the config may come from a file that anyone can edit
     one_step = method is not None and "steps" in method.unused
     more = state == "done" and verdict is not None and bool(verdict.left) and not one_step
-    return (*(("train-on",) if more else ()), *ACTIONS[state])
+    actions = [name for name in ACTIONS[state] if not (diverged and state == "failed" and name == "resume")]
+    return (*(("train-on",) if more else ()), *actions)
 
 
 @dataclass(frozen=True)
@@ -104,11 +109,14 @@ class Snapshot:
     notes: tuple[str, ...]
     result: Result | None
     verdict: Verdict | None = None  # on the last LoRA; None before the end, and for runs that nothing judged
+    stage: Stage | None = None  # what the message says with how far it is; None between stages
+    drew_before: bool = False  # the pictures before are there
+    diverged: bool = False  # why it failed
 
     @property
     def actions(self) -> tuple[str, ...]:
         """What a user can do now, see :func:`actions_of`."""
-        return actions_of(self.state, self.verdict, self.config)
+        return actions_of(self.state, self.verdict, self.config, diverged=self.diverged)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types, the verdict with what follows from it.

@@ -16,6 +16,7 @@ from erasure.jobs.claim import Claim
 from erasure.jobs.history import History
 from erasure.jobs.job import JobState, Snapshot
 from erasure.jobs.record import Record, history_from_disk, history_of, snapshot_of, write_record
+from erasure.model.stage import Stage
 from erasure.run.events import Event, event_to_dict
 from erasure.run.folder import RunFolder
 
@@ -46,6 +47,7 @@ class LiveJob:
         self.wish: Wish = ""
         self.waits = False  # for the device
         self.message = ""  # one line that says what the job is doing
+        self.stage: Stage | None = None  # the same with how far it is, where that is known
         self._versions = versions
         self.version = next(versions)
         self._snapshot: Snapshot | None = None
@@ -77,13 +79,13 @@ class LiveJob:
         """Return the job as it is now. Made once per change, from memory alone."""
         with self.changed:
             if self._snapshot is None:
-                self._snapshot = snapshot_of(self.id, self.record, self.history, self.message, self.version)
+                self._snapshot = snapshot_of(self.id, self.record, self.history, self.message, self.version, self.stage)
             return self._snapshot
 
     def enter(self, state: JobState, message: str = "") -> None:
         """Change the state, and the message with it."""
         with self.changed:
-            self.message = message
+            self.message, self.stage = message, None
             self.amend(replace(self.record, state=state))
 
     def amend(self, record: Record) -> None:
@@ -99,11 +101,12 @@ class LiveJob:
             self.history.steps = config.updates
             self.amend(record)
 
-    def say(self, message: str) -> None:
-        """Change the message only."""
+    def say(self, said: str | Stage) -> None:
+        """Change the message only, to a text or to that of a stage."""
+        stage = said if isinstance(said, Stage) else None
         with self.changed:
-            if message != self.message:
-                self.message = message
+            if (str(said), stage) != (self.message, self.stage):
+                self.message, self.stage = str(said), stage
                 self._touch()
 
     def note(self, text: str) -> None:

@@ -16,7 +16,6 @@ from erasure.config.settle import asked_of, notes_of, with_changes
 from erasure.errors import ConfigError, JobConflict, JobNotFound
 from erasure.host.base import Host
 from erasure.host.data_folder import DataFolder
-from erasure.jobs.concept_cache import Concepts
 from erasure.jobs.ending import remove_files, remove_folder, write_job_card
 from erasure.jobs.gate import Gate
 from erasure.jobs.job import FINISHED, JobRequest, JobState, Snapshot
@@ -26,8 +25,10 @@ from erasure.jobs.names import free_name
 from erasure.jobs.problems import describe
 from erasure.jobs.readiness import readiness
 from erasure.jobs.record import Record, write_record
+from erasure.jobs.searching import Searching, SearchSnapshot
 from erasure.jobs.table import JobTable
 from erasure.jobs.worker import Outcome, Worker
+from erasure.run.divergence import remedy
 from erasure.run.preview import RunPreview
 
 # Seconds that a run gets to finish its update and save its state when the process ends.
@@ -47,7 +48,7 @@ class JobManager:
         self._changed = Condition()
         self._table = JobTable(DataFolder(host.data_folder()).runs, self._changed)
         self._gate = Gate(self._changed, self._table.name)
-        self._concepts = Concepts(host, self._gate)
+        self._searching = Searching(host, self._gate, self._changed)
         self._measuring = Measuring(host, self._gate, self._changed)
         self._closed = False
         self._thread: Thread | None = None
@@ -65,27 +66,24 @@ class JobManager:
                 atexit.register(self.close)
 
     def close(self) -> None:
-        """End the worker. A run saves its state after this update, and can be resumed later; a measurement is lost."""
+        """End the worker. A run saves its state after this update, and can be resumed later; all else is lost."""
         atexit.unregister(self.close)
         with self._changed:
             self._closed = True
             if self._table.current is not None and self._table.current.wish != "discard":
                 self._table.current.wish = "close"
-            if self._measuring.on:
-                self._measuring.cancel()
+            for errand in (self._measuring, self._searching):
+                if errand.on:
+                    errand.cancel()
             self._changed.notify_all()
-            # A job that waits for the device has nothing to save, and may have to wait for long.
-            self._changed.wait_for(
-                lambda: (self._table.current is None or self._table.current.waits) and not self._measuring.works,
-                PATIENCE,
-            )
+            self._changed.wait_for(self._at_rest, PATIENCE)
             for job in self._table.queue:
                 job.claim.free()
 
     def _at_rest(self) -> bool:
         """Whether the program may end. A job that waits for the device has nothing to save, and may wait for long."""
         job = self._table.current
-        return (job is None or job.waits) and not self._measuring.works
+        return (job is None or job.waits) and not (self._measuring.works or self._searching.works)
 
     # --- what there is
 
@@ -120,10 +118,12 @@ class JobManager:
             self._changed.wait_for(lambda: job.version != version or id not in self._table.jobs, timeout)
             return self._table.job(id).snapshot()
 
-    def preview(self, id: str, step: int) -> RunPreview:
-        """Return the pictures before and after ``step`` updates. Raises: JobNotFound."""
+    def preview(self, id: str, step: int | None) -> RunPreview:
+        """Return the pictures before and after ``step`` updates, or only those before. Raises: JobNotFound."""
         preview = RunPreview(self._table.job(id).folder, step)
         if not preview.place.is_file():
+            if step is None:
+                raise JobNotFound("the pictures before are not drawn yet")
             raise JobNotFound(f"there is no preview after {step} updates; choose one of the job's previews")
         return preview
 
@@ -191,6 +191,12 @@ class JobManager:
             job.amend(record)
             self._table.enqueue(job)
 
+    def remedy(self, id: str) -> dict[str, Any]:
+        """Return the settings to change of a job whose training diverged, {} for others. Raises: JobNotFound;
+        ConfigError if this version cannot use its settings."""
+        job = self._table.job(id)
+        return remedy(job.config) if job.record.diverged else {}
+
     def train_on(self, id: str) -> None:
         """Queue a job that is done, but whose verdict leaves something, for more updates and another LoRA.
 
@@ -251,11 +257,33 @@ class JobManager:
         remove_folder(job.folder)
 
     def concepts(self, checkpoint: Path, config: EraseConfig) -> dict[str, Any]:
-        """Return the concept space of ``config`` as ``ConceptSpace.to_dict()``; takes the device for some seconds.
+        """Return the concept space of ``config`` as ``ConceptSpace.to_dict()``, looked for unless it is known.
 
-        Raises: JobConflict while a job uses the device; EraseError.
+        Waits for it, which may take minutes. Raises: JobConflict while a job or a measurement uses the device, or if
+        it is cancelled; EraseError.
         """
-        return self._concepts.find(checkpoint, config)
+        self._check_open()
+        return self._searching.find(checkpoint, config)
+
+    def known_concepts(self, checkpoint: Path, config: EraseConfig) -> dict[str, Any] | None:
+        """Return the same if it was found before, else None. Raises: RunError if a file is not there."""
+        return self._searching.known(checkpoint, config)
+
+    def search(self, checkpoint: Path, config: EraseConfig) -> None:
+        """Begin to look for the same, and return at once; nothing is done if it is known or looked for already.
+
+        Raises: JobConflict while a job, a measurement or another search uses the device; RunError.
+        """
+        self._check_open()
+        self._searching.start(checkpoint, config)
+
+    def search_snapshot(self) -> SearchSnapshot | None:
+        """Return the search that is on, or else the last one of this process; None if there was none."""
+        return self._searching.snapshot()
+
+    def cancel_search(self) -> None:
+        """End the search that is on. Raises: JobConflict if there is none."""
+        self._searching.cancel()
 
     def measure(self, request: MeasureRequest) -> MeasureSnapshot:
         """Begin to measure what a LoRA file does to a checkpoint, and return at once; takes the device for minutes.
@@ -307,7 +335,7 @@ class JobManager:
             else:
                 old = job.record
                 job.wish = ""
-                job.amend(replace(old, problem=outcome.problem, log=outcome.log,
+                job.amend(replace(old, problem=outcome.problem, log=outcome.log, diverged=outcome.diverged,
                                   result=result or old.result, speed=outcome.speed or old.speed))  # fmt: skip
                 job.enter(outcome.state)
                 job.save()

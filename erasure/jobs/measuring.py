@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from itertools import count
 from pathlib import Path
-from threading import Condition, Thread
+from threading import Condition
 from typing import TYPE_CHECKING, Any, Literal
 
 from erasure.errors import EraseError, JobConflict, RunError
 from erasure.host.base import Host
-from erasure.jobs.concept_cache import free_memory
+from erasure.jobs.errand import End, Errand
 from erasure.jobs.gate import LORA, Gate
 from erasure.jobs.live import logger
 from erasure.jobs.problems import describe, traceback_of
@@ -68,12 +68,11 @@ class Measuring:
         # Begins above every number that a page may have seen from an earlier process.
         self._versions = count(int(time.time() * 10))
         self._shown: MeasureSnapshot | None = None
-        self._cancelled = False
-        self._works = False  # holds the device, so that ending the program must wait for it
+        self._errand = Errand(host, gate, changed)
 
     @property
     def works(self) -> bool:
-        return self._works
+        return self._errand.works
 
     @property
     def on(self) -> bool:
@@ -92,7 +91,6 @@ class Measuring:
         try:
             task = _read(request, self._host.opening(request.checkpoint))
             with self._changed:
-                self._cancelled = False
                 shown = self._shown = MeasureSnapshot(
                     state="measuring",
                     lora=task.file.path.name,
@@ -103,7 +101,7 @@ class Measuring:
                     version=next(self._versions),
                     notes=task.notes,
                 )
-            Thread(target=self._run, args=(task,), name="erasure measuring", daemon=True).start()
+            self._errand.begin(f"measuring {task.file.path.stem}", lambda: self._measure(task), self._failure)
         except BaseException:
             self._gate.free()
             raise
@@ -114,38 +112,19 @@ class Measuring:
         with self._changed:
             if not self.on:
                 raise JobConflict("no LoRA is being measured now")
-            self._cancelled = True
+            self._errand.cancel()
             self._tell(message="will end after this step")
 
     # --- the thread
 
-    def _run(self, task: MeasureTask) -> None:
-        end: Callable[[], None] | None = None
-        try:
-            with self._host.exclusive(f"measuring {task.file.path.stem}"):
-                self._works = True
-                try:
-                    end = self._measure(task)
-                finally:
-                    free_memory()  # now, since on leaving this block the host loads its own model again
-        except BaseException as error:
-            failure = self._failure(error)
-            end = end or failure  # what was found does not depend on how the host takes its device back
-        with self._changed:
-            # Both at once: whoever sees the end may begin another measurement.
-            self._works = False
-            if end is not None:
-                end()
-            self._gate.free()
-
-    def _measure(self, task: MeasureTask) -> Callable[[], None]:
+    def _measure(self, task: MeasureTask) -> End:
         """Return what tells of the end."""
         from erasure.verdict.examine import examine_lora
 
         shares = examine_lora(task, device=self._host.device())
         try:
             self._tell(message="loads the checkpoint and looks for the words near the concept")
-            while not self._stopped():
+            while not self._errand.stopped():
                 try:
                     share = next(shares)
                 except StopIteration as stop:
@@ -153,27 +132,18 @@ class Measuring:
                     return lambda: self._tell(
                         state="done", message="", share=1.0, notes=found.notes, verdict=found.verdict
                     )
-                self._tell(share=share, message="draws and judges pictures")
-                self._host.show_progress(round(100 * share), 100, f"measuring {task.file.path.stem}")
+                doing = "draws and judges pictures" if share else "looks for the words near the concept"
+                self._tell(share=share, message=doing)
+                self._errand.report(round(100 * share), 100, f"measuring {task.file.path.stem}")
             return lambda: self._tell(state="cancelled", message="")
-        except BaseException as error:
-            return self._failure(error)
         finally:
             shares.close()
 
-    def _failure(self, error: BaseException) -> Callable[[], None]:
+    def _failure(self, error: BaseException) -> End:
         problem, trace = describe(error), traceback_of(error)
         if trace:
             logger.error("%s", trace)
         return lambda: self._tell(state="failed", message="", problem=problem)
-
-    def _stopped(self) -> bool:
-        """Whether somebody cancelled it, here or with Interrupt in the host."""
-        try:
-            return self._cancelled or self._host.interrupted()
-        except Exception:
-            logger.exception("the host could not say whether it was interrupted")
-            return self._cancelled
 
     def _tell(self, **changes: Any) -> None:
         with self._changed:

@@ -6,7 +6,8 @@ from erasure.host.base import Host
 from erasure.jobs.ending import result_of
 from erasure.jobs.job import Result
 from erasure.jobs.live import LiveJob, logger
-from erasure.run.events import Drawing, Event, Judged, Opened, Preview, Saved
+from erasure.model.stage import Stage
+from erasure.run.events import Event, Judged, Opened, Preview, Saved
 from erasure.run.preview import RunPreview
 from erasure.training.events import Step
 
@@ -27,11 +28,10 @@ class Progress:
         job = self._job
         if isinstance(event, Opened):
             self.opened = event
-            job.say("draws the pictures before")
             return
-        if isinstance(event, Drawing):
-            when = f"after {job.history.step} updates" if job.history.step else "before"
-            job.say(f"draws the pictures {when}: {event.share:.0%}")
+        if isinstance(event, Stage):
+            if not job.wish:  # what the user wished meanwhile is said already
+                job.say(event)
             self.report()
             return
         job.see(event)

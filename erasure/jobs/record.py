@@ -15,6 +15,7 @@ from erasure.config.values import asked_like, settle_values
 from erasure.jobs.history import History
 from erasure.jobs.job import ACTIVE, JobState, Result, Snapshot
 from erasure.jobs.speed import Speed, speed_of
+from erasure.model.stage import Stage
 from erasure.run.folder import RunFolder
 
 
@@ -39,6 +40,7 @@ class Record:
     result: Result | None = None
     speed: Speed | None = None  # for estimates of later runs
     train_to: int = 0  # updates in all, once it trains on; 0 before that
+    diverged: bool = False  # why it failed
 
 
 def write_record(folder: RunFolder, record: Record) -> None:
@@ -65,6 +67,7 @@ def read_record(folder: RunFolder) -> Record:
         result=_result(values.get("result")),
         speed=speed_of(values.get("speed")),
         train_to=max(0, int(_number(values.get("train_to"), 0))),
+        diverged=values.get("diverged") is True,
     )
 
 
@@ -78,6 +81,7 @@ def history_from_disk(folder: RunFolder, history: History) -> History:
     for event in folder.events():
         with suppress(KeyError, TypeError, ValueError, OverflowError):
             history.see(event)
+    history.drew_before = folder.drew_before
     history.previews |= folder.previews()
     return history
 
@@ -88,7 +92,9 @@ def history_of(record: Record) -> History:
     return History(batch=used["batch"], templates=used["templates"], updates=used["steps"])
 
 
-def snapshot_of(id: str, record: Record, history: History, message: str, version: int) -> Snapshot:
+def snapshot_of(
+    id: str, record: Record, history: History, message: str, version: int, stage: Stage | None = None
+) -> Snapshot:
     """Return what a page shows of a job. ``message``: "" for one that its state gives."""
     return Snapshot(
         id=id,
@@ -110,11 +116,14 @@ def snapshot_of(id: str, record: Record, history: History, message: str, version
         picks=history.picks,
         current_pick=history.current_pick,
         learning_rate=history.learning_rate,
+        stage=stage,
+        drew_before=history.drew_before,
         previews=tuple(sorted(history.previews)),
         plan=history.plan,
         notes=tuple(dict.fromkeys((*history.notes, *record.notes))),
         result=record.result,
         verdict=history.verdict,
+        diverged=record.diverged and record.state == "failed",
     )
 
 

@@ -75,9 +75,14 @@ class JobTable:
         """Return the job with this id. Raises: JobNotFound; JobConflict if its state does not allow ``action``."""
         job = self.job(id)
         # Not of a snapshot: a job that is at work makes a new one with every update.
-        actions = actions_of(job.state, job.history.verdict, job.record.config)
+        actions = actions_of(job.state, job.history.verdict, job.record.config, diverged=job.record.diverged)
         if action in actions:
             return job
+        if action == "resume" and job.record.diverged:
+            raise JobConflict(
+                f"the training of {job.record.name} diverged, and would again: begin anew with the settings that its "
+                "problem names"
+            )
         possible = " or ".join(actions) or "nothing, wait a moment"
         raise JobConflict(f"{job.record.name} is {job.state}: {action} is not possible now, only {possible}")
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from erasure.errors import EraseError
+from erasure.errors import Diverged, EraseError
 from erasure.host.base import Host
 from erasure.jobs.concept_cache import free_memory
 from erasure.jobs.gate import Gate
@@ -32,6 +32,7 @@ class Outcome:
     speed: Speed | None = None
     problem: str = ""
     log: str = ""
+    diverged: bool = False
 
 
 class Worker:
@@ -102,7 +103,7 @@ class Worker:
         if self._wish() == "discard":
             return self._discarded()
         if self._run is None:
-            self._job.say("loads the checkpoint")
+            self._job.say("reads the checkpoint")
             run = self._run = self._begin()
         else:
             run = self._run
@@ -214,7 +215,8 @@ class Worker:
 
     def _failure(self, error: BaseException) -> Outcome:
         self._save_and_give_up()
-        return Outcome("failed", problem=describe(error), log=traceback_of(error))
+        diverged = isinstance(error, Diverged)
+        return Outcome("failed", problem=describe(error), log=traceback_of(error), diverged=diverged)
 
     def _save_and_give_up(self) -> None:
         """End the run with its state saved. A run that failed has done both itself."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from erasure.judge.judge import Judge, Query
-from erasure.model.drawing import counted_steps
+from erasure.model.drawing import counted_steps, run_to_end
 from erasure.model.model import Model
 from erasure.model.rows import Purpose
 
@@ -67,9 +67,16 @@ class Album:
         return torch.stack([self._latents[picture] for picture in pictures])
 
     def scores(self, asked: Sequence[tuple[Picture, Query]], purpose: Purpose) -> list[float]:
+        """Do all of :meth:`score_steps` at once."""
+        return run_to_end(self.score_steps(asked, purpose))
+
+    def score_steps(
+        self, asked: Sequence[tuple[Picture, Query]], purpose: Purpose
+    ) -> Generator[float, None, list[float]]:
         """Return the score of each query about the picture beside it, which was drawn before.
 
-        Queries about one picture that have the same ``rest`` share its rows.
+        Queries about one picture that have the same ``rest`` share its rows. Yields the share that is done, unless all
+        are known.
         """
         together: dict[tuple[Picture, str], list[Query]] = defaultdict(list)
         for picture, query in dict.fromkeys(asked):
@@ -81,10 +88,16 @@ class Album:
             for start in range(0, len(queries), _QUERIES_AT_ONCE):
                 part = queries[start : start + _QUERIES_AT_ONCE]
                 by_count[len(part)].append((picture, part))
-        for rows in by_count.values():
-            latents = torch.stack([self._latents[picture] for picture, _ in rows])
-            with self._model.rows.purpose(purpose):
-                found = self.judge.scores(latents, [queries for _, queries in rows])
-            for (picture, queries), scores in zip(rows, found, strict=True):
-                self._scores.update(zip([(picture, query) for query in queries], scores, strict=True))
+        total, done = sum(map(len, by_count.values())), 0
+        size = self.judge.settings.drawing.batch  # as many as it takes in one call
+        for every in by_count.values():
+            for start in range(0, len(every), size):
+                rows = every[start : start + size]
+                latents = torch.stack([self._latents[picture] for picture, _ in rows])
+                with self._model.rows.purpose(purpose):
+                    found = self.judge.scores(latents, [queries for _, queries in rows])
+                for (picture, queries), scores in zip(rows, found, strict=True):
+                    self._scores.update(zip([(picture, query) for query in queries], scores, strict=True))
+                done += len(rows)
+                yield done / total
         return [self._scores[each] for each in asked]

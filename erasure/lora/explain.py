@@ -21,7 +21,7 @@ from erasure.families.known import FAMILIES
 from erasure.lora.file import LoraFile, read_lora_header, read_weights
 from erasure.lora.hashes import content_hash
 from erasure.lora.kind import tell_lora
-from erasure.lora.metadata import ASKED_KEY, CONFIG_KEY, VERDICT_KEY, json_object
+from erasure.lora.metadata import ASKED_KEY, CONFIG_KEY, VERDICT_KEY, WEIGHTS_KEY, json_object
 
 UNKNOWN = "unknown"
 _LARGEST = 5
@@ -145,7 +145,14 @@ def _base(metadata: Mapping[str, str]) -> dict[str, str]:
         "sha256": "ss_new_sd_model_hash",
         "short hash": "ss_sd_model_hash",
     }
-    return {what: metadata.get(key, UNKNOWN) for what, key in keys.items()}
+    base = {what: metadata.get(key, UNKNOWN) for what, key in keys.items()}
+    if WEIGHTS_KEY in metadata:  # of a checkpoint that has both
+        kind = metadata[WEIGHTS_KEY]
+        base["weights"] = {
+            "plain": "the plain ones, not the averaged (EMA)",
+            "averaged": "the averaged ones (EMA)",
+        }.get(kind, kind)
+    return base
 
 
 def _trained(metadata: Mapping[str, str]) -> dict[str, str]:

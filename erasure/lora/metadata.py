@@ -21,6 +21,7 @@ from erasure.families.family import Family
 CONFIG_KEY = "adversarial_erase"  # every setting with the value that was used
 ASKED_KEY = "adversarial_erase_asked"  # those that were asked for, as they were asked for
 VERDICT_KEY = "adversarial_erase_verdict"  # what the judge found after training
+WEIGHTS_KEY = "adversarial_erase_base_weights"  # of a base with plain and averaged weights, which it was trained on
 COVER_SIDE = 512  # pixels
 _PATH_SETTINGS = ("vocabulary_file",)
 
@@ -43,6 +44,7 @@ def lora_metadata(
     base_name: str,
     base_sha256: str | None,
     base_short_hash: str | None,
+    base_weights: str = "",
     cover: Image.Image | None,
     steps: int,
     finished: datetime,
@@ -56,6 +58,7 @@ def lora_metadata(
     ``name``: the stem of the file; web UIs insert ``ss_output_name`` into prompts, so the two must be equal.
     ``config``: every setting as used, plain JSON types; ``asked``: those that were asked for.
     ``finished`` and ``started``: times with a time zone. ``planned_steps``: updates if the run is not stopped early.
+    ``base_weights``: ``plain`` or ``averaged`` if the base has both kinds of weights for its U-Net, else "".
     ``verdict``: what the judge found, as plain JSON types (see :mod:`erasure.verdict.verdict`).
     ``resolution``: pixels trained at; by default the config's, or the family's if the config leaves it open.
     """
@@ -74,6 +77,7 @@ def lora_metadata(
         "modelspec.resolution": f"{side}x{side}",
         CONFIG_KEY: json.dumps(config),
         ASKED_KEY: None if asked is None else json.dumps(_without_places(asked)),
+        WEIGHTS_KEY: base_weights or None,
         VERDICT_KEY: None if verdict is None else json.dumps(verdict),
         "ssmd_cover_images": None if cover is None else json.dumps([_encoded(cover)]),
     }

@@ -43,18 +43,32 @@ def divergence(config: EraseConfig, events: Iterable[Mapping[str, Any]], verdict
     return f"the loss rose from {first:.3g} to {last:.3g}"
 
 
-def advice(config: EraseConfig) -> str:
-    """Return what to change after training diverged, for these settings."""
+def remedy(config: EraseConfig) -> dict[str, Any]:
+    """Return the settings to change after training diverged, with values that let it diverge less."""
     usual = {name: about.default for name, about in settings().items()}
-    change = [f"learning_rate {config.learning_rate / 4:.2g} instead of {config.learning_rate:g}"]
+    change: dict[str, Any] = {"learning_rate": float(f"{config.learning_rate / 4:.2g}")}
     if not config.pace:
-        change.append(f"pace {usual['pace']:g}, which adapts the learning rate")
+        change["pace"] = usual["pace"]
     if not 0 < config.clip <= usual["clip"]:
-        change.append(f"clip {usual['clip']:g}")
+        change["clip"] = usual["clip"]
     if config.guidance > usual["guidance"]:
-        change.append(f"guidance {usual['guidance']:g}")
+        change["guidance"] = usual["guidance"]
     if config.precision == "fp16":
-        change.append("precision bf16 or fp32")
+        change["precision"] = "bf16"
+    return change
+
+
+def advice(config: EraseConfig) -> str:
+    """Return :func:`remedy` in words."""
+    more = {
+        "learning_rate": f" instead of {config.learning_rate:g}",
+        "pace": ", which adapts the learning rate",
+        "precision": " or fp32",
+    }
+    change = [
+        f"{name} {value if isinstance(value, str) else format(value, 'g')}{more.get(name, '')}"
+        for name, value in remedy(config).items()
+    ]
     return " and ".join([", ".join(change[:-1]), change[-1]]) if len(change) > 1 else change[0]
 
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from erasure.model.stage import Stage
 from erasure.training.events import Look, Note, Step
 from erasure.training.plan import Plan
 from erasure.verdict.verdict import Verdict
@@ -22,13 +23,6 @@ class Opened:
     parameters: int
     pixels: int
     precision: str
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """Pictures are being drawn, and a ``share`` of them is done. Comes after every sampling step. Never logged."""
-
-    share: float
 
 
 @dataclass(frozen=True)
@@ -59,6 +53,13 @@ class Judged:
 
 
 @dataclass(frozen=True)
+class Before:
+    """The frozen model's pictures are there; ``path`` is their folder."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
 class Preview:
     """Pictures were drawn after ``step`` updates; ``path`` is their folder, see :mod:`erasure.run.picture_folder`."""
 
@@ -83,7 +84,8 @@ class Saved:
         return self.change is not None
 
 
-Event = Note | Opened | Drawing | Planned | Step | Look | Measured | Judged | Preview | Saved
+# A stage says what is done before the first update, and whenever pictures are drawn or judged. It is never logged.
+Event = Note | Opened | Stage | Planned | Step | Look | Measured | Judged | Before | Preview | Saved
 
 
 def event_to_dict(event: Event) -> dict[str, Any]:

@@ -79,6 +79,7 @@ def _metadata(
         base_name=task.checkpoint.name,
         base_sha256=origin.sha256,
         base_short_hash=origin.short_hash,
+        base_weights=origin.ema,
         cover=cover_picture(rows, after_only=is_unsafe([*config.erase, *config.synonym])),
         steps=tuned.training.step,
         planned_steps=config.updates,

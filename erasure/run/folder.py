@@ -31,8 +31,9 @@ _NOT_TEXT = (
 class Origin:
     """What a run began with, besides its config: the checkpoint with its hashes, and the place of the LoRA.
 
-    ``started``: seconds since the epoch, None if not known. ``ema``: ``plain`` or ``averaged`` weights of the U-Net, ""
-    if not known; ``vae``: the VAE that was given in place of the checkpoint's own, or for one that has none.
+    ``started``: seconds since the epoch, None if not known. ``ema``: ``plain`` or ``averaged`` weights of a U-Net that
+    has both, "" for one that has not, or if not known; ``vae``: the VAE that was given in place of the checkpoint's
+    own, or for one that has none.
     """
 
     checkpoint: str
@@ -82,6 +83,11 @@ class RunFolder:
     def before(self) -> Path:
         """The folder of the frozen model's pictures, which a resumed run uses again."""
         return self.path / "pictures" / "before"
+
+    @property
+    def drew_before(self) -> bool:
+        """Whether the frozen model's pictures are there, all of them."""
+        return (self.before / INDEX).is_file()
 
     def pictures(self, step: int) -> Path:
         """The folder of the pictures after ``step`` updates."""

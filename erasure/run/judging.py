@@ -6,24 +6,24 @@ from collections.abc import Generator
 
 from erasure.errors import RunError
 from erasure.model.drawing import relayed
-from erasure.run.events import Drawing
+from erasure.model.stage import Stage, counted
 from erasure.run.folder import RunFolder
 from erasure.run.state import load_state, save_state
 from erasure.run.tuned_model import Examined
 from erasure.verdict.verdict import Verdict
 
 
-def judge_before(examination: Examined, folder: RunFolder) -> Generator[Drawing, None, None]:
+def judge_before(examination: Examined, folder: RunFolder) -> Generator[Stage, None, None]:
     """Use what the run folder holds of the pictures before, or draw and judge them and write that. Raises: RunError."""
     if _known(examination, folder):
         return
-    yield from relayed(examination.before(), Drawing)
+    yield from relayed(examination.before(), counted("judges what the model draws", examination.pictures))
     save_state(folder.judged, examination.tensors(), {})
 
 
-def judge_after(examination: Examined, step: int) -> Generator[Drawing, None, Verdict]:
+def judge_after(examination: Examined, step: int) -> Generator[Stage, None, Verdict]:
     """Draw and judge with the LoRA; return the verdict after ``step`` updates."""
-    return relayed(examination.after(step), Drawing)
+    return relayed(examination.after(step), counted("judges what the LoRA does", examination.pictures))
 
 
 def _known(examination: Examined, folder: RunFolder) -> bool:

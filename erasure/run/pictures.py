@@ -11,7 +11,8 @@ from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.config.template import fill
 from erasure.model.drawing import relayed, run_to_end
-from erasure.run.events import Drawing, Preview
+from erasure.model.stage import Stage, counted
+from erasure.run.events import Preview
 from erasure.run.folder import RunFolder
 from erasure.run.forecast import ERASED_SHOWN, NEAR_SHOWN, PRESERVED_SHOWN, SEEDS
 from erasure.run.picture_folder import Picture, Role, Subject, known_pictures, write_pictures
@@ -28,7 +29,7 @@ class RunPictures:
     folder: RunFolder
     before: tuple[Picture, ...]
 
-    def steps(self) -> Generator[Drawing, None, tuple[Preview, list[BeforeAfter]]]:
+    def steps(self) -> Generator[Stage, None, tuple[Preview, list[BeforeAfter]]]:
         """Draw the same subjects with the LoRA as it is now, and write the pictures to the run folder.
 
         Yields how far it is; returns the event and the pictures beside those from before. Raises: OSError.
@@ -44,7 +45,7 @@ class RunPictures:
         """Do all of :meth:`steps` at once."""
         return run_to_end(self.steps())
 
-    def with_worst(self, verdict: Verdict) -> Generator[Drawing, None, RunPictures]:
+    def with_worst(self, verdict: Verdict) -> Generator[Stage, None, RunPictures]:
         """Draw the word that was hurt most without the LoRA as well, unless it is there; return all pictures before.
 
         So that what is shown of the words that were to be kept is the worst of them. Raises: OSError.
@@ -69,7 +70,7 @@ class RunPictures:
 
 def open_run_pictures(
     tuned: TunedModel, folder: RunFolder, config: EraseConfig, count: int | None = None
-) -> Generator[Drawing, None, RunPictures]:
+) -> Generator[Stage, None, RunPictures]:
     """Read the "before" pictures from the run folder, or draw them and write them there.
 
     ``count``: how many subjects to draw, at least one; None: all. Raises: OSError if the pictures cannot be written.
@@ -98,7 +99,8 @@ def subjects(space: ConceptSpace, config: EraseConfig) -> list[Subject]:
 
 def _drawn(
     tuned: TunedModel, shots: list[tuple[Subject, int]], step: int | None
-) -> Generator[Drawing, None, list[Picture]]:
+) -> Generator[Stage, None, list[Picture]]:
     steps = tuned.draw([subject.prompt for subject, _ in shots], [seed for _, seed in shots], frozen=step is None)
-    images = yield from relayed(steps, Drawing)
+    when = "before" if step is None else f"after {step:,} {'update' if step == 1 else 'updates'}"
+    images = yield from relayed(steps, counted(f"draws the pictures {when}", len(shots)))
     return [Picture(*shot, step, image) for shot, image in zip(shots, images, strict=True)]

@@ -16,7 +16,7 @@ from erasure.run.picture_sheet import picture_grid
 
 @dataclass(frozen=True)
 class BeforeAfter:
-    """The pictures of one subject, seed by seed."""
+    """The pictures of one subject, seed by seed; ``after`` is empty while there are none."""
 
     subject: Subject
     seeds: tuple[int, ...]
@@ -26,14 +26,19 @@ class BeforeAfter:
 
 @dataclass(frozen=True)
 class RunPreview:
-    """The pictures before and after ``step`` updates of a run. A run of version 0.1.0 has only a sheet of them."""
+    """The pictures before and after ``step`` updates of a run; only those before if ``step`` is None.
+
+    A run of version 0.1.0 has only a sheet of them.
+    """
 
     folder: RunFolder
-    step: int
+    step: int | None
 
     @property
     def place(self) -> Path:
         """The file that is written last: if it is there, all pictures are."""
+        if self.step is None:
+            return self.folder.before / INDEX
         index = self.folder.pictures(self.step) / INDEX
         return index if index.is_file() else self.folder.sheet(self.step)
 
@@ -44,7 +49,10 @@ class RunPreview:
 
     def rows(self) -> list[BeforeAfter]:
         """Return a row for every subject, in the order in which they were drawn. Raises: OSError, ValueError."""
-        return pair_rows(read_pictures(self.folder.before), read_pictures(self.folder.pictures(self.step)))
+        before = read_pictures(self.folder.before)
+        if self.step is None:
+            return _by_subject(before)
+        return pair_rows(before, read_pictures(self.folder.pictures(self.step)))
 
     def sheet(self) -> Image.Image:
         """Return all of them as one labelled picture. Raises: OSError, ValueError."""
@@ -80,7 +88,21 @@ def pair_rows(before: Sequence[Picture], after: Sequence[Picture]) -> list[Befor
     ]
 
 
+def _by_subject(before: Sequence[Picture]) -> list[BeforeAfter]:
+    """Return a row for every subject, with nothing after. Raises: ValueError if there is none."""
+    if not before:
+        raise ValueError("there are no pictures")
+    found: dict[Subject, list[Picture]] = {}
+    for picture in before:
+        found.setdefault(picture.subject, []).append(picture)
+    return [
+        BeforeAfter(subject, tuple(one.seed for one in pictures), tuple(one.image for one in pictures), ())
+        for subject, pictures in found.items()
+    ]
+
+
 def lay_out(rows: Sequence[BeforeAfter]) -> Image.Image:
-    """Lay out a sheet with a row for every prompt: before on the left, after on the right, seed by seed."""
-    columns = [f"{when}, seed {seed}" for when in ("before", "after") for seed in rows[0].seeds]
+    """Lay out a sheet with a row for every prompt: before on the left, after (if any) on the right, seed by seed."""
+    times = ("before", "after") if rows[0].after else ("before",)
+    columns = [f"{when}, seed {seed}" for when in times for seed in rows[0].seeds]
     return picture_grid(columns, [(row.subject.prompt, [*row.before, *row.after]) for row in rows])

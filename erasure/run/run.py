@@ -15,8 +15,9 @@ from erasure.errors import ConceptError, ConfigError, Diverged, EraseError, Inef
 from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint, sha256, short_hash
 from erasure.model.device import check_device
 from erasure.model.opening import Ema, Opening
+from erasure.model.stage import Stage
 from erasure.run.divergence import advice, divergence
-from erasure.run.events import Drawing, Event, Judged, Opened, Planned, Saved
+from erasure.run.events import Before, Event, Judged, Opened, Planned, Saved
 from erasure.run.finish import finish, keep_lora
 from erasure.run.folder import Origin, RunFolder
 from erasure.run.judging import judge_after, judge_before
@@ -53,7 +54,7 @@ def erase(task: Task, observers: Sequence[MakeObserver] = ()) -> Run:
         short_hash=short_hash(path),
         out=str(task.out.resolve()),
         started=began,
-        ema="averaged" if checkpoint.averaged else "plain",
+        ema=("averaged" if checkpoint.averaged else "plain") if checkpoint.has_ema else "",
         vae="" if checkpoint.vae is None else str(checkpoint.vae.path.absolute()),
     )
     task.folder.create(origin, task.config)
@@ -246,7 +247,7 @@ class Run:
 
     def _work(self) -> Generator[Event, None, None]:
         config, folder = self._task.config, self.folder
-        tuned = self._tuned = open_tuned_model(
+        tuned = self._tuned = yield from open_tuned_model(
             self._checkpoint, config, self._device, self._task.space, self._task.album
         )
         folder.save_space(tuned.space)
@@ -259,6 +260,7 @@ class Run:
         yield Planned(tuned.plan)
 
         pictures = self._pictures = yield from open_run_pictures(tuned, folder, config, self._task.prompts)
+        yield Before(folder.before)
         if tuned.examination is not None:
             yield from judge_before(tuned.examination, folder)
             tuned.steer()
@@ -266,6 +268,7 @@ class Run:
         saver = StateSaver(config.save_every, lambda: self._save_state(tuned))
         previewer = Previewer(config.preview_every, pictures)
         observers: list[Observer] = [saver, previewer, *(make(tuned) for make in self._observers)]
+        yield Stage("makes the next update" if self.step else "makes the first update")
         for event in tuned.training:
             yield event
             if isinstance(event, Look):
@@ -322,7 +325,7 @@ class Run:
         return Saved(training.step, self.folder.state)
 
     def _log(self, event: Event) -> None:
-        if not isinstance(event, (Opened, Drawing)):
+        if not isinstance(event, (Opened, Stage)):
             self.folder.log(event)
 
     @contextmanager

@@ -22,16 +22,21 @@ from erasure.model.denoiser import DTYPES
 from erasure.model.draw_settings import DRAW_SETTINGS
 from erasure.model.drawing import counted_steps, drawing_steps
 from erasure.model.rows import Purpose, RowBook
+from erasure.model.stage import Stage
 from erasure.run.events import Opened
 from erasure.run.state import load_state
 from erasure.training.plan import Plan
-from erasure.training.session import Session, open_session
+from erasure.training.session import Session, session_steps
 from erasure.training.solver import Solver
 from erasure.verdict.verdict import Verdict
 
 
 class Examined(Protocol):
     """What judges a panel of concepts, as a run needs it: see :class:`erasure.verdict.examination.Examination`."""
+
+    @property
+    def pictures(self) -> int:
+        """How many pictures are judged before."""
 
     def before(self) -> Generator[float, None, None]:
         """Draw and judge without the LoRA, unless that is known already. Yields the share that is done."""
@@ -164,12 +169,14 @@ def open_tuned_model(
     device: str,
     space: ConceptSpace | None = None,
     album: Path | None = None,
-) -> TunedModel:
+) -> Generator[Stage, None, TunedModel]:
     """Load the checkpoint, find the concept space unless it is given, and put a new LoRA on the U-Net.
 
-    ``album``: a state file with the album that a given space was measured with. Raises: EraseError.
+    ``album``: a state file with the album that a given space was measured with. Yields how far it is. Raises:
+    EraseError.
     """
-    return SessionModel(open_session(checkpoint, config, device, space, load_state(album) if album else None), device)
+    state = load_state(album) if album else None
+    return SessionModel((yield from session_steps(checkpoint, config, device, space, state)), device)
 
 
 @contextmanager

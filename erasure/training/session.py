@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass
 
 import torch
 
-from erasure.concepts.build import build_concept_space
+from erasure.concepts.build import space_steps
 from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.judge.album import AlbumState
 from erasure.lora.adapter import inject_lora
 from erasure.model.checkpoint import CheckpointInfo
+from erasure.model.drawing import run_to_end
 from erasure.model.model import Model, open_model
+from erasure.model.stage import Stage
 from erasure.training.plan import Plan
 from erasure.training.planning import make_plan
 from erasure.training.solver import Solver, solver
@@ -55,22 +58,31 @@ class Session:
 
 
 def open_session(
+    checkpoint: CheckpointInfo, config: EraseConfig, device: str, space: ConceptSpace | None = None
+) -> Session:
+    """Do all of :func:`session_steps` at once."""
+    return run_to_end(session_steps(checkpoint, config, device, space))
+
+
+def session_steps(
     checkpoint: CheckpointInfo,
     config: EraseConfig,
     device: str,
     space: ConceptSpace | None = None,
     album_state: AlbumState | None = None,
-) -> Session:
+) -> Generator[Stage, None, Session]:
     """Load the checkpoint, find the concept space unless it is given, and put a new LoRA on the U-Net.
 
-    ``album_state``: the album that a given space was measured with. Raises: EraseError.
+    ``album_state``: the album that a given space was measured with. Yields how far it is. Raises: EraseError.
     """
+    yield Stage("loads the checkpoint")
     model = open_model(checkpoint, precision=config.precision, resolution=config.resolution, device=device)
     album = open_album(model, config.templates)
     if album_state is not None:
         album.load(*album_state)
     if space is None:
-        space = build_concept_space(model, config, album)
+        space = yield from space_steps(model, config, album)
+    yield Stage("prepares the training")
     inject_lora(model.unet, config.layers, config.rank, config.alpha, config.seed)
     if config.gradient_checkpointing:
         model.unet.enable_gradient_checkpointing()

@@ -25,6 +25,7 @@ from erasure.ui.html import notes_html, problems_html
 from erasure.ui.measure import CANCEL
 from erasure.ui.page import Page
 from erasure.ui.picture_html import pair_html
+from erasure.ui.search import SEARCH_CANCEL
 
 logger = logging.getLogger(__name__)
 
@@ -70,41 +71,54 @@ def _differences(config: EraseConfig) -> str:
     return notes_html([*by_method, *notes_of(config)])
 
 
-def start(host: Host, manager: JobManager, order: Order) -> str:
-    """Queue a job and return the outcome as HTML."""
+def start(host: Host, manager: JobManager, order: Order) -> tuple[str, dict[str, str]]:
+    """Queue a job. Return the outcome as HTML, and for how long it holds, as the data of an answer.
+
+    The page's script takes it away once the job ``started`` has ended, or no longer ``waits`` for its turn.
+    """
+    ids: list[str] = []
 
     def work() -> None:
         request = order.request()
         host.lora_folder().mkdir(parents=True, exist_ok=True)
-        manager.submit(request)
+        ids.append(manager.submit(request))
 
     problems = problem_lines(work)
     if problems:
-        return problems_html(problems, "The run was not started")
+        return problems_html(problems, "The run was not started"), {}
     waiting = sum(job.state in ACTIVE for job in manager.snapshots()) > 1
-    return notes_html([f"{order.name} waits for its turn." if waiting else f"{order.name} has started."])
+    said = f"{order.name} waits for its turn." if waiting else f"{order.name} has started."
+    return notes_html([said]), {"started": ids[0], "waits": str(int(waiting))}
 
 
 def act(manager: JobManager, page: Page) -> str:
     """Do what a button of a run asks for. Return problems as HTML, "" if all went well."""
-    if page.action == CANCEL:
-        return problems_html(problem_lines(manager.cancel_measurement))
+    cancels = {CANCEL: manager.cancel_measurement, SEARCH_CANCEL: manager.cancel_search}
+    if page.action in cancels:
+        return problems_html(problem_lines(cancels[page.action]))
     if page.action not in ("pause", "resume", "stop", "discard", "delete", "train-on"):
         return problems_html([f"{page.action!r} is not an action of a run; reload the page"])
     action = getattr(manager, page.action.replace("-", "_"))
     return problems_html(problem_lines(lambda: action(page.value)))
 
 
-def measure(host: Host, manager: JobManager, order: Order) -> tuple[dict[str, Any] | None, str]:
-    """Return the concept space as plain values, None if it could not be measured, and problems as HTML."""
-    found: list[dict[str, Any]] = []
+def search(manager: JobManager, order: Order) -> str:
+    """Begin to look for the concepts near those of the order. Return problems as HTML, "" if all went well."""
 
     def work() -> None:
         request = order.request()
-        found.append(manager.concepts(request.checkpoint, request.config))
+        manager.search(request.checkpoint, request.config)
 
-    problems = problem_lines(work)
-    return (found[0] if found else None), problems_html(problems, "The concepts could not be measured")
+    return problems_html(problem_lines(work), "Nearby concepts cannot be looked for now")
+
+
+def known_concepts(manager: JobManager, order: Order) -> dict[str, Any] | None:
+    """Return the concept space of the order as plain values, None if it was not found yet."""
+    try:
+        request = order.request()
+        return manager.known_concepts(request.checkpoint, request.config)
+    except EraseError:  # the check of the order says why
+        return None
 
 
 def measure_lora(
@@ -139,6 +153,9 @@ def try_it(host: Host, manager: JobManager, run: Snapshot | None, prompt: str, s
         measured = manager.measurement()
         if measured is not None and measured.state == "measuring":
             raise RunError(f"{measured.lora} is being measured on the device; cancel that, or wait until it ends")
+        search = manager.search_snapshot()
+        if search is not None and search.state == "searching":
+            raise RunError("nearby concepts are being looked for on the device; cancel that, or wait until it ends")
         chosen = prompt.strip() or _own_prompt(run)
         number = random.randrange(2**31) if seed is None or seed < 0 else int(seed)
         without = host.draw(TextToImage(chosen, seed=number))

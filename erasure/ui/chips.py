@@ -14,12 +14,10 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 from erasure.ui.html import box, button, element, empty_html, icon, more, notes_html, quiet
+from erasure.ui.search import FIND
 from erasure.verdict.verdict import Finding, Verdict
 
 SHOWN = 24
-# What the button says that measures the concepts, and what it says meanwhile.
-FIND = "Find nearby concepts"
-MEASURING = "Measuring nearby concepts …"
 
 
 class Chip(NamedTuple):

@@ -109,21 +109,33 @@ def with_preset(
     return shown, {**filled, **{name: shown[name] if name in chosen else None for name in ("anchor", "synonym")}}
 
 
-def load_run(host: Host, manager: JobManager, id: str) -> tuple[str, dict[str, Any] | None, str | None]:
+def load_run(
+    host: Host, manager: JobManager, id: str, *, changed: bool = False
+) -> tuple[str, dict[str, Any] | None, str | None]:
     """Return the outcome as HTML, what every control holds for a run's settings, and its checkpoint's title.
 
-    The values are None if there is no such run, the title if its checkpoint is gone.
+    ``changed``: with what may help a run whose training diverged. The values are None if there is no such run, the
+    title if its checkpoint is gone.
     """
     found: list[Snapshot] = []
-    problems = problem_lines(lambda: found.append(manager.snapshot(id)))
+    change: dict[str, Any] = {}
+
+    def work() -> None:
+        found.append(manager.snapshot(id))
+        change.update(manager.remedy(id) if changed else {})
+
+    problems = problem_lines(work)
     if problems:
         return problems_html(problems), None, None
     run = found[0]
     same = [checkpoint.title for checkpoint in host.checkpoints() if checkpoint.path.name == run.checkpoint]
     said = [f"The form now holds the settings of {run.name}."]
+    if change:
+        listed = ", ".join(f"{name} {value}" for name, value in change.items())
+        said = [f"The form now holds the settings of {run.name}, with {listed}. Press Start to begin anew."]
     if not same:
         said.append(f"Its checkpoint, {run.checkpoint}, is no longer there; choose another.")
-    return notes_html(said), show_settings(run.asked), next(iter(same), None)
+    return notes_html(said), show_settings({**run.asked, **change}), next(iter(same), None)
 
 
 def keep_preset(folder: Path, page: Page, name: str, asked: Mapping[str, Any], about: str = "") -> str:

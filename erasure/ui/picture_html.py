@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from markupsafe import Markup
 
-from erasure.jobs.job import Snapshot
+from erasure.jobs.job import ACTIVE, Snapshot
 from erasure.run.picture_folder import Role, Subject
 from erasure.run.preview import RunPreview
 from erasure.ui.html import box, button, element, empty_html, join, picture, quiet
@@ -96,6 +96,8 @@ def grid_html(snapshot: Snapshot | None, preview: RunPreview | None) -> Markup:
             "They show the erased concept, protected neighbours and an unrelated concept, each with the same seeds.",
         )
     step = preview.step
+    if step is None:
+        return _before(preview, still="Those after are still to come." if snapshot.state in ACTIVE else "")
     try:
         time = preview.place.stat().st_mtime_ns
         shown = _whole_sheet(snapshot, preview, time) if preview.is_sheet else _sheet(_rows(preview, time), step)
@@ -111,9 +113,18 @@ def grid_html(snapshot: Snapshot | None, preview: RunPreview | None) -> Markup:
     return box("grid", steps if len(snapshot.previews) > 1 else "", shown)
 
 
-def _sheet(rows: Sequence[ShownRow], step: int) -> Markup:
+def _before(preview: RunPreview, still: str) -> Markup:
+    """Return the pictures from before, beside empty places for those after; ``still`` says more about these."""
+    try:
+        rows = _rows(preview, preview.place.stat().st_mtime_ns)
+    except (OSError, ValueError):
+        return empty_html("The pictures from before cannot be read any more.")
+    return box("grid", _sheet(rows, None, still))
+
+
+def _sheet(rows: Sequence[ShownRow], step: int | None, more: str = "") -> Markup:
     """Return a row for every subject; names and column heads are text of the page, not part of a picture."""
-    after = f"after {step} {'update' if step == 1 else 'updates'}"
+    after = "after training" if step is None else f"after {step} {'update' if step == 1 else 'updates'}"
     lines = [
         element(
             "div",
@@ -128,12 +139,14 @@ def _sheet(rows: Sequence[ShownRow], step: int) -> Markup:
     ]
     columns = [element("span", word) for word in ("", "before", after)]
     head = element("div", *columns, class_="ae-row", aria_hidden="true")
-    said = element("p", "The same seeds before and after.", class_="ae-quiet")
+    said = element("p", " ".join(filter(None, ("The same seeds before and after.", more))), class_="ae-quiet")
     return element("div", head, *lines, class_="ae-sheet") + said
 
 
 def _shots(row: ShownRow, when: str, urls: Sequence[str]) -> Markup:
     name = row.subject.concept
+    if not urls:
+        return element("span", *(element("span", class_="ae-shot ae-shot-none") for _ in row.seeds), class_="ae-shots")
     shown = [picture(url, f"{name}, {when}, seed {seed}", "shot") for url, seed in zip(urls, row.seeds, strict=True)]
     return element("span", *shown, class_="ae-shots")
 

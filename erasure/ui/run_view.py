@@ -12,6 +12,7 @@ from erasure.errors import EraseError
 from erasure.jobs.job import ACTIVE, Snapshot
 from erasure.jobs.manager import JobManager
 from erasure.jobs.measuring import MeasureSnapshot
+from erasure.jobs.searching import SearchSnapshot
 from erasure.run.cover import is_unsafe
 from erasure.run.preview import RunPreview
 from erasure.ui.cards import plan_html, result_html
@@ -22,9 +23,10 @@ from erasure.ui.page import Page, answer, news
 from erasure.ui.picks import picks_html
 from erasure.ui.picture_html import grid_html, shown_step, thumbnail_url
 from erasure.ui.runs import ACTION_WORDS, runs_html
+from erasure.ui.search import search_html
 from erasure.ui.status import progress_html, status_html
 
-BLOCKS = ("status", "chart", "picks", "grid", "result", "runs", "measure")
+BLOCKS = ("status", "chart", "picks", "grid", "result", "runs", "measure", "search")
 _THUMBNAILS = 30  # of the newest runs
 
 
@@ -35,6 +37,7 @@ class RunView:
     answer: Markup
     blocks: dict[str, Markup | None]
     usable: bool  # whether the run shown has made a LoRA
+    searching: bool  # whether nearby concepts are being looked for
 
 
 def followed(snapshots: list[Snapshot], wanted: str) -> Snapshot | None:
@@ -48,15 +51,16 @@ def render(manager: JobManager, page: Page) -> RunView:
     """Return what the page has to show now. Cheap if nothing has changed since ``page.seen``."""
     snapshots = manager.snapshots()
     run = followed(snapshots, page.job)
-    measured = manager.measurement()
-    seen = _seen(snapshots, run, page, measured)
+    measured, search = manager.measurement(), manager.search_snapshot()
+    seen = _seen(snapshots, run, page, measured, search)
     usable = run is not None and run.result is not None
+    searching = search is not None and search.state == "searching"
     if seen == page.seen:
-        return RunView(answer(page, "", seen=seen), dict.fromkeys(BLOCKS), usable)
+        return RunView(answer(page, "", seen=seen), dict.fromkeys(BLOCKS), usable, searching)
     step = shown_step(run, page.step) if run else None
-    grid = _preview(manager, run, step)
+    grid = _preview(manager, run, step) if step is not None or (run and run.drew_before) else None
     measuring = measured is not None and measured.state == "measuring"
-    active = measuring or any(other.state in ACTIVE for other in snapshots)
+    active = measuring or searching or any(other.state in ACTIVE for other in snapshots)
     states = " ".join(f"{other.id}:{other.state}" for other in snapshots if other.result or other.state in ACTIVE)
     blocks = {
         "status": news(
@@ -73,16 +77,24 @@ def render(manager: JobManager, page: Page) -> RunView:
         "result": news(page, "result", _result(run), job=run.id if run and run.result else ""),
         "runs": news(page, "runs", _runs(manager, snapshots, run)),
         "measure": news(page, "measure", measure_html(measured), state=measured.state if measured else ""),
+        "search": news(page, "search", search_html(search), state=search.state if search else ""),
     }
-    return RunView(answer(page, "", seen=seen), blocks, usable)
+    return RunView(answer(page, "", seen=seen), blocks, usable, searching)
 
 
-def _seen(snapshots: list[Snapshot], run: Snapshot | None, page: Page, measured: MeasureSnapshot | None) -> str:
+def _seen(
+    snapshots: list[Snapshot],
+    run: Snapshot | None,
+    page: Page,
+    measured: MeasureSnapshot | None,
+    search: SearchSnapshot | None,
+) -> str:
     """Return a text that changes with all that is shown. No version comes twice, but a run of an earlier process has
     none, so the states count too."""
     newest = max((other.version for other in snapshots), default=0)
     states = hash(tuple((other.id, other.state) for other in snapshots)) & 0xFFFFFFFF
-    return f"{run.id if run else ''} {page.step} {newest} {states:x} {measured.version if measured else ''}"
+    others = f"{measured.version if measured else ''} {search.version if search else ''}"
+    return f"{run.id if run else ''} {page.step} {newest} {states:x} {others}"
 
 
 def _status(run: Snapshot | None, snapshots: list[Snapshot]) -> Markup:
@@ -101,7 +113,7 @@ def _status(run: Snapshot | None, snapshots: list[Snapshot]) -> Markup:
             confirm=ACTION_WORDS[action][2].format(name=run.name),
             kind="quiet-button" if action == "discard" else "button",
         )
-        for action in run.actions
+        for action in (*run.actions, *(("remedy",) if run.diverged else ()))
         if action not in ("delete", "train-on")  # the card of the result has the latter
     )
     if buttons:
@@ -166,14 +178,15 @@ def _result(run: Snapshot | None) -> Markup:
 def _runs(manager: JobManager, snapshots: list[Snapshot], run: Snapshot | None) -> Markup:
     thumbnails = {}
     for other in snapshots[:_THUMBNAILS]:
-        preview = None if _unsafe(other) else _preview(manager, other, shown_step(other, None))
+        step = shown_step(other, None)
+        preview = None if step is None or _unsafe(other) else _preview(manager, other, step)
         if preview is not None:
             thumbnails[other.id] = thumbnail_url(preview)
     return runs_html(snapshots, run.id if run else "", thumbnails, now=time.time())
 
 
 def _preview(manager: JobManager, run: Snapshot | None, step: int | None) -> RunPreview | None:
-    if run is not None and step is not None:
+    if run is not None:
         with suppress(EraseError):  # deleted meanwhile
             return manager.preview(run.id, step)
     return None

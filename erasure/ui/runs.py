@@ -23,6 +23,7 @@ ACTION_WORDS: dict[str, tuple[str, str, str]] = {
         "remove its log, pictures and saved state",
         "Delete the run “{name}”? Its log, pictures and saved state are deleted; its LoRA file stays.",
     ),
+    "remedy": ("Use settings that may help", "fill the form with its settings, changed as said above", ""),
     "settings": ("Use these settings", "fill the form with the settings of this run", ""),
 }
 

@@ -58,21 +58,35 @@ def progress_html(snapshot: Snapshot | None) -> Markup:
     """Return a bar with updates, speed and time left; "" without a job, and for one that waits for its first turn."""
     if snapshot is None or (snapshot.state == "queued" and snapshot.step == 0):
         return Markup("")
-    unknown = snapshot.state == "preparing"
+    if snapshot.state == "preparing":
+        return _preparing(snapshot)
     share = min(1.0, max(0.0, snapshot.step / snapshot.steps)) if snapshot.steps else 0.0
     bar = progress_bar(
-        f"{0 if unknown else 100 * share:.2f}",
-        None if unknown else str(snapshot.step),
+        f"{100 * share:.2f}",
+        str(snapshot.step),
         str(max(1, snapshot.steps)),
         f"{LOOKS[snapshot.state].word}, update {snapshot.step} of {snapshot.steps}",
         kind=f"ae-bar-{snapshot.state}",
-        said=None if unknown else _spoken(snapshot),
+        said=_spoken(snapshot),
     )
-    left = (
-        f"{snapshot.steps} updates to come" if unknown else f"Update {snapshot.step} of {snapshot.steps} · {share:.0%}"
-    )
+    left = f"Update {snapshot.step} of {snapshot.steps} · {share:.0%}"
     words = element("div", element("span", left), element("span", _pace(snapshot)), class_="ae-progress-text")
     return box("progress", bar, words)
+
+
+def _preparing(snapshot: Snapshot) -> Markup:
+    """Return a bar for the stage before the first update, which moves where it is not known how far that is."""
+    stage = snapshot.stage if snapshot.stage is not None and snapshot.stage.total > 0 else None
+    bar = progress_bar(
+        f"{100 * stage.done / stage.total:.2f}" if stage else "0",
+        str(stage.done) if stage else None,
+        str(stage.total) if stage else str(max(1, snapshot.steps)),
+        f"{LOOKS[snapshot.state].word}: {stage.what}" if stage else LOOKS[snapshot.state].word,
+        kind="ae-bar-preparing",
+        said=str(stage) if stage else None,
+    )
+    made = f"{snapshot.steps - snapshot.step} updates to come" if snapshot.steps else ""
+    return box("progress", bar, element("div", element("span", made), class_="ae-progress-text"))
 
 
 def _spoken(snapshot: Snapshot) -> str:
@@ -82,7 +96,7 @@ def _spoken(snapshot: Snapshot) -> str:
 
 def _pace(snapshot: Snapshot) -> str:
     """Return speed and time, as far as they are known in this state."""
-    if snapshot.state in ("preparing", "queued"):
+    if snapshot.state == "queued":
         return ""
     if snapshot.state in ("running", "pausing", "stopping"):
         parts = [speed(snapshot.step, snapshot.seconds)]

@@ -8,7 +8,7 @@ from erasure.host.base import Host
 from erasure.host.data_folder import DataFolder
 from erasure.jobs.lora_files import lora_names
 from erasure.jobs.manager import JobManager
-from erasure.ui.chips import FIND, chips_html
+from erasure.ui.chips import chips_html
 from erasure.ui.compat import html, leaf
 from erasure.ui.components import Components
 from erasure.ui.controls import (
@@ -25,6 +25,7 @@ from erasure.ui.html import heading_html
 from erasure.ui.measure import measure_html
 from erasure.ui.page import block
 from erasure.ui.run_view import BLOCKS
+from erasure.ui.search import FIND
 from erasure.ui.wiring import wire
 
 _HIDDEN = "ae-hidden"
@@ -87,6 +88,7 @@ def _protect(components: Components) -> None:
     _block(components, "upload-message")
     components.main["look"] = leaf(gr.Button(FIND, elem_id="ae_look"))
     _block(components, "look-message")
+    _block(components, "search")
     _block(components, "chips", chips_html(None))
     with gr.Row(elem_classes=["ae-pair-row"]):
         components.settings.update(draw_settings(PROTECT[2:]))

@@ -17,7 +17,6 @@ from erasure.jobs.lora_files import lora_names
 from erasure.jobs.manager import JobManager
 from erasure.jobs.order import Order, Wanted, coming_names, read_order, suggested_name
 from erasure.ui import actions, form_actions
-from erasure.ui.chips import FIND, MEASURING
 from erasure.ui.compat import listen
 from erasure.ui.components import Components
 from erasure.ui.controls import kind_choices, quality_of, quality_update
@@ -25,6 +24,7 @@ from erasure.ui.form import read_form, texts_of
 from erasure.ui.html import notes_html
 from erasure.ui.page import Page, answer, news, read_page
 from erasure.ui.run_view import BLOCKS, followed, render
+from erasure.ui.search import FIND, FINDING
 
 Handler = Callable[..., list[Any]]
 
@@ -49,10 +49,13 @@ def _wire_run(components: Components, host: Host, manager: JobManager) -> None:
 
     def poll(page: Page) -> list[Any]:
         live = render(manager, page)
-        use = files = None
+        use = files = look = None
         if live.blocks["result"] is not None:
             use, files = gr.update(visible=live.usable), gr.update(choices=lora_names(host.lora_folder()))
-        return [live.answer, *(live.blocks[name] for name in BLOCKS), use, files]
+        if live.blocks["search"] is not None:
+            # Only here, so that it is always as the block below it says.
+            look = gr.update(value=FINDING if live.searching else FIND, interactive=not live.searching)
+        return [live.answer, *(live.blocks[name] for name in BLOCKS), use, files, look]
 
     def act(page: Page) -> list[Any]:
         return [answer(page, actions.act(manager, page))]
@@ -61,7 +64,8 @@ def _wire_run(components: Components, host: Host, manager: JobManager) -> None:
         run = followed(manager.snapshots(), page.job)
         return [answer(page, actions.try_it(host, manager, run, prompt or "", seed, weight))]
 
-    outputs = [blocks["pulse"], *(blocks[name] for name in BLOCKS), main["use"], main["measure_lora"]]
+    changed = [main["use"], main["measure_lora"], main["look"]]
+    outputs = [blocks["pulse"], *(blocks[name] for name in BLOCKS), *changed]
     _call(components, components.calls["poll"], "poll", poll, [], outputs)
     _call(components, components.calls["act"], "act", act, [], [blocks["act-message"]])
     given = [main["try_prompt"], main["try_seed"], main["weight"]]
@@ -78,14 +82,17 @@ def _wire_order(components: Components, host: Host, manager: JobManager, space: 
         runs = manager.snapshots()
         name = suggested_name(host, asked.settled.values["erase"], coming_names(runs))
         shown, ready = actions.check_order(host, asked)
+        known = actions.known_concepts(manager, asked)
+        found = found if known is None else form_actions.remember(known, asked)
         run = form_actions.judged_run(runs, asked, page.job)
         chips = news(page, "chips", form_actions.chips(found, asked, run))
-        return [answer(page, shown, suggested=name), gr.update(interactive=ready), chips]
+        return [answer(page, shown, suggested=name), gr.update(interactive=ready), chips, found]
 
     def start(page: Page, *held: Any) -> list[Any]:
-        return [answer(page, actions.start(host, manager, _order(components, host, manager, held)))]
+        said, holds = actions.start(host, manager, _order(components, host, manager, held))
+        return [answer(page, said, **holds)]
 
-    outputs = [blocks["estimate"], main["start"], blocks["chips"]]
+    outputs = [blocks["estimate"], main["start"], blocks["chips"], space]
     _call(components, components.calls["check"], "check", check, [space, *order], outputs, latest=True)
     _call(components, main["start"], "start", start, order, [blocks["message"]])
 
@@ -95,13 +102,7 @@ def _wire_concepts(components: Components, host: Host, manager: JobManager, spac
     order = [main["checkpoint"], main["name"], *settings.values()]
 
     def look(page: Page, *held: Any) -> list[Any]:
-        asked = _order(components, host, manager, held)
-        measured, problems = actions.measure(host, manager, asked)
-        if measured is None:
-            return [answer(page, problems), None, None]
-        found = form_actions.remember(measured, asked)
-        run = form_actions.judged_run(manager.snapshots(), asked, page.job)
-        return [answer(page, ""), found, news(page, "chips", form_actions.chips(found, asked, run))]
+        return [answer(page, actions.search(manager, _order(components, host, manager, held)))]
 
     def move(page: Page, found: dict[str, Any], *held: Any) -> list[Any]:
         asked = _order(components, host, manager, held)
@@ -122,13 +123,8 @@ def _wire_concepts(components: Components, host: Host, manager: JobManager, spac
 
     outputs = [blocks["upload-message"], settings["vocabulary"], settings["vocabulary_file"]]
     _call(components, main["upload"], "upload", upload, [main["upload"]], outputs, trigger="upload")
-    # The button says what it is doing, and cannot be pressed again before that is over, even after an error.
-    button = main["look"]
-    begun = listen(button.click, lambda: gr.update(value=MEASURING, interactive=False), [], [button])
-    outputs = [blocks["look-message"], space, blocks["chips"]]
-    looked = _call(components, button, "look", look, order, outputs, after=begun)
-    listen(looked.then, lambda: gr.update(value=FIND, interactive=True), [], [button])
-    # A check that began before the concepts were measured may answer after them, with older chips: check once more.
+    looked = _call(components, main["look"], "look", look, order, [blocks["look-message"]])
+    # The check shows them if they are known; else the page's script checks again when the search is over.
     listen(looked.then, None, js="() => { window.adversarialErase?.changed(); }")
     outputs = [settings["synonym"], settings["preserve"], blocks["chips"]]
     _call(components, components.calls["chip"], "chip", move, [space, *order], outputs)
@@ -159,7 +155,8 @@ def _wire_filling(components: Components, host: Host, manager: JobManager, auto:
         return [said, filled, quality_update(kind.qualities, offered), *_changes(settings, values)]
 
     def load(page: Page) -> list[Any]:
-        problems, values, checkpoint = form_actions.load_run(host, manager, page.value)
+        changed = page.action == "remedy"
+        problems, values, checkpoint = form_actions.load_run(host, manager, page.value, changed=changed)
         if values is None:
             return [answer(page, problems), None, None, *[None] * len(settings)]
         title = None if checkpoint is None else gr.update(value=checkpoint)
@@ -226,12 +223,10 @@ def _call(
     trigger: str = "click",
     slow: bool = False,
     latest: bool = False,
-    after: Any = None,
 ) -> Any:
     """Let the component call the handler with the page and the inputs. Return gradio's description of the event.
 
-    ``says``: the name of the call in the page's script. ``after``: the event that must be over first, instead of the
-    component's ``trigger``. A None in the handler's answer leaves that output as it is.
+    ``says``: the name of the call in the page's script. A None in the handler's answer leaves that output as it is.
     """
 
     def answered(message: str, *given: Any) -> Any:
@@ -242,7 +237,7 @@ def _call(
     given = f"...rest.slice(0, {len(inputs)})"
     js = f"(message, ...rest) => [window.adversarialErase.message({says!r}), {given}]"
     return listen(
-        getattr(component, trigger) if after is None else after.then,
+        getattr(component, trigger),
         answered,
         [components.message, *inputs],
         outputs,

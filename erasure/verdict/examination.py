@@ -13,11 +13,15 @@ from erasure.errors import RunError
 from erasure.judge.album import Album, Picture
 from erasure.judge.judge import Query
 from erasure.judge.scale import Scale
-from erasure.model.drawing import counted_steps, run_to_end
+from erasure.model.drawing import counted_steps, relayed, run_to_end
 from erasure.model.model import Model
 from erasure.model.rows import Purpose
 from erasure.verdict.panel import PANEL_SIZES, Member, PanelSizes, Shot, panel_shots
 from erasure.verdict.verdict import Finding, Verdict
+
+# How much of the work before is done once all is drawn, and once that is judged as itself; and how much of that after
+# once all is drawn. By U-Net rows.
+_DRAWN, _OWN_JUDGED, _DRAWN_AFTER = 0.68, 0.85, 0.77
 
 
 class Examination:
@@ -46,21 +50,29 @@ class Examination:
         self._as_target: dict[tuple[int, int], float] = {}  # (shot, target's member) -> score
         self._absent: list[float] = []  # per target
 
+    @property
+    def pictures(self) -> int:
+        """How many pictures are judged before."""
+        return len(self.shots)
+
     # --- before
 
     def before(self) -> Generator[float, None, None]:
         """Draw and judge with the frozen model, unless that is known already. Yields the share that is done."""
         if self._latents is not None:
             return
-        latents = yield from self._album.draw([_picture(shot) for shot in self.shots], "verdict")
+        drawing = self._album.draw([_picture(shot) for shot in self.shots], "verdict")
+        latents = yield from relayed(drawing, lambda share: _DRAWN * share)
         own = [(_picture(shot), Query(shot.prompt, shot.rest)) for shot in self.shots if shot.member >= 0]
-        self._own = self._album.scores(own, "verdict")
-        self._judge_as_targets()
+        self._own = yield from relayed(
+            self._album.score_steps(own, "verdict"), lambda share: _DRAWN + (_OWN_JUDGED - _DRAWN) * share
+        )
+        yield from relayed(self._judge_as_targets(), lambda share: _OWN_JUDGED + (1 - _OWN_JUDGED) * share)
         self._latents = latents
         self._album.clear()
         self._calibrate()
 
-    def _judge_as_targets(self) -> None:
+    def _judge_as_targets(self) -> Generator[float, None, None]:
         """Ask of every picture of a near word whether it shows its target, and of the others whether they show any."""
         asked: list[tuple[int, int]] = []
         for k, shot in enumerate(self.shots):
@@ -69,7 +81,7 @@ class Examination:
             elif self.panel[shot.member].role == "near":
                 asked.append((k, self._targets[self.panel[shot.member].target]))
         queries = [(_picture(self.shots[k]), self._query(self.shots[k], target)) for k, target in asked]
-        scores = self._album.scores(queries, "verdict")
+        scores = yield from self._album.score_steps(queries, "verdict")
         self._as_target = dict(zip(asked, scores, strict=True))
 
     def _query(self, shot: Shot, member: int) -> Query:
@@ -101,9 +113,11 @@ class Examination:
         if self._latents is None:
             raise ValueError("before() comes first")
         shots = [shot for shot in self.shots if shot.member >= 0]
-        latents = yield from self._draw(shots, purpose="verdict")
+        drawing = self._draw(shots, purpose="verdict")
+        latents = yield from relayed(drawing, lambda share: _DRAWN_AFTER * share)
         with self._model.rows.purpose("verdict"):
             own = self._judged(latents, shots)
+        yield 1.0
         return Verdict(tuple(self._finding(i, own, latents) for i in range(len(self.panel))), step)
 
     def _finding(self, member: int, own: Sequence[float], latents: Tensor) -> Finding:

@@ -6,7 +6,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import replace
 from math import isfinite
 
-from erasure.concepts.build import build_concept_space
+from erasure.concepts.build import space_steps
 from erasure.concepts.space import ConceptSpace
 from erasure.concepts.vocabulary import load_vocabulary
 from erasure.config.settings import EraseConfig
@@ -56,7 +56,7 @@ def examine_lora(task: MeasureTask, *, device: str = "cpu") -> Generator[float, 
     model = open_model(task.checkpoint, precision=precision, resolution=config.resolution, device=device)
     match_lora(file, model.unet)
     album = open_album(model, config.templates)
-    space = build_concept_space(model, config, album)
+    space = yield from relayed(space_steps(model, config, album), lambda _: 0.0)
     examination = open_examination(model, space, config, album=album)
     yield from relayed(examination.before(), lambda share: share / 2)
     inject_lora_file(model.unet, file, task.weight)

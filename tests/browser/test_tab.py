@@ -38,6 +38,7 @@ def test_from_a_concept_to_a_changed_picture(app: App, tab: Tab) -> None:
     tab.wait_state("Done")
 
     _result_is_shown_and_said(tab)
+    expect(tab.page.locator("#ae_message_block").first).not_to_contain_text("started", timeout=SOON)
     assert (app.data / "loras" / "erase-church.safetensors").exists()
     assert (app.data / "loras" / "erase-church.json").exists()
     assert tab.block("chart").locator("svg").count() > 0
@@ -154,10 +155,12 @@ def test_nearby_concepts_are_found_and_move_with_a_click(tab: Tab) -> None:
     tab.order("church", neighbours="6", synonym_threshold="0.5", synonym_states="1")
     tab.unfold("synonym")
     tab.button("look").click()
-    expect(tab.button("look")).to_have_text("Measuring nearby concepts …", timeout=SOON)
+    expect(tab.button("look")).to_have_text("Finding nearby concepts …", timeout=SOON)
+    expect(tab.button("look")).to_be_disabled()
     # Not the chips themselves: those of an earlier run with this target are there from the beginning.
     expect(tab.button("look")).to_have_text("Find nearby concepts", timeout=LONG)
     expect(tab.button("look")).to_be_enabled()
+    expect(tab.block("search")).to_have_text("")
     chip = tab.action("chips", "chip-erase")
     chip.wait_for(timeout=SOON)
     word = chip.get_attribute("data-ae-value") or ""
@@ -170,6 +173,33 @@ def test_nearby_concepts_are_found_and_move_with_a_click(tab: Tab) -> None:
     expect(tab.block("chips")).to_contain_text("Always protected", timeout=SOON)
     tab.fill("neighbours", "5")
     expect(tab.block("chips")).to_contain_text("changed since", timeout=SOON)
+
+
+def test_a_search_is_followed_by_every_page_and_cancelled_by_any(app: App, tab: Tab, context: Any) -> None:
+    tab.fill("erase", "bus")
+    tab.unfold("synonym")
+    tab.button("look").click()
+    expect(tab.block("search")).to_contain_text(re.compile(r"Near bus: .*\d of \d"), timeout=LONG)
+    second = Tab(context.new_page()).visit(app.url)
+    second.unfold("synonym")
+    expect(second.button("look")).to_be_disabled(timeout=SOON)
+    second.press("search", "search-cancel")
+    for page in (second, tab):
+        expect(page.block("search")).to_contain_text("cancelled", timeout=LONG)
+        expect(page.button("look")).to_be_enabled(timeout=SOON)
+        expect(page.button("look")).to_have_text("Find nearby concepts")
+
+
+@pytest.mark.parametrize(("width", "beside"), [(1400, True), (800, True), (600, False)])
+def test_runs_are_listed_beside_the_shown_run_where_there_is_room(
+    app: App, context: Any, width: int, beside: bool
+) -> None:
+    page = context.new_page()
+    page.set_viewport_size({"width": width, "height": 900})
+    Tab(page).visit(app.url)
+    runs, run, form = (page.locator(f"#ae_{name}").first.bounding_box() for name in ("runs", "run", "form"))
+    assert (runs["x"] + runs["width"] <= run["x"]) == beside
+    assert runs["y"] >= form["y"] + form["height"]
 
 
 def test_a_lora_is_measured_on_the_chosen_checkpoint(app: App, tab: Tab) -> None:

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from erasure.api.guard import make_guard
 from erasure.api.routes import PREFIX, mount_api
-from erasure.config.settings import settings
+from erasure.config.settings import EraseConfig, settings
 from erasure.host.local import LocalHost
+from erasure.jobs.concept_cache import cache_key
 from erasure.jobs.manager import JobManager
 from tests.hostile.files import SETTINGS
 from tests.hostile.limits import Taken, limits
@@ -101,6 +102,11 @@ BODIES: dict[str, st.SearchStrategy[HostileBody]] = {
 }
 
 
+def _found(searching: object, checkpoint: Path, config: EraseConfig) -> dict[str, Any]:
+    cache_key(checkpoint, config)
+    return {"targets": [], "notes": []}
+
+
 class Service(AbstractContextManager["Service"]):
     """The API over a manager that begins no job, with a LoRA and a checkpoint; what works on a device is left out."""
 
@@ -112,8 +118,8 @@ class Service(AbstractContextManager["Service"]):
 
     def __enter__(self) -> Service:
         self._patches: list[Any] = [
-            patch("erasure.jobs.concept_cache._measured", lambda checkpoint, config, device: {"targets": []}),
-            patch("erasure.jobs.measuring.Measuring._run", lambda measuring, task: measuring._gate.free()),
+            patch("erasure.jobs.searching.Searching.find", _found),
+            patch("erasure.jobs.errand.Errand.begin", lambda errand, *_: errand._gate.free()),
         ]
         for each in self._patches:
             each.start()

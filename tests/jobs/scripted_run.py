@@ -15,6 +15,7 @@ from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.model.checkpoint import CheckpointInfo
 from erasure.model.rows import Purpose, RowBook
+from erasure.model.stage import Stage
 from erasure.run.events import Opened
 from erasure.run.tuned_model import TunedModel
 from erasure.training.events import Step
@@ -69,7 +70,8 @@ class ScriptedRun:
 
     def open(
         self, checkpoint: CheckpointInfo, config: EraseConfig, device: str, space: ConceptSpace | None
-    ) -> TunedModel:
+    ) -> Generator[Stage, None, TunedModel]:
+        yield Stage("loads the checkpoint")
         self.reach("open")
         return ScriptedModel(self, checkpoint, config, device)
 
@@ -112,6 +114,8 @@ class ScriptedExamination:
 
     def __init__(self, verdict: Callable[[int | None], Verdict]):
         self._verdict = verdict
+
+    pictures = 4
 
     def before(self) -> Generator[float, None, None]:
         yield 1.0

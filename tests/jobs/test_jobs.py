@@ -15,6 +15,7 @@ from erasure.jobs.job import JobRequest, JobState
 from erasure.jobs.manager import JobManager
 from erasure.jobs.record import Record, write_record
 from erasure.model.checkpoint import sha256, short_hash
+from erasure.model.stage import Stage
 from erasure.run.folder import Origin, RunFolder
 from erasure.run.state import save_state
 from tests.fake_host import FakeHost
@@ -224,6 +225,21 @@ def test_an_active_job_can_be_discarded(host: FakeHost, manager: JobManager, run
     assert not host.lock.locked()
 
 
+def test_the_pictures_before_are_there_before_the_first_update(
+    host: FakeHost, manager: JobManager, run: ScriptedRun
+) -> None:
+    hold = run.hold(1)
+    id = manager.submit(request(host))
+    hold.reached()
+    shown = manager.snapshot(id)
+    assert (shown.state, shown.step, shown.previews, shown.drew_before) == ("preparing", 0, (), True)
+    assert [row.after for row in manager.preview(id, None).rows()] == [()] * 4
+    assert manager.preview(id, None).sheet().width > 0
+    hold.release()
+    ends(manager, id)
+    assert JobManager(host, start=False).snapshot(id).drew_before
+
+
 @pytest.mark.parametrize("wish", ["discard", "interrupt"])
 def test_a_run_ends_between_two_steps_of_drawing_the_pictures_before(
     host: FakeHost, manager: JobManager, run: ScriptedRun, wish: str
@@ -233,7 +249,9 @@ def test_a_run_ends_between_two_steps_of_drawing_the_pictures_before(
     run.at["drawn 1.0"] = lambda: more.append("drawn")
     id = manager.submit(request(host))
     hold.reached()
-    assert "25%" in manager.snapshot(id).message
+    drawing = manager.snapshot(id)
+    assert (drawing.stage, drawing.drew_before) == (Stage("draws the pictures before", 2, 8), False)
+    assert drawing.message == "draws the pictures before: 2 of 8"
     if wish == "discard":
         manager.discard(id)
     else:

@@ -41,7 +41,7 @@ class ScriptedMeasuring:
 def script(monkeypatch: pytest.MonkeyPatch) -> ScriptedMeasuring:
     made = ScriptedMeasuring()
     monkeypatch.setattr("erasure.verdict.examine.examine_lora", made)
-    monkeypatch.setattr("erasure.jobs.measuring.free_memory", lambda: None)
+    monkeypatch.setattr("erasure.jobs.errand.free_memory", lambda: None)
     return made
 
 

@@ -177,7 +177,7 @@ def test_observers_are_asked_after_every_update_in_their_order(task: Task) -> No
 
 
 def _is_drawing(event: Event) -> bool:
-    return type(event).__name__ == "Drawing"
+    return type(event).__name__ == "Stage"
 
 
 def test_an_observer_that_fails_ends_the_run_with_its_state_saved(task: Task) -> None:

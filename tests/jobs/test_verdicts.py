@@ -164,6 +164,14 @@ def test_a_job_whose_pictures_all_changed_is_not_done(host: FakeHost, manager: J
     assert not list(host.lora_folder().glob("*"))
     assert failed.verdict is not None
     assert failed.previews == (4,)
+    # It would diverge again, so what is offered is what to change.
+    assert (failed.diverged, failed.actions) == (True, ("delete",))
+    with pytest.raises(JobConflict, match="begin anew"):
+        manager.resume(failed.id)
+    rate = failed.config["learning_rate"]
+    assert manager.remedy(failed.id)["learning_rate"] == pytest.approx(rate / 4, rel=0.05)
+    later = JobManager(host, start=False).snapshot(failed.id)
+    assert (later.diverged, later.actions) == (True, ("delete",))
 
 
 def _folder(host: FakeHost, id: str) -> Path:
