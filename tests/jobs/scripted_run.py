@@ -69,7 +69,12 @@ class ScriptedRun:
         self.at[place] = failing
 
     def open(
-        self, checkpoint: CheckpointInfo, config: EraseConfig, device: str, space: ConceptSpace | None
+        self,
+        checkpoint: CheckpointInfo,
+        config: EraseConfig,
+        device: str,
+        space: ConceptSpace | None = None,
+        album: Path | None = None,
     ) -> Generator[Stage, None, TunedModel]:
         yield Stage("loads the checkpoint")
         self.reach("open")
