@@ -68,7 +68,7 @@ class _GivenStates:
         self.asked: list[list[str]] = []
         self._noised = noised
 
-    def draw(self, prompts, generator, *, tuned):  # type: ignore[no-untyped-def]
+    def draw(self, prompts, generator, *, tuned, early=False):  # type: ignore[no-untyped-def]
         self.asked.append([prompt.text for prompt in prompts])
         return [self.state(len(self.asked)) for _ in prompts]
 

@@ -53,7 +53,7 @@ class _GivenStates:
     def __init__(self) -> None:
         self.asked: list[list[Tensor]] = []
 
-    def draw(self, prompts, generator, *, tuned):  # type: ignore[no-untyped-def]
+    def draw(self, prompts, generator, *, tuned, early=False):  # type: ignore[no-untyped-def]
         self.asked.append([prompt.conditioning.states.detach() for prompt in prompts])
         g = torch.Generator().manual_seed(len(self.asked))
         return [
@@ -197,9 +197,9 @@ def test_preserved_concepts_are_met_where_the_tuned_model_goes_unless_told_other
     trainer = _trainer(tiny_models, "church", **({} if there else {"preserve_on_policy": False}))
     draw, asked = trainer.source.draw, {}
 
-    def remembered(prompts, generator, *, tuned):  # type: ignore[no-untyped-def]
+    def remembered(prompts, generator, *, tuned, early=False):  # type: ignore[no-untyped-def]
         asked.update({prompt.text: tuned for prompt in prompts})
-        return draw(prompts, generator, tuned=tuned)
+        return draw(prompts, generator, tuned=tuned, early=early)
 
     trainer.source.draw = remembered  # type: ignore[method-assign]
     step = trainer.update()

@@ -61,6 +61,7 @@ _UNSEEN = {
     "null_space": Unused(0.0, "turns nothing away from preserved prompts"),
     "pace": Unused(0.0, "keeps to its learning rate"),
     "rehearsed": Unused(0, "rehearses nothing"),
+    "early": Unused(1.0, "trains in all steps of its trajectories"),
 }
 # These neither measure synonyms nor erase them, either.
 _ALONE = {

@@ -195,6 +195,15 @@ class EraseConfig:
         "takes more updates",
         "latents",
     )
+    early: float = setting(
+        0.5,
+        "concepts are preserved in this share of a replayed trajectory's steps, from its start, where it is settled "
+        "what a picture shows; 1 = in all, which takes more rows",
+        "latents",
+        low=0.01,
+        high=1.0,
+        usual="0.5 to 1",
+    )
     resolution: int = setting(
         0,
         "picture size in pixels; 0 = the size the checkpoint was made for",
@@ -348,6 +357,11 @@ class EraseConfig:
         """Number of updates: ``steps``, or what its 0 stands for."""
         each = self.steps_per_concept or METHODS[self.method].updates_per_concept
         return self.steps or each * max(2, len(self.erase))
+
+    @property
+    def early_steps(self) -> int:
+        """The number of steps of a trajectory, from its start, in which concepts are preserved."""
+        return max(1, round(self.early * self.sampling_steps))
 
     def to_dict(self) -> dict[str, Any]:
         """Return every setting with the value that is used, as plain JSON types."""

@@ -24,7 +24,7 @@ from erasure.model.model import Model
 from erasure.spread import spread
 from erasure.training.latents.replay import ReplayLatents
 from erasure.training.latents.source import LatentState
-from erasure.training.rehearsal_sizes import NEAR_SHARE, WORDS, WORDS_PER_TARGET, early_steps
+from erasure.training.rehearsal_sizes import NEAR_SHARE, WORDS, WORDS_PER_TARGET
 
 # Draws from one trajectory before a new one is sampled.
 REUSE = 1000
@@ -46,7 +46,7 @@ class Rehearsal:
         self._words = tuple(words)
         self._count = config.rehearsed
         self._templates = config.templates
-        self._source = ReplayLatents(model, with_changes(config, reuse=REUSE), early_steps(config.sampling_steps))
+        self._source = ReplayLatents(model, with_changes(config, reuse=REUSE))
 
     def draw(self, step: int, generator: Generator) -> Rehearsed:
         """Return what is rehearsed in an update; ``step``: the number of updates before."""
@@ -61,7 +61,7 @@ class Rehearsal:
             prompts.append(
                 self._model.prompt(fill(self._templates[number % len(self._templates)], self._words[number]))
             )
-        return Rehearsed(prompts, self._source.draw(prompts, generator, tuned=False))
+        return Rehearsed(prompts, self._source.draw(prompts, generator, tuned=False, early=True))
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the trajectories."""

@@ -12,7 +12,7 @@ from erasure.config.settings import EraseConfig
 from erasure.config.template import fill
 from erasure.model.rows import Rows
 from erasure.training.pace_updates import MEASURED
-from erasure.training.rehearsal_sizes import WORDS, WORDS_PER_TARGET, early_steps
+from erasure.training.rehearsal_sizes import WORDS, WORDS_PER_TARGET
 
 _UPDATES = 200  # played
 
@@ -35,7 +35,7 @@ class _Source:
     known: dict[tuple[str, bool], _Run] = field(default_factory=dict)
     rehearsed: dict[int, _Run] = field(default_factory=dict)
 
-    def draw(self, texts: Sequence[str], tuned: bool) -> tuple[bool, bool]:
+    def draw(self, texts: Sequence[str], tuned: bool, early: bool = False) -> tuple[bool, bool]:
         """Whether the frozen model's predictions come along: with the prompt, and without one."""
         config, row = self.config, 1 if self.config.sampling_guidance == 1 else 2
         if config.latents == "noise":
@@ -48,7 +48,7 @@ class _Source:
         moved: dict[int, int] = {}
         for text in texts:
             run = self._run(text, tuned and not pictures)
-            goal = self.random.randrange(config.sampling_steps) + (not tuned)
+            goal = self.random.randrange(config.early_steps if early else config.sampling_steps) + (not tuned)
             missing = max(0, (config.sampling_steps if pictures else goal) - run.steps)
             run.steps += missing
             moved[id(run)] = moved.get(id(run), 0) + missing
@@ -62,7 +62,7 @@ class _Source:
         row, moved = 1 if config.sampling_guidance == 1 else 2, []
         for k in range(update * config.rehearsed, (update + 1) * config.rehearsed):
             run = self.rehearsed.setdefault(k % words, _Run())
-            missing = max(0, self.random.randrange(early_steps(config.sampling_steps)) + 1 - run.steps)
+            missing = max(0, self.random.randrange(config.early_steps) + 1 - run.steps)
             run.steps += missing
             moved.append(missing)
         self.rows += Rows(row * sum(moved), calls=max(moved, default=0))
@@ -102,7 +102,7 @@ def _update(config: EraseConfig, sizes: Sequence[int], source: _Source, update: 
         source.draw(erased, config.on_policy)
         return Rows(len(targets), len(targets), 1)
     eps, null = source.draw(anchors if config.latents == "pictures" else erased, config.on_policy)
-    kept, _ = source.draw(preserved, config.preserve_on_policy or config.latents == "fresh")
+    kept, _ = source.draw(preserved, config.preserve_on_policy or config.latents == "fresh", early=True)
     source.rehearse(update)
     goals = sum(not null or anchor != "" for anchor in anchors)
     if config.guidance and config.guidance_from == "null" and any(anchors) and not null:

@@ -144,9 +144,8 @@ class Trainer:
         preserved = self.adversary.find(Question(targets, candidates, harm), generator)
         preserved += draws.given(anchors, template, generator)
         # As published, where the tuned model goes; only where the frozen one goes, less is preserved.
-        preserve_states = self.source.draw(
-            preserved, generator, tuned=config.preserve_on_policy or config.latents == "fresh"
-        )
+        on_policy = config.preserve_on_policy or config.latents == "fresh"
+        preserve_states = self.source.draw(preserved, generator, tuned=on_policy, early=True)
 
         found = len(preserved)
         rehearsed = self._rehearsal.draw(self.step, generator)

@@ -23,7 +23,9 @@ class FreshLatents(LatentSource):
         self._guidance = config.sampling_guidance
 
     @torch.no_grad()
-    def draw(self, prompts: Sequence[Prompt], generator: Generator, *, tuned: bool) -> list[LatentState]:
+    def draw(
+        self, prompts: Sequence[Prompt], generator: Generator, *, tuned: bool, early: bool = False
+    ) -> list[LatentState]:
         timesteps = ddim_timesteps(self._steps, self._model.train_steps)
         reached, noise = [], []
         for _ in prompts:

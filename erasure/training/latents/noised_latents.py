@@ -26,7 +26,9 @@ class NoiseLatents(LatentSource):
         self._seed = config.seed
         self._noise: list[Tensor] = []
 
-    def draw(self, prompts: Sequence[Prompt], generator: Generator, *, tuned: bool) -> list[LatentState]:
+    def draw(
+        self, prompts: Sequence[Prompt], generator: Generator, *, tuned: bool, early: bool = False
+    ) -> list[LatentState]:
         while len(self._noise) < len(prompts):
             # From the seed and its place alone, so that a resumed run has the same noise without keeping it.
             own = Generator().manual_seed(self._seed * 1_000_003 + 500_000 + len(self._noise))
@@ -60,7 +62,9 @@ class PictureLatents(LatentSource):
         self._known: dict[str, CleanLatent] = {}
 
     @torch.no_grad()
-    def draw(self, prompts: Sequence[Prompt], generator: Generator, *, tuned: bool) -> list[LatentState]:
+    def draw(
+        self, prompts: Sequence[Prompt], generator: Generator, *, tuned: bool, early: bool = False
+    ) -> list[LatentState]:
         # All that is random is drawn prompt by prompt; then the pictures that are missing, all at once.
         known, pictures, new, at = dict(self._known), [], [], []
         for prompt in prompts:

@@ -53,19 +53,21 @@ class ReplayLatents(LatentSource):
     # Bounds the memory: at 512 px a trajectory of 10 steps takes up to 1 MB.
     CAPACITY = 512
 
-    def __init__(self, model: Model, config: EraseConfig, first: int = 0):
-        """``first``: states are of the first so many steps; 0: of all."""
+    def __init__(self, model: Model, config: EraseConfig):
         self._model = model
         self._steps = config.sampling_steps
-        self._first = first or self._steps
+        self._early_steps = config.early_steps
         self._guidance = config.sampling_guidance
         self._reuse = config.reuse or config.sampling_steps
         self._known: dict[tuple[str, bool], Trajectory] = {}
 
-    def draw(self, prompts: Sequence[Prompt], generator: Generator, *, tuned: bool) -> list[LatentState]:
+    def draw(
+        self, prompts: Sequence[Prompt], generator: Generator, *, tuned: bool, early: bool = False
+    ) -> list[LatentState]:
         """States on trajectories of the frozen model, or of the tuned one as it was when it took each step."""
         runs = [self._trajectory(prompt, generator, tuned) for prompt in prompts]
-        reached = [int(torch.randint(self._first, (), generator=generator)) for _ in prompts]
+        steps = self._early_steps if early else self._steps
+        reached = [int(torch.randint(steps, (), generator=generator)) for _ in prompts]
         # The frozen model's prediction at the state itself is wanted as well: one step more.
         needed = [step if tuned else step + 1 for step in reached]
         with torch.no_grad():

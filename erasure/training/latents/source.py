@@ -30,8 +30,12 @@ def stack(states: Sequence[LatentState]) -> tuple[Tensor, Tensor]:
 
 
 class LatentSource(Protocol):
-    def draw(self, prompts: Sequence[Prompt], generator: Generator, *, tuned: bool) -> list[LatentState]:
-        """One state per prompt; ``tuned``: on the way of the tuned model, where the source has the choice."""
+    def draw(
+        self, prompts: Sequence[Prompt], generator: Generator, *, tuned: bool, early: bool = False
+    ) -> list[LatentState]:
+        """One state per prompt; where the source has the choice, ``tuned``: on the way of the tuned model, and
+        ``early``: in the part of the way in which concepts are preserved.
+        """
 
     def tensors(self) -> dict[str, Tensor]:
         """What a resumed run needs to draw the same states; by default, nothing is remembered."""
