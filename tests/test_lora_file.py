@@ -104,7 +104,7 @@ def header(path: Path) -> dict[str, Any]:
 
 @pytest.mark.skipif(
     Version(transformers.__version__) < Version("4.34"),
-    reason="diffusers' load_lora_weights refuses to work with transformers this old",
+    reason="this transformers is too old for diffusers' load_lora_weights",
 )
 @pytest.mark.parametrize(("dtype", "share"), [(torch.float32, 1e-4), (torch.float16, 1e-1)])
 @pytest.mark.parametrize("layers", CHOICES)
