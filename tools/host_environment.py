@@ -48,14 +48,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", default=[], metavar="PATH", help="files of tests; all, if left out")
     parser.add_argument("--options", default="", metavar="TEXT", help='options for pytest in one string: "-n 2 -x"')
     asked = parser.parse_args(arguments)
-    python = environment_python(asked.folder)
-    commands = [] if python.exists() else [[asked.python, "-m", "venv", str(asked.folder)]]
-    commands += [*install_commands(python), suite_command(python, asked.only, asked.options.split())]
-    for command in commands:
-        status = subprocess.run(command, cwd=ROOT, env=suite_variables(python), check=False).returncode
-        if status:
-            return status
-    return 0
+    folder: Path = asked.folder.absolute()
+    python = environment_python(folder)
+    complete, contents = folder / "complete", environment_contents()
+    if not complete.exists() or complete.read_text(encoding="utf-8") != contents:
+        making = [] if python.exists() else [[asked.python, "-m", "venv", str(folder)]]
+        for command in (*making, *install_commands(python)):
+            status = subprocess.run(command, cwd=ROOT, check=False).returncode
+            if status:
+                return status
+        complete.write_text(contents, encoding="utf-8")
+    tests = suite_command(python, asked.only, asked.options.split())
+    return subprocess.run(tests, cwd=ROOT, env=suite_variables(python), check=False).returncode
+
+
+def environment_contents() -> str:
+    """Return what decides the contents of the environment; it is used again only while this is the same."""
+    package = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    return "\n".join((*PINS, *TOOLS, str(ROOT), package))
 
 
 def environment_python(folder: Path) -> Path:
