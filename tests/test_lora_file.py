@@ -111,7 +111,7 @@ def test_the_file_says_which_weights_of_a_base_with_both_it_was_trained_on(writt
 
 @pytest.mark.skipif(
     Version(transformers.__version__) < Version("4.34"),
-    reason="diffusers' load_lora_weights refuses to work with transformers this old",
+    reason="this transformers is too old for diffusers' load_lora_weights",
 )
 @pytest.mark.parametrize(("dtype", "share"), [(torch.float32, 1e-4), (torch.float16, 1e-1)])
 @pytest.mark.parametrize("layers", CHOICES)
