@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def test_a_trained_classifier_folder_is_believed(tmp_path: Path) -> None:
         model.classifier[1].weight.zero_()
         model.classifier[1].bias.copy_(-torch.arange(1000.0))
         model.classifier[1].bias[3] = 10.0
-    model.save_pretrained(tmp_path)
+    model.save_pretrained(tmp_path, safe_serialization=True)
     judge = image_classifier.imagenet_ranks({"a": 3, "b": 0, "c": 999}, weights=str(tmp_path))
     assert judge([_noise_picture(i) for i in range(3)], ["a", "b", "c"]) == [0, 1, 999]
 
@@ -92,9 +93,23 @@ def test_a_classifier_of_other_classes_is_refused(tmp_path: Path) -> None:
     from transformers import ResNetConfig, ResNetForImageClassification
 
     config = ResNetConfig(num_labels=7, embedding_size=8, hidden_sizes=[8, 8], depths=[1, 1], layer_type="basic")
-    ResNetForImageClassification(config).save_pretrained(tmp_path)
+    ResNetForImageClassification(config).save_pretrained(tmp_path, safe_serialization=True)
     with pytest.raises(EvaluationError, match="7 classes"):
         image_classifier.imagenet_ranks({"a": 3}, weights=str(tmp_path))
+
+
+def test_no_pickle_of_a_classifier_is_opened(tmp_path: Path) -> None:
+    from transformers import ResNetConfig
+
+    class Trap:
+        def __reduce__(self) -> tuple[object, tuple[Path]]:
+            return Path.touch, (tmp_path / "ran",)
+
+    ResNetConfig(num_labels=1000).save_pretrained(tmp_path)
+    (tmp_path / "pytorch_model.bin").write_bytes(pickle.dumps(Trap()))
+    with pytest.raises(EvaluationError, match="safetensors"):
+        image_classifier.imagenet_ranks({"a": 3}, weights=str(tmp_path))
+    assert not (tmp_path / "ran").exists()
 
 
 def test_damaged_weights_of_the_judge_are_refused_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -282,7 +297,7 @@ def clip_folder(tmp_path: Path) -> Path:
     vision = {**text, "image_size": 32, "patch_size": 16}
     torch.manual_seed(0)
     config = CLIPConfig(text_config={**text, "vocab_size": 49408}, vision_config=vision, projection_dim=8)
-    CLIPModel(config).save_pretrained(tmp_path)
+    CLIPModel(config).save_pretrained(tmp_path, safe_serialization=True)
     for name in TOKENIZER_FILES:
         shutil.copy(CLIP / name, tmp_path / name)
     return tmp_path

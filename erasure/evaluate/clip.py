@@ -112,9 +112,12 @@ def _load(folder: Path, device: str) -> tuple[_Features, Any]:
     from transformers import CLIPModel, CLIPTokenizerFast
 
     try:
-        model = CLIPModel.from_pretrained(str(folder), local_files_only=True)
+        # Only safetensors: older versions of the library run what a pickle says.
+        model = CLIPModel.from_pretrained(str(folder), local_files_only=True, use_safetensors=True)
         tokenizer = CLIPTokenizerFast.from_pretrained(str(folder), local_files_only=True)
     except (OSError, ValueError) as error:
-        raise EvaluationError(f"the CLIP model in {folder} cannot be read: {error}. Download it again.") from error
+        raise EvaluationError(
+            f"the CLIP model in {folder} cannot be read: {error}. Download it again, with weights as safetensors."
+        ) from error
     tokenizer.model_max_length = min(tokenizer.model_max_length, model.config.text_config.max_position_embeddings)
     return _Features(model.eval().requires_grad_(False).to(device)), tokenizer

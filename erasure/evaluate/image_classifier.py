@@ -50,10 +50,14 @@ def _trained(weights: str, device: str) -> Logits:
         from transformers import AutoModelForImageClassification
 
         try:
-            model = AutoModelForImageClassification.from_pretrained(weights, local_files_only=True)
+            # Only safetensors: older versions of the library run what a pickle says.
+            model = AutoModelForImageClassification.from_pretrained(
+                weights, local_files_only=True, use_safetensors=True
+            )
         except (OSError, ValueError) as error:
             raise EvaluationError(
-                f"the classifier in {weights} cannot be read: {error}. Give another folder."
+                f"the classifier in {weights} cannot be read: {error}. Give another folder, with weights as "
+                "safetensors."
             ) from error
         return _from_transformers(model, device)
     models = need("torchvision.models", "imagenette", "give --classifier a folder with a transformers model")
