@@ -23,6 +23,10 @@ from tests.loras import random_lora
 
 pytestmark = pytest.mark.slow
 
+# What takes long and has little to do with gradio is tried with one of its versions alone.
+NEWEST_ALONE = pytest.mark.parametrize("app", ["newest"], indirect=True)
+OLDEST_ALONE = pytest.mark.parametrize("app", ["oldest"], indirect=True)
+
 
 @pytest.fixture
 def tab(app: App, context: Any) -> Tab:
@@ -89,6 +93,7 @@ def _steps_can_be_chosen(tab: Tab) -> None:
     assert "after 3 updates" in (picture.get_attribute("alt") or "")
 
 
+@OLDEST_ALONE
 def test_a_run_outlives_its_page_and_is_paused_stopped_and_resumed(app: App, tab: Tab, context: Any) -> None:
     tab.order("truck", steps="400")
     tab.start()
@@ -116,6 +121,7 @@ def test_a_run_outlives_its_page_and_is_paused_stopped_and_resumed(app: App, tab
     assert list((app.data / "loras").glob("erase-truck.*")) == []
 
 
+@NEWEST_ALONE
 def test_queued_jobs_wait_for_their_turn_and_can_be_cancelled(app: App, tab: Tab) -> None:
     """The second starts by itself when the first ends; the third is taken out of the queue."""
     tab.order("bell", steps="400")
@@ -175,6 +181,7 @@ def test_nearby_concepts_are_found_and_move_with_a_click(tab: Tab) -> None:
     expect(tab.block("chips")).to_contain_text("changed since", timeout=SOON)
 
 
+@OLDEST_ALONE
 def test_a_search_is_followed_by_every_page_and_cancelled_by_any(app: App, tab: Tab, context: Any) -> None:
     tab.fill("erase", "bus")
     tab.unfold("synonym")
@@ -202,6 +209,7 @@ def test_runs_are_listed_beside_the_shown_run_where_there_is_room(
     assert runs["y"] >= form["y"] + form["height"]
 
 
+@OLDEST_ALONE
 def test_a_lora_is_measured_on_the_chosen_checkpoint(app: App, tab: Tab) -> None:
     unet = load_parts(inspect_checkpoint(MODEL), device="cpu", dtype=torch.float32).unet
     ours = {"erase": ["bell"], "neighbours": 4, "synonym_threshold": 0.0}
