@@ -15,7 +15,7 @@ class JudgeSettings:
     """How a picture is drawn, and at which ``timesteps``, as shares of the training schedule, noise is put on it."""
 
     timesteps: tuple[float, ...] = (0.4, 0.7, 0.85)
-    drawing: DrawSettings = field(default_factory=lambda: DrawSettings(steps=10, guidance=5.0, batch=32))
+    drawing: DrawSettings = field(default_factory=lambda: DrawSettings(steps=8, guidance=5.0, batch=32))
 
     def rows(self, drawn: int, queries: int) -> Rows:
         """Return the rows for drawing some pictures and for some queries, each about a picture on its own."""
