@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-SUPPORTED = "AUTOMATIC1111 1.10, Forge and reForge"
+MADE_FOR = "AUTOMATIC1111 1.10 and Forge"
 
 
 def unsupported(root: Path) -> str:
@@ -28,6 +28,6 @@ def requirements_file(root: Path) -> Path:
 
 def _line(program: str) -> str:
     return (
-        f"Adversarial Erase does not support {program} and does nothing here: it works in {SUPPORTED}, "
-        "on its own (python -m erasure app) and on the command line."
+        f"Adversarial Erase does not support {program} and does nothing here. It is made for {MADE_FOR}; "
+        "it also runs on its own (python -m erasure app) and on the command line."
     )
