@@ -7,10 +7,12 @@ import re
 import sys
 import tempfile
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from erasure.host.program import requirements_file, unsupported
 from erasure.host.requirements import Unmet, advice, unmet
 
 # These are never changed, whatever else is installed: the web UI chose them for the machine.
@@ -19,10 +21,13 @@ ALWAYS_KEPT = ("torch", "torchvision", "torchaudio", "xformers")
 
 def main() -> None:
     """Install what is missing, in versions that change nothing that the web UI pins."""
-    missing = unmet()
+    root = web_ui_folder()
+    missing = [] if unsupported(root) else unmet()
     if not missing:
         return
-    pinned = pinned_names(Path(os.environ.get("REQS_FILE", "requirements_versions.txt")))
+    # As the launcher reads it: relative to the working folder, or to its own.
+    named = Path(os.environ.get("REQS_FILE") or requirements_file(root))
+    pinned = pinned_names(named if named.is_file() else root / named)
     free = [item for item in missing if _normal(item.name) not in pinned]
     for item in missing:
         if item not in free:
@@ -31,6 +36,12 @@ def main() -> None:
             print(f"Adversarial Erase needs {item}, but {pins}: it cannot work until the web UI is updated")
     if free:
         install(free, pinned)
+
+
+def web_ui_folder() -> Path:
+    """Return the folder of the launcher that runs this: its working folder may be another one."""
+    launcher = find_spec("launch")
+    return Path(launcher.origin).parent if launcher is not None and launcher.origin else Path.cwd()
 
 
 def install(missing: list[Unmet], pinned: set[str]) -> None:

@@ -1,12 +1,15 @@
-"""Copies emoji-SD into a web UI's folder, so that it appears among the checkpoints."""
+"""Copies emoji-SD into a web UI's folder, so that it appears among the checkpoints.
+
+Needs nothing but Python, so that it also works before the web UI's first launch has installed its packages.
+"""
 
 from __future__ import annotations
 
 import filecmp
+import json
+import re
 import shutil
 from pathlib import Path
-
-import yaml
 
 from emoji_sd import MODEL
 from erasure.whole_file import whole_file, write_text
@@ -33,16 +36,16 @@ def install(webui: Path, *, force: bool = False) -> list[Path]:
             "Give the folder that holds webui.py."
         )
     text = models / TEXT_FOLDER
-    config = yaml.safe_load(MODEL.with_suffix(".yaml").read_text(encoding="utf-8"))
-    # The web UI would look for a relative path in its working folder, or on the Hugging Face hub.
-    config["model"]["params"]["cond_stage_config"]["params"]["version"] = str(text.resolve())
     pairs = {source: text / source.name for source in sorted((MODEL.parent / "text_encoder").iterdir())}
     pairs[MODEL] = checkpoints / MODEL.name
     written_config = checkpoints / f"{MODEL.stem}.yaml"
-    content = yaml.safe_dump(config, sort_keys=False)
+    config = MODEL.with_suffix(".yaml").read_text(encoding="utf-8")
+    content = _pointing_to(_quoted(str(text.resolve())), config)
+    # Without quotes, as versions up to 0.2.0 wrote it.
+    same = (content, _pointing_to(str(text.resolve()), config))
 
     differing = [p for s, p in pairs.items() if p.exists() and not filecmp.cmp(s, p, shallow=False)]
-    if written_config.exists() and written_config.read_text(encoding="utf-8") != content:
+    if written_config.exists() and written_config.read_text(encoding="utf-8") not in same:
         differing.append(written_config)
     if differing and not force:
         names = ", ".join(str(path) for path in differing)
@@ -64,3 +67,17 @@ def install(webui: Path, *, force: bool = False) -> list[Path]:
 def _copy(source: Path, place: Path) -> None:
     with whole_file(place) as temporary:
         shutil.copyfile(source, temporary)
+
+
+def _pointing_to(text_encoder: str, config: str) -> str:
+    """Return the config with this text encoder: a web UI would look for a relative path in its working folder, or on
+    the Hugging Face hub."""
+    return re.sub(r"(?<= version: )text_encoder$", lambda _: text_encoder, config, count=1, flags=re.MULTILINE)
+
+
+def _quoted(path: str) -> str:
+    """Return a YAML scalar: JSON's strings are those of YAML, but for characters written as two escapes.
+
+    What is no character in a path, Python's stand-in for a byte that is not UTF-8, is written as an escape.
+    """
+    return json.dumps(path, ensure_ascii=False).encode("utf-8", "backslashreplace").decode("utf-8")

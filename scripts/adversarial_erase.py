@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import sys
 import traceback
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -17,13 +18,19 @@ def _trouble() -> str:
     """Return why the extension cannot work here, in one line with the command that fixes it; "" if it can."""
     try:
         # Now, while the extension's folder is on sys.path; later imports find the rest through the package.
-        from erasure.host import requirements, webui
+        from erasure.host import program, requirements
+
+        if line := program.unsupported(Path(script_callbacks.__file__).parents[1]):
+            return line
+        from erasure.host import webui
 
         webui.host()
         missing = requirements.unmet()
         return f"Adversarial Erase cannot work yet: {requirements.advice(missing)}" if missing else ""
     except ImportError as error:
         name = error.name or "a package"
+        if name == "modules" or name.startswith("modules."):  # the web UI's own: no package of this name would help
+            return program.lacking(error.msg)
         fix = f'"{sys.executable}" -m pip install {name}'
         return f"{name} cannot be imported ({error}). Run: {fix} and restart the web UI."
     except Exception as error:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,14 @@ from tests.tiny import CLIP
 
 pytestmark = pytest.mark.slow
 
+# As "python -m emoji_sd install", by a Python without any packages.
+_BARE = """
+import runpy, sys
+sys.path.insert(0, sys.argv[1])
+sys.argv = ["emoji_sd", "install", "--webui", sys.argv[2]]
+runpy.run_module("emoji_sd", run_name="__main__")
+"""
+
 needs_weights = pytest.mark.skipif(not MODEL.exists(), reason="emoji-SD's weights are not in this checkout")
 
 
@@ -48,7 +58,7 @@ def webui(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (model / "text_encoder" / "vocab.json").write_text("{}")
     stage = {"params": {"version": "text_encoder"}}
     config = {"model": {"params": {"cond_stage_config": stage}}}
-    (model / "emoji-sd.yaml").write_text(yaml.safe_dump(config))
+    (model / "emoji-sd.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     monkeypatch.setattr(installing, "MODEL", model / "emoji-sd.safetensors")
     target = tmp_path / "webui"
     (target / "models" / "Stable-diffusion").mkdir(parents=True)
@@ -207,6 +217,26 @@ def test_a_different_file_of_that_name_is_replaced_only_with_force(webui: Path) 
     assert other.read_bytes() == b"mine"
     install(webui, force=True)
     assert other.read_bytes() == b"weights"
+
+
+@needs_weights
+def test_installing_needs_nothing_but_python(tmp_path: Path) -> None:
+    webui = tmp_path / 'a "web UI": 中文 😀 #1'
+    (webui / "models" / "Stable-diffusion").mkdir(parents=True)
+    command = [sys.executable, "-I", "-S", "-c", _BARE, str(FOLDER.parents[1]), str(webui)]
+    result = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
+    assert (result.returncode, result.stderr) == (0, "")
+    ours, theirs = FOLDER / "emoji-sd.yaml", webui / "models" / "Stable-diffusion" / "emoji-sd.yaml"
+    config = yaml.safe_load(ours.read_text(encoding="utf-8"))
+    config["model"]["params"]["cond_stage_config"]["params"]["version"] = str(webui / "models" / installing.TEXT_FOLDER)
+    assert yaml.safe_load(theirs.read_text(encoding="utf-8")) == config
+
+
+def test_a_config_that_an_earlier_version_wrote_is_no_other_file(webui: Path) -> None:
+    install(webui)
+    written = webui / "models" / "Stable-diffusion" / "emoji-sd.yaml"
+    written.write_text(yaml.safe_dump(yaml.safe_load(written.read_text()), sort_keys=False))
+    install(webui)
 
 
 def test_a_folder_that_is_no_web_ui_is_refused(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,6 +21,9 @@ from tests.webui import FAKE
 ROOT = Path(__file__).parents[1]
 A1111 = {"transformers": "4.30.2", "torch": "2.1.2", "numpy": "1.26.2"}
 FORGE = {"transformers": "4.46.1", "torch": "2.3.1", "numpy": "1.26.2", "diffusers": "0.31.0", "peft": "0.13.2"}
+# By their requirements files: transformers, diffusers; peft is not there.
+REFORGE = {"transformers": "4.48.1", "torch": "2.9.0", "numpy": "1.26.4", "diffusers": "0.32.2"}
+CLASSIC = {"transformers": "4.30.2", "torch": "2.6.0+cu126", "numpy": "1.26.2", "diffusers": "0.31.0"}
 
 
 def versions(installed: dict[str, str]) -> Callable[[str], str]:
@@ -42,6 +46,10 @@ def versions(installed: dict[str, str]) -> Callable[[str], str]:
         ({**A1111, "diffusers": "0.35.1", "peft": "0.17.0"}, ["diffusers>=0.30,<0.32", "peft>=0.10,<0.14"]),
         (FORGE, []),
         ({**FORGE, "diffusers": "0.35.1", "peft": "0.17.0"}, []),
+        (REFORGE, ["peft>=0.10,<0.14"]),
+        ({**REFORGE, "peft": "0.13.2"}, []),
+        (CLASSIC, ["peft>=0.10,<0.14"]),
+        ({**CLASSIC, "peft": "0.13.2"}, []),
         ({"transformers": "4.46.1"}, ["diffusers>=0.30,<0.32", "peft>=0.10,<0.14"]),
         ({"transformers": "5.23.0"}, ["diffusers>=0.30", "peft>=0.10"]),
         ({"transformers": "5.23.0", "diffusers": "0.42.1", "peft": "0.21.2"}, []),
@@ -109,6 +117,34 @@ def test_a_version_that_the_host_pins_is_left_alone(
     assert "diffusers>=" not in commands
     assert "diffusers==0.20.0" in commands
     assert "this web UI pins diffusers 0.20.0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["requirements_versions.txt", "requirements.txt"])
+def test_the_pins_are_those_beside_the_launcher_wherever_it_was_started(
+    install: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    root, elsewhere = tmp_path / "webui", tmp_path / "elsewhere"
+    root.mkdir()
+    elsewhere.mkdir()
+    shutil.copy(FAKE / "launch.py", root)
+    (root / name).write_text("transformers==4.30.2\ndiffusers==0.31.0\nsafetensors==0.4.2  # why\ntorch\n")
+    monkeypatch.syspath_prepend(str(root))
+    monkeypatch.chdir(elsewhere)
+    monkeypatch.delenv("REQS_FILE")
+    command, _, kept = install({**CLASSIC, "safetensors": "0.4.2"}).strip().split(" | ")
+    assert command == 'install "peft>=0.10,<0.14"'
+    assert kept.split() == ["diffusers==0.31.0", "safetensors==0.4.2", "torch==2.6.0+cu126", "transformers==4.30.2"]
+
+
+def test_nothing_is_installed_into_sd_next(
+    install: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "next").mkdir()
+    shutil.copy(FAKE / "launch.py", tmp_path / "next")
+    (tmp_path / "next" / "installer.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path / "next"))
+    assert install(A1111) == ""
+    assert capsys.readouterr() == ("", "")
 
 
 def test_a_failing_pip_leaves_one_line_to_do_it_by_hand(

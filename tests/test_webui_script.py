@@ -159,6 +159,52 @@ def test_a_failing_import_gives_one_line_and_the_web_ui_starts(webui: WebUI, mon
     assert "erasure.host.webui cannot be imported" in blocks.texts[0]
 
 
+def test_on_sd_next_the_tab_says_in_one_line_that_it_is_not_supported(
+    webui: WebUI, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # What it has in common with the web UIs it began as: the names of callbacks, and some others by other meanings.
+    (tmp_path / "next" / "modules").mkdir(parents=True)
+    (tmp_path / "next" / "installer.py").touch()
+    for name in ("call_queue", "devices", "paths_internal", "progress", "sd_models", "shared"):
+        monkeypatch.setitem(sys.modules, f"modules.{name}", ModuleType(f"modules.{name}"))
+    monkeypatch.setattr(webui.script_callbacks, "__file__", str(tmp_path / "next" / "modules" / "script_callbacks.py"))
+    run_script(webui)
+    [(blocks, title, _)] = webui.script_callbacks.ui_tabs_callback()
+    assert title == "Adversarial Erase"
+    [line] = blocks.texts
+    assert "Adversarial Erase does not support SD.Next" in line
+    webui.script_callbacks.ui_settings_callback()
+    webui.script_callbacks.app_started_callback(Blocks(), SimpleNamespace())
+    assert not sys.modules["erasure.api.routes"].mounted
+    assert not webui.script_callbacks.failures
+
+
+@pytest.mark.parametrize(
+    ("module", "name"), [("progress", "create_task_id"), ("sd_models", "send_model_to_device"), ("shared", "state")]
+)
+def test_a_web_ui_that_lacks_what_is_used_of_it_is_named_before_anything_runs(
+    webui: WebUI, monkeypatch: pytest.MonkeyPatch, module: str, name: str
+) -> None:
+    monkeypatch.delattr(getattr(webui, module), name)
+    run_script(webui)
+    [(blocks, _, _)] = webui.script_callbacks.ui_tabs_callback()
+    [line] = blocks.texts
+    assert f"does not support this web UI (modules.{module} has no {name})" in line
+
+
+def test_a_missing_module_of_the_web_ui_is_no_package_to_install(webui: WebUI, monkeypatch: pytest.MonkeyPatch) -> None:
+    import modules
+
+    webui.sd_models  # noqa: B018  what imports them all
+    monkeypatch.delattr(modules, "paths_internal")
+    monkeypatch.setitem(sys.modules, "modules.paths_internal", None)
+    run_script(webui)
+    [(blocks, _, _)] = webui.script_callbacks.ui_tabs_callback()
+    [line] = blocks.texts
+    assert "does not support this web UI" in line
+    assert "pip install" not in line
+
+
 def test_a_tab_that_cannot_be_made_gives_one_line(webui: WebUI, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(host: object, manager: object) -> None:
         raise TypeError("no <b>such</b> argument")

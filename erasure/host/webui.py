@@ -26,6 +26,16 @@ DATA_OPTION = "adversarial_erase_data"
 DATA_FLAG = "adversarial_erase_data"  # as preload.py adds it
 SAME_DEVICE = "the web UI's"
 _USUAL_SIDE = 512  # the web UI's own
+# What is used of the web UI here; what another one lacks would be found in the midst of a run.
+_USED = {
+    call_queue: ("queue_lock",),
+    devices: ("device", "torch_gc"),
+    paths_internal: ("data_path", "models_path"),
+    processing: ("StableDiffusionProcessingTxt2Img", "process_images"),
+    progress: ("add_task_to_queue", "create_task_id", "finish_task", "start_task"),
+    sd_models: ("checkpoints_list", "model_data", "select_checkpoint", "send_model_to_device", "unload_model_weights"),
+    shared: ("OptionInfo", "cmd_opts", "opts", "state"),
+}
 
 
 class WebuiHost:
@@ -132,7 +142,14 @@ class WebuiHost:
 
 @cache
 def host() -> WebuiHost:
-    """Return the one host of this process: "Reload UI" runs scripts again, but the package stays imported."""
+    """Return the one host of this process: "Reload UI" runs scripts again, but the package stays imported.
+
+    Raises: ImportError if the web UI has not all that is used of it.
+    """
+    for module, names in _USED.items():
+        for name in names:
+            if not hasattr(module, name):
+                raise ImportError(f"{module.__name__} has no {name}", name=module.__name__)
     return WebuiHost()
 
 

@@ -7,15 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from erasure.host.program import unsupported
 from tests.webui import FAKE
 
 # Ours, to look at what happened; and where the real one keeps a name elsewhere.
 _ADDED = {
     "devices": {"collected"},
+    "sd_vae": {"asked", "chosen"},
     "script_callbacks": {"failures", "clear_callbacks"},
     "processing": {"StableDiffusionProcessingTxt2Img.closed"},
 }
 _ELSEWHERE = {"sd_models": {"Model"}}  # ldm's LatentDiffusion there
+# Called with its first argument by position alone: reForge gives it another name.
+_BY_POSITION = {"sd_models.unload_model_weights"}
 
 
 def names(tree: ast.Module) -> dict[str, list[str] | None]:
@@ -41,6 +45,8 @@ def names(tree: ast.Module) -> dict[str, list[str] | None]:
 
 @pytest.mark.parametrize("path", sorted((FAKE / "modules").glob("*.py")), ids=lambda path: path.stem)
 def test_the_real_web_ui_has_all_of_it(source: Path, path: Path) -> None:
+    if line := unsupported(source):
+        pytest.skip(line)
     real_path = source / "modules" / path.name
     assert real_path.exists() or path.name == "__init__.py"
     if path.name == "__init__.py":
@@ -55,5 +61,7 @@ def test_the_real_web_ui_has_all_of_it(source: Path, path: Path) -> None:
             continue
         assert name in real or name.split(".")[-1] in inherited, f"{path.stem}.{name} is not there"
         theirs = real.get(name)
+        if parameters and theirs and f"{path.stem}.{name}" in _BY_POSITION:
+            continue
         if parameters is not None and theirs is not None:
             assert parameters == theirs[: len(parameters)], f"{path.stem}.{name} takes {theirs}"

@@ -14,19 +14,19 @@ callback_map: dict[str, list[Callable[..., Any]]] = {
 failures: list[Exception] = []
 
 
-def on_app_started(callback: Callable[..., Any], *, name: str | None = None) -> None:
+def on_app_started(callback: Callable[..., Any]) -> None:
     callback_map["app_started"].append(callback)
 
 
-def on_before_reload(callback: Callable[..., Any], *, name: str | None = None) -> None:
+def on_before_reload(callback: Callable[..., Any]) -> None:
     callback_map["on_reload"].append(callback)
 
 
-def on_ui_tabs(callback: Callable[..., Any], *, name: str | None = None) -> None:
+def on_ui_tabs(callback: Callable[..., Any]) -> None:
     callback_map["ui_tabs"].append(callback)
 
 
-def on_ui_settings(callback: Callable[..., Any], *, name: str | None = None) -> None:
+def on_ui_settings(callback: Callable[..., Any]) -> None:
     callback_map["ui_settings"].append(callback)
 
 
