@@ -136,9 +136,9 @@ class History:
 
     @property
     def seconds_left(self) -> float | None:
-        """Seconds of training left, at the speed of the last updates; None before the first one."""
+        """Seconds of training left, at the speed of the last updates; None before the first one and after the last."""
         if self.step >= self.steps:
-            return 0.0
+            return None
         if len(self._recent) < 2:
             return self.seconds / self.step * (self.steps - self.step) if self.step else None
         (first, began), (last, ended) = self._recent[0], self._recent[-1]

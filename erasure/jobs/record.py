@@ -110,7 +110,8 @@ def snapshot_of(
         step=history.step,
         steps=history.steps,
         seconds=history.seconds,
-        seconds_left=history.seconds_left if record.state in ACTIVE else None,
+        # A stage says itself how far it is; when training is over, nothing is known of what comes after.
+        seconds_left=history.seconds_left if record.state in ACTIVE and stage is None else None,
         rows=history.rows,
         series=history.series,
         picks=history.picks,
