@@ -334,7 +334,10 @@ def test_8_bit_floats_load_in_any_part(
     small = {name: t.to(dtype) if name.startswith(parts) else t for name, t in state.items()}
     path = folder / f"tiny{suffix}"
     if suffix == ".ckpt":
-        torch.save({"state_dict": small}, path)
+        try:
+            torch.save({"state_dict": small}, path)
+        except KeyError:
+            pytest.skip(f"this torch saves no {dtype}")
     else:
         save_file(small, path)
     models = load_parts(path)
@@ -393,7 +396,7 @@ def test_a_quantised_diffusers_folder_is_named(tiny_diffusers_folder: Path, tmp_
     shutil.copytree(tiny_diffusers_folder, folder)
     file = folder / "unet" / "diffusion_pytorch_model.safetensors"
     with safe_open(str(file), framework="pt") as opened:
-        weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        weights = {name: opened.get_tensor(name).clone() for name in opened.keys()}  # noqa: SIM118
     save_file({**weights, CONV_OUT: weights[CONV_OUT].to(torch.int8)}, file)
     with pytest.raises(UnsupportedCheckpoint, match="8-bit integers"):
         inspect_checkpoint(folder)

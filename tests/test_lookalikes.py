@@ -259,3 +259,7 @@ def test_an_album_that_was_kept_draws_and_asks_nothing_again(tiny_model: Model, 
     assert run_to_end(kept.draw(pictures, "synonyms")).equal(latents)
     assert kept.scores(asked, "synonyms") == scores
     assert tiny_model.rows["synonyms"].total == rows
+    kept.clear()
+    save_state(tmp_path / "empty.safetensors", kept.tensors(), kept.meta())
+    album.load(*load_state(tmp_path / "empty.safetensors"))
+    assert album.meta() == {"pictures": [], "scores": []}

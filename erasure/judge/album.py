@@ -42,8 +42,9 @@ class Album:
         self._scores.clear()
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the pictures: ``latents`` (n, c, h, w), in the order of :meth:`meta`; nothing if there are none."""
-        return {"latents": torch.stack(list(self._latents.values()))} if self._latents else {}
+        """Return the pictures: ``latents`` (n, c, h, w), in the order of :meth:`meta`; (0,) if there are none."""
+        # Never nothing at all: older versions of safetensors write no sound file without a tensor.
+        return {"latents": torch.stack(list(self._latents.values())) if self._latents else torch.zeros(0)}
 
     def meta(self) -> dict[str, Any]:
         """Return what the pictures are of, and their scores, as plain values."""
@@ -54,7 +55,7 @@ class Album:
     def load(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
         """Undo :meth:`tensors` and :meth:`meta`, of the same model and settings of the judge."""
         pictures: list[Picture] = [(prompt, seed) for prompt, seed in meta["pictures"]]
-        self._latents = dict(zip(pictures, tensors["latents"], strict=True)) if pictures else {}
+        self._latents = dict(zip(pictures, tensors["latents"], strict=True))
         self._scores = {(pictures[i], Query(prompt, rest)): score for i, prompt, rest, score in meta["scores"]}
 
     def draw(self, pictures: Sequence[Picture], purpose: Purpose) -> Generator[float, None, Tensor]:
