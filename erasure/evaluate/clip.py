@@ -17,6 +17,7 @@ from torch import Tensor
 
 from erasure.errors import EvaluationError, MissingExtra
 from erasure.evaluate.extras import need
+from erasure.evaluate.model_folder import check_weights
 from erasure.evaluate.pixels import Preparation, prepare
 
 MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -111,8 +112,8 @@ def _tensor(features: Any) -> Tensor:
 def _load(folder: Path, device: str) -> tuple[_Features, Any]:
     from transformers import CLIPModel, CLIPTokenizerFast
 
+    check_weights(folder, "the CLIP model")
     try:
-        # Only safetensors: older versions of the library run what a pickle says.
         model = CLIPModel.from_pretrained(str(folder), local_files_only=True, use_safetensors=True)
         tokenizer = CLIPTokenizerFast.from_pretrained(str(folder), local_files_only=True)
     except (OSError, ValueError) as error:

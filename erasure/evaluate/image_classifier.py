@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from erasure.errors import EvaluationError
 from erasure.evaluate.extras import need, need_weights, torch_cache
+from erasure.evaluate.model_folder import check_weights
 from erasure.evaluate.pixels import Preparation, prepare
 from erasure.evaluate.recognition import Ranks
 from erasure.safetensors_file import read_header, read_tensors
@@ -49,8 +50,8 @@ def _trained(weights: str, device: str) -> Logits:
     if weights and Path(weights).is_dir():
         from transformers import AutoModelForImageClassification
 
+        check_weights(Path(weights), "the classifier")
         try:
-            # Only safetensors: older versions of the library run what a pickle says.
             model = AutoModelForImageClassification.from_pretrained(
                 weights, local_files_only=True, use_safetensors=True
             )
