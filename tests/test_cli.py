@@ -45,7 +45,9 @@ def base(tiny_checkpoint: Path, tmp_path: Path) -> list[str]:
     ]
     space = ["--vocabulary", "file", "--vocabulary-file", str(vocabulary), "--synonym-threshold", "0"]
     layers = ["--layers", "full", "--device", "cpu"]
-    return ["train", "--checkpoint", str(tiny_checkpoint), "--erase", "church", *quick, *space, *layers]
+    # Judging takes most of the time of a training this short.
+    judged = ["--judged-words", "0", "--look-every", "0"]
+    return ["train", "--checkpoint", str(tiny_checkpoint), "--erase", "church", *quick, *space, *layers, *judged]
 
 
 def _lora(path: Path) -> dict[str, torch.Tensor]:
@@ -76,7 +78,8 @@ def test_training_writes_a_lora_and_a_run_folder(
     base: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, run = tmp_path / "gone.safetensors", tmp_path / "run"
-    assert main([*base, "--out", str(out), "--run", str(run)]) == 0
+    judged = ["--judged-words", "2", "--look-every", "10"]
+    assert main([*base, *judged, "--out", str(out), "--run", str(run)]) == 0
     assert any(key.endswith("lora_up.weight") for key in _lora(out))
     folder = RunFolder(run)
     assert folder.read()[1].erase == ("church",)

@@ -43,7 +43,7 @@ def test_trajectories_are_kept_so_that_a_second_round_samples_little(tiny_model:
         with tiny_model.rows.purpose("training"):
             rehearsal.draw(step, generator)
         rows.append(tiny_model.rows["training"].total - before)
-    assert sum(rows) == len(WORDS) * 2 * 2
+    assert sum(rows) == len(WORDS) * 2, "the first of two steps, for each word once"
     assert rows[-1] == 0
 
 

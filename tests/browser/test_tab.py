@@ -192,7 +192,6 @@ def test_nearby_concepts_are_found_and_move_with_a_click(tab: Tab) -> None:
     expect(tab.block("chips")).to_contain_text("changed since", timeout=SOON)
 
 
-@OLDEST_ALONE
 def test_a_search_is_followed_by_every_page_and_cancelled_by_any(app: App, tab: Tab, context: Any) -> None:
     tab.fill("erase", "bus")
     tab.unfold("synonym")
@@ -220,7 +219,6 @@ def test_runs_are_listed_beside_the_shown_run_where_there_is_room(
     assert runs["y"] >= form["y"] + form["height"]
 
 
-@OLDEST_ALONE
 def test_a_lora_is_measured_on_the_chosen_checkpoint(app: App, tab: Tab) -> None:
     unet = load_parts(inspect_checkpoint(MODEL), device="cpu", dtype=torch.float32).unet
     ours = {"erase": ["bell"], "neighbours": 4, "synonym_threshold": 0.0}
