@@ -68,5 +68,4 @@ def quick_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     few = PanelSizes(2, 1, 1, 1, 1, 1, 1, 1)
     monkeypatch.setattr("erasure.verdict.examine.PANEL_SIZES", few)
     settings = JudgeSettings(timesteps=(0.5,), drawing=DrawSettings(steps=2))
-    monkeypatch.setattr("erasure.verdict.examine.JUDGE_SETTINGS", settings)
-    monkeypatch.setattr("erasure.concepts.build.JUDGE_SETTINGS", settings)
+    monkeypatch.setattr("erasure.judge.album.JUDGE_SETTINGS", settings)

@@ -12,10 +12,10 @@ from erasure.concepts.build import build_concept_space
 from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig, space_settings
 from erasure.config.settle import with_changes
+from erasure.judge.album import open_album
 from erasure.model.checkpoint import CheckpointInfo
 from erasure.model.model import open_model
 from erasure.run.state import save_state
-from erasure.verdict.examine import open_album
 from erasure.whole_file import write_json
 
 

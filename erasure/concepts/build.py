@@ -20,9 +20,7 @@ from erasure.concepts.vocabulary import load_vocabulary
 from erasure.config.settings import EraseConfig
 from erasure.config.template import fill
 from erasure.errors import ConceptError
-from erasure.judge.album import Album
-from erasure.judge.judge import Judge
-from erasure.judge.judge_settings import JUDGE_SETTINGS, settings_for
+from erasure.judge.album import Album, open_album
 from erasure.model.drawing import counted_steps, relayed, run_to_end
 from erasure.model.model import Model
 from erasure.model.rows import Purpose
@@ -55,7 +53,7 @@ def space_steps(model: Model, config: EraseConfig, album: Album | None = None) -
     words = [*free, *dict.fromkeys(config.preserve)]
     similarity = yield from _similarity(model, words, config)
     orders = [[words[k] for k in row.argsort(descending=True, stable=True).tolist()] for row in similarity]
-    album = Album(model, Judge(model, settings_for(config.templates, JUDGE_SETTINGS))) if album is None else album
+    album = open_album(model, config.templates) if album is None else album
     # With a verdict, what makes the scales is drawn for it in any case.
     purpose: Purpose = "verdict" if config.judged_words else "synonyms"
     lookalikes = Lookalikes(album, config.templates, _unrelated(vocabulary, orders, config), purpose)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from erasure.judge.judge import Judge, Query
+from erasure.judge.judge_settings import JUDGE_SETTINGS, settings_for
 from erasure.model.drawing import counted_steps, run_to_end
 from erasure.model.model import Model
 from erasure.model.rows import Purpose
@@ -102,3 +103,8 @@ class Album:
                 done += len(rows)
                 yield done / total
         return [self._scores[each] for each in asked]
+
+
+def open_album(model: Model, templates: Sequence[str]) -> Album:
+    """Return an album for building a concept space and for its examination, which judge some of the same pictures."""
+    return Album(model, Judge(model, settings_for(templates, JUDGE_SETTINGS)))

@@ -10,7 +10,7 @@ import torch
 from erasure.concepts.build import space_steps
 from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
-from erasure.judge.album import AlbumState
+from erasure.judge.album import AlbumState, open_album
 from erasure.lora.adapter import inject_lora
 from erasure.model.checkpoint import CheckpointInfo
 from erasure.model.drawing import run_to_end
@@ -22,7 +22,7 @@ from erasure.training.solver import Solver, solver
 from erasure.training.steering import Steering
 from erasure.training.trainer import Trainer
 from erasure.verdict.examination import Examination
-from erasure.verdict.examine import open_album, open_examination
+from erasure.verdict.examine import open_examination
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from dataclasses import replace
 from math import isfinite
 
@@ -11,20 +11,13 @@ from erasure.concepts.space import ConceptSpace
 from erasure.concepts.vocabulary import load_vocabulary
 from erasure.config.settings import EraseConfig
 from erasure.errors import LoraFileError
-from erasure.judge.album import Album
-from erasure.judge.judge import Judge
-from erasure.judge.judge_settings import JUDGE_SETTINGS, settings_for
+from erasure.judge.album import Album, open_album
 from erasure.lora.file import inject_lora_file, match_lora
 from erasure.model.drawing import relayed
 from erasure.model.model import Model, open_model
 from erasure.verdict.examination import Examination
 from erasure.verdict.measurement import Measurement, MeasureTask, base_note
 from erasure.verdict.panel import LOOK_SIZES, PANEL_SIZES, PanelSizes, make_panel
-
-
-def open_album(model: Model, templates: Sequence[str]) -> Album:
-    """Return an album for building a concept space and for its examination, which judge some of the same pictures."""
-    return Album(model, Judge(model, settings_for(templates, JUDGE_SETTINGS)))
 
 
 def open_examination(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from erasure.cli import main
-from erasure.concepts import build
+from erasure.judge import album
 from erasure.judge.judge_settings import JudgeSettings
 from erasure.model.draw_settings import DrawSettings
 from erasure.run import tuned_model
@@ -15,6 +15,5 @@ from erasure.verdict.panel import PanelSizes
 if __name__ == "__main__":
     vars(tuned_model)["DRAW_SETTINGS"] = DrawSettings(steps=5)
     vars(examine)["PANEL_SIZES"] = PanelSizes(2, 1, 1, 4, 1, 2, 1, 1)
-    for module in (examine, build):
-        vars(module)["JUDGE_SETTINGS"] = JudgeSettings(timesteps=(0.5,), drawing=DrawSettings(steps=4))
+    vars(album)["JUDGE_SETTINGS"] = JudgeSettings(timesteps=(0.5,), drawing=DrawSettings(steps=4))
     sys.exit(main(["app", *sys.argv[1:]]))
