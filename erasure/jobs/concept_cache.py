@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import json
-import sys
 from collections import OrderedDict
 from pathlib import Path
 from threading import Lock
@@ -36,14 +34,6 @@ class ConceptCache:
             self._known[key] = space
             while len(self._known) > _MOST:
                 self._known.popitem(last=False)
-
-
-def free_memory() -> None:
-    """Give back the memory that no object holds any more, so that another model has room."""
-    gc.collect()
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 def cache_key(checkpoint: Path, config: EraseConfig) -> str:

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from threading import Condition, Thread
+from typing import TypeVar
 
 from erasure.host.base import Host
-from erasure.jobs.concept_cache import free_memory
 from erasure.jobs.gate import Gate
 from erasure.jobs.live import logger
+from erasure.jobs.memory import free_memory
+from erasure.jobs.problems import describe, traceback_of
 
 End = Callable[[], None]
 """What tells of the end of an errand; called when the device is free again."""
+
+
+_Y = TypeVar("_Y")
+_T = TypeVar("_T")
+
+
+def told(error: BaseException) -> str:
+    """Return what to tell people of an error. Its traceback goes to the log, if it has something to say."""
+    problem, trace = describe(error), traceback_of(error)
+    if trace:
+        logger.error("%s", trace)
+    return problem
 
 
 class Errand:
@@ -43,6 +57,20 @@ class Errand:
         except Exception:
             logger.exception("the host could not say whether it was interrupted")
             return self._cancelled
+
+    def follow(self, steps: Generator[_Y, None, _T], see: Callable[[_Y], None]) -> _T | None:
+        """Do steps one by one and let each be seen; return their value, None if somebody stopped it before the end."""
+        try:
+            while not self.stopped():
+                try:
+                    step = next(steps)
+                except StopIteration as stop:
+                    value: _T = stop.value
+                    return value
+                see(step)
+            return None
+        finally:
+            steps.close()
 
     def report(self, done: int, total: int, text: str) -> None:
         """Show the progress in the host's own progress bar. If that fails, the errand goes on."""

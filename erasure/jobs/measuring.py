@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from erasure.errors import EraseError, JobConflict, RunError
 from erasure.host.base import Host
-from erasure.jobs.errand import End, Errand
+from erasure.jobs.errand import End, Errand, told
 from erasure.jobs.gate import LORA, Gate
-from erasure.jobs.live import logger
-from erasure.jobs.problems import describe, traceback_of
+from erasure.jobs.problems import describe
 from erasure.model.opening import Opening
 from erasure.verdict.verdict import Verdict, told_verdict
 
 if TYPE_CHECKING:
-    from erasure.verdict.measurement import Measurement, MeasureTask
+    from erasure.verdict.measurement import MeasureTask
 
 MeasureState = Literal["measuring", "done", "failed", "cancelled"]
 
@@ -121,28 +120,19 @@ class Measuring:
         """Return what tells of the end."""
         from erasure.verdict.examine import examine_lora
 
-        shares = examine_lora(task, device=self._host.device())
-        try:
-            self._tell(message="loads the checkpoint and looks for the words near the concept")
-            while not self._errand.stopped():
-                try:
-                    share = next(shares)
-                except StopIteration as stop:
-                    found: Measurement = stop.value
-                    return lambda: self._tell(
-                        state="done", message="", share=1.0, notes=found.notes, verdict=found.verdict
-                    )
-                doing = "draws and judges pictures" if share else "looks for the words near the concept"
-                self._tell(share=share, message=doing)
-                self._errand.report(round(100 * share), 100, f"measuring {task.file.path.stem}")
+        def see(share: float) -> None:
+            doing = "draws and judges pictures" if share else "looks for the words near the concept"
+            self._tell(share=share, message=doing)
+            self._errand.report(round(100 * share), 100, f"measuring {task.file.path.stem}")
+
+        self._tell(message="loads the checkpoint and looks for the words near the concept")
+        found = self._errand.follow(examine_lora(task, device=self._host.device()), see)
+        if found is None:
             return lambda: self._tell(state="cancelled", message="")
-        finally:
-            shares.close()
+        return lambda: self._tell(state="done", message="", share=1.0, notes=found.notes, verdict=found.verdict)
 
     def _failure(self, error: BaseException) -> End:
-        problem, trace = describe(error), traceback_of(error)
-        if trace:
-            logger.error("%s", trace)
+        problem = told(error)
         return lambda: self._tell(state="failed", message="", problem=problem)
 
     def _tell(self, **changes: Any) -> None:

@@ -13,10 +13,8 @@ from erasure.config.settings import EraseConfig
 from erasure.errors import EraseError, JobConflict, RunError
 from erasure.host.base import Host
 from erasure.jobs.concept_cache import ConceptCache, cache_key
-from erasure.jobs.errand import End, Errand
+from erasure.jobs.errand import End, Errand, told
 from erasure.jobs.gate import CONCEPTS, Gate
-from erasure.jobs.live import logger
-from erasure.jobs.problems import describe, traceback_of
 from erasure.model.stage import Stage
 
 if TYPE_CHECKING:
@@ -146,18 +144,15 @@ class Searching:
         self._tell(search, message="loads the checkpoint")
         info = inspect_checkpoint(checkpoint).opened(self._host.opening(checkpoint))
         model = open_model(info, precision=config.precision, resolution=config.resolution, device=self._host.device())
-        steps = space_steps(model, config)
-        try:
-            while not self._errand.stopped():
-                try:
-                    stage = next(steps)
-                except StopIteration as stop:
-                    return self._done(search, stop.value)
-                self._tell(search, message=str(stage), stage=stage)
-                self._errand.report(stage.done, max(1, stage.total), str(stage))
+
+        def see(stage: Stage) -> None:
+            self._tell(search, message=str(stage), stage=stage)
+            self._errand.report(stage.done, max(1, stage.total), str(stage))
+
+        found = self._errand.follow(space_steps(model, config), see)
+        if found is None:
             return lambda: self._tell(search, state="cancelled", message="", stage=None)
-        finally:
-            steps.close()
+        return self._done(search, found)
 
     def _done(self, search: _Search, space: ConceptSpace) -> End:
         found = space.to_dict()
@@ -169,9 +164,7 @@ class Searching:
         return end
 
     def _failure(self, search: _Search, error: BaseException) -> End:
-        problem, trace = describe(error), traceback_of(error)
-        if trace:
-            logger.error("%s", trace)
+        problem = told(error)
 
         def end() -> None:
             search.error = error if isinstance(error, EraseError) else RunError(problem)

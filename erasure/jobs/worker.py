@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from erasure.errors import Diverged, EraseError
 from erasure.host.base import Host
-from erasure.jobs.concept_cache import free_memory
 from erasure.jobs.gate import Gate
 from erasure.jobs.job import JobState, Result
 from erasure.jobs.live import LiveJob, Wish, logger
+from erasure.jobs.memory import free_memory
 from erasure.jobs.names import free_name
 from erasure.jobs.problems import describe, traceback_of
 from erasure.jobs.progress import Progress
