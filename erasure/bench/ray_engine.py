@@ -14,10 +14,11 @@ from typing import Any
 
 from erasure.bench.cell import Cell
 from erasure.bench.grid import GridEvent, Todo, completed, record, record_failure, torch_threads
-from erasure.bench.results import Measured, Row
+from erasure.bench.results import Row
 from erasure.bench.work import work
 from erasure.errors import EraseError, EvaluationError
 from erasure.evaluate.extras import need
+from erasure.model.drawing import run_to_end
 
 PACKAGE_ROOT = Path(__file__).parents[2]
 
@@ -64,13 +65,8 @@ def _row(cell: Cell) -> Row | str:
     """Work on a cell, on a worker; return its row, or what went wrong."""
     began = time.perf_counter()
     with torch_threads(cell.bench.threads):
-        working = work(cell)
         try:
-            while True:
-                next(working)
-        except StopIteration as stop:
-            measured: Measured = stop.value
-            return completed(cell, measured, began)
+            return completed(cell, run_to_end(work(cell)), began)
         except EraseError as error:
             # Some of these errors cannot be pickled, so their text travels instead.
             return f"{type(error).__name__}: {error}"
