@@ -103,6 +103,8 @@ def _converted_values(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[s
 def config_from_file(path: Path) -> dict[str, Any]:
     """Return the values in a JSON config file, unchecked, as flags may still override them.
 
+    Of the ``run.json`` of a run folder, they are the settings that were asked for.
+
     Raises: ConfigError if the file cannot be read or is not a JSON object.
     """
     try:
@@ -111,7 +113,8 @@ def config_from_file(path: Path) -> dict[str, Any]:
         raise ConfigError([f"the config file {path} cannot be read: {error}"]) from error
     if not isinstance(values, dict):
         raise ConfigError([f"the config file {path} holds a {type(values).__name__}, but must hold a JSON object"])
-    return values
+    asked = values.get("asked")
+    return asked if isinstance(asked, dict) and "config" in values else values
 
 
 def _converted(value: Any, kind: type) -> Any:
