@@ -11,7 +11,7 @@ from typing import Any
 from erasure import bounded_json
 from erasure.config.concept_texts import LISTS, as_written, read_lists
 from erasure.config.settings import EraseConfig, plain, settings
-from erasure.config.settle import Settled, asked_for, settle, used_values
+from erasure.config.settle import Settled, asked_for, said_once, settle, used_values
 from erasure.errors import ConfigError, shown
 
 _KIND_NAMES = {tuple: "a text or a list of texts", bool: "true or false", int: "a whole number",
@@ -27,7 +27,11 @@ def settle_values(asked: Mapping[str, Any]) -> Settled:
     """
     accepted, problems = _converted_values(asked)
     settled = settle(accepted)
-    return replace(settled, problems=(*problems, *settled.problems), config=None) if problems else settled
+    return (
+        replace(settled, problems=tuple(said_once([*problems, *settled.problems])), config=None)
+        if problems
+        else settled
+    )
 
 
 def config_from_dict(asked: Mapping[str, Any]) -> EraseConfig:

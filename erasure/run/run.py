@@ -39,7 +39,7 @@ def erase(task: Task, observers: Sequence[MakeObserver] = ()) -> Run:
 
     Raises: CheckpointError, ConceptError, ConfigError, RunError, OutputExists if it cannot begin.
     """
-    check_output(task.out, overwrite=task.overwrite)
+    check_output(task.out, overwrite=task.overwrite, read=(task.checkpoint, task.opening.vae))
     check_device(task.device, task.config.precision)
     clash = clashes(task.config)
     if clash:
@@ -103,7 +103,8 @@ def resume(
         space=folder.space(),
         even_diverged=even_diverged,
     )
-    check_output(task.out, overwrite=overwrite)
+    before = (vae, Path(origin.vae) if origin.vae else None)
+    check_output(task.out, overwrite=overwrite, read=(task.checkpoint, *before))
     check_device(device, config.precision)
     checkpoint = inspect_checkpoint(task.checkpoint)
     if sha256(checkpoint.path) != origin.sha256:
