@@ -156,7 +156,7 @@ def read_weights(path: Path, header: Header, family: Family) -> LoraFile:
 
 def _unreadable(path: Path, error: DamagedFile | OSError) -> LoraFileError:
     if isinstance(error, OSError):
-        return LoraFileError(f"{path} cannot be read ({error.strerror or error}); check the path and permissions")
+        return LoraFileError(f"{path.name} cannot be read ({error.strerror or error}); check the path and permissions")
     truncated = error.what.startswith(("truncated", "empty"))
     what = "truncated" if truncated else "truncated, damaged or not a safetensors file"
     return LoraFileError(f"{path.name} is {what} ({error}); download it again")

@@ -56,10 +56,11 @@ def _problem(out: Path, overwrite: bool, suffix: str) -> str:
 
 
 def _read_problem(out: Path, read: Iterable[Path | None]) -> str:
+    if not out.exists():
+        return ""
     for path in read:
-        if path is not None and out.exists() and path.exists():
-            file = out.resolve()
-            if out.samefile(path) or (path.is_dir() and path.resolve() in file.parents):
+        with suppress(OSError):  # whoever reads it will tell what is wrong with it
+            if path is not None and (out.samefile(path) or path.resolve() in out.resolve().parents):
                 return "is read as well, and so is never overwritten; choose another name"
     return ""
 
