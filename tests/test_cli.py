@@ -252,7 +252,8 @@ def test_a_lora_that_does_nothing_is_an_error(
 ) -> None:
     arguments = [*base, "--out", str(tmp_path / "x.safetensors"), "--run", str(tmp_path / "run")]
     arguments[arguments.index("--learning-rate") + 1] = "1e-7"
-    assert main(arguments) == 1
+    # The closed form that training otherwise starts from may change the picture of a random model by itself.
+    assert main([*arguments, "--start", "zero"]) == 1
     assert "does not change the picture" in capsys.readouterr().err
     assert not (tmp_path / "x.safetensors").exists()
 

@@ -9,7 +9,7 @@ import pytest
 
 from erasure.cli import main
 from erasure.config.values import erase_config
-from erasure.run.divergence import advice, divergence
+from erasure.run.divergence import advice, diverged_before, divergence
 from erasure.run.folder import RunFolder
 from erasure.verdict.verdict import Verdict
 from tests.verdicts import a_finding, a_verdict
@@ -66,6 +66,28 @@ def test_a_resumed_run_counts_its_updates_once() -> None:
     assert divergence(CONFIG, [*_steps((0.03, 0.0), (5.0, 5.0)), *again], None) == ""
 
 
+def _judged(verdict: Verdict) -> dict[str, Any]:
+    return {"event": "judged", "step": verdict.step, "verdict": verdict.to_dict()}
+
+
+def test_a_run_that_is_over_diverged_before_and_one_with_updates_left_did_not() -> None:
+    worse = _steps((0.03, 0.0), (0.4, 0.5))
+    unjudged = erase_config(erase="church", preserve_weight=2.0, judged_words=0, look_every=0, steps=20)
+    assert diverged_before(unjudged, worse, longer=False) == divergence(unjudged, worse, None)
+    assert diverged_before(unjudged, worse, longer=True)
+    assert diverged_before(unjudged, worse[:19], longer=False) == ""
+    assert diverged_before(erase_config(**{**unjudged.to_dict(), "steps": 40}), worse, longer=True) == ""
+    assert diverged_before(unjudged, _steps((0.03, 0.0), (0.02, 0.0)), longer=False) == ""
+
+    judged = [*_steps((0.03, 0.0), (0.02, 0.01)), _judged(_verdict(0, 0))]
+    assert diverged_before(CONFIG, judged, longer=False).startswith("pictures of everything changed")
+    assert diverged_before(CONFIG, judged[:-1], longer=False) == ""  # interrupted before it was judged
+    assert diverged_before(CONFIG, [*judged, *_steps((0.03, 0.0))], longer=False) == ""  # trained on since
+    assert diverged_before(CONFIG, [*judged[:-1], _judged(_verdict(2, 2))], longer=False) == ""
+    for damaged in ({"event": "step"}, {"event": "judged"}, {"event": "judged", "verdict": {"step": 1, "findings": 3}}):
+        assert diverged_before(CONFIG, [*judged[:-1], damaged], longer=False) == ""
+
+
 def test_advice_names_the_settings_that_let_training_diverge() -> None:
     assert advice(erase_config(erase="church", learning_rate=0.02)) == "learning_rate 0.005 instead of 0.02"
     wild = erase_config(erase="church", learning_rate=0.1, pace=0, clip=0, guidance=3, precision="fp16")
@@ -98,3 +120,16 @@ def test_a_run_that_diverged_ends_with_an_error_its_pictures_and_its_lora_in_the
     assert folder.lora.is_file()
     assert folder.state.is_file()
     assert folder.previews() == {2}
+
+    # Resuming it says so at once: nothing is loaded.
+    monkeypatch.setattr("erasure.run.run.open_tuned_model", None)
+    monkeypatch.setattr("erasure.run.divergence.divergence", lambda *_: "the loss rose from 1 to 9")
+    assert main(["train", "--resume", str(run), "--device", "cpu"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: the training of this run diverged: the loss rose from 1 to 9.")
+    assert "learning_rate 0.005 instead of 0.02" in line
+    assert str(run / "run.json") in line
+    monkeypatch.undo()
+    config = ["--config", str(run / "run.json"), "--learning-rate", "0.005"]
+    assert main(["train", "--checkpoint", str(tiny_checkpoint), *config, "--device", "cpu", "--dry-run"]) == 0
+    assert "2 updates" in capsys.readouterr().out

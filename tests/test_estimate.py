@@ -13,7 +13,7 @@ import pytest
 from erasure.config.presets import preset
 from erasure.config.settings import EraseConfig
 from erasure.config.settle import with_changes
-from erasure.config.values import config_from_dict
+from erasure.config.values import config_from_dict, erase_config
 from erasure.families.full_size import GIB
 from erasure.families.sd1 import SD1
 from erasure.jobs.estimate import estimate, memory_bytes, rows_apart, training_rows
@@ -194,6 +194,16 @@ def test_another_kind_of_model_is_named_without_its_folder(host: FakeHost, tmp_p
     (problem,) = readiness(host, tmp_path / "xl.safetensors", "gone", CHURCH)
     assert "xl.safetensors is a Stable Diffusion XL model" in problem
     assert str(tmp_path) not in problem
+
+
+@pytest.mark.parametrize("name", ["gone.txt", "x" * 300])
+def test_a_word_list_that_is_not_there_is_a_problem_whatever_its_name(
+    name: str, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    config = erase_config(erase="church", vocabulary="file", vocabulary_file=str(tmp_path / name))
+    (problem,) = readiness(FakeHost(tmp_path, tiny_checkpoint), tiny_checkpoint, "gone", config)
+    assert problem.startswith("vocabulary_file: ")
+    assert "check its path" in problem
 
 
 def test_a_full_disk_is_told_before_the_start(

@@ -337,8 +337,15 @@ def test_truncated_file_is_refused_by_name(written: Path, left: int) -> None:
 
 
 def test_missing_and_foreign_files_are_refused(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    with pytest.raises(LoraFileError, match=r"cannot be read|there is no file"):
+        read_lora(tmp_path / ("x" * 300 + ".safetensors"))
     with pytest.raises(LoraFileError, match="there is no file"):
         read_lora(tmp_path / "none.safetensors")
+    packed = tmp_path / "packed.safetensors"
+    shapes = {"lora_unet_conv_in.lora_down.weight": (4, 4, 3, 3), "lora_unet_conv_in.lora_up.weight": (32, 4, 1, 1)}
+    save_file({name: torch.ones(shape, dtype=torch.int8) for name, shape in shapes.items()}, packed)
+    with pytest.raises(LoraFileError, match=r"packed \(quantised\) weights \(int8"):
+        read_lora(packed)
     page = tmp_path / "page.safetensors"
     page.write_text("<!doctype html><title>Log in</title>" * 50, encoding="utf-8")
     with pytest.raises(LoraFileError, match="not a safetensors file"):

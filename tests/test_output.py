@@ -39,6 +39,21 @@ NAMES = [
 
 
 @pytest.mark.usefixtures("_unread")
+@pytest.mark.parametrize("flag", ["--checkpoint", "--vae"])
+@pytest.mark.parametrize("read", ["model.safetensors", "folder"])
+def test_what_a_run_reads_is_not_overwritten_even_if_asked(
+    flag: str, read: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "folder" / "unet" / "x.safetensors" if read == "folder" else tmp_path / read
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_bytes(b"weights")
+    given = {"--checkpoint": "other.safetensors", flag: read, "--out": str(out), "--device": "cpu", "--erase": "church"}
+    assert main(["train", "--overwrite", *(text for pair in given.items() for text in pair)]) == 2
+    assert "is read as well" in capsys.readouterr().err
+    assert out.read_bytes() == b"weights"
+
+
+@pytest.mark.usefixtures("_unread")
 @pytest.mark.parametrize(("name", "reason", "shown"), NAMES, ids=range(len(NAMES)))
 def test_train_refuses_an_output_that_cannot_be_written(
     name: str, reason: str, shown: str, capsys: pytest.CaptureFixture[str]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
 from collections import Counter
@@ -26,16 +25,15 @@ from tests.fake_host import FakeHost
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How often Python opened a file, by its name; safetensors opens files by itself, for tensors alone."""
+    """How often a path was opened, by its name; safetensors opens files by itself, for tensors alone."""
     counts: Counter[str] = Counter()
-    plain = io.open
+    plain = Path.open
 
-    def counting(file: Any, *arguments: Any, **named: Any) -> Any:
-        if isinstance(file, (str, Path)):
-            counts["/".join(Path(file).parts[-2:])] += 1
-        return plain(file, *arguments, **named)
+    def counting(path: Path, *arguments: Any, **named: Any) -> Any:
+        counts["/".join(path.parts[-2:])] += 1
+        return plain(path, *arguments, **named)
 
-    monkeypatch.setattr(io, "open", counting)
+    monkeypatch.setattr(Path, "open", counting)
     return counts
 
 

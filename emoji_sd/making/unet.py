@@ -137,7 +137,8 @@ def train(rank: int, world: int, s: Settings) -> None:
         "lr": s.lr,
     }
     if (run / "state.pt").exists() and not s.bench:
-        state = torch.load(run / "state.pt", mmap=True, map_location=s.device)
+        # Older torches take no Path for a file that is to be mapped.
+        state = torch.load(str(run / "state.pt"), mmap=True, map_location=s.device)
         unet.load_state_dict(state["unet"])
         ema.load_state_dict(state["ema"])
         optimizer.load_state_dict(state["optimizer"])

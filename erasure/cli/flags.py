@@ -37,7 +37,12 @@ def add_command(commands: Commands, name: str, does: str, epilog: str | None = N
 def add_config_flags(parser: argparse.ArgumentParser) -> None:
     """Add ``--preset``, ``--config`` and a flag per setting. A flag that is not given is absent from the namespace."""
     parser.add_argument("--preset", metavar="NAME", help="start from a preset (see: python -m erasure presets)")
-    parser.add_argument("--config", type=Path, metavar="FILE.json", help="settings from a file; flags override them")
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE.json",
+        help="settings from a file, or from the run.json of a run; flags override them",
+    )
     described = settings()
     for group in GROUPS:
         section = parser.add_argument_group(group)

@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
         return _dry_run(arguments, config)
     device = arguments.device or default_device()
     # The run checks both again; here it takes no time, since hardly anything is imported yet.
-    check_output(arguments.out, overwrite=arguments.overwrite)
+    check_output(arguments.out, overwrite=arguments.overwrite, read=(arguments.checkpoint, arguments.vae))
     check_device(device, config.precision)
     from erasure.run.folder import RunFolder
     from erasure.run.run import erase

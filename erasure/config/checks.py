@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from erasure.config.concept_texts import LISTS
+from erasure.config.concept_texts import LISTS, folded
 from erasure.config.methods import METHODS, method_problems
 from erasure.config.prompt_length import length_problems
 from erasure.config.setting import Setting
@@ -70,7 +70,7 @@ def _concept_problems(values: Mapping[str, Any]) -> list[str]:
             problems.append(f"{name}: one concept is empty; write a name, or leave it out")
         if any("\ud800" <= character <= "\udfff" for text in values[name] for character in text):
             problems.append(f"{name}: one concept holds half a character (a lone surrogate); write it as UTF-8 text")
-    lowered = [text.strip().lower() for text in erase]
+    lowered = [folded(text) for text in erase]
     for text in sorted({text for text in lowered if lowered.count(text) > 1}):
         problems.append(f"erase: {text!r} is named twice")
     if erase and len(anchor) > 1 and len(anchor) != len(erase):
@@ -78,13 +78,17 @@ def _concept_problems(values: Mapping[str, Any]) -> list[str]:
             f"anchor: {len(anchor)} anchors for {len(erase)} concepts; give none, one, or one per concept "
             "(in quotation marks a text is one, with its commas)"
         )
-    gone = set(lowered) | {text.strip().lower() for text in values["synonym"]}
+    gone = set(lowered) | {folded(text) for text in values["synonym"]}
     for text in values["preserve"]:
-        if text.strip().lower() in gone:
+        if folded(text) in gone:
             problems.append(f"preserve: {text!r} is also to be erased; it cannot be both")
     for text, turned in zip(lowered, anchor * len(erase) if len(anchor) == 1 else anchor, strict=False):
-        if turned.strip().lower() == text:
+        if folded(turned) == text:
             problems.append(f"anchor: {turned!r} is the concept itself, so nothing would change; name another anchor")
+    synonyms = set(map(folded, values["synonym"]))
+    for turned in dict.fromkeys(anchor):
+        if folded(turned) in synonyms:
+            problems.append(f"anchor: {turned!r} is a synonym that is to be erased as well; name another anchor")
     problems += [f"templates: {problem}" for problem in map(template_problem, values["templates"]) if problem]
     if not values["templates"]:
         problems.append('templates: give at least one, such as "{}" for the concept alone')

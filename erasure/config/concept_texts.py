@@ -13,6 +13,7 @@ Diffusion" and "Infinite prompt length"; ComfyUI's for ``embedding:``, that of t
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
@@ -36,6 +37,9 @@ _NETWORK = re.compile(r"<[^<>:]*:[^<>]*>")
 _WEIGHT_IN_BRACKETS = re.compile(r":\s*[-+]?(?:\d+(?:\.\d*)?|\.\d+)\s*(?=\))")
 _WEIGHT_AT_END = re.compile(r"(?<=[^\W\d])(?:\s?:\s?[-+]?\d*\.\d+|:[-+]?\d)$")
 _ESCAPED = re.compile(r"\\([()\[\]{}])")
+# Characters that show nothing, such as marks of the direction of writing, but for those at the end of emoji of flags.
+_INVISIBLE = {"Cc", "Cf", "Zs", "Zl", "Zp"}
+_TAGS = range(0xE0020, 0xE0080)
 _BRACKETS = str.maketrans("", "", "()[]{}")
 _BREAK_AT_END = re.compile(r"^BREAK(?=\s)|(?<=\s)BREAK$")
 # (what is found, why that cannot be a concept)
@@ -90,6 +94,14 @@ def written(text: str) -> str:
     return '"' + text.replace('"', '""') + '"'
 
 
+def folded(text: str) -> str:
+    """Return a text that is the same for two concepts that a text encoder reads alike, to compare them.
+
+    CLIP's tokenizer composes accents and reads neither case nor how much white space there is.
+    """
+    return " ".join(unicodedata.normalize("NFC", text).lower().split())
+
+
 def join_texts(texts: Iterable[str]) -> str:
     """Return one text that is read as these concepts."""
     return ", ".join(map(written, texts))
@@ -116,7 +128,7 @@ def _read(given: str, *, keep_empty: bool = False) -> tuple[list[str], list[str]
     changed = by_and = False
     for part, quoted in _quoted_apart(given):
         if quoted:
-            texts.append(part)
+            texts.append(_stripped(part))
             continue
         plain, stripped, why = _without_syntax(part)
         pieces, several = _pieces(plain, keep_empty=keep_empty)
@@ -159,7 +171,7 @@ def _quoted_apart(given: str) -> list[tuple[str, bool]]:
             if before.strip():
                 parts.append((_without_last_separator(before), False))
             mark = quoted[1][0]
-            parts.append((quoted[1][1:-1].replace(mark * 2, mark).strip(), True))
+            parts.append((quoted[1][1:-1].replace(mark * 2, mark), True))
             start = at = quoted.end()
             again = quoted[2] != ""
             continue
@@ -204,11 +216,25 @@ def _pieces(text: str, *, keep_empty: bool) -> tuple[list[str], bool]:
     pieces: list[str] = []
     by_and = False
     for between in _SPLIT.split(text):
-        found = [piece.strip() for piece in _AND.split(between)]
+        found = [_stripped(piece) for piece in _AND.split(between)]
         some = [piece for piece in found if piece]
         by_and = by_and or len(some) > 1
         pieces += some or ([""] if keep_empty else [])
     return pieces, by_and
+
+
+def _stripped(text: str) -> str:
+    """Return the text without what nobody sees at its ends; inside, such characters may join an emoji."""
+    start, end = 0, len(text)
+    while start < end and _invisible(text[start]):
+        start += 1
+    while start < end and _invisible(text[end - 1]):
+        end -= 1
+    return text[start:end]
+
+
+def _invisible(character: str) -> bool:
+    return unicodedata.category(character) in _INVISIBLE and ord(character) not in _TAGS
 
 
 def _listed(texts: Sequence[str]) -> str:

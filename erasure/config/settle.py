@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from erasure.config.checks import setting_problems
+from erasure.config.checks import NO_CONCEPT, setting_problems
 from erasure.config.concept_texts import as_written, read_lists
 from erasure.config.methods import method_of
 from erasure.config.settings import EraseConfig, plain, settings
@@ -35,9 +35,15 @@ def settle(asked: Mapping[str, Any]) -> Settled:
     people write them, see :mod:`erasure.config.concept_texts`.
     """
     values, notes = used_values(asked)
-    problems = [*read_lists(asked).problems, *setting_problems(settings().values(), values)]
+    problems = said_once([*read_lists(asked).problems, *setting_problems(settings().values(), values)])
     config = None if problems else EraseConfig(**values, asked=plain(asked))
     return Settled(values, tuple(problems), notes, config)
+
+
+def said_once(problems: Sequence[str]) -> list[str]:
+    """Return the problems, but not that there is no concept where another one says what is wrong with those given."""
+    wrong = any(problem.startswith("erase: ") and problem != NO_CONCEPT for problem in problems)
+    return [problem for problem in problems if not (wrong and problem == NO_CONCEPT)]
 
 
 def used_values(asked: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:

@@ -11,7 +11,7 @@ from typing import Any
 from erasure import bounded_json
 from erasure.config.concept_texts import LISTS, as_written, read_lists
 from erasure.config.settings import EraseConfig, plain, settings
-from erasure.config.settle import Settled, asked_for, settle, used_values
+from erasure.config.settle import Settled, asked_for, said_once, settle, used_values
 from erasure.errors import ConfigError, shown
 
 _KIND_NAMES = {tuple: "a text or a list of texts", bool: "true or false", int: "a whole number",
@@ -27,7 +27,11 @@ def settle_values(asked: Mapping[str, Any]) -> Settled:
     """
     accepted, problems = _converted_values(asked)
     settled = settle(accepted)
-    return replace(settled, problems=(*problems, *settled.problems), config=None) if problems else settled
+    return (
+        replace(settled, problems=tuple(said_once([*problems, *settled.problems])), config=None)
+        if problems
+        else settled
+    )
 
 
 def config_from_dict(asked: Mapping[str, Any]) -> EraseConfig:
@@ -103,6 +107,8 @@ def _converted_values(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[s
 def config_from_file(path: Path) -> dict[str, Any]:
     """Return the values in a JSON config file, unchecked, as flags may still override them.
 
+    Of the ``run.json`` of a run folder, they are the settings that were asked for.
+
     Raises: ConfigError if the file cannot be read or is not a JSON object.
     """
     try:
@@ -111,7 +117,8 @@ def config_from_file(path: Path) -> dict[str, Any]:
         raise ConfigError([f"the config file {path} cannot be read: {error}"]) from error
     if not isinstance(values, dict):
         raise ConfigError([f"the config file {path} holds a {type(values).__name__}, but must hold a JSON object"])
-    return values
+    asked = values.get("asked")
+    return asked if isinstance(asked, dict) and "config" in values else values
 
 
 def _converted(value: Any, kind: type) -> Any:

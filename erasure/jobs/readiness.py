@@ -9,7 +9,7 @@ from pathlib import Path
 
 from erasure.concepts.clashes import clashes
 from erasure.config.settings import EraseConfig
-from erasure.errors import EraseError, RunError
+from erasure.errors import EraseError, RunError, shown
 from erasure.families.full_size import MIB
 from erasure.families.known import supported
 from erasure.host.base import Host
@@ -27,8 +27,7 @@ def readiness(host: Host, checkpoint: Path | None, name: str, config: EraseConfi
     ``config``: None where the settings have problems, which whoever read them tells.
     """
     problems: list[str] = []
-    if config is not None and config.vocabulary_file and not Path(config.vocabulary_file).is_file():
-        problems.append(f"vocabulary_file: there is no file {config.vocabulary_file}; check its path")
+    problems += [] if config is None else _vocabulary_problems(config)
     problems += [] if config is None else [f"preserve: {problem}" for problem in clashes(config)]
     problems += [] if config is None else device_problems(host.device(), config)
     info, unfit = _inspected(checkpoint)
@@ -40,6 +39,14 @@ def readiness(host: Host, checkpoint: Path | None, name: str, config: EraseConfi
     if config is not None and info is not None and not blocked:
         problems += _disk_problems(config, info, host.data_folder())
     return problems
+
+
+def _vocabulary_problems(config: EraseConfig) -> list[str]:
+    try:
+        there = not config.vocabulary_file or Path(config.vocabulary_file).is_file()
+    except OSError as error:
+        return [f"vocabulary_file: {shown(config.vocabulary_file)} cannot be read ({error.strerror}); check its path"]
+    return [] if there else [f"vocabulary_file: there is no file {config.vocabulary_file}; check its path"]
 
 
 def device_problems(device: str, config: EraseConfig) -> list[str]:

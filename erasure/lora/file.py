@@ -126,9 +126,9 @@ def read_lora(path: Path, families: Sequence[Family] = FAMILIES) -> LoraFile:
 
 def read_lora_header(path: Path) -> Header:
     """Read shapes and metadata. Raises: LoraFileError if it is not a sound safetensors file."""
-    if not path.is_file():
-        raise LoraFileError(f"there is no file {path}; check the path")
     try:
+        if not path.is_file():
+            raise LoraFileError(f"there is no file {path}; check the path")
         return read_header(path)
     except (DamagedFile, OSError) as error:
         raise _unreadable(path, error) from error
@@ -147,11 +147,17 @@ def read_weights(path: Path, header: Header, family: Family) -> LoraFile:
     suffix = "." + ALPHA
     alphas = {name[: -len(suffix)]: float(tensor) for name, tensor in tensors.items() if name.endswith(suffix)}
     state = {name: tensor for name, tensor in tensors.items() if not name.endswith(suffix)}
+    whole = next((name for name, tensor in state.items() if not tensor.is_floating_point()), None)
+    if whole is not None:
+        kind = str(state[whole].dtype).removeprefix("torch.")
+        raise LoraFileError(f"{path.name} holds packed (quantised) weights ({kind}, such as {whole}); fp16 is needed")
     return LoraFile(path, family, state, alphas, dict(header.metadata), next(iter(state.values())).dtype)
 
 
 def _unreadable(path: Path, error: DamagedFile | OSError) -> LoraFileError:
-    truncated = isinstance(error, DamagedFile) and error.what.startswith(("truncated", "empty"))
+    if isinstance(error, OSError):
+        return LoraFileError(f"{path.name} cannot be read ({error.strerror or error}); check the path and permissions")
+    truncated = error.what.startswith(("truncated", "empty"))
     what = "truncated" if truncated else "truncated, damaged or not a safetensors file"
     return LoraFileError(f"{path.name} is {what} ({error}); download it again")
 

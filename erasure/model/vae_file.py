@@ -45,9 +45,9 @@ def read_vae(path: Path, family: Family) -> VaeFile:
     latents than the family's.
     """
     path = Path(path)
-    if not path.exists():
-        raise BrokenCheckpoint(f"There is no VAE at {path}. Check the path.")
     try:
+        if not path.exists():
+            raise BrokenCheckpoint(f"There is no VAE at {path}. Check the path.")
         vae = _read_folder(path) if path.is_dir() else _read_file(path, family)
     except OSError as error:
         raise BrokenCheckpoint(f"{path} cannot be read ({error}). Check the path and permissions.") from error

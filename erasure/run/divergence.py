@@ -43,6 +43,31 @@ def divergence(config: EraseConfig, events: Iterable[Mapping[str, Any]], verdict
     return f"the loss rose from {first:.3g} to {last:.3g}"
 
 
+def diverged_before(config: EraseConfig, events: Iterable[Mapping[str, Any]], *, longer: bool) -> str:
+    """Return :func:`divergence` of a run that is over, and "" for one that would make updates if it were resumed.
+
+    ``config``: with which it would be resumed; ``longer``: its number of updates was given anew.
+    """
+    events = list(events)
+    steps = [i for i, event in enumerate(events) if event.get("event") == "step"]
+    judged = [i for i, event in enumerate(events) if event.get("event") == "judged"]
+    if not steps or config.updates <= 1:
+        return ""
+    try:
+        step = int(events[steps[-1]]["step"])
+        if longer and step < config.updates:
+            return ""
+        if config.judged_words:
+            # Looks may have ended it early.
+            ended = bool(judged) and judged[-1] > steps[-1]
+            verdict = Verdict.from_dict(events[judged[-1]]["verdict"]) if ended else None
+        else:
+            ended, verdict = step >= config.updates, None
+        return divergence(config, events, verdict) if ended else ""
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return ""  # a log that was edited: the run itself will tell
+
+
 def remedy(config: EraseConfig) -> dict[str, Any]:
     """Return the settings to change after training diverged, with values that let it diverge less."""
     usual = {name: about.default for name, about in settings().items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -13,13 +14,14 @@ from erasure.whole_file import whole_file
 _LORA = ".safetensors"
 
 
-def check_output(out: Path, *, overwrite: bool, suffix: str = _LORA) -> None:
+def check_output(out: Path, *, overwrite: bool, suffix: str = _LORA, read: Iterable[Path | None] = ()) -> None:
     """Check, before any work is done, that a file can be written: of a LoRA, or of another kind with another suffix.
 
-    A file is made beside it for a moment, since permissions alone do not tell. Raises: OutputExists, OutputRefused.
+    ``read``: files and folders that the work reads, which are never overwritten, even if that was asked for. A file is
+    made beside it for a moment, since permissions alone do not tell. Raises: OutputExists, OutputRefused.
     """
     try:
-        problem = _problem(out, overwrite, suffix)
+        problem = _problem(out, overwrite, suffix) or _read_problem(out, read)
     except UnicodeEncodeError as error:
         raise OutputRefused(f"the output {out.name!r} is not valid text in this system; choose another name") from error
     except ValueError as error:  # a zero byte
@@ -50,6 +52,16 @@ def _problem(out: Path, overwrite: bool, suffix: str) -> str:
     with suppress(_Tried), whole_file(longest) as temporary:
         temporary.touch()
         raise _Tried
+    return ""
+
+
+def _read_problem(out: Path, read: Iterable[Path | None]) -> str:
+    if not out.exists():
+        return ""
+    for path in read:
+        with suppress(OSError):  # whoever reads it will tell what is wrong with it
+            if path is not None and (out.samefile(path) or path.resolve() in out.resolve().parents):
+                return "is read as well, and so is never overwritten; choose another name"
     return ""
 
 

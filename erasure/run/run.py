@@ -16,7 +16,7 @@ from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint, sha256,
 from erasure.model.device import check_device
 from erasure.model.opening import Ema, Opening
 from erasure.model.stage import Stage
-from erasure.run.divergence import advice, divergence
+from erasure.run.divergence import advice, diverged_before, divergence
 from erasure.run.events import Before, Event, Judged, Opened, Planned, Saved
 from erasure.run.finish import finish, keep_lora
 from erasure.run.folder import Origin, RunFolder
@@ -39,7 +39,7 @@ def erase(task: Task, observers: Sequence[MakeObserver] = ()) -> Run:
 
     Raises: CheckpointError, ConceptError, ConfigError, RunError, OutputExists if it cannot begin.
     """
-    check_output(task.out, overwrite=task.overwrite)
+    check_output(task.out, overwrite=task.overwrite, read=(task.checkpoint, task.opening.vae))
     check_device(task.device, task.config.precision)
     clash = clashes(task.config)
     if clash:
@@ -79,14 +79,19 @@ def resume(
 
     ``changes``: settings of ``ADJUSTABLE``, for a run that diverged or ran out of memory; ``vae``: another VAE to draw
     pictures with. Raises: RunError if there is nothing to resume, or the checkpoint is no longer the same file;
-    ConfigError.
+    Diverged if the run did and is not to make more steps; ConfigError.
     """
     refused = sorted(set(changes or {}) - set(ADJUSTABLE))
     if refused:
         raise ConfigError([f"{name}: a resumed run cannot change it, only {', '.join(ADJUSTABLE)}" for name in refused])
-    origin, config = folder.read()
-    if changes:
-        config = config_from_dict({**asked_of(config), **changes})
+    origin, used = folder.read()
+    config = config_from_dict({**asked_of(used), **changes}) if changes else used
+    worse = "" if even_diverged else diverged_before(config, folder.events(), longer="steps" in (changes or {}))
+    if worse:
+        raise Diverged(
+            f"the training of this run diverged: {worse}. It is over, and resuming it would end the same way. Begin "
+            f"anew with {advice(used)}; the other settings are in {folder.path / 'run.json'}, which --config takes"
+        )
     task = Task(
         checkpoint=Path(origin.checkpoint),
         out=out or Path(origin.out),
@@ -98,7 +103,8 @@ def resume(
         space=folder.space(),
         even_diverged=even_diverged,
     )
-    check_output(task.out, overwrite=overwrite)
+    before = (vae, Path(origin.vae) if origin.vae else None)
+    check_output(task.out, overwrite=overwrite, read=(task.checkpoint, *before))
     check_device(device, config.precision)
     checkpoint = inspect_checkpoint(task.checkpoint)
     if sha256(checkpoint.path) != origin.sha256:
