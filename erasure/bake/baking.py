@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -161,7 +162,7 @@ def _write(
     known = base != NO_HASH
     with opened(weights) as contents:
         changes = {
-            place.name: _change(task, place, weights, rounding)
+            place.name: partial(_change, task, place, rounding)
             for place in task.places
             if place.file.path == weights.path
         }
@@ -176,7 +177,7 @@ def _write(
     return base if known else read
 
 
-def _change(task: BakeTask, place: LayerPlace, weights: WeightsFile, rounding: Rounding) -> LayerChange:
+def _change(task: BakeTask, place: LayerPlace, rounding: Rounding) -> LayerChange:
     dtype = place.dtype
     module = module_key(place.layer, task.checkpoint.family)
     factors = summed_change(task.loras, module, computed_in(dtype))

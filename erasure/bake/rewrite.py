@@ -16,6 +16,8 @@ from erasure.bake.change import LayerChange
 from erasure.bake.contents import BLOCK, Contents
 from erasure.safetensors_file import header_bytes
 
+Change = Callable[[], LayerChange]
+
 NO_HASH = "0" * 64
 """In the place of a hash that is not known yet."""
 
@@ -23,14 +25,14 @@ NO_HASH = "0" * 64
 def rewrite(
     contents: Contents,
     out: Path,
-    changes: Mapping[str, LayerChange],
+    changes: Mapping[str, Change],
     metadata: Callable[[str, str], Mapping[str, str]],
 ) -> Generator[int, None, tuple[str, str]]:
     """Write ``out``, and yield the bytes of data written so far. Return the sha256 of its data, and of the file read.
 
-    ``changes``: by the name in the file. ``metadata``: called with the two hashes, 64 hex digits each, which are
-    :data:`NO_HASH` at first; the length of what it returns must not depend on them. Of a pickle the second is never
-    known. Raises: what :meth:`LayerChange.apply` raises; OSError.
+    ``changes``: by the name in the file, each made when its tensor comes. ``metadata``: called with the two hashes, 64
+    hex digits each, which are :data:`NO_HASH` at first; the length of what it returns must not depend on them. Of a
+    pickle the second is never known. Raises: what :meth:`LayerChange.apply` raises; OSError.
     """
     data, base = hashlib.sha256(), hashlib.sha256(contents.head)
     header = header_bytes(contents.entries, metadata(NO_HASH, NO_HASH))
@@ -54,19 +56,19 @@ def rewrite(
     return hashes
 
 
-def _blocks(contents: Contents, changes: Mapping[str, LayerChange]) -> Iterator[tuple[memoryview, memoryview]]:
+def _blocks(contents: Contents, changes: Mapping[str, Change]) -> Iterator[tuple[memoryview, memoryview]]:
     """Yield each block as it is in the file, and as it is to be."""
-    for first, last, change in _ranges(contents, changes):
-        if change is None:
+    for first, last, make in _ranges(contents, changes):
+        if make is None:
             yield from ((block, block) for block in contents.read(first, last, BLOCK))
             continue
-        row = 0
+        change, row = make(), 0
         for block in contents.read(first, last, change.step):
             written, row = change.apply(block, row)
             yield block, written
 
 
-def _ranges(contents: Contents, changes: Mapping[str, LayerChange]) -> Iterator[tuple[int, int, LayerChange | None]]:
+def _ranges(contents: Contents, changes: Mapping[str, Change]) -> Iterator[tuple[int, int, Change | None]]:
     """Yield the data from beginning to end: what is changed by tensor, what lies between in one piece."""
     begun = 0
     for name, (_, _, (first, last)) in sorted(contents.entries.items(), key=lambda item: item[1][2]):
