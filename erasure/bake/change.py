@@ -11,7 +11,7 @@ from torch import Tensor
 from erasure.errors import BrokenCheckpoint, LoraFileError
 
 _DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}
-_NUMBERS = 2**18  # that are computed with at a time: what a processor keeps at hand
+_NUMBERS = 2**17  # that are computed with at a time: what a processor keeps at hand
 
 
 @dataclass

@@ -16,7 +16,7 @@ from erasure.model import pickle_file
 from erasure.model.weights_file import WeightsFile
 from erasure.safetensors_file import BYTES, DamagedFile, Entry, read_header
 
-BLOCK = 4 * 2**20  # bytes that are read and written at a time
+BLOCK = 2**20  # bytes that are read and written at a time
 
 Blocks = Callable[[int, int, int], Iterator[memoryview]]
 
