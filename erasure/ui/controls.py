@@ -91,6 +91,20 @@ def draw_lora(names: Sequence[str]) -> Any:
     )
 
 
+def draw_loras_to_bake(names: Sequence[str]) -> Any:
+    return leaf(
+        gr.Dropdown(
+            list(names),
+            value=[],
+            multiselect=True,
+            label="LoRAs to bake",
+            info="Files of the Lora folder. They go into a copy of the checkpoint chosen above.",
+            elem_id="ae_bake_loras",
+            allow_custom_value=True,
+        )
+    )
+
+
 def draw_upload() -> Any:
     """Return the upload for a list of prompts. It accepts any file: only the content shows whether it is a list."""
     return leaf(gr.File(label="Upload a text file with one prompt per line", height=120, elem_id="ae_upload"))
