@@ -68,7 +68,7 @@ class LocalHost:
         if not source.exists():
             return []
         made = sorted(_checkpoints(self._made)) if self._made.is_dir() else []
-        titled = ((path.relative_to(self._made).as_posix(), path) for path in made)
+        titled = ((path.relative_to(self._data).as_posix(), path) for path in made)
         return [HostCheckpoint(source.name, source), *(HostCheckpoint(title, path) for title, path in titled)]
 
     @property
