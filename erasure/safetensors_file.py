@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +27,10 @@ _MAX_HEADER = 16_000_000
 _MOST_DIMENSIONS = 64  # as in torch
 _LARGEST = 2**63  # torch counts numbers and bytes in 64 bits
 _DIGITS = 20  # more than any number below that has
-_BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1,
+BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1,
           "F8_E4M3": 1, "F8_E5M2": 1}  # fmt: skip
+Entry = tuple[str, tuple[int, ...], tuple[int, int]]
+"""Of a tensor: its number type, shape, first byte and the one after its last."""
 AGAIN = "Download it again."
 _LOG_IN = "Download it again; the site may ask you to log in first."
 _IMPOSTORS = (
@@ -49,12 +52,16 @@ class DamagedFile(ValueError):
 class Header:
     """A checked header.
 
-    ``shapes`` and ``dtypes`` (safetensors' names, such as ``F16``) by tensor name; ``metadata``: texts by key.
+    ``shapes`` and ``dtypes`` (safetensors' names, such as ``F16``) by tensor name, in the order of the header;
+    ``metadata``: texts by key. ``places``: of every tensor the first byte, and the one after its last, counted from
+    ``start``, where the data begin.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
     dtypes: Mapping[str, str]
     metadata: Mapping[str, str]
+    places: Mapping[str, tuple[int, int]]
+    start: int
 
 
 def read_header(path: Path) -> Header:
@@ -76,7 +83,7 @@ def read_header(path: Path) -> Header:
     for name, entry in entries.items():
         shapes[name], dtypes[name], places[name] = _entry(name, entry)
     _check_places(places, size - 8 - length, size)
-    return Header(shapes, dtypes, metadata)
+    return Header(shapes, dtypes, metadata, places, 8 + length)
 
 
 def read_tensors(path: Path, names: Iterable[str]) -> dict[str, torch.Tensor]:
@@ -92,6 +99,19 @@ def read_tensors(path: Path, names: Iterable[str]) -> dict[str, torch.Tensor]:
             return {name: file.get_tensor(name).clone() for name in names}
     except SafetensorError as error:
         raise DamagedFile(f"damaged ({error})") from error
+
+
+def header_bytes(entries: Mapping[str, Entry], metadata: Mapping[str, str]) -> bytes:
+    """Return the beginning of a file, up to where its data start: the length of the header, and the header.
+
+    ``entries``: by tensor name, written in this order.
+    """
+    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    for name, (dtype, shape, place) in entries.items():
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": list(place)}
+    text = json.dumps(header, separators=(",", ":")).encode("ascii")
+    text += b" " * (-len(text) % 8)  # so that the data begin at a multiple of 8, as safetensors writes it
+    return struct.pack("<Q", len(text)) + text
 
 
 def data_start(data: bytes) -> int:
@@ -141,7 +161,7 @@ def _entry(name: str, entry: Any) -> tuple[tuple[int, ...], str, tuple[int, int]
     except (TypeError, KeyError) as error:
         raise _damaged_at(name) from error
     first, last = place
-    if dtype in _BYTES and last - first != math.prod(shape) * _BYTES[dtype]:
+    if dtype in BYTES and last - first != math.prod(shape) * BYTES[dtype]:
         raise _damaged_at(name)
     return tuple(shape), dtype, (first, last)
 

@@ -1,9 +1,10 @@
-"""Writing files so that they appear complete or not at all."""
+"""Writing files and folders so that they appear complete or not at all."""
 
 from __future__ import annotations
 
 import json
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,6 +24,23 @@ def whole_file(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Yield a new empty folder beside ``path``; it takes that name if the block ends without an error.
+
+    It is always cleaned up. Raises: OSError if it cannot be made, or if there is something called ``path``.
+    """
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(3)}.part")
+    temporary.mkdir()
+    try:
+        yield temporary
+        if path.exists():  # an empty folder would be replaced
+            raise FileExistsError(f"{path} exists")
+        temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -29,6 +29,7 @@
   let arrived = ""; // the job whose result comes into view once it is drawn
   let said = { job: "", state: "" }; // what was announced last
   let measured = ""; // the state of the measurement that was seen last
+  let baked = ""; // the same of the bake
   let searched = ""; // the same of the search for nearby concepts
   let focus = null; // the button that had the focus, to find it again when its HTML is replaced
 
@@ -177,6 +178,16 @@
     live().textContent = `Measured. ${(shown.querySelector(".ae-check") ?? shown).textContent.trim()}`;
   }
 
+  /** The same for the end of a bake. */
+  function announceBaked() {
+    const shown = block("bake");
+    if (!shown) return;
+    const before = baked;
+    baked = shown.dataset.aeState ?? "";
+    if (before !== "baking" || baked === before) return;
+    live().textContent = shown.textContent.trim();
+  }
+
   /** The same for the end of a search for nearby concepts; the chips follow. */
   function announceFound() {
     const shown = block("search");
@@ -319,6 +330,7 @@
     showResult();
     announce();
     announceMeasured();
+    announceBaked();
     announceFound();
     showInserted();
     if (tab()) keepFocus();

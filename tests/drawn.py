@@ -13,6 +13,7 @@ from PIL import Image
 
 from erasure.concepts.space import ConceptSpace
 from erasure.config.values import erase_config
+from erasure.jobs.baking import BakeSnapshot, BakeState
 from erasure.jobs.estimate import Estimate
 from erasure.jobs.job import JobState, Result, Snapshot
 from erasure.jobs.measuring import MeasureSnapshot, MeasureState
@@ -22,6 +23,7 @@ from erasure.run.folder import RunFolder
 from erasure.run.picture_folder import Picture, Subject, write_pictures
 from erasure.run.preview import RunPreview
 from erasure.training.plan import Plan
+from erasure.ui.bake import bake_html
 from erasure.ui.cards import estimate_html, plan_html, result_html
 from erasure.ui.chart import chart_html
 from erasure.ui.chips import chips_html
@@ -161,6 +163,11 @@ def a_measurement(state: MeasureState = "done", word: str = "church") -> Measure
     )
 
 
+def a_bake(state: BakeState = "done", word: str = "church") -> BakeSnapshot:
+    """``word`` is wherever a stranger's text can be."""
+    return BakeSnapshot(state, word, word, ((word, 0.5),), word, 7, 0.5, word, (word,), (word,), 32, 0.01)
+
+
 def a_search(state: SearchState = "searching", word: str = "church", **changes: Any) -> SearchSnapshot:
     """``word`` is wherever a stranger's text can be."""
     stage = Stage(f"compares words with {word}", 40, 100)
@@ -211,6 +218,7 @@ def everything(word: str) -> dict[str, Markup]:
         "chart of looks": chart_html({f"recognised {word}": [(1, 0.5), (2, 0.25)]}),
         "notes": notes_html([word], word),
         **{f"measure {state}": measure_html(a_measurement(state, word)) for state in get_args(MeasureState)},
+        **{f"bake {state}": bake_html(a_bake(state, word)) for state in get_args(BakeState)},
         **{f"search {state}": search_html(a_search(state, word)) for state in get_args(SearchState) if state != "done"},
         "progress of a stage": progress_html(replace(snapshot, state="preparing", stage=Stage(word, 1, 2))),
         "heading": heading_html(word),

@@ -42,6 +42,12 @@ class FakeHost:
     def opening(self, checkpoint: Path) -> Opening:
         return self.opens
 
+    def folder_for_new(self, base: Path) -> Path:
+        return base.parent
+
+    def look_for_checkpoints(self) -> None:
+        self.calls.append("look")
+
     def lora_folder(self) -> Path:
         return self.root / "loras"
 

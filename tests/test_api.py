@@ -416,6 +416,74 @@ def test_a_measurement_that_cannot_be_made_is_refused_with_its_reasons(
     assert str(host.data_folder()) not in refused.text
 
 
+# --- baking
+
+
+def baked(client: TestClient) -> dict[str, Any]:
+    end = time.monotonic() + 240
+    while time.monotonic() < end:
+        shown: dict[str, Any] = get(client, "/bake").json()
+        if shown["state"] != "baking":
+            return shown
+        time.sleep(0.05)
+    raise AssertionError(shown)
+
+
+def test_loras_are_baked_into_a_new_checkpoint_of_the_host(live: TestClient, host: LocalHost, tmp_path: Path) -> None:
+    for name in ("sub/mine", "other"):
+        random_lora(host.lora_folder() / f"{name}.safetensors", strength=0.1)
+    assert get(live, "/bake").status_code == 404
+    assert live.delete(f"{PREFIX}/bake").status_code == 409
+    begun = post(live, "/bake", {"loras": ["mine", {"lora": "other", "weight": -0.5}], "name": "new"})
+    assert begun.status_code == 202, begun.json()
+    assert begun.json()["loras"] == [
+        {"lora": "mine.safetensors", "weight": 1.0},
+        {"lora": "other.safetensors", "weight": -0.5},
+    ]
+    done = baked(live)
+    assert (done["state"], done["problem"], done["share"], done["name"]) == ("done", "", 1.0, "new.safetensors")
+    assert done["layers"] == 32
+    assert 0 < done["rounding"] < 1e-4
+    titles = [one["title"] for one in get(live, "/checkpoints").json()["checkpoints"]]
+    assert titles == ["tiny.safetensors", "checkpoints/new.safetensors"]
+    assert (host.data_folder() / "checkpoints" / "new.safetensors").is_file()
+    again = post(live, "/bake", {"loras": ["mine"], "name": "new"})
+    assert again.status_code == 409
+    assert "exists" in again.json()["problems"][0]
+    assert str(tmp_path) not in json.dumps([done, again.json()])
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({}, "loras: must be a list"),
+        ({}, "name: missing"),
+        ({"loras": [], "name": "x"}, "loras: must be a list"),
+        ({"loras": "mine", "name": "x"}, "loras: must be a list"),
+        ({"loras": [3], "name": "x"}, "lora: choose a file"),
+        ({"loras": ["../../words"], "name": "x"}, "there is no '../../words' in the Lora folder"),
+        (
+            {"loras": [{"lora": "mine", "weight": "1"}], "name": "x"},
+            "the weight '1' of mine",
+        ),
+        ({"loras": [{"lora": "mine", "wight": 1}], "name": "x"}, "did you mean 'weight'"),
+        ({"loras": ["mine", "mine"], "name": "x"}, "is given more than once"),
+        ({"loras": ["mine"], "name": "../x"}, "the checkpoint cannot be called '../x'"),
+        ({"loras": ["mine"], "name": ""}, "it is empty"),
+        ({"loras": ["mine"], "name": "x", "checkpoint": "other"}, "there is no checkpoint 'other'"),
+        ({"loras": ["mine"], "name": "x", "overwrite": True}, "there is no field 'overwrite'"),
+    ],
+)
+def test_what_cannot_be_baked_is_refused_with_its_reasons(
+    idle: TestClient, host: LocalHost, body: dict[str, Any], says: str
+) -> None:
+    random_lora(host.lora_folder() / "mine.safetensors")
+    refused = post(idle, "/bake", body)
+    assert refused.status_code == 422
+    assert says in " ".join(refused.json()["problems"])
+    assert str(host.data_folder()) not in refused.text
+
+
 # --- requests that make no sense
 
 

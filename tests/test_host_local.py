@@ -51,6 +51,19 @@ def test_a_checkpoint_file_is_the_current_one(host: LocalHost, tiny_checkpoint: 
     assert host.checkpoints() == [current]
 
 
+def test_a_new_checkpoint_lies_beside_its_base_or_among_the_data_and_is_offered(
+    tmp_path: Path, host: LocalHost, tiny_checkpoint: Path
+) -> None:
+    folder = host.folder_for_new(tiny_checkpoint)
+    assert folder == tmp_path / "data" / "checkpoints"
+    shutil.copy(tiny_checkpoint, folder / tiny_checkpoint.name)
+    titles = [checkpoint.title for checkpoint in host.checkpoints()]
+    assert titles == [tiny_checkpoint.name, f"checkpoints/{tiny_checkpoint.name}"]
+    models = tmp_path / "models"
+    models.mkdir()
+    assert LocalHost(models, tmp_path / "other").folder_for_new(models / "sub" / "a.ckpt") == models / "sub"
+
+
 def test_emoji_sd_is_the_default(tmp_path: Path) -> None:
     current = LocalHost(None, tmp_path).current_checkpoint()
     assert current is not None

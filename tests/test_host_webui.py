@@ -50,6 +50,17 @@ def test_a_title_stays_when_the_hash_becomes_known(webui: WebUI) -> None:
     assert set(webui.host().checkpoints()) == set(before)
 
 
+def test_a_new_checkpoint_is_found_once_the_web_ui_has_looked_again(webui: WebUI) -> None:
+    host = webui.host()
+    base = webui.models / "sub" / "b.safetensors"
+    folder = host.folder_for_new(base)
+    assert folder == base.parent
+    shutil.copy(base, folder / "new.safetensors")
+    assert "sub/new.safetensors" not in [one.title for one in host.checkpoints()]
+    host.look_for_checkpoints()
+    assert "sub/new.safetensors" in [one.title for one in host.checkpoints()]
+
+
 @pytest.mark.parametrize("forge", [False, True])
 def test_no_checkpoint_at_all_is_none(webui: WebUI, forge: bool) -> None:
     if forge:

@@ -17,6 +17,7 @@ from PIL import Image
 from erasure.config.concept_texts import written
 from erasure.config.values import erase_config
 from erasure.errors import JobConflict, JobNotFound
+from erasure.jobs.baking import BakeRequest, BakeSnapshot
 from erasure.jobs.job import JobState, Snapshot
 from erasure.jobs.measuring import MeasureRequest, MeasureSnapshot
 from erasure.jobs.order import Order, Wanted, coming_names, read_order, suggested_name
@@ -29,7 +30,18 @@ from erasure.ui import actions, form_actions
 from erasure.ui.form import controls, read_form
 from erasure.ui.page import Page, news, read_page
 from erasure.ui.run_view import BLOCKS, followed, render
-from tests.drawn import HOSTILE, a_measurement, a_plan, a_preview, a_result, a_row, a_search, a_snapshot, a_space
+from tests.drawn import (
+    HOSTILE,
+    a_bake,
+    a_measurement,
+    a_plan,
+    a_preview,
+    a_result,
+    a_row,
+    a_search,
+    a_snapshot,
+    a_space,
+)
 from tests.drawn import Page as Html
 from tests.fake_host import FakeHost
 from tests.loras import random_lora
@@ -46,6 +58,7 @@ class Manager:
         self.fails: Exception | None = None
         self.measured: MeasureSnapshot | None = None
         self.searched: SearchSnapshot | None = None
+        self.baked: BakeSnapshot | None = None
         self.known: dict[str, Any] | None = None
 
     def snapshots(self) -> list[Snapshot]:
@@ -73,6 +86,17 @@ class Manager:
 
     def measurement(self) -> MeasureSnapshot | None:
         return self.measured
+
+    def bake_snapshot(self) -> BakeSnapshot | None:
+        return self.baked
+
+    def bake(self, request: Any) -> None:
+        if self.fails:
+            raise self.fails
+        self.told.append(request)
+
+    def cancel_bake(self) -> None:
+        self.told.append("cancel the bake")
 
     def search_snapshot(self) -> SearchSnapshot | None:
         return self.searched
@@ -687,3 +711,37 @@ def test_measure_names_a_file_of_the_lora_folder(host: FakeHost) -> None:
     assert "there is no checkpoint" in said(actions.measure_lora(host, manager, "gone.ckpt", "mine", given, 1.0))
     manager.fails = JobConflict("erase-bell is using the device")
     assert "erase-bell is using" in said(actions.measure_lora(host, manager, None, "mine", given, 1.0))
+
+
+# --- baking
+
+
+def test_a_bake_is_followed_and_can_be_cancelled(host: FakeHost) -> None:
+    manager: Any = Manager()
+    page, blocks = pages(manager)
+    assert "stays as it is" in said(blocks["bake"] or "")
+    manager.baked = a_bake("baking")
+    page, blocks = pages(manager, page)
+    shown = Html(blocks["bake"] or "")
+    assert shown.all(role="progressbar")[0]["aria-valuenow"] == "50"
+    assert shown.actions() == [("bake-cancel", "")]
+    assert Html(blocks["status"] or "").all("div", data_ae_active="1")
+    assert actions.act(manager, Page(action="bake-cancel")) == ""
+    assert manager.told == ["cancel the bake"]
+    assert "is being baked" in said(actions.try_it(host, manager, _done(), "", 1, 1.0))
+    manager.baked = replace(a_bake(), version=8)
+    _, blocks = pages(manager, page)
+    assert "church (weight 0.5)" in said(blocks["bake"] or "")
+    assert "without the LoRA in the prompt" in said(blocks["bake"] or "")
+
+
+def test_bake_names_files_of_the_lora_folder_and_a_checkpoint_of_the_host(host: FakeHost) -> None:
+    manager: Any = Manager()
+    file = random_lora(host.lora_folder() / "mine.safetensors")
+    assert actions.bake_loras(host, manager, host.checkpoint.name, ["mine"], 0.5, " new ") == ""
+    assert manager.told == [BakeRequest(host.checkpoint, [(file, 0.5)], "new")]
+    assert "choose at least one LoRA" in said(actions.bake_loras(host, manager, None, [], 1.0, "new"))
+    assert "there is no '../<b>mine'" in said(actions.bake_loras(host, manager, None, ["../<b>mine"], 1.0, "new"))
+    assert "there is no checkpoint" in said(actions.bake_loras(host, manager, "gone", ["mine"], 1.0, "new"))
+    manager.fails = JobConflict("erase-bell is using the device")
+    assert "erase-bell is using" in said(actions.bake_loras(host, manager, None, ["mine"], 1.0, "new"))

@@ -12,6 +12,7 @@ from erasure.config.setting import GROUPS
 from erasure.config.settings import settings
 from erasure.errors import ConfigError, EraseError, JobNotFound, RunError, TrainingError
 from erasure.host.base import Host
+from erasure.jobs.baking import BakeSnapshot
 from erasure.jobs.job import Snapshot
 from erasure.jobs.measuring import MeasureSnapshot
 
@@ -55,6 +56,12 @@ def measurement_dict(measured: MeasureSnapshot, host: Host) -> dict[str, Any]:
     """Return a measurement as JSON."""
     values = {**measured.to_dict(), "problem": without_places(measured.problem, host)}
     return {**values, "notes": [without_places(note, host) for note in measured.notes]}
+
+
+def bake_dict(baked: BakeSnapshot, host: Host) -> dict[str, Any]:
+    """Return a bake as JSON."""
+    values = {**baked.to_dict(), "problem": without_places(baked.problem, host)}
+    return {**values, "notes": [without_places(note, host) for note in baked.notes]}
 
 
 def config_dict(config: dict[str, Any]) -> dict[str, Any]:

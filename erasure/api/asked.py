@@ -12,6 +12,7 @@ from erasure.config.settings import EraseConfig
 from erasure.errors import ConfigError, shown
 from erasure.host.base import Host
 from erasure.host.data_folder import DataFolder
+from erasure.jobs.baking import BakeRequest
 from erasure.jobs.job import JobRequest
 from erasure.jobs.lora_files import lora_file
 from erasure.jobs.measuring import MeasureRequest
@@ -25,6 +26,7 @@ _TEXTS = {
 }
 
 _LISTED, _LONGEST = 20, 60  # unknown fields, and characters of one
+_MOST_LORAS = 50  # in one bake
 _MEASURED = ("erase", "synonym", "preserve", "templates")
 
 
@@ -84,6 +86,31 @@ def asked_measurement(host: Host, body: Mapping[str, Any]) -> MeasureRequest:
     given = {field: body[field] for field in _MEASURED if field in body}
     weight = body.get("weight")
     return MeasureRequest(checkpoint.path, lora, given, 1.0 if weight is None else weight, usual)
+
+
+def asked_bake(host: Host, body: Mapping[str, Any]) -> BakeRequest:
+    """Return the bake that a body asks for. Raises: ConfigError with every problem of its names."""
+    wanted, problems = _wanted(body, ("checkpoint", "name"), ("loras",))
+    checkpoint, missing = find_checkpoint(host, wanted.checkpoint)
+    problems += missing
+    listed, loras = body.get("loras"), []
+    if not isinstance(listed, list) or not listed or len(listed) > _MOST_LORAS:
+        problems.append(f"loras: must be a list of 1 to {_MOST_LORAS} names, or of objects with lora and weight")
+        listed = []
+    for each in listed:
+        one = each if isinstance(each, Mapping) else {"lora": each}
+        name, weight = one.get("lora"), one.get("weight")
+        problems += unknown_fields(one, ("lora", "weight"))
+        try:
+            file = lora_file(host.lora_folder(), name if isinstance(name, str) else "")
+            loras.append((file, 1.0 if weight is None else weight))
+        except ConfigError as error:
+            problems += error.problems
+    if wanted.name is None:
+        problems.append("name: missing; must be a text, the name of the new checkpoint")
+    if problems or checkpoint is None or wanted.name is None:
+        raise ConfigError(problems)
+    return BakeRequest(checkpoint.path, loras, wanted.name)
 
 
 def _wanted(body: Mapping[str, Any], known: Collection[str], others: Collection[str] = ()) -> tuple[Wanted, list[str]]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from erasure.api.answers import config_dict, job_dict, measurement_dict, schema
-from erasure.api.asked import asked_concepts, asked_job, asked_measurement, unknown_fields
+from erasure.api.answers import bake_dict, config_dict, job_dict, measurement_dict, schema
+from erasure.api.asked import asked_bake, asked_concepts, asked_job, asked_measurement, unknown_fields
 from erasure.config.presets import KINDS, QUALITIES, Preset, delete_preset, presets, save_preset
 from erasure.config.settle import notes_of
 from erasure.errors import ConfigError, JobNotFound
@@ -137,6 +137,23 @@ def get_measurement(call: Call) -> dict[str, Any]:
 def cancel_measurement(call: Call) -> dict[str, Any]:
     call.manager.cancel_measurement()
     return get_measurement(call)
+
+
+def start_baking(call: Call) -> dict[str, Any]:
+    """It may take minutes, so the answer does not wait for its end."""
+    return bake_dict(call.manager.bake(asked_bake(call.host, call.body)), call.host)
+
+
+def get_bake(call: Call) -> dict[str, Any]:
+    baked = call.manager.bake_snapshot()
+    if baked is None:
+        raise JobNotFound("nothing has been baked since the program started")
+    return bake_dict(baked, call.host)
+
+
+def cancel_bake(call: Call) -> dict[str, Any]:
+    call.manager.cancel_bake()
+    return get_bake(call)
 
 
 def list_presets(call: Call) -> dict[str, Any]:

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from erasure.cli.flags import Commands, add_command, add_model_flags, opening_of
 from erasure.cli.printable import printable
+from erasure.cli.shares import with_shares
 from erasure.console import json_text
 from erasure.model.device import default_device
-
-if TYPE_CHECKING:
-    from erasure.verdict.measurement import Measurement
 
 
 def add_parser(commands: Commands) -> None:
@@ -53,7 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
     task = measure_task(
         arguments.checkpoint, arguments.lora, given, arguments.weight, usual=usual, opening=opening_of(arguments)
     )
-    measured = _with_progress(examine_lora(task, device=arguments.device or default_device()))
+    print("loading the checkpoint ...", file=sys.stderr)
+    measured = with_shares(examine_lora(task, device=arguments.device or default_device()), "judged")
     for note in measured.notes:
         print(f"note: {printable(note)}", file=sys.stderr)
     if arguments.json:
@@ -63,23 +60,3 @@ def run(arguments: argparse.Namespace) -> int:
         if line:
             print(printable(line))
     return 0
-
-
-def _with_progress(shares: Generator[float, None, Measurement]) -> Measurement:
-    """Run to the end, and say on stderr how much is done: on one line of a terminal, elsewhere at every tenth."""
-    live, told = sys.stderr.isatty(), -1
-    print("loading the checkpoint ...", file=sys.stderr)
-    try:
-        while True:
-            share = next(shares)
-            if live:
-                print(f"\r{share:.0%} judged", end="", file=sys.stderr, flush=True)
-            elif int(share * 10) > told:
-                print(f"{share:.0%} judged", file=sys.stderr, flush=True)
-            told = int(share * 10)
-    except StopIteration as end:
-        measured: Measurement = end.value
-        return measured
-    finally:
-        if live and told >= 0:
-            print(file=sys.stderr)

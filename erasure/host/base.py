@@ -64,6 +64,12 @@ class Host(Protocol):
     def opening(self, checkpoint: Path) -> Opening:
         """Return with which of a checkpoint's weights the host draws, and the VAE that is chosen in it."""
 
+    def folder_for_new(self, base: Path) -> Path:
+        """Return the folder for a checkpoint that is made of the one at ``base``: one that the host looks into."""
+
+    def look_for_checkpoints(self) -> None:
+        """Look again which checkpoints there are."""
+
     def lora_folder(self) -> Path:
         """Return the folder of LoRA files. It may not exist yet."""
 

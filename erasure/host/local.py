@@ -58,13 +58,34 @@ class LocalHost:
         self._loaded: _Loaded | None = None
 
     def checkpoints(self) -> list[HostCheckpoint]:
-        """Return the files and the diffusers folders below the folder, titled by their path within it."""
+        """Return the files and the diffusers folders below the folder, titled by their path within it.
+
+        If the app was started with one checkpoint, it is the first, and those follow that were made here.
+        """
         source = self._source
-        if source.is_file() or _is_diffusers(source):
-            return [HostCheckpoint(source.name, source)]
-        if not source.is_dir():
+        if source.is_dir() and not _is_diffusers(source):
+            return [HostCheckpoint(path.relative_to(source).as_posix(), path) for path in sorted(_checkpoints(source))]
+        if not source.exists():
             return []
-        return [HostCheckpoint(path.relative_to(source).as_posix(), path) for path in sorted(_checkpoints(source))]
+        made = sorted(_checkpoints(self._made)) if self._made.is_dir() else []
+        titled = ((path.relative_to(self._data).as_posix(), path) for path in made)
+        return [HostCheckpoint(source.name, source), *(HostCheckpoint(title, path) for title, path in titled)]
+
+    @property
+    def _made(self) -> Path:
+        return self._data / "checkpoints"
+
+    def folder_for_new(self, base: Path) -> Path:
+        """Return the folder that the base lies in, or one among the data if the app was started with one checkpoint:
+        around that may lie anything."""
+        source = self._source
+        if source.is_dir() and not _is_diffusers(source):
+            return base.parent
+        self._made.mkdir(parents=True, exist_ok=True)
+        return self._made
+
+    def look_for_checkpoints(self) -> None:
+        """Do nothing: it looks every time."""
 
     def current_checkpoint(self) -> HostCheckpoint | None:
         """Return the selected one; the first if none was selected, or if the selected one is gone."""

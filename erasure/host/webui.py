@@ -33,7 +33,14 @@ _USED = {
     paths_internal: ("data_path", "models_path"),
     processing: ("StableDiffusionProcessingTxt2Img", "process_images"),
     progress: ("add_task_to_queue", "create_task_id", "finish_task", "start_task"),
-    sd_models: ("checkpoints_list", "model_data", "select_checkpoint", "send_model_to_device", "unload_model_weights"),
+    sd_models: (
+        "checkpoints_list",
+        "list_models",
+        "model_data",
+        "select_checkpoint",
+        "send_model_to_device",
+        "unload_model_weights",
+    ),
     shared: ("OptionInfo", "cmd_opts", "opts", "state"),
 }
 
@@ -62,6 +69,13 @@ class WebuiHost:
     def opening(self, checkpoint: Path) -> Opening:
         """Return what it draws with. Forge and its kin do not know ``use_ema``, which AUTOMATIC1111 obeys."""
         return Opening(ema="plain" if _is_forge() else "auto", spare_vae=_chosen_vae(checkpoint))
+
+    def folder_for_new(self, base: Path) -> Path:
+        """Return the folder that the base lies in, which is one of the web UI's own."""
+        return base.parent
+
+    def look_for_checkpoints(self) -> None:
+        sd_models.list_models()
 
     def lora_folder(self) -> Path:
         return Path(getattr(shared.cmd_opts, "lora_dir", None) or Path(paths_internal.models_path, "Lora")).absolute()

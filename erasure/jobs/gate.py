@@ -1,4 +1,4 @@
-"""Which thread of this process may use the device: a job, or a measurement. A host knows only its own."""
+"""Which thread of this process may use the device: a job, or one of the errands. A host knows only its own."""
 
 from __future__ import annotations
 
@@ -8,8 +8,13 @@ from threading import Condition
 
 from erasure.errors import JobConflict
 
-# Who is no job: looking for nearby concepts, and measuring a LoRA.
-CONCEPTS, LORA = "concepts", "lora"
+# Who is no job: looking for nearby concepts, measuring a LoRA, and baking one into a checkpoint.
+CONCEPTS, LORA, BAKE = "concepts", "lora", "bake"
+_ERRANDS = {
+    CONCEPTS: "nearby concepts are being looked for on the device",
+    LORA: "a LoRA is being measured on the device",
+    BAKE: "a checkpoint is being baked",
+}
 
 
 class Gate:
@@ -31,13 +36,13 @@ class Gate:
             self.free()
 
     def take(self, who: str) -> None:
-        """Take the device for ``who``, a job's id, ``CONCEPTS`` or ``LORA``; any thread may free it.
+        """Take the device for ``who``, a job's id, ``CONCEPTS``, ``LORA`` or ``BAKE``; any thread may free it.
 
         Raises: JobConflict if one that is no job meets anything.
         """
         with self._changed:
             while self._holder:
-                if who in (CONCEPTS, LORA):
+                if who in _ERRANDS:
                     raise JobConflict(self._in_the_way())
                 self._changed.wait()
             self._holder = who
@@ -48,8 +53,6 @@ class Gate:
             self._changed.notify_all()
 
     def _in_the_way(self) -> str:
-        if self._holder == LORA:
-            return "a LoRA is being measured on the device: cancel that, or wait until it ends"
-        if self._holder == CONCEPTS:
-            return "nearby concepts are being looked for on the device: cancel that, or wait until it ends"
+        if self._holder in _ERRANDS:
+            return f"{_ERRANDS[self._holder]}: cancel that, or wait until it ends"
         return f"{self._name_of(self._holder)} is using the device: pause it, or wait until it ends"

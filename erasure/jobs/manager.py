@@ -16,6 +16,7 @@ from erasure.config.settle import asked_of, notes_of, with_changes
 from erasure.errors import ConfigError, JobConflict, JobNotFound
 from erasure.host.base import Host
 from erasure.host.data_folder import DataFolder
+from erasure.jobs.baking import BakeRequest, BakeSnapshot, Baking
 from erasure.jobs.ending import remove_files, remove_folder, write_job_card
 from erasure.jobs.gate import Gate
 from erasure.jobs.job import FINISHED, JobRequest, JobState, Snapshot
@@ -50,6 +51,7 @@ class JobManager:
         self._gate = Gate(self._changed, self._table.name)
         self._searching = Searching(host, self._gate, self._changed)
         self._measuring = Measuring(host, self._gate, self._changed)
+        self._baking = Baking(host, self._gate, self._changed)
         self._closed = False
         self._thread: Thread | None = None
         self._table.adopt()
@@ -72,7 +74,7 @@ class JobManager:
             self._closed = True
             if self._table.current is not None and self._table.current.wish != "discard":
                 self._table.current.wish = "close"
-            for errand in (self._measuring, self._searching):
+            for errand in (self._measuring, self._searching, self._baking):
                 if errand.on:
                     errand.cancel()
             self._changed.notify_all()
@@ -83,7 +85,8 @@ class JobManager:
     def _at_rest(self) -> bool:
         """Whether the program may end. A job that waits for the device has nothing to save, and may wait for long."""
         job = self._table.current
-        return (job is None or job.waits) and not (self._measuring.works or self._searching.works)
+        errands = (self._measuring, self._searching, self._baking)
+        return (job is None or job.waits) and not any(errand.works for errand in errands)
 
     # --- what there is
 
@@ -300,6 +303,22 @@ class JobManager:
     def cancel_measurement(self) -> None:
         """End the measurement that is on. Raises: JobConflict if there is none."""
         self._measuring.cancel()
+
+    def bake(self, request: BakeRequest) -> BakeSnapshot:
+        """Begin to write a checkpoint with LoRAs in its weights, and return at once; it takes seconds to minutes.
+
+        Raises: JobConflict while a job or an errand uses the device; EraseError for what cannot be baked.
+        """
+        self._check_open()
+        return self._baking.start(request)
+
+    def bake_snapshot(self) -> BakeSnapshot | None:
+        """Return the bake that is on, or else the last one of this process; None if there was none."""
+        return self._baking.snapshot()
+
+    def cancel_bake(self) -> None:
+        """End the bake that is on; nothing of it is left. Raises: JobConflict if there is none."""
+        self._baking.cancel()
 
     def _check_open(self) -> None:
         if self._closed:

@@ -22,14 +22,16 @@ _LORA_SUFFIXES = (".safetensors", ".ckpt", ".pt")
 _LONGEST_SLUG = 60
 
 
-def safe_name(name: str) -> str:
+def safe_name(name: str, what: str = "LoRA") -> str:
     """Return ``name`` unchanged if it can be the stem of a LoRA file and be used in a prompt.
+
+    ``what``: is to be called so; the rules for other files of web UIs are the same.
 
     Raises: RunError, which says what is wrong with it.
     """
     problem = _problem(name)
     if problem:
-        raise RunError(f"the LoRA cannot be called {shown(name)}: {problem}")
+        raise RunError(f"the {what} cannot be called {shown(name)}: {problem}")
     return name
 
 

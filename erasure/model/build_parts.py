@@ -7,7 +7,7 @@ tensors that were read without ``torch.load``.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -47,11 +47,31 @@ def unet_from_ldm(
     ``size``: side of the latents; ``origin``: name of the file in errors; ``ignored``: see :func:`fill`. Raises:
     BrokenCheckpoint if that fails.
     """
-    config = _configured(lambda: _unet_config(document), "U-Net", origin)
-    config["sample_size"] = size
-    converted = _converted(lambda: convert_ldm_unet_checkpoint(weights, config), "U-Net", origin)
+    config, converted = _unet_in_diffusers_names(document, weights, size, origin)
     ignored += _unused(weights, converted)
     return fill(build_unet(config, origin), converted, "U-Net", origin, ignored)
+
+
+def empty_unet_from_ldm(
+    document: dict[str, Any], shapes: Mapping[str, Sequence[int]], size: int, origin: str
+) -> tuple[UNet2DConditionModel, dict[str, str]]:
+    """Build the same U-Net without memory, from the shapes of its weights by their original names.
+
+    Return it with the original name of each of its weights. Raises: BrokenCheckpoint if the shapes do not fit.
+    """
+    weights = {name: torch.empty(tuple(shape), device="meta") for name, shape in shapes.items()}
+    config, converted = _unet_in_diffusers_names(document, weights, size, origin)
+    originals = {id(tensor): name for name, tensor in weights.items()}
+    names = {name: originals[id(tensor)] for name, tensor in converted.items()}
+    return fill(build_unet(config, origin), converted, "U-Net", origin, []), names
+
+
+def _unet_in_diffusers_names(
+    document: dict[str, Any], weights: Weights, size: int, origin: str
+) -> tuple[dict[str, Any], Weights]:
+    config = _configured(lambda: _unet_config(document), "U-Net", origin)
+    config["sample_size"] = size
+    return config, _converted(lambda: convert_ldm_unet_checkpoint(weights, config), "U-Net", origin)
 
 
 def _unet_config(document: dict[str, Any]) -> dict[str, Any]:

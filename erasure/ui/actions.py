@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from erasure.config.settings import EraseConfig
@@ -13,6 +13,7 @@ from erasure.config.template import fill
 from erasure.errors import ConfigError, EraseError, JobNotFound, RunError
 from erasure.host.base import Host, TextToImage
 from erasure.host.data_folder import DataFolder
+from erasure.jobs.baking import BakeRequest
 from erasure.jobs.estimate import estimate
 from erasure.jobs.job import ACTIVE, Snapshot
 from erasure.jobs.lora_files import lora_file
@@ -20,6 +21,7 @@ from erasure.jobs.manager import JobManager
 from erasure.jobs.measuring import MeasureRequest
 from erasure.jobs.order import Order, find_checkpoint, start_problems
 from erasure.jobs.problems import describe
+from erasure.ui.bake import BAKE_CANCEL
 from erasure.ui.cards import estimate_html
 from erasure.ui.html import notes_html, problems_html
 from erasure.ui.measure import CANCEL
@@ -93,7 +95,11 @@ def start(host: Host, manager: JobManager, order: Order) -> tuple[str, dict[str,
 
 def act(manager: JobManager, page: Page) -> str:
     """Do what a button of a run asks for. Return problems as HTML, "" if all went well."""
-    cancels = {CANCEL: manager.cancel_measurement, SEARCH_CANCEL: manager.cancel_search}
+    cancels = {
+        CANCEL: manager.cancel_measurement,
+        SEARCH_CANCEL: manager.cancel_search,
+        BAKE_CANCEL: manager.cancel_bake,
+    }
     if page.action in cancels:
         return problems_html(problem_lines(cancels[page.action]))
     if page.action not in ("pause", "resume", "stop", "discard", "delete", "train-on"):
@@ -140,6 +146,24 @@ def measure_lora(
     return problems_html(problem_lines(work), "This cannot be measured")
 
 
+def bake_loras(
+    host: Host, manager: JobManager, checkpoint: str | None, loras: Sequence[str], weight: float, name: str
+) -> str:
+    """Begin to bake files of the Lora folder, each at the weight, into a copy of a checkpoint, given by its title, that
+    gets a name. Return the outcome as HTML."""
+
+    def work() -> None:
+        found, missing = find_checkpoint(host, checkpoint)
+        if found is None:
+            raise ConfigError(missing)
+        if not loras:
+            raise ConfigError(["choose at least one LoRA"])
+        files = [(lora_file(host.lora_folder(), lora), weight) for lora in loras]
+        manager.bake(BakeRequest(found.path, files, name.strip()))
+
+    return problems_html(problem_lines(work), "This cannot be baked")
+
+
 def try_it(host: Host, manager: JobManager, run: Snapshot | None, prompt: str, seed: int | None, weight: float) -> str:
     """Draw one prompt with one seed in the host, without and with the run's LoRA. Return both as HTML."""
     shown: list[str] = []
@@ -156,6 +180,9 @@ def try_it(host: Host, manager: JobManager, run: Snapshot | None, prompt: str, s
         search = manager.search_snapshot()
         if search is not None and search.state == "searching":
             raise RunError("nearby concepts are being looked for on the device; cancel that, or wait until it ends")
+        baked = manager.bake_snapshot()
+        if baked is not None and baked.state == "baking":
+            raise RunError(f"{baked.name} is being baked; cancel that, or wait until it ends")
         chosen = prompt.strip() or _own_prompt(run)
         number = random.randrange(2**31) if seed is None or seed < 0 else int(seed)
         without = host.draw(TextToImage(chosen, seed=number))

@@ -48,6 +48,15 @@ def leaf(component: Any) -> Any:
     return component
 
 
+def choices(names: Sequence[str], **options: Any) -> Any:
+    """Return a dropdown from which several can be chosen, and whose names may change while the page is open."""
+    given = {"value": [], "multiselect": True, **options}
+    try:
+        return leaf(gr.Dropdown(list(names), allow_custom_value=True, **given))
+    except ValueError:  # gradio 3 does not allow that for several, but then checks no name either
+        return leaf(gr.Dropdown(list(names), **given))
+
+
 def html(value: str, label: str, elem_id: str, **options: Any) -> Any:
     """Return an HTML component without a visible label, and without the padding that newer versions put around it.
 

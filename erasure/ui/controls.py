@@ -10,7 +10,7 @@ import gradio as gr
 
 from erasure.config.presets import KINDS, QUALITIES, Preset, Quality, kind_settings, presets
 from erasure.families.known import supported
-from erasure.ui.compat import html, leaf
+from erasure.ui.compat import choices, html, leaf
 from erasure.ui.form import Control, advanced, controls, show_settings
 from erasure.ui.html import heading_html
 
@@ -88,6 +88,15 @@ def draw_lora(names: Sequence[str]) -> Any:
             elem_id="ae_measure_lora",
             allow_custom_value=True,
         )
+    )
+
+
+def draw_loras_to_bake(names: Sequence[str]) -> Any:
+    return choices(
+        names,
+        label="LoRAs to bake",
+        info="Files of the Lora folder. They go into a copy of the checkpoint chosen above.",
+        elem_id="ae_bake_loras",
     )
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
 from erasure.errors import EraseError
+from erasure.jobs.baking import BakeSnapshot
 from erasure.jobs.job import ACTIVE, Snapshot
 from erasure.jobs.manager import JobManager
 from erasure.jobs.measuring import MeasureSnapshot
 from erasure.jobs.searching import SearchSnapshot
 from erasure.run.cover import is_unsafe
 from erasure.run.preview import RunPreview
+from erasure.ui.bake import bake_html
 from erasure.ui.cards import plan_html, result_html
 from erasure.ui.chart import chart_html
 from erasure.ui.html import box, button, element, join, more, notes_html, problems_html
@@ -26,7 +29,7 @@ from erasure.ui.runs import ACTION_WORDS, runs_html
 from erasure.ui.search import search_html
 from erasure.ui.status import progress_html, status_html
 
-BLOCKS = ("status", "chart", "picks", "grid", "result", "runs", "measure", "search")
+BLOCKS = ("status", "chart", "picks", "grid", "result", "runs", "measure", "search", "bake")
 _THUMBNAILS = 30  # of the newest runs
 
 
@@ -51,8 +54,8 @@ def render(manager: JobManager, page: Page) -> RunView:
     """Return what the page has to show now. Cheap if nothing has changed since ``page.seen``."""
     snapshots = manager.snapshots()
     run = followed(snapshots, page.job)
-    measured, search = manager.measurement(), manager.search_snapshot()
-    seen = _seen(snapshots, run, page, measured, search)
+    measured, search, baked = manager.measurement(), manager.search_snapshot(), manager.bake_snapshot()
+    seen = _seen(snapshots, run, page, (measured, search, baked))
     usable = run is not None and run.result is not None
     searching = search is not None and search.state == "searching"
     if seen == page.seen:
@@ -60,7 +63,8 @@ def render(manager: JobManager, page: Page) -> RunView:
     step = shown_step(run, page.step) if run else None
     grid = _preview(manager, run, step) if step is not None or (run and run.drew_before) else None
     measuring = measured is not None and measured.state == "measuring"
-    active = measuring or searching or any(other.state in ACTIVE for other in snapshots)
+    baking = baked is not None and baked.state == "baking"
+    active = measuring or searching or baking or any(other.state in ACTIVE for other in snapshots)
     states = " ".join(f"{other.id}:{other.state}" for other in snapshots if other.result or other.state in ACTIVE)
     blocks = {
         "status": news(
@@ -78,6 +82,7 @@ def render(manager: JobManager, page: Page) -> RunView:
         "runs": news(page, "runs", _runs(manager, snapshots, run)),
         "measure": news(page, "measure", measure_html(measured), state=measured.state if measured else ""),
         "search": news(page, "search", search_html(search), state=search.state if search else ""),
+        "bake": news(page, "bake", bake_html(baked), state=baked.state if baked else ""),
     }
     return RunView(answer(page, "", seen=seen), blocks, usable, searching)
 
@@ -86,14 +91,13 @@ def _seen(
     snapshots: list[Snapshot],
     run: Snapshot | None,
     page: Page,
-    measured: MeasureSnapshot | None,
-    search: SearchSnapshot | None,
+    errands: Sequence[MeasureSnapshot | SearchSnapshot | BakeSnapshot | None],
 ) -> str:
     """Return a text that changes with all that is shown. No version comes twice, but a run of an earlier process has
     none, so the states count too."""
     newest = max((other.version for other in snapshots), default=0)
     states = hash(tuple((other.id, other.state) for other in snapshots)) & 0xFFFFFFFF
-    others = f"{measured.version if measured else ''} {search.version if search else ''}"
+    others = " ".join(str(errand.version) if errand else "" for errand in errands)
     return f"{run.id if run else ''} {page.step} {newest} {states:x} {others}"
 
 

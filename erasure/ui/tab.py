@@ -8,6 +8,7 @@ from erasure.host.base import Host
 from erasure.host.data_folder import DataFolder
 from erasure.jobs.lora_files import lora_names
 from erasure.jobs.manager import JobManager
+from erasure.ui.bake import bake_html
 from erasure.ui.chips import chips_html
 from erasure.ui.compat import html, leaf
 from erasure.ui.components import Components
@@ -16,6 +17,7 @@ from erasure.ui.controls import (
     draw_checkpoint,
     draw_kind,
     draw_lora,
+    draw_loras_to_bake,
     draw_quality,
     draw_settings,
     draw_upload,
@@ -48,6 +50,8 @@ def build_tab(host: Host, manager: JobManager) -> gr.Blocks:
                 _block(components, "runs")
             with gr.Accordion("Measure a LoRA", open=False, elem_id="ae_measure_part"):
                 _measure(components, host)
+            with gr.Accordion("Bake into a checkpoint", open=False, elem_id="ae_bake_part"):
+                _bake(components, host)
             _calls(components)
         wire(components, host, manager)
     return tab
@@ -173,6 +177,25 @@ def _measure(components: Components, host: Host) -> None:
     main["measure"] = leaf(gr.Button("Measure", elem_id="ae_measure"))
     _block(components, "measure-message")
     _block(components, "measure", measure_html(None))
+
+
+def _bake(components: Components, host: Host) -> None:
+    main = components.main
+    with gr.Row(elem_classes=["ae-pair-row"]):
+        main["bake_loras"] = draw_loras_to_bake(lora_names(host.lora_folder()))
+        main["bake_weight"] = leaf(
+            gr.Slider(0.05, 2.0, value=1.0, step=0.05, label="Weight of each", elem_id="ae_bake_weight")
+        )
+    main["bake_name"] = leaf(
+        gr.Textbox(
+            label="Name of the new checkpoint",
+            info="Without an ending. A name that is taken is refused.",
+            elem_id="ae_bake_name",
+        )
+    )
+    main["bake"] = leaf(gr.Button("Bake", elem_id="ae_bake"))
+    _block(components, "bake-message")
+    _block(components, "bake", bake_html(None))
 
 
 def _block(components: Components, name: str, content: str = "") -> None:

@@ -39,6 +39,7 @@ def wire(components: Components, host: Host, manager: JobManager) -> None:
     _wire_concepts(components, host, manager, space)
     _wire_filling(components, host, manager, auto)
     _wire_measuring(components, host, manager)
+    _wire_baking(components, host, manager)
     for control in (*components.settings.values(), *(components.main[name] for name in ("checkpoint", "name"))):
         listen(control.change, None, js="() => { window.adversarialErase?.changed(); }")
     listen(components.main["weight"].change, None, js="() => { window.adversarialErase?.weigh(); }")
@@ -49,13 +50,15 @@ def _wire_run(components: Components, host: Host, manager: JobManager) -> None:
 
     def poll(page: Page) -> list[Any]:
         live = render(manager, page)
-        use = files = look = None
+        use = files = look = titles = None
         if live.blocks["result"] is not None:
             use, files = gr.update(visible=live.usable), gr.update(choices=lora_names(host.lora_folder()))
         if live.blocks["search"] is not None:
             # Only here, so that it is always as the block below it says.
             look = gr.update(value=FINDING if live.searching else FIND, interactive=not live.searching)
-        return [live.answer, *(live.blocks[name] for name in BLOCKS), use, files, look]
+        if live.blocks["bake"] is not None:  # a new checkpoint may be among them
+            titles = gr.update(choices=[checkpoint.title for checkpoint in host.checkpoints()])
+        return [live.answer, *(live.blocks[name] for name in BLOCKS), use, files, files, look, titles]
 
     def act(page: Page) -> list[Any]:
         return [answer(page, actions.act(manager, page))]
@@ -64,7 +67,7 @@ def _wire_run(components: Components, host: Host, manager: JobManager) -> None:
         run = followed(manager.snapshots(), page.job)
         return [answer(page, actions.try_it(host, manager, run, prompt or "", seed, weight))]
 
-    changed = [main["use"], main["measure_lora"], main["look"]]
+    changed = [main["use"], main["measure_lora"], main["bake_loras"], main["look"], main["checkpoint"]]
     outputs = [blocks["pulse"], *(blocks[name] for name in BLOCKS), *changed]
     _call(components, components.calls["poll"], "poll", poll, [], outputs)
     _call(components, components.calls["act"], "act", act, [], [blocks["act-message"]])
@@ -142,8 +145,8 @@ def _wire_filling(components: Components, host: Host, manager: JobManager, auto:
         followed_current = not chosen or chosen in ("", filled.get("checkpoint", chosen)) or chosen not in titles
         value = current.title if current and followed_current else chosen
         filled = {**filled, "checkpoint": current.title if current else ""}
-        files = gr.update(choices=lora_names(host.lora_folder()))
-        return [gr.update(choices=titles, value=value), gr.update(choices=list(kind_choices(folder))), files, filled]
+        kinds, files = gr.update(choices=list(kind_choices(folder))), gr.update(choices=lora_names(host.lora_folder()))
+        return [gr.update(choices=titles, value=value), kinds, files, files, filled]
 
     def choose(page: Page, filled: dict[str, Any], label: str, quality: str, *held: Any) -> list[Any]:
         kind = kind_choices(folder).get(label)
@@ -169,7 +172,7 @@ def _wire_filling(components: Components, host: Host, manager: JobManager, auto:
 
     every = list(settings.values())
     _call(components, components.calls["open"], "open", open_tab, [auto, main["checkpoint"]],
-          [main["checkpoint"], main["kind"], main["measure_lora"], auto])  # fmt: skip
+          [main["checkpoint"], main["kind"], main["measure_lora"], main["bake_loras"], auto])  # fmt: skip
     outputs = [blocks["kind-message"], auto, main["quality"], *every]
     for chooser in ("kind", "quality"):
         given = [auto, main["kind"], main["quality"], *every]
@@ -197,6 +200,16 @@ def _wire_measuring(components: Components, host: Host, manager: JobManager) -> 
 
     names = ("checkpoint", "kind", "measure_lora", "measure_erase", "measure_keep", "measure_weight")
     _call(components, main["measure"], "measure", measure, [main[name] for name in names], [blocks["measure-message"]])
+
+
+def _wire_baking(components: Components, host: Host, manager: JobManager) -> None:
+    main, blocks = components.main, components.blocks
+
+    def bake(page: Page, title: str | None, loras: list[str] | None, weight: float, name: str) -> list[Any]:
+        return [answer(page, actions.bake_loras(host, manager, title or None, loras or [], weight, name or ""))]
+
+    names = ("checkpoint", "bake_loras", "bake_weight", "bake_name")
+    _call(components, main["bake"], "bake", bake, [main[name] for name in names], [blocks["bake-message"]])
 
 
 def _order(components: Components, host: Host, manager: JobManager, held: Sequence[Any], filled: str = "") -> Order:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,13 +87,16 @@ def measure_task(
     return MeasureTask(info, file, config, float(weight), notes)
 
 
-def base_note(file: LoraFile, checkpoint: CheckpointInfo) -> str:
-    """Return a note if the file says that it was made from another checkpoint, else "". Raises: OSError."""
+def base_note(file: LoraFile, checkpoint: CheckpointInfo, sha256_of: Callable[[Path], str] = sha256) -> str:
+    """Return a note if the file says that it was made from another checkpoint, else "".
+
+    ``sha256_of``: called with the checkpoint's path, if its hash is needed. Raises: OSError.
+    """
     short, full = (file.metadata.get(key, "").lower() for key in ("ss_sd_model_hash", "ss_new_sd_model_hash"))
     # The short hash first, because it is read in no time.
     other = re.fullmatch("[0-9a-f]{8}", short) and short != short_hash(checkpoint.path)
     if not other and re.fullmatch("[0-9a-f]{64}", full):
-        other = full != sha256(checkpoint.path)
+        other = full != sha256_of(checkpoint.path)
     if not other:
         return ""
     base = file.metadata.get("ss_sd_model_name") or "another checkpoint"

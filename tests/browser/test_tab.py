@@ -243,6 +243,27 @@ def test_a_lora_is_measured_on_the_chosen_checkpoint(app: App, tab: Tab) -> None
     expect(tab.page.locator("#ae_live")).to_contain_text("Measured.", timeout=SOON)
 
 
+def test_a_lora_is_baked_into_a_new_checkpoint_that_can_be_chosen(app: App, tab: Tab) -> None:
+    unet = load_parts(inspect_checkpoint(MODEL), device="cpu", dtype=torch.float32).unet
+    random_lora(app.data / "loras" / "bakeable.safetensors", strength=0.02, unet=unet)
+    tab.visit(app.url)
+    tab.page.locator("#ae_bake_part .label-wrap").first.click()
+    expect(tab.block("bake")).to_be_visible(timeout=SOON)
+    tab.fill("bake_name", "a/b")
+    tab.choose("bake_loras", "bakeable")
+    tab.page.keyboard.press("Escape")
+    tab.button("bake").click()
+    said = tab.page.locator("#ae_bake_message_block").first
+    expect(said).to_contain_text("the checkpoint cannot be called 'a/b'", timeout=SOON)
+    tab.fill("bake_name", "baked")
+    tab.button("bake").click()
+    expect(tab.block("bake")).to_contain_text("32 layers changed", timeout=LONG)
+    expect(said).not_to_contain_text("cannot be called")
+    expect(tab.page.locator("#ae_live")).to_contain_text("baked.safetensors", timeout=SOON)
+    assert (app.data / "checkpoints" / "baked.safetensors").is_file()
+    tab.choose("checkpoint", "checkpoints/baked.safetensors")
+
+
 def test_a_list_of_prompts_is_uploaded_kept_and_chosen(app: App, tab: Tab, tmp_path: Path) -> None:
     (tmp_path / "broken.txt").write_bytes(bytes(range(256)))
     (tmp_path / "my bells.txt").write_text("bell\ntower\nbus\n", encoding="utf-8")

@@ -33,6 +33,7 @@ JOB: dict[str, Any] = {
     "config": SETTINGS,
 }
 MEASURE: dict[str, Any] = {"lora": "lora", "weight": 1.0, "erase": ["church"], "templates": ["{}"], "preset": "object"}
+BAKE: dict[str, Any] = {"loras": [{"lora": "lora", "weight": 1.0}], "name": "baked", "checkpoint": "tiny.safetensors"}
 PRESET: dict[str, Any] = {"description": "mine", "settings": SETTINGS, "overwrite": True}
 NAMES = st.one_of(
     st.sampled_from(["mine", "con", "..", "a" * 61, "\U0001f600" * 50, "%00", "object", "\ud800", "ü" * 60]), TEXTS
@@ -52,7 +53,7 @@ class HostileBody:
 
 @st.composite
 def _bodies(draw: st.DrawFn, kind: str) -> HostileBody:
-    sound = {"jobs": JOB, "concepts": JOB, "measure": MEASURE, "presets": PRESET, "actions": {}}[kind]
+    sound = {"jobs": JOB, "concepts": JOB, "measure": MEASURE, "bake": BAKE, "presets": PRESET, "actions": {}}[kind]
     sound = {key: value for key, value in sound.items() if kind != "concepts" or key not in ("name", "quality")}
     names = st.one_of(st.sampled_from([*sound, *settings()]), TEXTS)
     content = draw(
@@ -97,7 +98,7 @@ def _headers(draw: st.DrawFn) -> HostileBody:
 
 
 BODIES: dict[str, st.SearchStrategy[HostileBody]] = {
-    **{kind: _bodies(kind) for kind in ("jobs", "concepts", "measure", "presets", "actions")},
+    **{kind: _bodies(kind) for kind in ("jobs", "concepts", "measure", "bake", "presets", "actions")},
     "headers": _headers(),
 }
 

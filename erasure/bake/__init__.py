@@ -1,0 +1,1 @@
+"""Baking: a checkpoint with the change of LoRAs in its own weights."""

@@ -1,0 +1,84 @@
+"""What lies beside a checkpoint in one file and belongs to it: its LDM yaml, and the text folder that this names."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from erasure.errors import OutputExists
+from erasure.model.checkpoint import CheckpointInfo, OriginalFile
+from erasure.model.diffusers_folder import TOKENIZER_FILES
+from erasure.model.ldm_config import yaml_beside
+from erasure.whole_file import whole_file, whole_folder
+
+_CONFIG = "config.json"
+_TEXT_FILES = (_CONFIG, *TOKENIZER_FILES, "tokenizer_config.json", "special_tokens_map.json")
+
+
+@dataclass(frozen=True)
+class Companions:
+    """Pairs (from, to) of what is to be copied, None for what is not; ``notes`` on what cannot be, one line each."""
+
+    yaml: tuple[Path, Path] | None = None
+    text_folder: tuple[Path, Path] | None = None
+    notes: tuple[str, ...] = ()
+
+    @contextmanager
+    def copied(self) -> Iterator[None]:
+        """Copy them; they take their names if the block ends without an error. Raises: OSError."""
+        with ExitStack() as stack:
+            if self.text_folder is not None:
+                source, target = self.text_folder
+                target.parent.mkdir(parents=True, exist_ok=True)
+                folder = stack.enter_context(whole_folder(target))
+                for name in _TEXT_FILES:
+                    if (source / name).is_file():
+                        shutil.copyfile(source / name, folder / name)
+            if self.yaml is not None:
+                shutil.copyfile(self.yaml[0], stack.enter_context(whole_file(self.yaml[1])))
+            yield
+
+
+def companions(info: CheckpointInfo, out: Path, *, overwrite: bool) -> Companions:
+    """Return what must lie beside ``out`` so that it is opened as the checkpoint is.
+
+    Raises: OutputExists if another file or folder has the name.
+    """
+    beside, target = yaml_beside(info.path), yaml_beside(out)
+    if not isinstance(info.contents, OriginalFile) or not beside.is_file():
+        return Companions()
+    if target.exists() and not (overwrite and target.is_file()):
+        raise OutputExists(f"{target} exists; choose another name, or ask to overwrite it")
+    config = info.contents.config
+    folder = config.text_folder()
+    named = Path(os.path.normpath(folder))
+    here, there = Path(os.path.normpath(beside.parent)), Path(os.path.normpath(out.parent))
+    yaml = (beside, target)
+    if folder == info.family.text_folder or _is_same(here, there):
+        return Companions(yaml)
+    if here not in named.parents:
+        note = f"{target.name} takes the text encoder's configuration from {folder.name}, which is not beside it: check"
+        return Companions(yaml, notes=() if _is_absolute(info) else (f"{note} its path",))
+    copy = there / named.relative_to(here)
+    if not copy.exists():
+        return Companions(yaml, (folder, copy))
+    if not (copy / _CONFIG).is_file() or (copy / _CONFIG).read_bytes() != (folder / _CONFIG).read_bytes():
+        raise OutputExists(f"{copy} exists, but is not the text folder that {beside.name} names; choose another place")
+    return Companions(yaml)
+
+
+def _is_absolute(info: CheckpointInfo) -> bool:
+    assert isinstance(info.contents, OriginalFile)
+    stage = info.contents.config.parameters["cond_stage_config"]
+    return Path(str((stage.get("params") or {}).get("version") or "")).is_absolute()
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False

@@ -1,0 +1,78 @@
+"""Which files of a diffusers folder are written anew, copied or left out when its U-Net changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from erasure.errors import UnsupportedCheckpoint
+from erasure.file_tree import walk
+from erasure.model.checkpoint import CheckpointInfo
+from erasure.model.diffusers_folder import DiffusersFolder, read_json
+from erasure.model.weights_file import WeightsFile
+
+# Endings of files with weights, of any program that reads such folders.
+_WEIGHTS = (".safetensors", ".bin", ".ckpt", ".pt", ".pth", ".msgpack", ".h5", ".onnx", ".onnx_data", ".pb", ".gguf",
+            ".xml")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FolderFiles:
+    """The files of a folder; paths in ``copied`` (source, path within) are absolute and relative to the folder.
+
+    ``baked``: the U-Net's files, with their new paths within; ``left_out``: paths within of other files with weights of
+    the U-Net, or of the whole model, which would still be those of the base.
+    """
+
+    baked: tuple[tuple[WeightsFile, Path], ...]
+    copied: tuple[tuple[Path, Path], ...]
+    left_out: tuple[Path, ...]
+
+    @property
+    def every(self) -> list[tuple[Path, Path]]:
+        """All files that the new folder gets: where they come from, and their paths within."""
+        return [*((file.path, inside) for file, inside in self.baked), *self.copied]
+
+
+def folder_files(info: CheckpointInfo) -> FolderFiles:
+    """Sort the files of a checkpoint in the diffusers layout; those whose names begin with a dot do not count.
+
+    Raises: UnsupportedCheckpoint if the U-Net is in several pickles.
+    """
+    folder = info.contents
+    assert isinstance(folder, DiffusersFolder)
+    files = {file.path: file for file in (*folder.weights["unet"], *folder.averaged_unet, *folder.plain_unet)}
+    pickles = [file for file in files.values() if file.pickled is not None]
+    if len({file.path.parent for file in pickles}) < len(pickles):
+        raise UnsupportedCheckpoint(
+            f"{folder.path} has its U-Net in several .bin files. Save it as .safetensors with diffusers first."
+        )
+    baked, copied, left_out = [], [], []
+    for place, folders, names in walk(folder.path):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            path = place / name
+            inside = path.relative_to(folder.path)
+            if path in files:
+                file = files[path]
+                baked.append((file, inside if file.pickled is None else inside.with_suffix(".safetensors")))
+            elif name.startswith(".") or not path.is_file():
+                continue
+            elif _of_the_unet(inside) and (name.lower().endswith(_WEIGHTS) or _lists_others(path, files)):
+                left_out.append(inside)
+            else:
+                copied.append((path, inside))
+    return FolderFiles(tuple(baked), tuple(copied), tuple(left_out))
+
+
+def _of_the_unet(inside: Path) -> bool:
+    """Whether a file lies in a folder of the U-Net, or beside the folders of all parts."""
+    return len(inside.parts) == 1 or inside.parts[0].startswith("unet")
+
+
+def _lists_others(path: Path, files: dict[Path, WeightsFile]) -> bool:
+    """Whether it is the list of a U-Net's pieces, and these are not the ones that are baked."""
+    if ".index." not in path.name or path.suffix != ".json":
+        return False
+    pieces = read_json(path).get("weight_map")
+    return not isinstance(pieces, dict) or any(path.parent / str(name) not in files for name in pieces.values())

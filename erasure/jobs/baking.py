@@ -1,0 +1,170 @@
+"""Baking LoRAs into a checkpoint: one at a time, beside the queue of jobs, followed and cancelled by anyone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import count
+from pathlib import Path
+from threading import Condition
+from typing import TYPE_CHECKING, Any, Literal
+
+from erasure.errors import ConfigError, EraseError, JobConflict, RunError
+from erasure.host.base import Host
+from erasure.jobs.errand import End, Errand, told
+from erasure.jobs.gate import BAKE, Gate
+from erasure.jobs.live import logger
+from erasure.jobs.names import safe_name
+from erasure.jobs.problems import describe
+
+if TYPE_CHECKING:
+    from erasure.bake.task import BakeTask
+
+BakeState = Literal["baking", "done", "failed", "cancelled"]
+
+
+@dataclass(frozen=True)
+class BakeRequest:
+    """An order to bake. ``loras``: files with weights; ``name``: of the new checkpoint, without folder or ending."""
+
+    checkpoint: Path
+    loras: Sequence[tuple[Path, Any]]
+    name: str
+
+
+@dataclass(frozen=True)
+class BakeSnapshot:
+    """A bake at one moment: all that a page shows of it. ``share`` is what is written of it, from 0 to 1."""
+
+    state: BakeState
+    name: str  # the new file's or folder's
+    checkpoint: str  # the base's name
+    loras: tuple[tuple[str, float], ...]  # names and weights
+    message: str  # one line that says what it is doing now
+    version: int  # grows with every change
+    share: float = 0.0
+    problem: str = ""  # why it failed
+    notes: tuple[str, ...] = ()
+    lines: tuple[str, ...] = ()  # what came of it, in words
+    layers: int = 0  # that were changed
+    rounding: float | None = None  # norm of what rounding added, relative to that of the change
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        loras = [{"lora": name, "weight": weight} for name, weight in self.loras]
+        return {**asdict(self), "loras": loras}
+
+
+class Baking:
+    """The bake of a host, the one that is on or else the last. Any thread may call any method."""
+
+    def __init__(self, host: Host, gate: Gate, changed: Condition):
+        self._host = host
+        self._gate = gate
+        self._changed = changed
+        # Begins above every number that a page may have seen from an earlier process.
+        self._versions = count(int(time.time() * 10))
+        self._shown: BakeSnapshot | None = None
+        self._errand = Errand(host, gate, changed)
+
+    @property
+    def works(self) -> bool:
+        return self._errand.works
+
+    @property
+    def on(self) -> bool:
+        return self._shown is not None and self._shown.state == "baking"
+
+    def snapshot(self) -> BakeSnapshot | None:
+        """Return the bake as it is now; None if there was none since the program started."""
+        return self._shown
+
+    def start(self, request: BakeRequest) -> BakeSnapshot:
+        """Check the order, begin to bake, and return at once.
+
+        Nothing is overwritten. Raises: EraseError for what cannot be baked; JobConflict while a job or another errand
+        uses the device.
+        """
+        self._gate.take(BAKE)
+        try:
+            task = _read(request, self._host)
+            with self._changed:
+                shown = self._shown = BakeSnapshot(
+                    state="baking",
+                    name=task.out.name,
+                    checkpoint=task.checkpoint.path.name,
+                    loras=tuple((file.path.name, weight) for file, weight in task.loras),
+                    message="waits for the device",
+                    version=next(self._versions),
+                    notes=task.notes,
+                )
+            self._errand.begin(f"baking {task.out.name}", lambda: self._bake(task), self._failure)
+        except BaseException:
+            self._gate.free()
+            raise
+        return shown
+
+    def cancel(self) -> None:
+        """End the bake; nothing of it is left. Raises: JobConflict if none is on."""
+        with self._changed:
+            if not self.on:
+                raise JobConflict("nothing is being baked now")
+            self._errand.cancel()
+            self._tell(message="will end now")
+
+    # --- the thread
+
+    def _bake(self, task: BakeTask) -> End:
+        """Return what tells of the end."""
+        from erasure.bake.baking import bake
+
+        percent = -1
+
+        def see(share: float) -> None:
+            nonlocal percent
+            if int(100 * share) == percent:  # it is asked for every megabyte
+                return
+            percent = int(100 * share)
+            self._tell(share=share, message="writes the checkpoint")
+            self._errand.report(percent, 100, f"baking {task.out.name}")
+
+        found = self._errand.follow(bake(task), see)
+        if found is None:
+            return lambda: self._tell(state="cancelled", message="")
+        try:
+            self._host.look_for_checkpoints()
+        except Exception:  # the file is there all the same
+            logger.exception("the host could not look for new checkpoints")
+        return lambda: self._tell(
+            state="done", message="", share=1.0, notes=found.notes, lines=tuple(found.lines), layers=found.layers,
+            rounding=found.rounding,
+        )  # fmt: skip
+
+    def _failure(self, error: BaseException) -> End:
+        problem = told(error)
+        return lambda: self._tell(state="failed", message="", problem=problem)
+
+    def _tell(self, **changes: Any) -> None:
+        with self._changed:
+            if self._shown is None:
+                return
+            self._shown = replace(self._shown, **changes, version=next(self._versions))
+
+
+def _read(request: BakeRequest, host: Host) -> BakeTask:
+    """Raises: EraseError."""
+    from erasure.bake.task import bake_task
+
+    try:
+        name = safe_name(request.name, "checkpoint")
+    except RunError as error:
+        raise ConfigError([f"name: {error}"]) from error
+    try:
+        # Not by the name's suffix: a name may have a dot in it.
+        name = name if request.checkpoint.is_dir() else f"{name}.safetensors"
+        return bake_task(request.checkpoint, request.loras, host.folder_for_new(request.checkpoint) / name)
+    except EraseError:
+        raise
+    except Exception as error:  # of a library, or of the disk
+        raise RunError(describe(error)) from error
