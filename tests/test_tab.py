@@ -687,3 +687,12 @@ def test_measure_names_a_file_of_the_lora_folder(host: FakeHost) -> None:
     assert "there is no checkpoint" in said(actions.measure_lora(host, manager, "gone.ckpt", "mine", given, 1.0))
     manager.fails = JobConflict("erase-bell is using the device")
     assert "erase-bell is using" in said(actions.measure_lora(host, manager, None, "mine", given, 1.0))
+
+
+def test_a_box_of_lines_shows_all_that_it_holds_at_first() -> None:
+    pytest.importorskip("gradio")
+    from erasure.ui.controls import draw_control
+
+    templates = "{}\na picture of a {}\na photo of a {}\na {}"
+    assert draw_control(controls()["templates"], templates).lines == 4
+    assert draw_control(controls()["templates"], "{}").lines == 2
