@@ -70,8 +70,8 @@ def on_app_started(demo: Any, app: Any) -> None:
     host = webui.host()
     webui.keep_private(demo)
     manager = manager_of(host)
-    host.before_exit(manager.close)
     mount_api(app, manager, host, make_guard(app, webui.api_accounts()))
+    host.before_exit(manager.close)
 
 
 def on_ui_settings() -> None:

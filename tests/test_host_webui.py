@@ -255,6 +255,43 @@ def test_reload_ui_does_not_stop_a_run(webui: WebUI) -> None:
         assert webui.host().interrupted()
 
 
+def test_reload_ui_does_not_stop_a_run_that_asks_at_that_moment(webui: WebUI, monkeypatch: pytest.MonkeyPatch) -> None:
+    pressed, reloaded = threading.Event(), threading.Event()
+    answers: list[bool] = []
+
+    class State(type(webui.shared.state)):  # type: ignore[misc]
+        def __getattribute__(self, name: str) -> Any:
+            value = super().__getattribute__(name)
+            if name == "interrupted" and value and threading.current_thread() is worker:
+                reloaded.wait(5)  # the reload is over before the run has thought about what it saw
+            return value
+
+        def interrupt(self) -> None:
+            super().interrupt()
+            pressed.set()
+            worker.join(0.2)
+
+    def ask() -> None:
+        pressed.wait(5)
+        answers.append(webui.host().interrupted())
+
+    worker = threading.Thread(target=ask)
+    monkeypatch.setattr(webui.shared, "state", State())
+    with webui.host().exclusive("Erasing dog"):
+        worker.start()
+        webui.shared.state.request_restart()
+        reloaded.set()
+        worker.join(5)
+    assert answers == [False]
+
+
+def test_an_interrupt_just_before_reload_ui_still_stops_a_run(webui: WebUI) -> None:
+    with webui.host().exclusive("Erasing dog"):
+        webui.shared.state.interrupt()
+        webui.shared.state.request_restart()
+        assert webui.host().interrupted()
+
+
 def test_reload_ui_still_interrupts_pictures(webui: WebUI) -> None:
     webui.host()
     webui.shared.state.begin()

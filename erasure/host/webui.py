@@ -47,7 +47,7 @@ class WebuiHost:
     name = "web UI"
 
     def __init__(self) -> None:
-        self._reloading = threading.Event()
+        self._reloading = threading.Lock()
         self._held = False
         self._before_exit: Callable[[], None] = _nothing
         _watch_reloads(self)
@@ -107,8 +107,8 @@ class WebuiHost:
             state.assign_current_image(picture)
 
     def interrupted(self) -> bool:
-        asked = shared.state.interrupted or shared.state.stopping_generation
-        return bool(asked) and not self._reloading.is_set()
+        with self._reloading:
+            return bool(shared.state.interrupted or shared.state.stopping_generation)
 
     def draw(self, request: TextToImage) -> Image.Image:
         side = request.size or self._native_side()
@@ -297,13 +297,11 @@ def _watch_reloads(host: WebuiHost) -> None:
     reload = state.request_restart
 
     def request_restart() -> None:
-        host._reloading.set()
-        try:
+        with host._reloading:
+            before = state.interrupted
             reload()
             if host._held:
-                state.interrupted = False
-        finally:
-            host._reloading.clear()
+                state.interrupted = before
 
     state.request_restart = request_restart
 
