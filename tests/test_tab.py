@@ -534,6 +534,17 @@ def test_trying_draws_the_same_seed_without_and_with_the_lora(host: FakeHost, mo
     assert len(Html(html).all("img")) == 2
 
 
+@pytest.mark.parametrize("same", [True, False])
+def test_trying_says_when_another_checkpoint_draws_than_the_lora_was_made_for(
+    host: FakeHost, monkeypatch: pytest.MonkeyPatch, same: bool
+) -> None:
+    monkeypatch.setattr(host, "draw", lambda request: Image.new("RGB", (8, 8)))
+    base = host.checkpoint.name if same else "another.safetensors"
+    run = a_snapshot("done", result=a_result(), checkpoint=base)
+    text = said(actions.try_it(host, Manager(run), run, "", 7, 1.0))  # type: ignore[arg-type]
+    assert ("made for another.safetensors" in text) is not same
+
+
 def test_trying_is_refused_while_a_job_uses_the_device(host: FakeHost) -> None:
     run, on = a_snapshot("done", result=a_result()), a_snapshot("running", id="on", name="erase-bell")
     html = actions.try_it(host, Manager(on, run), run, "", 7, 1.0)  # type: ignore[arg-type]
