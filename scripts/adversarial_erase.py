@@ -69,7 +69,9 @@ def on_app_started(demo: Any, app: Any) -> None:
 
     host = webui.host()
     webui.keep_private(demo)
-    mount_api(app, manager_of(host), host, make_guard(app, webui.api_accounts()))
+    manager = manager_of(host)
+    mount_api(app, manager, host, make_guard(app, webui.api_accounts()))
+    host.before_exit(manager.close)
 
 
 def on_ui_settings() -> None:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -194,6 +195,20 @@ def test_a_poll_waits_for_news_and_no_longer(idle: TestClient) -> None:
     assert get(idle, f"{path}&timeout=20").status_code == 404
     assert time.monotonic() - start < 10
     assert get(idle, f"/jobs/{job['id']}/events?since=soon").status_code == 422
+
+
+def test_a_poll_does_not_hold_up_a_server_that_is_told_to_end(host: LocalHost) -> None:
+    manager, app = JobManager(host, start=False), FastAPI()
+    mount_api(app, manager, host)
+    client = TestClient(app)
+    job = post(client, "/jobs", {"config": QUICK}).json()
+    server = SimpleNamespace(should_exit=False)
+    app.blocks = SimpleNamespace(server=server)  # type: ignore[attr-defined]  # as gradio keeps it
+    threading.Timer(0.3, lambda: setattr(server, "should_exit", True)).start()
+    start = time.monotonic()
+    assert get(client, f"/jobs/{job['id']}/events?since={job['version']}&timeout=20").json()["id"] == job["id"]
+    assert time.monotonic() - start < 10
+    manager.close()
 
 
 # --- what is asked for

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -265,11 +266,89 @@ def test_reload_ui_does_not_stop_a_run(webui: WebUI) -> None:
         assert webui.host().interrupted()
 
 
+def test_reload_ui_does_not_stop_a_run_that_asks_at_that_moment(webui: WebUI, monkeypatch: pytest.MonkeyPatch) -> None:
+    pressed, reloaded = threading.Event(), threading.Event()
+    answers: list[bool] = []
+
+    class State(type(webui.shared.state)):  # type: ignore[misc]
+        def __getattribute__(self, name: str) -> Any:
+            value = super().__getattribute__(name)
+            if name == "interrupted" and value and threading.current_thread() is worker:
+                reloaded.wait(5)  # the reload is over before the run has thought about what it saw
+            return value
+
+        def interrupt(self) -> None:
+            super().interrupt()
+            pressed.set()
+            worker.join(0.2)
+
+    def ask() -> None:
+        pressed.wait(5)
+        answers.append(webui.host().interrupted())
+
+    worker = threading.Thread(target=ask)
+    monkeypatch.setattr(webui.shared, "state", State())
+    with webui.host().exclusive("Erasing dog"):
+        worker.start()
+        webui.shared.state.request_restart()
+        reloaded.set()
+        worker.join(5)
+    assert answers == [False]
+
+
+def test_an_interrupt_just_before_reload_ui_still_stops_a_run(webui: WebUI) -> None:
+    with webui.host().exclusive("Erasing dog"):
+        webui.shared.state.interrupt()
+        webui.shared.state.request_restart()
+        assert webui.host().interrupted()
+
+
 def test_reload_ui_still_interrupts_pictures(webui: WebUI) -> None:
     webui.host()
     webui.shared.state.begin()
     webui.shared.state.request_restart()
     assert webui.shared.state.interrupted
+
+
+# --- the end of the process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_is_saved_before_the_web_uis_own_handler_ends_the_process(webui: WebUI, number: signal.Signals) -> None:
+    seen: list[str] = []
+    signal.signal(number, lambda *_: seen.append("ended"))  # as the web UI does before it loads scripts
+    webui.host().before_exit(lambda: seen.append("saved"))
+    signal.raise_signal(number)
+    assert seen == ["saved", "ended"]
+    signal.raise_signal(number)  # whoever presses Ctrl-C again does not want to wait
+    assert seen == ["saved", "ended", "ended"]
+
+
+def test_a_signal_that_is_ignored_stays_so(webui: WebUI) -> None:
+    seen: list[str] = []
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    webui.host().before_exit(lambda: seen.append("saved"))
+    signal.raise_signal(signal.SIGINT)
+    assert not seen
+
+
+def test_a_run_is_saved_before_the_web_ui_stops_or_restarts_itself(webui: WebUI) -> None:
+    ended: list[int] = []
+    webui.host().before_exit(lambda: ended.append(webui.restart.ended))
+    webui.restart.restart_program()
+    webui.restart.stop_program()
+    assert ended == [0, 1]
+    assert webui.restart.ended == 2
+
+
+def test_the_web_ui_ends_even_if_nothing_can_be_saved(webui: WebUI, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail() -> None:
+        raise OSError("the disk is full")
+
+    webui.host().before_exit(fail)
+    webui.restart.stop_program()
+    assert webui.restart.ended == 1
+    assert "the disk is full" in capsys.readouterr().err
 
 
 # --- pictures

@@ -248,6 +248,18 @@ def test_a_single_look_is_drawn_already() -> None:
     ((place,),) = points(html)
     assert place == pytest.approx((20 / 100 * 1000, (1 - 0.75) * 1000), abs=30)
     assert "h0" in html
+    assert "After update 20: church recognised: 75%." in Page(html).text
+
+
+def test_dots_of_looks_are_wider_than_the_line_since_one_may_be_all_that_there_is() -> None:
+    style = (Path(__file__).parents[1] / "style.css").read_text(encoding="utf-8")
+    looks, losses = chart_html(LOOKS), chart_html(a_snapshot().series)
+    assert "ae-seen" in looks
+    assert "ae-seen" not in losses
+    dot, line = (re.search(rf"\.ae-{kind} {{\s*stroke-width: (\d+)", style) for kind in ("seen", "smooth"))
+    assert dot is not None
+    assert line is not None
+    assert int(dot[1]) >= 3 * int(line[1])
 
 
 def test_before_the_first_look_the_chart_says_when_it_comes() -> None:

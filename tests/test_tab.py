@@ -558,6 +558,17 @@ def test_trying_draws_the_same_seed_without_and_with_the_lora(host: FakeHost, mo
     assert len(Html(html).all("img")) == 2
 
 
+@pytest.mark.parametrize("same", [True, False])
+def test_trying_says_when_another_checkpoint_draws_than_the_lora_was_made_for(
+    host: FakeHost, monkeypatch: pytest.MonkeyPatch, same: bool
+) -> None:
+    monkeypatch.setattr(host, "draw", lambda request: Image.new("RGB", (8, 8)))
+    base = host.checkpoint.name if same else "another.safetensors"
+    run = a_snapshot("done", result=a_result(), checkpoint=base)
+    text = said(actions.try_it(host, Manager(run), run, "", 7, 1.0))  # type: ignore[arg-type]
+    assert ("made for another.safetensors" in text) is not same
+
+
 def test_trying_is_refused_while_a_job_uses_the_device(host: FakeHost) -> None:
     run, on = a_snapshot("done", result=a_result()), a_snapshot("running", id="on", name="erase-bell")
     html = actions.try_it(host, Manager(on, run), run, "", 7, 1.0)  # type: ignore[arg-type]
@@ -745,3 +756,12 @@ def test_bake_names_files_of_the_lora_folder_and_a_checkpoint_of_the_host(host: 
     assert "there is no checkpoint" in said(actions.bake_loras(host, manager, "gone", ["mine"], 1.0, "new"))
     manager.fails = JobConflict("erase-bell is using the device")
     assert "erase-bell is using" in said(actions.bake_loras(host, manager, None, ["mine"], 1.0, "new"))
+
+
+def test_a_box_of_lines_shows_all_that_it_holds_at_first() -> None:
+    pytest.importorskip("gradio")
+    from erasure.ui.controls import draw_control
+
+    templates = "{}\na picture of a {}\na photo of a {}\na {}"
+    assert draw_control(controls()["templates"], templates).lines == 4
+    assert draw_control(controls()["templates"], "{}").lines == 2

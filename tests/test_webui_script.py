@@ -83,6 +83,19 @@ def test_reload_ui_keeps_host_and_manager(webui: WebUI) -> None:
     manager.close()
 
 
+def test_jobs_are_closed_before_the_web_ui_ends_itself(webui: WebUI) -> None:
+    pytest.importorskip("starlette")
+    from erasure.errors import JobConflict
+
+    run_script(webui)
+    webui.script_callbacks.app_started_callback(Blocks(), SimpleNamespace())
+    [(_, manager, _, _)] = sys.modules["erasure.api.routes"].mounted
+    webui.restart.stop_program()
+    assert webui.restart.ended == 1
+    with pytest.raises(JobConflict, match="the program is ending"):
+        manager.resume("any")
+
+
 def test_the_api_asks_for_the_web_uis_own_logins(webui: WebUI, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("starlette")
     from erasure.api import guard

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -57,5 +58,8 @@ def start_webui(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WebUI]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(name.encode())
     webui.sd_models.list_models()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield webui
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
     _forget()

@@ -80,7 +80,7 @@ def mount_api(app: Starlette, manager: JobManager, host: Host, guard: Guard | No
         Route(path, serve(_work(manager, host, handler, status)), methods=[method])
         for method, path, status, handler in ROUTES
     ]
-    follow = Route("/jobs/{id}/events", serve(_follow(manager, host)), methods=["GET"])
+    follow = Route("/jobs/{id}/events", serve(_follow(app, manager, host)), methods=["GET"])
     api = Starlette(routes=[follow, *routes], exception_handlers={HTTPException: _problem, Exception: _unexpected})
     mounted = [route for route in app.router.routes if getattr(route, "path", None) == PREFIX]
     for route in mounted:
@@ -103,8 +103,10 @@ def _work(manager: JobManager, host: Host, handler: Handler, status: int) -> End
     return work
 
 
-def _follow(manager: JobManager, host: Host) -> Endpoint:
-    """Return a long poll: it answers once the job's version differs from ``since``, or after ``timeout`` seconds."""
+def _follow(app: Starlette, manager: JobManager, host: Host) -> Endpoint:
+    """Return a long poll: it answers once the job's version differs from ``since``, or after ``timeout`` seconds, or
+    when the server is to end: it waits for all answers, and "Reload UI" with it.
+    """
 
     async def work(request: Request) -> Response:
         call = Call(manager, host, request.path_params, request.query_params, {})
@@ -113,11 +115,18 @@ def _follow(manager: JobManager, host: Host) -> Endpoint:
         # Looks from time to time, because a waiting thread would be missing for other requests.
         while True:
             job = await run_in_threadpool(manager.snapshot, call.id)
-            if job.version != since or time.monotonic() >= end or await request.is_disconnected():
+            over = time.monotonic() >= end or _ends(app)
+            if job.version != since or over or await request.is_disconnected():
                 return _json(await run_in_threadpool(job_dict, job, host), 200)
             await asyncio.sleep(_POLL_EVERY)
 
     return work
+
+
+def _ends(app: Starlette) -> bool:
+    """Whether the server behind gradio's app was told to end; False for an app that is not gradio's."""
+    server = getattr(getattr(app, "blocks", None), "server", None)
+    return bool(getattr(server, "should_exit", False))
 
 
 def _number(call: Call, name: str, default: float) -> float:

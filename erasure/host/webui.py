@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modules import call_queue, devices, paths_internal, processing, progress, sd_models, shared
+from modules import call_queue, devices, paths_internal, processing, progress, restart, sd_models, shared
 
 from erasure.errors import CheckpointError, EraseError, OutOfMemory, RunError
 from erasure.families.known import supported
 from erasure.host.base import HostCheckpoint, TextToImage
+from erasure.host.exits import before_signals
 from erasure.model.opening import Opening
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ _USED = {
     paths_internal: ("data_path", "models_path"),
     processing: ("StableDiffusionProcessingTxt2Img", "process_images"),
     progress: ("add_task_to_queue", "create_task_id", "finish_task", "start_task"),
+    restart: ("stop_program",),
     sd_models: (
         "checkpoints_list",
         "list_models",
@@ -51,9 +54,11 @@ class WebuiHost:
     name = "web UI"
 
     def __init__(self) -> None:
-        self._reloading = threading.Event()
+        self._reloading = threading.Lock()
         self._held = False
+        self._before_exit: Callable[[], None] = _nothing
         _watch_reloads(self)
+        _watch_exits(self)
 
     def checkpoints(self) -> list[HostCheckpoint]:
         return [_host_checkpoint(info) for info in list(sd_models.checkpoints_list.values())]
@@ -116,8 +121,8 @@ class WebuiHost:
             state.assign_current_image(picture)
 
     def interrupted(self) -> bool:
-        asked = shared.state.interrupted or shared.state.stopping_generation
-        return bool(asked) and not self._reloading.is_set()
+        with self._reloading:
+            return bool(shared.state.interrupted or shared.state.stopping_generation)
 
     def draw(self, request: TextToImage) -> Image.Image:
         side = request.size or self._native_side()
@@ -127,6 +132,10 @@ class WebuiHost:
                 return _draw(request, side)
             finally:
                 shared.state.end()
+
+    def before_exit(self, save: Callable[[], None]) -> None:
+        """Have ``save`` called when the web UI is about to end itself or is told to end, in place of any before."""
+        self._before_exit = save
 
     def _native_side(self) -> int:
         from erasure.model.checkpoint import inspect_checkpoint
@@ -302,12 +311,35 @@ def _watch_reloads(host: WebuiHost) -> None:
     reload = state.request_restart
 
     def request_restart() -> None:
-        host._reloading.set()
-        try:
+        with host._reloading:
+            before = state.interrupted
             reload()
             if host._held:
-                state.interrupted = False
-        finally:
-            host._reloading.clear()
+                state.interrupted = before
 
     state.request_restart = request_restart
+
+
+def _watch_exits(host: WebuiHost) -> None:
+    """Let runs be saved first when the web UI ends: it does so by ``os._exit``, which nothing else is told of.
+
+    That is how it obeys Ctrl-C, "Apply and restart UI" on the page of extensions, and its own API.
+    """
+    stop = restart.stop_program
+
+    def save() -> None:
+        try:
+            host._before_exit()
+        except Exception:  # whatever it is, the web UI ends
+            traceback.print_exc()
+
+    def stop_program() -> None:
+        save()
+        stop()
+
+    restart.stop_program = stop_program
+    before_signals(save)
+
+
+def _nothing() -> None:
+    pass

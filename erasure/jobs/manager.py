@@ -78,6 +78,8 @@ class JobManager:
                 if errand.on:
                     errand.cancel()
             self._changed.notify_all()
+            if not self._at_rest():
+                logger.warning("what runs is saved before the program ends; this takes at most %.0f seconds", PATIENCE)
             self._changed.wait_for(self._at_rest, PATIENCE)
             for job in self._table.queue:
                 job.claim.free()

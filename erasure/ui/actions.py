@@ -188,7 +188,7 @@ def try_it(host: Host, manager: JobManager, run: Snapshot | None, prompt: str, s
         without = host.draw(TextToImage(chosen, seed=number))
         with_it = host.draw(TextToImage(f"{chosen} <lora:{run.result.name}:{weight:g}>", seed=number))
         about = f"“{chosen}”, seed {number}, {run.result.name} at weight {weight:g}: {_changed(without, with_it)}"
-        shown.append(pair_html(without, with_it, chosen, about))
+        shown.append(pair_html(without, with_it, chosen, about + _drawn_by(host, run)))
 
     problems = problem_lines(work)
     return problems_html(problems) if problems else shown[0]
@@ -200,6 +200,16 @@ _RESTING = ("queued", "paused")
 def _own_prompt(run: Snapshot) -> str:
     template = next(iter(run.config.get("templates", ())), "{}")
     return fill(str(template), str(next(iter(run.config.get("erase", ())), run.name)))
+
+
+def _drawn_by(host: Host, run: Snapshot) -> str:
+    """Return a sentence if the pictures are another checkpoint's than the LoRA's; "" otherwise."""
+    current = host.current_checkpoint()
+    if current is None or current.path.name == run.checkpoint:
+        return ""
+    return (
+        f". Drawn with {current.path.name}, but the LoRA was made for {run.checkpoint}: choose that one to see its work"
+    )
 
 
 def _changed(one: Any, other: Any) -> str:

@@ -119,7 +119,8 @@ def draw_control(control: Control, value: Any, **options: Any) -> Any:
         return leaf(gr.Dropdown(list(control.choices), value=value, **common))
     if control.kind == "number":
         return leaf(gr.Number(value=value, precision=0, **common))
-    lines = 2 if control.kind == "lines" else 1
+    # All that it holds at first: a box that is drawn while it is folded away does not grow by itself.
+    lines = max(2, len(str(value).splitlines())) if control.kind == "lines" else 1
     return leaf(gr.Textbox(value=value, lines=lines, **common))
 
 

@@ -116,11 +116,15 @@ def figure_html(curves: Sequence[Curve], frame: Frame, title: str, about: str, *
 
 
 def _curve(curve: Curve, frame: Frame) -> Markup:
-    """Return faint dots (strokes of no length with round ends) under the line."""
+    """Return dots (strokes of no length with round ends) under the line.
+
+    They are faint where a smoothed line tells the story; each share is a finding, and may be the only one.
+    """
     points = curve.positive if frame.log else [*curve.values.items()]
     dots = "".join(f"M{_at(frame, point)}h0" for point in points)
     line = " ".join(_at(frame, point) for point in (smooth(points) if frame.log else points))
-    shape = Markup('<path class="ae-raw" d="{}"/><polyline class="ae-smooth" points="{}"/>').format(dots, line)
+    kind = "ae-raw" if frame.log else "ae-seen"
+    shape = Markup('<path class="{}" d="{}"/><polyline class="ae-smooth" points="{}"/>').format(kind, dots, line)
     return element("g", shape, class_=f"ae-curve ae-curve-{curve.label.kind}")
 
 
@@ -190,6 +194,9 @@ def _legend(curves: Sequence[Curve]) -> Markup:
 
 def _summary(curves: Sequence[Curve], frame: Frame) -> str:
     updates = sorted({step for curve in curves for step in curve.values})
+    if len(updates) == 1:
+        found = (f"{curve.label.name}: {frame.words(value)}" for curve in curves for value in curve.values.values())
+        return f"After update {updates[0]}: {'; '.join(found)}."
     changes = []
     for curve in curves:
         values = [*curve.values.values()]

@@ -20,8 +20,9 @@ LONG = 1200.0  # seconds; a machine may be slow and busy
 EMOJI = "emoji-sd.safetensors"
 # A training of seconds: few updates, few neighbours, no test of synonyms, a rate that shows at once.
 SHORT = {"steps": 6, "neighbours": 6, "synonym_threshold": 0, "warmup": 0, "learning_rate": 0.01}
-# One of minutes, for a full-size model on a CPU: small pictures, and no vocabulary to look through.
-SMALL = {"steps": 4, "adversary": "anchor", "resolution": 64, "sampling_steps": 2, "rank": 4, "alpha": 4}
+# One of minutes, for a full-size model on a CPU: small pictures, no vocabulary to look through, and nothing to judge.
+SMALL = {"steps": 4, "adversary": "anchor", "resolution": 64, "sampling_steps": 2, "rank": 4, "alpha": 4,
+         "look_every": 0, "judged_words": 0}  # fmt: skip
 
 
 @dataclass

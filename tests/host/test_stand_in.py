@@ -13,6 +13,7 @@ from tests.webui import FAKE
 # Ours, to look at what happened; and where the real one keeps a name elsewhere.
 _ADDED = {
     "devices": {"collected"},
+    "restart": {"ended"},
     "sd_vae": {"asked", "chosen"},
     "script_callbacks": {"failures", "clear_callbacks"},
     "processing": {"StableDiffusionProcessingTxt2Img.closed"},
