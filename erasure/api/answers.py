@@ -14,6 +14,7 @@ from erasure.errors import ConfigError, EraseError, JobNotFound, RunError, Train
 from erasure.host.base import Host
 from erasure.jobs.job import Snapshot
 from erasure.jobs.measuring import MeasureSnapshot
+from erasure.share.private import bare_paths
 
 # Left out of the list of jobs, because they are long; each job on its own has them.
 _LONG = ("config", "asked", "series", "picks", "plan", "notes", "verdict")
@@ -24,9 +25,6 @@ _JSON_TYPES: dict[type, dict[str, Any]] = {
     float: {"type": "number"},
     str: {"type": "string"},
 }
-# An absolute path up to its last part: "/a/b/" of "/a/b/c.txt"; between quotes it may have spaces.
-_QUOTED_PLACE = re.compile(r"(?<=['\"])(?:[A-Za-z]:[\\/]+|\\\\|/)[^'\"]*[\\/]+(?=[^'\"\\/])")
-_PLACE = re.compile(r"(?<![\w.~/\\-])(?:[A-Za-z]:[\\/]+|\\\\|/)(?:[^\s/\\'\"<>|:;,]+[\\/]+)+")
 
 
 def status_of(error: EraseError) -> int:
@@ -82,7 +80,7 @@ def without_places(text: str, host: Host) -> str:
         for place in (folder.replace("\\", "\\\\"), folder):
             text = re.sub(re.escape(place) + r"[\\/]+(?=\w)", "", text)
             text = re.sub(re.escape(place) + r"(?![\w.-])", lambda _: base_name(folder), text)  # noqa: B023
-    return _PLACE.sub("", _QUOTED_PLACE.sub("", text))
+    return bare_paths(text)
 
 
 def finite(value: Any) -> Any:
