@@ -6,13 +6,14 @@ import json
 from typing import Any
 
 from erasure.errors import RunError
+from erasure.lora.metadata import TAGS as FILE_TAGS
 from erasure.share.about import About
 from erasure.share.markdown import code, escaped, fenced, one_line, table
 from erasure.share.order import ShareOrder
 from erasure.share.pictures import COVER, SHEET, SharedPictures, row_file
 from erasure.verdict.verdict import Finding, Verdict, hurt_line, lines
 
-TAGS = ("lora", "stable-diffusion", "concept-erasure", "adversarial-erase")
+TAGS = (*FILE_TAGS, "adversarial-erase")
 _UNSAFE_TAG = "not-for-all-audiences"
 _HURT_MOST = 10
 CITATION = """@inproceedings{bui2024erasing,
