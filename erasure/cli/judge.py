@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     task = measure_task(
         arguments.checkpoint, arguments.lora, given, arguments.weight, usual=usual, opening=opening_of(arguments)
     )
-    measured = _with_progress(examine_lora(task, device=arguments.device or default_device()))
+    measured = with_progress(examine_lora(task, device=arguments.device or default_device()))
     for note in measured.notes:
         print(f"note: {printable(note)}", file=sys.stderr)
     if arguments.json:
@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _with_progress(shares: Generator[float, None, Measurement]) -> Measurement:
+def with_progress(shares: Generator[float, None, Measurement]) -> Measurement:
     """Run to the end, and say on stderr how much is done: on one line of a terminal, elsewhere at every tenth."""
     live, told = sys.stderr.isatty(), -1
     print("loading the checkpoint ...", file=sys.stderr)

@@ -86,7 +86,7 @@ def read_about(path: Path, erase: Sequence[str] = ()) -> About:
     report = explain_lora(path)
     if report.problems:
         raise LoraFileError(f"{path.name} cannot be shared: {report.problems[0]}")
-    if report.hash_check.startswith("WRONG"):
+    if not report.whole:
         raise LoraFileError(f"{path.name} cannot be shared: its content hash is {report.hash_check}")
     read = read_lists({"erase": list(erase)})
     if read.problems:
