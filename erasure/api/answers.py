@@ -83,6 +83,19 @@ def without_places(text: str, host: Host) -> str:
     return bare_paths(text)
 
 
+def without_places_in(values: dict[str, Any], host: Host) -> dict[str, Any]:
+    """Return the same JSON object with :func:`without_places` for every text that is a value."""
+
+    def cut(value: Any) -> Any:
+        if isinstance(value, dict):
+            return without_places_in(value, host)
+        if isinstance(value, list):
+            return [cut(each) for each in value]
+        return without_places(value, host) if isinstance(value, str) else value
+
+    return {key: cut(value) for key, value in values.items()}
+
+
 def finite(value: Any) -> Any:
     """Return the same JSON with null for numbers that JSON cannot write (NaN and infinities)."""
     if isinstance(value, dict):
