@@ -1,8 +1,9 @@
-"""``python -m erasure share``: make a folder of a LoRA that is ready to be passed on."""
+"""``python -m erasure share``: make a folder of a LoRA that is ready to be passed on, and upload it."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from erasure.cli.flags import Commands, add_command, print_notes
@@ -23,12 +24,18 @@ def add_parser(commands: Commands) -> None:
     add("--run", dest="folder", type=Path, metavar="DIR", help="run folder with its pictures (default: looked for in "
         "runs, and beside the file)")  # fmt: skip
     add("--with-unsafe-pictures", action="store_true", help="show pictures of unsafe content as well")
-    add("--overwrite", action="store_true", help="replace files in an existing folder")
+    add("--upload", metavar="OWNER/NAME", help="then upload the folder to this repository of the Hugging Face Hub, "
+        "with huggingface_hub's own login; private unless --public")  # fmt: skip
+    add("--public", action="store_true", help="with --upload: let everybody see it")
+    add("--dry-run", action="store_true", help="with --upload: make the folder and say what would be uploaded")
+    add("--overwrite", action="store_true", help="replace files in an existing folder, and in an existing repository")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the files that were made; notes go to stderr."""
+    if not arguments.upload and (arguments.public or arguments.dry_run):
+        raise ConfigError(["--public and --dry-run go with --upload OWNER/NAME"])
     from erasure.share.order import share_order
 
     lora: Path = arguments.file
@@ -41,16 +48,29 @@ def run(arguments: argparse.Namespace) -> int:
             author=arguments.author,
             run=arguments.folder or _own_run(lora),
             unsafe_pictures=arguments.with_unsafe_pictures,
+            repo=arguments.upload,
         )
     except ConfigError as error:
         raise ConfigError([_as_flag(problem) for problem in error.problems]) from error
     from erasure.share.folder import share_lora
+    from erasure.share.upload import UploadPlan, upload
 
     shared = share_lora(order, arguments.to, overwrite=arguments.overwrite)
     print_notes(shared.notes)
     for name in shared.files:
         print(shared.path / name)
+    if arguments.upload:
+        plan = UploadPlan(shared.path, shared.files, arguments.upload, arguments.public)
+        if arguments.dry_run:
+            print(f"would upload {plan}")
+        else:
+            print(f"uploading {plan}", file=sys.stderr)
+            print(upload(plan, overwrite=arguments.overwrite, progress=_say))
     return 0
+
+
+def _say(text: str) -> None:
+    print(f"{text} ...", file=sys.stderr, flush=True)
 
 
 def _own_run(lora: Path) -> Path | None:
