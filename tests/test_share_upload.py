@@ -31,6 +31,8 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
     for name in ("close_session", "reset_sessions"):  # by version; one that was made offline stays offline
         getattr(huggingface_hub.utils, name, lambda: None)()
     with fake_hub() as served:
+        for module in ("constants", "hf_api", "lfs", "_commit_api"):  # older versions ask these for some calls
+            monkeypatch.setattr(f"huggingface_hub.{module}.ENDPOINT", served.url, raising=False)
         yield served
     for name in ("close_session", "reset_sessions"):
         getattr(huggingface_hub.utils, name, lambda: None)()

@@ -118,9 +118,10 @@ def _hub_errors(repo: str, token: str) -> Generator[None, None, None]:
         yield
     except RunError:
         raise
-    except HfHubHTTPError as error:
-        raise RunError(_refused(repo, error).replace(token, "***")) from None
     except Exception as error:
+        # Older versions raise a bare HTTPError for a login that is not accepted.
+        if isinstance(error, HfHubHTTPError) or getattr(error, "response", None) is not None:
+            raise RunError(_refused(repo, error).replace(token, "***")) from None
         said = " ".join(str(error).split())[:300].replace(token, "***")
         if type(error).__module__.partition(".")[0] in _NETWORK or isinstance(error, (ConnectionError, TimeoutError)):
             raise RunError(
