@@ -10,7 +10,7 @@
   // What each clickable thing calls; whatever is not named here is an action of a run.
   const CALLS = {
     "chip-erase": "chip", "chip-protect": "chip", "chip-auto": "chip",
-    settings: "load", remedy: "load", "preset-overwrite": "preset",
+    settings: "load", remedy: "load", "preset-overwrite": "preset", share: "share",
   };
   const REFRESH = ["txt2img_lora_extra_refresh_internal", "img2img_lora_extra_refresh_internal"];
 
@@ -290,6 +290,7 @@
       page.step = Number(value);
       hurry();
     } else call(CALLS[action] ?? "act", action, value);
+    if (action === "share") find("ae_share_part")?.scrollIntoView({ block: "nearest", behavior: "smooth" });
   }
 
   function look(job) {

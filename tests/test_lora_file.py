@@ -37,6 +37,7 @@ from erasure.lora.file import (
     read_lora,
     write_lora,
 )
+from erasure.lora.hashes import content_hash
 from erasure.lora.metadata import lora_metadata
 from erasure.model.parts import ModelParts
 from tests import tiny
@@ -45,6 +46,7 @@ from tests.test_lora import predict, randomise
 CHOICES = get_args(LayerChoice)
 ALPHA, RANK = 3.0, 2
 CONV_IN = "lora_unet_conv_in"
+PICTURES = ("ssmd_cover_images", "modelspec.thumbnail")
 Tensors = dict[str, torch.Tensor]
 
 
@@ -231,7 +233,11 @@ def test_metadata_says_what_web_uis_look_for(written: Path) -> None:
         "ss_sd_model_hash": "12345678",
         "ss_new_sd_model_hash": "ab" * 32,
         "ss_steps": "150",
-        "modelspec.sai_model_spec": "1.0.0",
+        "modelspec.sai_model_spec": "1.0.1",
+        "modelspec.implementation": "diffusers",
+        "modelspec.usage_hint": "<lora:erased:1>",
+        "modelspec.trigger_phrase": "",
+        "modelspec.tags": "lora, stable-diffusion, concept-erasure",
         "modelspec.architecture": "stable-diffusion-v1/lora",
         "modelspec.title": "erased",
         "modelspec.date": "2024-05-06T07:08:09+00:00",
@@ -239,6 +245,9 @@ def test_metadata_says_what_web_uis_look_for(written: Path) -> None:
         "modelspec.resolution": "512x512",
     }
     assert {key: metadata.get(key) for key in wanted} == wanted
+    assert metadata["modelspec.hash_sha256"] == "0x" + content_hash(written)
+    assert "church, truck" in metadata["modelspec.description"]
+    assert not metadata.keys() & {"modelspec.author", "modelspec.license", "modelspec.merged_from"}
     assert float(metadata["ss_training_finished_at"]) == 1714979289.0
 
 
@@ -252,11 +261,14 @@ def test_cover_is_a_small_picture(written: Path) -> None:
     picture = Image.open(io.BytesIO(base64.b64decode(cover, validate=True)))
     assert picture.size == (512, 341)
     assert not picture.getexif()
+    head, _, data = read_lora(written).metadata["modelspec.thumbnail"].partition(",")
+    assert head == "data:image/jpeg;base64"
+    assert Image.open(io.BytesIO(base64.b64decode(data, validate=True))).size == (256, 171)
 
 
 def test_unknown_base_hashes_and_cover_are_left_out() -> None:
     metadata = metadata_of(base_sha256=None, base_short_hash=None, cover=None)
-    assert not metadata.keys() & {"ss_new_sd_model_hash", "ss_sd_model_hash", "ssmd_cover_images"}
+    assert not metadata.keys() & {"ss_new_sd_model_hash", "ss_sd_model_hash", *PICTURES}
 
 
 @pytest.mark.parametrize("folder", ["/home/someone/models/", r"C:\Users\someone\models" + "\\", "~/someone/"])
@@ -273,7 +285,7 @@ def test_no_path_of_the_user_is_in_the_file(tiny_models: ModelParts, tmp_path: P
     assert str(tmp_path).encode() not in content
     assert b"words.txt" in content
     assert b"base.safetensors" in content
-    texts = [value for key, value in metadata.items() if key != "ssmd_cover_images"]
+    texts = [value for key, value in metadata.items() if key not in PICTURES]
     # a picture in base64 may hold any letters; every text may not look like an absolute path
     assert not [text for text in texts if re.search(r"(^|[\s\"'=(])(/|~/|[A-Za-z]:[\\/])\w", text)]
 

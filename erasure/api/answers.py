@@ -15,6 +15,7 @@ from erasure.host.base import Host
 from erasure.jobs.baking import BakeSnapshot
 from erasure.jobs.job import Snapshot
 from erasure.jobs.measuring import MeasureSnapshot
+from erasure.share.private import bare_paths
 
 # Left out of the list of jobs, because they are long; each job on its own has them.
 _LONG = ("config", "asked", "series", "picks", "plan", "notes", "verdict")
@@ -25,9 +26,6 @@ _JSON_TYPES: dict[type, dict[str, Any]] = {
     float: {"type": "number"},
     str: {"type": "string"},
 }
-# An absolute path up to its last part: "/a/b/" of "/a/b/c.txt"; between quotes it may have spaces.
-_QUOTED_PLACE = re.compile(r"(?<=['\"])(?:[A-Za-z]:[\\/]+|\\\\|/)[^'\"]*[\\/]+(?=[^'\"\\/])")
-_PLACE = re.compile(r"(?<![\w.~/\\-])(?:[A-Za-z]:[\\/]+|\\\\|/)(?:[^\s/\\'\"<>|:;,]+[\\/]+)+")
 
 
 def status_of(error: EraseError) -> int:
@@ -89,7 +87,20 @@ def without_places(text: str, host: Host) -> str:
         for place in (folder.replace("\\", "\\\\"), folder):
             text = re.sub(re.escape(place) + r"[\\/]+(?=\w)", "", text)
             text = re.sub(re.escape(place) + r"(?![\w.-])", lambda _: base_name(folder), text)  # noqa: B023
-    return _PLACE.sub("", _QUOTED_PLACE.sub("", text))
+    return bare_paths(text)
+
+
+def without_places_in(values: dict[str, Any], host: Host) -> dict[str, Any]:
+    """Return the same JSON object with :func:`without_places` for every text that is a value."""
+
+    def cut(value: Any) -> Any:
+        if isinstance(value, dict):
+            return without_places_in(value, host)
+        if isinstance(value, list):
+            return [cut(each) for each in value]
+        return without_places(value, host) if isinstance(value, str) else value
+
+    return {key: cut(value) for key, value in values.items()}
 
 
 def finite(value: Any) -> Any:

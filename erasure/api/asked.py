@@ -15,8 +15,10 @@ from erasure.host.data_folder import DataFolder
 from erasure.jobs.baking import BakeRequest
 from erasure.jobs.job import JobRequest
 from erasure.jobs.lora_files import lora_file
+from erasure.jobs.manager import JobManager
 from erasure.jobs.measuring import MeasureRequest
 from erasure.jobs.order import Wanted, find_checkpoint, read_order, start_problems
+from erasure.share.order import ShareOrder, share_order
 
 _TEXTS = {
     "checkpoint": "must be a text, the title of a checkpoint",
@@ -27,6 +29,8 @@ _TEXTS = {
 
 _LISTED, _LONGEST = 20, 60  # unknown fields, and characters of one
 _MOST_LORAS = 50  # in one bake
+_SHARED_TEXTS = ("license", "base_model", "author")
+_SHARED_CHOICES = ("unsafe_pictures", "overwrite")
 _MEASURED = ("erase", "synonym", "preserve", "templates")
 
 
@@ -70,12 +74,9 @@ def asked_measurement(host: Host, body: Mapping[str, Any]) -> MeasureRequest:
     wanted, problems = _wanted(body, ("checkpoint", "preset"), ("lora", "weight", *_MEASURED))
     checkpoint, missing = find_checkpoint(host, wanted.checkpoint)
     problems += missing
-    lora, usual = None, None
-    name = body.get("lora")
-    try:
-        lora = lora_file(host.lora_folder(), name if isinstance(name, str) else "")
-    except ConfigError as error:
-        problems += error.problems
+    usual = None
+    lora, unknown = _lora_of(host, body)
+    problems += unknown
     try:
         if wanted.preset is not None:
             usual = preset(wanted.preset, DataFolder(host.data_folder()).presets).settings
@@ -111,6 +112,53 @@ def asked_bake(host: Host, body: Mapping[str, Any]) -> BakeRequest:
     if problems or checkpoint is None or wanted.name is None:
         raise ConfigError(problems)
     return BakeRequest(checkpoint.path, loras, wanted.name)
+
+
+def asked_check(host: Host, body: Mapping[str, Any]) -> tuple[Path, Path]:
+    """Return the LoRA file and the checkpoint that a body names. Raises: ConfigError with every problem."""
+    wanted, problems = _wanted(body, ("checkpoint",), ("lora",))
+    checkpoint, missing = find_checkpoint(host, wanted.checkpoint)
+    lora, unknown = _lora_of(host, body)
+    problems += [*missing, *unknown]
+    if problems or lora is None or checkpoint is None:
+        raise ConfigError(problems)
+    return lora, checkpoint.path
+
+
+def asked_share(host: Host, manager: JobManager, body: Mapping[str, Any]) -> tuple[ShareOrder, bool]:
+    """Return what a body asks to share, and whether to overwrite. Raises: ConfigError with every problem."""
+    problems = unknown_fields(body, ("lora", *_SHARED_TEXTS, *_SHARED_CHOICES, "erase"))
+    texts = {name: body.get(name) for name in _SHARED_TEXTS}
+    problems += [f"{name}: must be a text" for name, value in texts.items() if not isinstance(value, (str, type(None)))]
+    choices = {name: body.get(name, False) for name in _SHARED_CHOICES}
+    problems += [f"{name}: must be true or false" for name, value in choices.items() if not isinstance(value, bool)]
+    erase = body.get("erase") or []
+    erase = [erase] if isinstance(erase, str) else erase
+    if not isinstance(erase, list) or not all(isinstance(text, str) for text in erase):
+        problems.append("erase: must be a text or a list of texts")
+    lora, unknown = _lora_of(host, body)
+    problems += unknown
+    if problems or lora is None:
+        raise ConfigError(problems)
+    order = share_order(
+        lora,
+        texts["license"],
+        base_model=texts["base_model"],
+        author=texts["author"],
+        erase=erase,
+        run=manager.run_of(lora),
+        unsafe_pictures=choices["unsafe_pictures"],
+    )
+    return order, choices["overwrite"]
+
+
+def _lora_of(host: Host, body: Mapping[str, Any]) -> tuple[Path | None, list[str]]:
+    """Return the file of the Lora folder that a body names, or why there is none."""
+    name = body.get("lora")
+    try:
+        return lora_file(host.lora_folder(), name if isinstance(name, str) else ""), []
+    except ConfigError as error:
+        return None, list(error.problems)
 
 
 def _wanted(body: Mapping[str, Any], known: Collection[str], others: Collection[str] = ()) -> tuple[Wanted, list[str]]:

@@ -8,15 +8,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from erasure.api.answers import bake_dict, config_dict, job_dict, measurement_dict, schema
-from erasure.api.asked import asked_bake, asked_concepts, asked_job, asked_measurement, unknown_fields
+from erasure.api.answers import bake_dict, config_dict, job_dict, measurement_dict, schema, without_places_in
+from erasure.api.asked import (
+    asked_bake,
+    asked_check,
+    asked_concepts,
+    asked_job,
+    asked_measurement,
+    asked_share,
+    unknown_fields,
+)
 from erasure.config.presets import KINDS, QUALITIES, Preset, delete_preset, presets, save_preset
 from erasure.config.settle import notes_of
 from erasure.errors import ConfigError, JobNotFound
 from erasure.host.base import Host
 from erasure.host.data_folder import DataFolder
+from erasure.jobs.checking import check_received
 from erasure.jobs.manager import JobManager
 from erasure.jobs.order import coming_names
+from erasure.share.order import LICENSES
 
 # The characters of a job's id: none of them has a meaning in a path.
 _ID = re.compile(r"[\w-][\w.-]{0,200}")
@@ -154,6 +164,26 @@ def get_bake(call: Call) -> dict[str, Any]:
 def cancel_bake(call: Call) -> dict[str, Any]:
     call.manager.cancel_bake()
     return get_bake(call)
+
+
+def check_lora(call: Call) -> dict[str, Any]:
+    """Takes no device; the first time, all of the checkpoint is read."""
+    lora, checkpoint = asked_check(call.host, call.body)
+    return without_places_in(check_received(lora, checkpoint).to_dict(), call.host)
+
+
+def share_lora(call: Call) -> dict[str, Any]:
+    order, overwrite = asked_share(call.host, call.manager, call.body)
+    return without_places_in(call.manager.sharing.share(order, overwrite=overwrite).to_dict(), call.host)
+
+
+def list_shared(call: Call) -> dict[str, Any]:
+    return {"shared": call.manager.sharing.names(), "licenses": dict(LICENSES)}
+
+
+def get_shared(call: Call) -> File:
+    path = call.manager.sharing.zip_file(call.path["name"])
+    return File(path, "application/zip", path.name)
 
 
 def list_presets(call: Call) -> dict[str, Any]:

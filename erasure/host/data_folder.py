@@ -23,6 +23,11 @@ class DataFolder:
         return self.path / "presets"
 
     @property
+    def shared(self) -> Path:
+        """Return the folder of LoRAs that were made ready to be passed on, a folder and a zip file each."""
+        return self.path / "shared"
+
+    @property
     def vocabularies(self) -> Path:
         """Return the folder of the user's lists of prompts, a text file each."""
         return self.path / "vocabularies"

@@ -27,6 +27,7 @@ from erasure.jobs.problems import describe
 from erasure.jobs.readiness import readiness
 from erasure.jobs.record import Record, write_record
 from erasure.jobs.searching import Searching, SearchSnapshot
+from erasure.jobs.sharing import Sharing
 from erasure.jobs.table import JobTable
 from erasure.jobs.worker import Outcome, Worker
 from erasure.run.divergence import remedy
@@ -52,6 +53,7 @@ class JobManager:
         self._searching = Searching(host, self._gate, self._changed)
         self._measuring = Measuring(host, self._gate, self._changed)
         self._baking = Baking(host, self._gate, self._changed)
+        self.sharing = Sharing(DataFolder(host.data_folder()).shared)
         self._closed = False
         self._thread: Thread | None = None
         self._table.adopt()
@@ -140,6 +142,13 @@ class JobManager:
             if path.is_file():
                 return path
         raise JobNotFound(f"{job.record.name} has no LoRA file yet")
+
+    def run_of(self, lora: Path) -> Path | None:
+        """Return the folder of the run that made a LoRA file, None if no run here did; a finished one has pictures."""
+        with self._changed:
+            jobs = list(self._table.jobs.values())
+        made = [job for job in jobs if job.record.result is not None and Path(job.record.result.path) == lora]
+        return next((job.folder.path for job in made if job.folder.holds_run), None)
 
     # --- what can be done
 

@@ -19,9 +19,10 @@ from erasure.errors import LoraFileError
 from erasure.families.family import Family
 from erasure.families.known import FAMILIES
 from erasure.lora.file import LoraFile, read_lora_header, read_weights
-from erasure.lora.hashes import content_hash
+from erasure.lora.hashes import content_hash, lora_hashes
 from erasure.lora.kind import tell_lora
 from erasure.lora.metadata import ASKED_KEY, CONFIG_KEY, VERDICT_KEY, WEIGHTS_KEY, json_object
+from erasure.safetensors_file import Header, read_tensors
 
 UNKNOWN = "unknown"
 _LARGEST = 5
@@ -48,11 +49,17 @@ class LoraReport:
     base: dict[str, str]
     trained: dict[str, str]
     hash_check: str
+    other_hashes: dict[str, str]  # what became of other hashes that the file states, by their key
     norms: dict[str, float]
     config: dict[str, Any] | None
     asked: dict[str, Any]
     verdict: dict[str, Any] | None  # what its maker's run measured, unchecked
     problems: tuple[str, ...]
+
+    @property
+    def whole(self) -> bool:
+        """Whether no hash of its content that the file states is wrong."""
+        return not any(found.startswith("WRONG") for found in (self.hash_check, *self.other_hashes.values()))
 
     def __str__(self) -> str:
         norms = [f"{name}: {norm:.4g}" for name, norm in list(self.norms.items())[:_LARGEST]]
@@ -65,6 +72,7 @@ class LoraReport:
             f"layers: {self.layers}, rank {_several(self.ranks)}, alpha {_several(self.alphas)}",
             f"precision: {self.precision}",
             f"content hash: {self.hash_check}",
+            *(f"{key}: {found}" for key, found in self.other_hashes.items()),
             *(f"problem: {problem}" for problem in self.problems),
         ]
         if norms:
@@ -120,6 +128,7 @@ def explain_lora(path: Path, families: Sequence[Family] = FAMILIES) -> LoraRepor
         base=_base(metadata),
         trained=_trained(metadata),
         hash_check=_hash_check(path, metadata.get("sshs_model_hash")),
+        other_hashes=_other_hashes(path, header, readable=file is not None),
         norms=norms,
         config=config,
         asked=json_object(metadata, ASKED_KEY) or {},
@@ -172,6 +181,21 @@ def _hash_check(path: Path, stated: str | None) -> str:
     if found == stated.lower():
         return f"ok ({found[:12]})"
     return f"WRONG: the file says {_plain(stated)[:12]}, its content has {found[:12]}; the file was changed or damaged"
+
+
+def _other_hashes(path: Path, header: Header, *, readable: bool) -> dict[str, str]:
+    """Recompute what else the file states: the ModelSpec's hash, and the short one, which covers the metadata, too."""
+    found: dict[str, str] = {}
+    stated = header.metadata.get("modelspec.hash_sha256")
+    if stated is not None:
+        same = stated.lower().removeprefix("0x") == content_hash(path)
+        found["modelspec.hash_sha256"] = "ok" if same else "WRONG: the file was changed or damaged"
+    stated = header.metadata.get("sshs_legacy_hash")
+    if stated is not None and readable:
+        made = lora_hashes(read_tensors(path, header.shapes), header.metadata)["sshs_legacy_hash"]
+        changed = "not the same: its metadata was edited since, or another version wrote the file"
+        found["sshs_legacy_hash"] = "ok" if made == stated.lower() else changed
+    return found
 
 
 def _norms(file: LoraFile) -> dict[str, float]:

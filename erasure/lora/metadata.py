@@ -23,6 +23,8 @@ ASKED_KEY = "adversarial_erase_asked"  # those that were asked for, as they were
 VERDICT_KEY = "adversarial_erase_verdict"  # what the judge found after training
 WEIGHTS_KEY = "adversarial_erase_base_weights"  # of a base with plain and averaged weights, which it was trained on
 COVER_SIDE = 512  # pixels
+THUMBNAIL_SIDE = 256  # pixels, as the ModelSpec recommends
+TAGS = ("lora", "stable-diffusion", "concept-erasure")
 _PATH_SETTINGS = ("vocabulary_file",)
 
 
@@ -79,7 +81,8 @@ def lora_metadata(
         ASKED_KEY: None if asked is None else json.dumps(_without_places(asked)),
         WEIGHTS_KEY: base_weights or None,
         VERDICT_KEY: None if verdict is None else json.dumps(verdict),
-        "ssmd_cover_images": None if cover is None else json.dumps([_encoded(cover)]),
+        "ssmd_cover_images": None if cover is None else json.dumps([_encoded(cover, COVER_SIDE)]),
+        "modelspec.thumbnail": (None if cover is None else f"data:image/jpeg;base64,{_encoded(cover, THUMBNAIL_SIDE)}"),
     }
     return {key: str(value) for key, value in values.items() if value is not None}
 
@@ -108,15 +111,21 @@ def _kohya(name: str, family: Family, config: Mapping[str, Any], steps: int, fin
 
 
 def _modelspec(name: str, family: Family, config: Mapping[str, Any], finished: datetime) -> dict[str, object]:
-    """Return the ModelSpec 1.0.0 (github.com/Stability-AI/ModelSpec); Forge reads the family from its architecture."""
+    """Return the ModelSpec (github.com/Stability-AI/ModelSpec), in the version that kohya's scripts write.
+
+    Forge reads the family from its architecture. Author and license are for whoever shares the file to give; the hash
+    is added when it is written.
+    """
     concepts = ", ".join(config.get("erase", ()))
     return {
-        "modelspec.sai_model_spec": "1.0.0",
+        "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": family.lora.architecture,
         "modelspec.implementation": "diffusers",
         "modelspec.title": name,
         "modelspec.description": f"Erases {concepts}; made by Adversarial Erase {__version__}.",
         "modelspec.usage_hint": f"<lora:{name}:1>",
+        "modelspec.trigger_phrase": "",  # it has none: it works without any word in the prompt
+        "modelspec.tags": ", ".join(TAGS),
         "modelspec.date": finished.isoformat(timespec="seconds"),
         "modelspec.prediction_type": family.prediction_type,
     }
@@ -131,10 +140,10 @@ def _base_name(value: object) -> str:
     return re.split(r"[/\\]", str(value).rstrip("/\\"))[-1]
 
 
-def _encoded(cover: Image.Image) -> str:
+def _encoded(cover: Image.Image, side: int) -> str:
     """Return a small JPEG in base64, made from the bare pixels so that it has none of the picture's metadata."""
     small = cover.convert("RGB")
-    small.thumbnail((COVER_SIDE, COVER_SIDE))
+    small.thumbnail((side, side))
     bare = Image.frombytes("RGB", small.size, small.tobytes())
     stream = io.BytesIO()
     bare.save(stream, format="JPEG", quality=85)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from erasure.config.settings import EraseConfig
@@ -14,6 +15,7 @@ from erasure.errors import ConfigError, EraseError, JobNotFound, RunError
 from erasure.host.base import Host, TextToImage
 from erasure.host.data_folder import DataFolder
 from erasure.jobs.baking import BakeRequest
+from erasure.jobs.checking import check_received
 from erasure.jobs.estimate import estimate
 from erasure.jobs.job import ACTIVE, Snapshot
 from erasure.jobs.lora_files import lora_file
@@ -21,6 +23,7 @@ from erasure.jobs.manager import JobManager
 from erasure.jobs.measuring import MeasureRequest
 from erasure.jobs.order import Order, find_checkpoint, start_problems
 from erasure.jobs.problems import describe
+from erasure.share.order import share_order
 from erasure.ui.bake import BAKE_CANCEL
 from erasure.ui.cards import estimate_html
 from erasure.ui.html import notes_html, problems_html
@@ -28,6 +31,7 @@ from erasure.ui.measure import CANCEL
 from erasure.ui.page import Page
 from erasure.ui.picture_html import pair_html
 from erasure.ui.search import SEARCH_CANCEL
+from erasure.ui.share import received_html, shared_html
 
 logger = logging.getLogger(__name__)
 
@@ -162,6 +166,48 @@ def bake_loras(
         manager.bake(BakeRequest(found.path, files, name.strip()))
 
     return problems_html(problem_lines(work), "This cannot be baked")
+
+
+def check_received_lora(host: Host, checkpoint: str | None, lora: str) -> str:
+    """Check a file of the Lora folder, without measuring it. Return what was found as HTML."""
+    shown: list[str] = []
+
+    def work() -> None:
+        found, missing = find_checkpoint(host, checkpoint)
+        if found is None:
+            raise ConfigError(missing)
+        shown.append(received_html(check_received(lora_file(host.lora_folder(), lora), found.path)))
+
+    problems = problem_lines(work)
+    return problems_html(problems, "This cannot be checked") if problems else shown[0]
+
+
+def share(
+    host: Host, manager: JobManager, lora: str, license: str, *, overwrite: bool = False, **given: Any
+) -> str:  # fmt: skip
+    """Make the folder of a file of the Lora folder. ``given``: as :func:`erasure.share.order.share_order` takes it.
+
+    Return where it is, or why there is none, as HTML.
+    """
+    shown: list[str] = []
+
+    def work() -> None:
+        file = lora_file(host.lora_folder(), lora)
+        order = share_order(file, license, run=manager.run_of(file), **given)
+        shown.append(shared_html(manager.sharing.share(order, overwrite=overwrite)))
+
+    problems = problem_lines(work)
+    return problems_html(problems, "This cannot be shared yet") if problems else shown[0]
+
+
+def lora_of_run(host: Host, manager: JobManager, id: str) -> str | None:
+    """Return the name that a run's LoRA has among those of the Lora folder, None if it is not there."""
+    try:
+        result = manager.snapshot(id).result
+        path = None if result is None else Path(result.path).relative_to(host.lora_folder())
+    except (EraseError, ValueError):
+        return None
+    return None if path is None else path.with_suffix("").as_posix()
 
 
 def try_it(host: Host, manager: JobManager, run: Snapshot | None, prompt: str, seed: int | None, weight: float) -> str:

@@ -10,6 +10,7 @@ import gradio as gr
 
 from erasure.config.presets import KINDS, QUALITIES, Preset, Quality, kind_settings, presets
 from erasure.families.known import supported
+from erasure.share.order import LICENSES
 from erasure.ui.compat import choices, html, leaf
 from erasure.ui.form import Control, advanced, controls, show_settings
 from erasure.ui.html import heading_html
@@ -78,14 +79,28 @@ def draw_checkpoint(titles: Sequence[str], chosen: str | None) -> Any:
     )
 
 
-def draw_lora(names: Sequence[str]) -> Any:
+def draw_lora(names: Sequence[str], label: str, info: str, elem_id: str) -> Any:
     return leaf(
         gr.Dropdown(
             list(names),
             value=None,
-            label="LoRA to measure",
-            info="A file of the Lora folder. It is measured on the checkpoint chosen above.",
-            elem_id="ae_measure_lora",
+            label=label,
+            info=info,
+            elem_id=elem_id,
+            allow_custom_value=True,
+        )
+    )
+
+
+def draw_license() -> Any:
+    """Return the choice of a licence; none is chosen, since nobody but the maker can."""
+    return leaf(
+        gr.Dropdown(
+            list(LICENSES),
+            value=None,
+            label="Licence",
+            info=f"What the file may be used for. Usual for Stable Diffusion 1.x: {next(iter(LICENSES))}.",
+            elem_id="ae_share_license",
             allow_custom_value=True,
         )
     )

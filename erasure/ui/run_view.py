@@ -175,7 +175,9 @@ def _result(run: Snapshot | None) -> Markup:
         return Markup("")
     buttons = button(
         "Insert into txt2img", "insert", run.result.name, title="put it into the prompt, or take it out", pressed=False
-    ) + button("Use these settings", "settings", run.id, title="fill the form with the settings of this run")
+    )
+    buttons += button(ACTION_WORDS["share"][0], "share", run.id, title=ACTION_WORDS["share"][1])
+    buttons += button("Use these settings", "settings", run.id, title="fill the form with the settings of this run")
     return result_html(run) + box("actions-row", element("div", buttons, class_="ae-actions"))
 
 

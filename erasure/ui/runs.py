@@ -24,6 +24,7 @@ ACTION_WORDS: dict[str, tuple[str, str, str]] = {
         "Delete the run “{name}”? Its log, pictures and saved state are deleted; its LoRA file stays.",
     ),
     "remedy": ("Use settings that may help", "fill the form with its settings, changed as said above", ""),
+    "share": ("Share", "make a folder of the LoRA that is ready to be passed on", ""),
     "settings": ("Use these settings", "fill the form with the settings of this run", ""),
 }
 
@@ -33,7 +34,8 @@ def runs_html(snapshots: Sequence[Snapshot], selected: str = "", pictures: Mappi
     """Return the runs in the given order, newest first.
 
     ``pictures``: run id -> address of its last preview. ``now``: seconds since the epoch, for "5 min ago". Actions:
-    ``select``, those of ``Snapshot.actions``, and ``settings``, with the run's id as value.
+    ``select``, those of ``Snapshot.actions``, ``share`` where there is a LoRA, and ``settings``, with the run's id as
+    value.
     """
     if not snapshots:
         return empty_html("No runs yet.", "Every run is kept here with its pictures, so nothing gets lost.")
@@ -52,15 +54,19 @@ def _run(run: Snapshot, selected: bool, thumbnail: str, now: float) -> Markup:
     head = button(run.name, "select", run.id, title="show its chart and pictures", kind="run-open", html=shown + name,
                   pressed=selected)  # fmt: skip
     problem = element("p", run.problem, class_="ae-run-problem") if run.problem else ""
-    buttons = element("div", *(_action(action, run) for action in (*run.actions, "settings")), class_="ae-actions")
+    buttons = element("div", *(_action(action, run) for action in _offered(run)), class_="ae-actions")
     side = element("div", pill(run), buttons, class_="ae-run-side")
     return element("li", head, side, problem, class_="ae-run ae-run-selected" if selected else "ae-run")
 
 
+def _offered(run: Snapshot) -> tuple[str, ...]:
+    return (*run.actions, *(("share",) if run.result else ()), "settings")
+
+
 def _action(action: str, run: Snapshot) -> Markup:
     word, does, question = ACTION_WORDS[action]
-    return button(word, action, run.id, title=does, confirm=question.format(name=run.name),
-                  kind="quiet-button" if action in ("discard", "delete", "settings") else "button")  # fmt: skip
+    kind = "quiet-button" if action in ("discard", "delete", "share", "settings") else "button"
+    return button(word, action, run.id, title=does, confirm=question.format(name=run.name), kind=kind)
 
 
 def _about(run: Snapshot, now: float) -> str:

@@ -16,6 +16,7 @@ from erasure.ui.controls import (
     draw_advanced,
     draw_checkpoint,
     draw_kind,
+    draw_license,
     draw_lora,
     draw_loras_to_bake,
     draw_quality,
@@ -32,7 +33,7 @@ from erasure.ui.wiring import wire
 
 _HIDDEN = "ae-hidden"
 # Buttons that only the page's script presses.
-CALLS = ("open", "check", "poll", "act", "chip", "load", "preset")
+CALLS = ("open", "check", "poll", "act", "chip", "load", "preset", "share")
 
 
 def build_tab(host: Host, manager: JobManager) -> gr.Blocks:
@@ -48,8 +49,11 @@ def build_tab(host: Host, manager: JobManager) -> gr.Blocks:
                     _run(components)
             with gr.Accordion("Runs", open=True, elem_id="ae_runs"):
                 _block(components, "runs")
-            with gr.Accordion("Measure a LoRA", open=False, elem_id="ae_measure_part"):
+            with gr.Accordion("Check a LoRA", open=False, elem_id="ae_measure_part"):
                 _measure(components, host)
+            with gr.Accordion("Share a LoRA", open=False, elem_id="ae_share_part") as share:
+                components.main["share_part"] = share
+                _share(components, host)
             with gr.Accordion("Bake into a checkpoint", open=False, elem_id="ae_bake_part"):
                 _bake(components, host)
             _calls(components)
@@ -155,7 +159,12 @@ def _use(components: Components) -> None:
 def _measure(components: Components, host: Host) -> None:
     main = components.main
     with gr.Row(elem_classes=["ae-pair-row"]):
-        main["measure_lora"] = draw_lora(lora_names(host.lora_folder()))
+        main["measure_lora"] = draw_lora(
+            lora_names(host.lora_folder()),
+            "LoRA to check",
+            "A file of the Lora folder. It is checked and measured on the checkpoint chosen above.",
+            "ae_measure_lora",
+        )
         main["measure_weight"] = leaf(
             gr.Slider(0.0, 2.0, value=1.0, step=0.05, label="Weight to measure it at", elem_id="ae_measure_weight")
         )
@@ -174,7 +183,12 @@ def _measure(components: Components, host: Host) -> None:
                 elem_id="ae_measure_keep",
             )
         )
-    main["measure"] = leaf(gr.Button("Measure", elem_id="ae_measure"))
+    with gr.Row(elem_classes=["ae-pair-row"]):
+        with gr.Column(min_width=160):
+            main["received"] = leaf(gr.Button("Check: hashes and base", elem_id="ae_received"))
+        with gr.Column(min_width=160):
+            main["measure"] = leaf(gr.Button("Measure", elem_id="ae_measure"))
+    _block(components, "received")
     _block(components, "measure-message")
     _block(components, "measure", measure_html(None))
 
@@ -196,6 +210,43 @@ def _bake(components: Components, host: Host) -> None:
     main["bake"] = leaf(gr.Button("Bake", elem_id="ae_bake"))
     _block(components, "bake-message")
     _block(components, "bake", bake_html(None))
+
+
+def _share(components: Components, host: Host) -> None:
+    main = components.main
+    with gr.Row(elem_classes=["ae-pair-row"]):
+        main["share_lora"] = draw_lora(
+            lora_names(host.lora_folder()), "LoRA to share", "A file of the Lora folder.", "ae_share_lora"
+        )
+        main["share_license"] = draw_license()
+    with gr.Row(elem_classes=["ae-pair-row"]):
+        main["share_base"] = leaf(
+            gr.Textbox(
+                label="Base model on the Hugging Face Hub",
+                placeholder="OWNER/NAME",
+                info="Optional; the files of SD 1.4 and 1.5 are known by their hash.",
+                elem_id="ae_share_base",
+            )
+        )
+        main["share_author"] = leaf(
+            gr.Textbox(label="Author", info="Optional; nobody is named if empty.", elem_id="ae_share_author")
+        )
+    main["share_erase"] = leaf(
+        gr.Textbox(
+            label="What the LoRA erases",
+            info="Leave empty if it was made here: then the file says it.",
+            elem_id="ae_share_erase",
+        )
+    )
+    with gr.Row(elem_classes=["ae-pair-row"]):
+        main["share_unsafe"] = leaf(
+            gr.Checkbox(value=False, label="Show pictures of unsafe content", elem_id="ae_share_unsafe")
+        )
+        main["share_overwrite"] = leaf(
+            gr.Checkbox(value=False, label="Replace what was shared before", elem_id="ae_share_overwrite")
+        )
+    main["share"] = leaf(gr.Button("Make the folder", elem_id="ae_share"))
+    _block(components, "share")
 
 
 def _block(components: Components, name: str, content: str = "") -> None:

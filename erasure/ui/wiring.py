@@ -21,12 +21,15 @@ from erasure.ui.compat import listen
 from erasure.ui.components import Components
 from erasure.ui.controls import kind_choices, quality_of, quality_update
 from erasure.ui.form import read_form, texts_of
-from erasure.ui.html import notes_html
+from erasure.ui.html import notes_html, problems_html
 from erasure.ui.page import Page, answer, news, read_page
 from erasure.ui.run_view import BLOCKS, followed, render
 from erasure.ui.search import FIND, FINDING
 
 Handler = Callable[..., list[Any]]
+
+# Components that offer the files of the Lora folder.
+LORA_LISTS = ("measure_lora", "share_lora", "bake_loras")
 
 
 def wire(components: Components, host: Host, manager: JobManager) -> None:
@@ -40,6 +43,7 @@ def wire(components: Components, host: Host, manager: JobManager) -> None:
     _wire_filling(components, host, manager, auto)
     _wire_measuring(components, host, manager)
     _wire_baking(components, host, manager)
+    _wire_sharing(components, host, manager)
     for control in (*components.settings.values(), *(components.main[name] for name in ("checkpoint", "name"))):
         listen(control.change, None, js="() => { window.adversarialErase?.changed(); }")
     listen(components.main["weight"].change, None, js="() => { window.adversarialErase?.weigh(); }")
@@ -58,7 +62,7 @@ def _wire_run(components: Components, host: Host, manager: JobManager) -> None:
             look = gr.update(value=FINDING if live.searching else FIND, interactive=not live.searching)
         if live.blocks["bake"] is not None:  # a new checkpoint may be among them
             titles = gr.update(choices=[checkpoint.title for checkpoint in host.checkpoints()])
-        return [live.answer, *(live.blocks[name] for name in BLOCKS), use, files, files, look, titles]
+        return [live.answer, *(live.blocks[name] for name in BLOCKS), use, *[files] * len(LORA_LISTS), look, titles]
 
     def act(page: Page) -> list[Any]:
         return [answer(page, actions.act(manager, page))]
@@ -67,7 +71,7 @@ def _wire_run(components: Components, host: Host, manager: JobManager) -> None:
         run = followed(manager.snapshots(), page.job)
         return [answer(page, actions.try_it(host, manager, run, prompt or "", seed, weight))]
 
-    changed = [main["use"], main["measure_lora"], main["bake_loras"], main["look"], main["checkpoint"]]
+    changed = [main["use"], *(main[name] for name in LORA_LISTS), main["look"], main["checkpoint"]]
     outputs = [blocks["pulse"], *(blocks[name] for name in BLOCKS), *changed]
     _call(components, components.calls["poll"], "poll", poll, [], outputs)
     _call(components, components.calls["act"], "act", act, [], [blocks["act-message"]])
@@ -146,7 +150,7 @@ def _wire_filling(components: Components, host: Host, manager: JobManager, auto:
         value = current.title if current and followed_current else chosen
         filled = {**filled, "checkpoint": current.title if current else ""}
         kinds, files = gr.update(choices=list(kind_choices(folder))), gr.update(choices=lora_names(host.lora_folder()))
-        return [gr.update(choices=titles, value=value), kinds, files, files, filled]
+        return [gr.update(choices=titles, value=value), kinds, *[files] * len(LORA_LISTS), filled]
 
     def choose(page: Page, filled: dict[str, Any], label: str, quality: str, *held: Any) -> list[Any]:
         kind = kind_choices(folder).get(label)
@@ -172,7 +176,7 @@ def _wire_filling(components: Components, host: Host, manager: JobManager, auto:
 
     every = list(settings.values())
     _call(components, components.calls["open"], "open", open_tab, [auto, main["checkpoint"]],
-          [main["checkpoint"], main["kind"], main["measure_lora"], main["bake_loras"], auto])  # fmt: skip
+          [main["checkpoint"], main["kind"], *(main[name] for name in LORA_LISTS), auto])  # fmt: skip
     outputs = [blocks["kind-message"], auto, main["quality"], *every]
     for chooser in ("kind", "quality"):
         given = [auto, main["kind"], main["quality"], *every]
@@ -200,6 +204,45 @@ def _wire_measuring(components: Components, host: Host, manager: JobManager) -> 
 
     names = ("checkpoint", "kind", "measure_lora", "measure_erase", "measure_keep", "measure_weight")
     _call(components, main["measure"], "measure", measure, [main[name] for name in names], [blocks["measure-message"]])
+
+    def received(page: Page, title: str | None, lora: str | None) -> list[Any]:
+        return [answer(page, actions.check_received_lora(host, title or None, lora or ""))]
+
+    given = [main["checkpoint"], main["measure_lora"]]
+    _call(components, main["received"], "received", received, given, [blocks["received"]], slow=True)
+
+
+def _wire_sharing(components: Components, host: Host, manager: JobManager) -> None:
+    main, blocks = components.main, components.blocks
+
+    def choose(page: Page) -> list[Any]:
+        """Open the form with the LoRA of the run whose button was pressed; what was shown of another goes away."""
+        name = actions.lora_of_run(host, manager, page.value)
+        said = "" if name else problems_html(["the LoRA of this run is no longer in the Lora folder"])
+        files = gr.update(choices=lora_names(host.lora_folder()), value=name)
+        return [gr.update(open=True), files, answer(page, said)]
+
+    def share(
+        page: Page, lora: str | None, license: str | None, base: str, author: str, erase: str, unsafe: bool, again: bool
+    ) -> list[Any]:
+        made = actions.share(
+            host,
+            manager,
+            lora or "",
+            license or "",
+            overwrite=bool(again),
+            base_model=(base or "").strip(),
+            author=author or "",
+            erase=texts_of(erase),
+            unsafe_pictures=bool(unsafe),
+        )
+        return [answer(page, made)]
+
+    outputs = [main["share_part"], main["share_lora"], blocks["share"]]
+    _call(components, components.calls["share"], "share-run", choose, [], outputs)
+    names = ("lora", "license", "base", "author", "erase", "unsafe", "overwrite")
+    given = [main[f"share_{name}"] for name in names]
+    _call(components, main["share"], "share", share, given, [blocks["share"]], slow=True)
 
 
 def _wire_baking(components: Components, host: Host, manager: JobManager) -> None:

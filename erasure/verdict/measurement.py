@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,9 @@ from erasure.config.values import config_from_dict, settle_values
 from erasure.errors import ConfigError, shown
 from erasure.lora.file import LoraFile, read_lora
 from erasure.lora.metadata import CONFIG_KEY, json_object
-from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint, sha256, short_hash
+from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint, sha256
 from erasure.model.opening import AS_DRAWN, Opening
+from erasure.verdict.base_check import check_base
 from erasure.verdict.verdict import Verdict, told_verdict
 
 LARGEST_WEIGHT = 10.0
@@ -92,18 +92,10 @@ def base_note(file: LoraFile, checkpoint: CheckpointInfo, sha256_of: Callable[[P
 
     ``sha256_of``: called with the checkpoint's path, if its hash is needed. Raises: OSError.
     """
-    short, full = (file.metadata.get(key, "").lower() for key in ("ss_sd_model_hash", "ss_new_sd_model_hash"))
-    # The short hash first, because it is read in no time.
-    other = re.fullmatch("[0-9a-f]{8}", short) and short != short_hash(checkpoint.path)
-    if not other and re.fullmatch("[0-9a-f]{64}", full):
-        other = full != sha256_of(checkpoint.path)
-    if not other:
+    check = check_base(file.metadata, checkpoint, sha256_of)
+    if check.same is not False:
         return ""
-    base = file.metadata.get("ss_sd_model_name") or "another checkpoint"
-    return (
-        f"{file.path.name} was made from {base}, which is another file than {checkpoint.path.name}: it may erase less "
-        "or hurt more here than there"
-    )
+    return f"{file.path.name} {check.line.removeprefix('it ')}: it may erase less or hurt more here than there"
 
 
 def _config(file: LoraFile, given: Mapping[str, Any], usual: Mapping[str, Any]) -> tuple[EraseConfig, tuple[str, ...]]:

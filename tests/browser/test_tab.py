@@ -415,3 +415,25 @@ def test_the_keyboard_reaches_everything_on_the_way_to_a_run(tab: Tab) -> None:
         assert name in reached
     hidden = tab.page.evaluate("[...document.querySelectorAll('#ae_calls button')].some((b) => b.offsetParent)")
     assert not hidden
+
+
+def test_a_lora_is_checked_and_shared_and_downloaded(app: App, tab: Tab, tmp_path: Path) -> None:
+    random_lora(app.data / "loras" / "passed-on.safetensors", {"erase": ["bell"]})
+    tab.visit(app.url)
+    tab.page.locator("#ae_measure_part .label-wrap").first.click()
+    tab.choose("measure_lora", "passed-on")
+    tab.button("received").click()
+    expect(tab.page.locator("#ae_received_block").first).to_contain_text("does not state the hash", timeout=LONG)
+    tab.page.locator("#ae_share_part .label-wrap").first.click()
+    tab.choose("share_lora", "passed-on")
+    tab.button("share").click()
+    said = tab.page.locator("#ae_share_block").first
+    expect(said).to_contain_text("license: is needed", timeout=SOON)
+    tab.choose("share_license", "creativeml-openrail-m")
+    tab.button("share").click()
+    expect(said).to_contain_text("passed-on is ready to be passed on", timeout=LONG)
+    with tab.page.expect_download() as download:
+        said.locator("a").click()
+    assert download.value.suggested_filename == "passed-on.zip"
+    download.value.save_as(tmp_path / "x.zip")
+    assert (tmp_path / "x.zip").read_bytes() == (app.data / "shared" / "passed-on.zip").read_bytes()

@@ -1,0 +1,72 @@
+"""What a received LoRA file says of itself, whether its hashes hold, and whether a checkpoint is its base."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from erasure.errors import EraseError, RunError
+from erasure.jobs.problems import describe
+from erasure.verdict.verdict import Verdict, lines
+
+
+@dataclass(frozen=True)
+class LoraCheck:
+    """``same_base``: whether the checkpoint is the base, by hash; None if the file states none. ``base`` says it.
+
+    ``measured``: what its maker measured, in words, unchecked. Texts are from the file: whoever shows them must escape
+    them.
+    """
+
+    lora: str
+    checkpoint: str
+    kind: str
+    erases: tuple[str, ...]
+    whole: bool
+    hashes: dict[str, str]
+    made_from: str
+    same_base: bool | None
+    base: str
+    measured: tuple[str, ...]
+    problems: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
+
+
+def check_received(lora: Path, checkpoint: Path) -> LoraCheck:
+    """Check a file. Takes no device; reads all of both files once. Raises: EraseError."""
+    from erasure.lora.explain import explain_lora
+    from erasure.lora.file import read_lora_header
+    from erasure.model.checkpoint import inspect_checkpoint
+    from erasure.verdict.base_check import check_base
+
+    try:
+        report = explain_lora(lora)
+        base = check_base(read_lora_header(lora).metadata, inspect_checkpoint(checkpoint))
+    except EraseError:
+        raise
+    except Exception as error:  # of a library, or of the disk
+        raise RunError(describe(error)) from error
+    return LoraCheck(
+        lora=lora.name,
+        checkpoint=checkpoint.name,
+        kind=report.kind,
+        erases=report.erases,
+        whole=report.whole,
+        hashes={"content hash": report.hash_check, **report.other_hashes},
+        made_from=report.base["checkpoint"],
+        same_base=base.same,
+        base=base.line,
+        measured=_measured(report.verdict),
+        problems=report.problems,
+    )
+
+
+def _measured(values: dict[str, Any] | None) -> tuple[str, ...]:
+    try:
+        return () if values is None else tuple(lines(Verdict.from_dict(values)))
+    except (KeyError, TypeError, ValueError):  # anyone can edit a file
+        return ()

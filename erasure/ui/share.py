@@ -1,0 +1,58 @@
+"""Sharing a LoRA and checking a received one, as the tab shows what came of it."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from markupsafe import Markup
+
+from erasure.jobs.checking import LoraCheck
+from erasure.jobs.sharing import Shared
+from erasure.ui.html import box, element, facts, icon, notes_html, problems_html
+
+# Relative to the page, which a web UI may serve below a path of its own.
+_DOWNLOAD = "adversarial-erase/v1/share/{}.zip"
+
+
+def shared_html(shared: Shared) -> Markup:
+    """Return where the folder is, what is in it, and a link to download it as one file."""
+    link = element(
+        "a", f"Download {shared.name}.zip", href=_DOWNLOAD.format(quote(shared.name)), download=f"{shared.name}.zip",
+        class_="ae-button",
+    )  # fmt: skip
+    rows = [
+        ("Folder", f"shared/{shared.name}, beside the folder of runs"),
+        ("Files", ", ".join(shared.files)),
+    ]
+    return box(
+        "result",
+        element(
+            "div", icon("check"), element("h3", f"{shared.name} is ready to be passed on"), class_="ae-result-head"
+        ),
+        facts(rows),
+        element("div", link, class_="ae-actions"),
+        notes_html(shared.notes),
+    )
+
+
+def received_html(found: LoraCheck) -> Markup:
+    """Return what a received file says of itself, whether its hashes hold, and whether the checkpoint is its base."""
+    sound = found.whole and not found.problems
+    drawing = "check" if sound and found.same_base else "info" if sound else "warning"
+    base = found.base[0].upper() + found.base[1:]
+    rows = [
+        ("Kind", found.kind),
+        ("Erases", ", ".join(found.erases) or "unknown: the file does not say"),
+        ("Made from", found.made_from),
+        ("This base", base),
+        *((f"Hash: {key}" if key != "content hash" else "Content hash", text) for key, text in found.hashes.items()),
+        ("Measured by its maker", " ".join(found.measured)),
+    ]
+    measure = [] if found.same_base else ["Measure says what it does to this checkpoint."]
+    return box(
+        "result",
+        element("div", icon(drawing), element("h3", found.lora), class_="ae-result-head"),
+        problems_html(found.problems),
+        facts(rows),
+        notes_html(measure),
+    )

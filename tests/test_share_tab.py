@@ -1,0 +1,92 @@
+"""Sharing and checking LoRAs in the tab, without a browser."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from erasure.errors import JobNotFound
+from erasure.jobs.manager import JobManager
+from erasure.jobs.sharing import Shared
+from erasure.ui import actions
+from erasure.ui.run_view import _result
+from erasure.ui.runs import runs_html
+from erasure.ui.share import shared_html
+from tests.drawn import HOSTILE, Page, a_result, a_snapshot
+from tests.fake_host import FakeHost
+from tests.loras import random_lora
+
+LICENSE = "creativeml-openrail-m"
+OURS = ("div", "h3", "svg", "circle", "path", "dl", "dt", "dd")
+
+
+@pytest.fixture
+def host(tmp_path: Path, tiny_checkpoint: Path) -> FakeHost:
+    return FakeHost(tmp_path, tiny_checkpoint)
+
+
+@pytest.fixture
+def manager(host: FakeHost) -> JobManager:
+    return JobManager(host, start=False)
+
+
+def test_every_run_with_a_lora_and_its_card_can_be_shared() -> None:
+    with_lora = a_snapshot("done", id="one", result=a_result())
+    assert 'data-ae-action="share" data-ae-value="one"' in runs_html([with_lora])
+    assert 'data-ae-action="share" data-ae-value="one"' in _result(with_lora)
+    assert "share" not in runs_html([replace(with_lora, result=None)])
+
+
+def test_a_folder_is_made_and_offered_as_a_download(host: FakeHost, manager: JobManager, tmp_path: Path) -> None:
+    random_lora(host.lora_folder() / "sub" / "mine.safetensors", {"erase": ["church"]})
+    shown = actions.share(host, manager, "sub/mine", LICENSE, base_model="", author="", erase=[], unsafe_pictures=False)
+    assert 'href="adversarial-erase/v1/share/mine.zip"' in shown
+    assert "mine is ready to be passed on" in shown
+    assert str(tmp_path) not in shown
+    assert manager.sharing.names() == ["mine"]
+    again = actions.share(host, manager, "sub/mine", LICENSE)
+    assert "exists and is not empty" in again
+    assert "is ready" in actions.share(host, manager, "sub/mine", LICENSE, overwrite=True)
+
+
+def test_what_is_missing_is_said(host: FakeHost, manager: JobManager) -> None:
+    random_lora(host.lora_folder() / "mine.safetensors")
+    assert "choose a file" in actions.share(host, manager, "", LICENSE)
+    assert "license: is needed" in actions.share(host, manager, "mine", "")
+    assert "name the concept" in actions.share(host, manager, "mine", LICENSE)
+
+
+@pytest.mark.parametrize("word", HOSTILE)
+def test_a_strangers_words_stay_text(host: FakeHost, word: str) -> None:
+    shown = shared_html(Shared(word, (word,), (word,)))
+    names = [name for name, _ in Page(shown).elements]
+    assert set(names) <= {*OURS, "a", "p"}
+    metadata = {"ss_sd_model_name": word, "ss_new_sd_model_hash": "0" * 64}
+    random_lora(host.lora_folder() / "mine.safetensors", {"erase": [word]}, metadata)
+    found = actions.check_received_lora(host, None, "mine")
+    assert {name for name, _ in Page(found).elements} <= {*OURS, "p"}
+
+
+def test_a_received_file_is_checked_against_the_chosen_checkpoint(host: FakeHost) -> None:
+    random_lora(host.lora_folder() / "mine.safetensors", {"erase": ["church"]})
+    shown = actions.check_received_lora(host, host.checkpoint.name, "mine")
+    assert "church" in shown
+    assert "does not state the hash of its base" in shown
+    assert "Measure says what it does to this checkpoint." in shown
+    assert "there is no checkpoint" in actions.check_received_lora(host, "gone.ckpt", "mine")
+    assert "choose a file" in actions.check_received_lora(host, None, "")
+
+
+def test_the_lora_of_a_run_is_named_as_in_the_lora_folder(host: FakeHost, manager: JobManager) -> None:
+    path = host.lora_folder() / "sub" / "a.b.safetensors"
+    found: Any = a_snapshot("done", result=a_result(path=str(path)))
+    stand_in: Any = type("Manager", (), {"snapshot": lambda self, id: found})()
+    assert actions.lora_of_run(host, stand_in, "x") == "sub/a.b"
+    found = a_snapshot("done", result=a_result(path="/elsewhere/x.safetensors"))
+    assert actions.lora_of_run(host, stand_in, "x") is None
+    with pytest.raises(JobNotFound):
+        manager.snapshot("x")
+    assert actions.lora_of_run(host, manager, "x") is None
