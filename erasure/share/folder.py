@@ -9,12 +9,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from erasure.errors import OutputExists, OutputRefused, RunError
+from erasure.errors import LoraFileError, OutputExists, OutputRefused, RunError
 from erasure.file_hashes import sha256_of_files
 from erasure.lora.file import read_lora_header
 from erasure.lora.hashes import lora_hashes
 from erasure.lora.relabel import copy_with_metadata
-from erasure.safetensors_file import Header, read_tensors
+from erasure.safetensors_file import DamagedFile, Header, read_tensors
 from erasure.share.about import read_about
 from erasure.share.civitai import civitai_values
 from erasure.share.model_card import model_card
@@ -63,6 +63,8 @@ def share_lora(order: ShareOrder, to: Path, *, overwrite: bool = False) -> Share
         notes = _fill(making, order, header)
         files = tuple(sorted(path.relative_to(making).as_posix() for path in making.rglob("*") if path.is_file()))
         _put(making, to, files)
+    except DamagedFile as error:
+        raise LoraFileError(f"{order.lora.name} cannot be shared: {error}; {error.advice}") from error
     except OSError as error:
         raise RunError(f"the folder {to} could not be written: {error}; free disk space or choose another") from error
     finally:
