@@ -110,7 +110,11 @@ def _prepare(page: Page, concept: str, look: bool) -> None:
     if look:
         page.locator("#ae_protect .label-wrap").first.click()
         page.locator("button#ae_look, #ae_look button").first.click()
-        page.locator("#ae_chips_block .ae-chip").first.wait_for(timeout=10 * SOON)
+        # Chips may be there from the run. While it is looked for more of them, there is a button to cancel that; a
+        # search that is remembered ends at once.
+        time.sleep(5)
+        page.locator("[data-ae-action=search-cancel]").first.wait_for(timeout=10 * SOON, state="detached")
+        page.locator("#ae_chips_block .ae-chip").first.wait_for(timeout=SOON)
     page.locator("#ae_status_block .ae").first.wait_for(timeout=SOON)
     page.locator("#ae_estimate_block .ae").first.wait_for(timeout=SOON)
     page.locator("#ae_grid_block img").first.wait_for(timeout=SOON)
