@@ -100,13 +100,11 @@ def asked_bake(host: Host, body: Mapping[str, Any]) -> BakeRequest:
         listed = []
     for each in listed:
         one = each if isinstance(each, Mapping) else {"lora": each}
-        name, weight = one.get("lora"), one.get("weight")
-        problems += unknown_fields(one, ("lora", "weight"))
-        try:
-            file = lora_file(host.lora_folder(), name if isinstance(name, str) else "")
+        weight = one.get("weight")
+        file, unknown = _lora_of(host, one)
+        problems += [*unknown_fields(one, ("lora", "weight")), *unknown]
+        if file is not None:
             loras.append((file, 1.0 if weight is None else weight))
-        except ConfigError as error:
-            problems += error.problems
     if wanted.name is None:
         problems.append("name: missing; must be a text, the name of the new checkpoint")
     if problems or checkpoint is None or wanted.name is None:

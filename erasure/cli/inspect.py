@@ -11,7 +11,7 @@ from erasure.cli.flags import Commands, add_command, add_model_flags, opening_of
 from erasure.cli.printable import printable
 from erasure.cli.shares import with_shares
 from erasure.errors import ConfigError
-from erasure.verdict.verdict import Verdict, hurt_line, lines
+from erasure.verdict.verdict import hurt_line, lines, stated_verdict
 
 
 def add_parser(commands: Commands) -> None:
@@ -65,13 +65,10 @@ def _compare(arguments: argparse.Namespace, stated: dict[str, Any] | None) -> No
 
 def _verdict_lines(values: dict[str, Any] | None) -> list[str]:
     """Return what the maker's run measured, in words; nothing if the file does not say, or says nonsense."""
-    if values is None:
-        return []
-    try:
-        found = lines(Verdict.from_dict(values))
-    except (KeyError, TypeError, ValueError):
+    verdict = stated_verdict(values)
+    if verdict is None:
         return []
     return [
         "measured after training, by the maker:",
-        *(f"  {printable(line)}" for line in found),
+        *(f"  {printable(line)}" for line in lines(verdict)),
     ]

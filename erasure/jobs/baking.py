@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from itertools import count
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Condition
 from typing import TYPE_CHECKING, Any, Literal
 
 from erasure.errors import ConfigError, EraseError, JobConflict, RunError
 from erasure.host.base import Host
-from erasure.jobs.errand import End, Errand, told
+from erasure.jobs.errand import End, Errand, Shown
 from erasure.jobs.gate import BAKE, Gate
 from erasure.jobs.live import logger
 from erasure.jobs.names import safe_name
@@ -63,9 +61,7 @@ class Baking:
         self._host = host
         self._gate = gate
         self._changed = changed
-        # Begins above every number that a page may have seen from an earlier process.
-        self._versions = count(int(time.time() * 10))
-        self._shown: BakeSnapshot | None = None
+        self._shown = Shown[BakeSnapshot](changed)
         self._errand = Errand(host, gate, changed)
 
     @property
@@ -74,11 +70,11 @@ class Baking:
 
     @property
     def on(self) -> bool:
-        return self._shown is not None and self._shown.state == "baking"
+        return self._shown.now is not None and self._shown.now.state == "baking"
 
     def snapshot(self) -> BakeSnapshot | None:
         """Return the bake as it is now; None if there was none since the program started."""
-        return self._shown
+        return self._shown.now
 
     def start(self, request: BakeRequest) -> BakeSnapshot:
         """Check the order, begin to bake, and return at once.
@@ -89,17 +85,18 @@ class Baking:
         self._gate.take(BAKE)
         try:
             task = _read(request, self._host)
-            with self._changed:
-                shown = self._shown = BakeSnapshot(
+            shown = self._shown.begin(
+                lambda version: BakeSnapshot(
                     state="baking",
                     name=task.out.name,
                     checkpoint=task.checkpoint.path.name,
                     loras=tuple((file.path.name, weight) for file, weight in task.loras),
                     message="waits for the device",
-                    version=next(self._versions),
+                    version=version,
                     notes=task.notes,
                 )
-            self._errand.begin(f"baking {task.out.name}", lambda: self._bake(task), self._failure)
+            )
+            self._errand.begin(f"baking {task.out.name}", lambda: self._bake(task), self._shown.failure)
         except BaseException:
             self._gate.free()
             raise
@@ -111,7 +108,7 @@ class Baking:
             if not self.on:
                 raise JobConflict("nothing is being baked now")
             self._errand.cancel()
-            self._tell(message="will end now")
+            self._shown.tell(message="will end now")
 
     # --- the thread
 
@@ -126,30 +123,20 @@ class Baking:
             if int(100 * share) == percent:  # it is asked for every megabyte
                 return
             percent = int(100 * share)
-            self._tell(share=share, message="writes the checkpoint")
+            self._shown.tell(share=share, message="writes the checkpoint")
             self._errand.report(percent, 100, f"baking {task.out.name}")
 
         found = self._errand.follow(bake(task), see)
         if found is None:
-            return lambda: self._tell(state="cancelled", message="")
+            return lambda: self._shown.tell(state="cancelled", message="")
         try:
             self._host.look_for_checkpoints()
         except Exception:  # the file is there all the same
             logger.exception("the host could not look for new checkpoints")
-        return lambda: self._tell(
+        return lambda: self._shown.tell(
             state="done", message="", share=1.0, notes=found.notes, lines=tuple(found.lines), layers=found.layers,
             rounding=found.rounding,
         )  # fmt: skip
-
-    def _failure(self, error: BaseException) -> End:
-        problem = told(error)
-        return lambda: self._tell(state="failed", message="", problem=problem)
-
-    def _tell(self, **changes: Any) -> None:
-        with self._changed:
-            if self._shown is None:
-                return
-            self._shown = replace(self._shown, **changes, version=next(self._versions))
 
 
 def _read(request: BakeRequest, host: Host) -> BakeTask:

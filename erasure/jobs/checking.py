@@ -8,7 +8,7 @@ from typing import Any
 
 from erasure.errors import EraseError, RunError
 from erasure.jobs.problems import describe
-from erasure.verdict.verdict import Verdict, lines
+from erasure.verdict.verdict import lines, stated_verdict
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ def check_received(lora: Path, checkpoint: Path) -> LoraCheck:
         raise
     except Exception as error:  # of a library, or of the disk
         raise RunError(describe(error)) from error
+    verdict = stated_verdict(report.verdict)
     return LoraCheck(
         lora=lora.name,
         checkpoint=checkpoint.name,
@@ -60,13 +61,6 @@ def check_received(lora: Path, checkpoint: Path) -> LoraCheck:
         made_from=report.base["checkpoint"],
         same_base=base.same,
         base=base.line,
-        measured=_measured(report.verdict),
+        measured=() if verdict is None else tuple(lines(verdict)),
         problems=report.problems,
     )
-
-
-def _measured(values: dict[str, Any] | None) -> tuple[str, ...]:
-    try:
-        return () if values is None else tuple(lines(Verdict.from_dict(values)))
-    except (KeyError, TypeError, ValueError):  # anyone can edit a file
-        return ()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator
+from dataclasses import replace
+from itertools import count
 from threading import Condition, Thread
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from erasure.host.base import Host
 from erasure.jobs.gate import Gate
@@ -12,12 +15,16 @@ from erasure.jobs.live import logger
 from erasure.jobs.memory import free_memory
 from erasure.jobs.problems import describe, traceback_of
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 End = Callable[[], None]
 """What tells of the end of an errand; called when the device is free again."""
 
 
 _Y = TypeVar("_Y")
 _T = TypeVar("_T")
+_S = TypeVar("_S", bound="DataclassInstance")
 
 
 def told(error: BaseException) -> str:
@@ -26,6 +33,40 @@ def told(error: BaseException) -> str:
     if trace:
         logger.error("%s", trace)
     return problem
+
+
+def versions() -> count[int]:
+    """Return numbers that begin above every one that a page may have seen from an earlier process."""
+    return count(int(time.time() * 10))
+
+
+class Shown(Generic[_S]):
+    """What pages see of an errand: its snapshot, of the one that is on or else of the last; None before the first.
+
+    Snapshots have ``state``, ``message``, ``problem``, and a ``version`` that grows with every change.
+    """
+
+    def __init__(self, changed: Condition):
+        self.now: _S | None = None
+        self._changed = changed
+        self._versions = versions()
+
+    def begin(self, make: Callable[[int], _S]) -> _S:
+        """Show a new one, which ``make`` makes with its version."""
+        with self._changed:
+            now = self.now = make(next(self._versions))
+        return now
+
+    def tell(self, **changes: Any) -> None:
+        """Change what is shown."""
+        with self._changed:
+            if self.now is not None:
+                self.now = replace(self.now, **changes, version=next(self._versions))
+
+    def failure(self, error: BaseException) -> End:
+        """Return what tells of an error as the end."""
+        problem = told(error)
+        return lambda: self.tell(state="failed", message="", problem=problem)
 
 
 class Errand:

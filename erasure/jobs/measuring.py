@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from itertools import count
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from threading import Condition
 from typing import TYPE_CHECKING, Any, Literal
 
 from erasure.errors import EraseError, JobConflict, RunError
 from erasure.host.base import Host
-from erasure.jobs.errand import End, Errand, told
+from erasure.jobs.errand import End, Errand, Shown
 from erasure.jobs.gate import LORA, Gate
 from erasure.jobs.problems import describe
 from erasure.model.opening import Opening
@@ -64,9 +62,7 @@ class Measuring:
         self._host = host
         self._gate = gate
         self._changed = changed
-        # Begins above every number that a page may have seen from an earlier process.
-        self._versions = count(int(time.time() * 10))
-        self._shown: MeasureSnapshot | None = None
+        self._shown = Shown[MeasureSnapshot](changed)
         self._errand = Errand(host, gate, changed)
 
     @property
@@ -75,11 +71,11 @@ class Measuring:
 
     @property
     def on(self) -> bool:
-        return self._shown is not None and self._shown.state == "measuring"
+        return self._shown.now is not None and self._shown.now.state == "measuring"
 
     def snapshot(self) -> MeasureSnapshot | None:
         """Return the measurement as it is now; None if there was none since the program started."""
-        return self._shown
+        return self._shown.now
 
     def start(self, request: MeasureRequest) -> MeasureSnapshot:
         """Check the order, begin to measure, and return at once.
@@ -89,18 +85,19 @@ class Measuring:
         self._gate.take(LORA)
         try:
             task = _read(request, self._host.opening(request.checkpoint))
-            with self._changed:
-                shown = self._shown = MeasureSnapshot(
+            shown = self._shown.begin(
+                lambda version: MeasureSnapshot(
                     state="measuring",
                     lora=task.file.path.name,
                     checkpoint=task.checkpoint.path.name,
                     erase=task.config.erase,
                     weight=task.weight,
                     message="waits for the device",
-                    version=next(self._versions),
+                    version=version,
                     notes=task.notes,
                 )
-            self._errand.begin(f"measuring {task.file.path.stem}", lambda: self._measure(task), self._failure)
+            )
+            self._errand.begin(f"measuring {task.file.path.stem}", lambda: self._measure(task), self._shown.failure)
         except BaseException:
             self._gate.free()
             raise
@@ -112,7 +109,7 @@ class Measuring:
             if not self.on:
                 raise JobConflict("no LoRA is being measured now")
             self._errand.cancel()
-            self._tell(message="will end after this step")
+            self._shown.tell(message="will end after this step")
 
     # --- the thread
 
@@ -122,24 +119,14 @@ class Measuring:
 
         def see(share: float) -> None:
             doing = "draws and judges pictures" if share else "looks for the words near the concept"
-            self._tell(share=share, message=doing)
+            self._shown.tell(share=share, message=doing)
             self._errand.report(round(100 * share), 100, f"measuring {task.file.path.stem}")
 
-        self._tell(message="loads the checkpoint and looks for the words near the concept")
+        self._shown.tell(message="loads the checkpoint and looks for the words near the concept")
         found = self._errand.follow(examine_lora(task, device=self._host.device()), see)
         if found is None:
-            return lambda: self._tell(state="cancelled", message="")
-        return lambda: self._tell(state="done", message="", share=1.0, notes=found.notes, verdict=found.verdict)
-
-    def _failure(self, error: BaseException) -> End:
-        problem = told(error)
-        return lambda: self._tell(state="failed", message="", problem=problem)
-
-    def _tell(self, **changes: Any) -> None:
-        with self._changed:
-            if self._shown is None:
-                return
-            self._shown = replace(self._shown, **changes, version=next(self._versions))
+            return lambda: self._shown.tell(state="cancelled", message="")
+        return lambda: self._shown.tell(state="done", message="", share=1.0, notes=found.notes, verdict=found.verdict)
 
 
 def _read(request: MeasureRequest, opening: Opening) -> MeasureTask:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
-from itertools import count
 from pathlib import Path
 from threading import Condition
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,7 +11,7 @@ from erasure.config.settings import EraseConfig
 from erasure.errors import EraseError, JobConflict, RunError
 from erasure.host.base import Host
 from erasure.jobs.concept_cache import ConceptCache, cache_key
-from erasure.jobs.errand import End, Errand, told
+from erasure.jobs.errand import End, Errand, told, versions
 from erasure.jobs.gate import CONCEPTS, Gate
 from erasure.model.stage import Stage
 
@@ -58,8 +56,7 @@ class Searching:
         self._changed = changed
         self._found = ConceptCache()
         self._errand = Errand(host, gate, changed)
-        # Begins above every number that a page may have seen from an earlier process.
-        self._versions = count(int(time.time() * 10))
+        self._versions = versions()
         self._search: _Search | None = None
 
     @property

@@ -16,7 +16,7 @@ from erasure.lora.file import read_lora_header
 from erasure.lora.kind import tell_lora
 from erasure.run.cover import is_unsafe
 from erasure.share.bases import KnownBase, known_base
-from erasure.verdict.verdict import Verdict
+from erasure.verdict.verdict import Verdict, stated_verdict
 
 _PROMPTS, _KEPT_PROMPTS = 5, 3  # offered on the card: of erased concepts, and of kept words
 
@@ -104,17 +104,10 @@ def read_about(path: Path, erase: Sequence[str] = ()) -> About:
         metadata=dict(header.metadata),
         erases=concepts,
         templates=templates,
-        verdict=_verdict(report.verdict),
+        verdict=stated_verdict(report.verdict),
         base=known_base(sha256),
         unsafe=is_unsafe(named),
     )
-
-
-def _verdict(values: dict[str, Any] | None) -> Verdict | None:
-    try:
-        return None if values is None else Verdict.from_dict(values)
-    except (KeyError, TypeError, ValueError):  # anyone can edit a file
-        return None
 
 
 def _texts(values: object) -> tuple[str, ...]:

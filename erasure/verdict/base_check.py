@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from erasure.model.checkpoint import CheckpointInfo, sha256, short_hash
-from erasure.verdict.verdict import Verdict
+from erasure.verdict.verdict import Verdict, stated_verdict
 
 FEW_WORDS = 4  # near words that are judged, beside the target, where only the base is in question
 
@@ -48,7 +48,7 @@ def told_by_measuring(here: Verdict, stated: Mapping[str, Any] | None) -> str:
 
     ``stated``: the verdict in the file, as plain JSON types that anyone can edit; None if there is none.
     """
-    there = _stated(stated)
+    there = stated_verdict(stated)
     if not here.of("target"):
         return "This checkpoint does not draw the concept recognisably, so nothing can be said about the base."
     if here.gone:
@@ -58,10 +58,3 @@ def told_by_measuring(here: Verdict, stated: Mapping[str, Any] | None) -> str:
         return "Measured on a few pictures, something is left here, as on its own base."
     said = "less than its maker measured on its own base" if there is not None and there.gone else "too little"
     return f"Measured on a few pictures, it erases {said}: this is not its base, or it is a weak erasure."
-
-
-def _stated(values: Mapping[str, Any] | None) -> Verdict | None:
-    try:
-        return None if values is None else Verdict.from_dict(values)
-    except (KeyError, TypeError, ValueError):
-        return None

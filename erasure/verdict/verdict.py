@@ -107,6 +107,17 @@ class Verdict:
         return cls(tuple(_finding(row) for row in values["findings"]), None if step is None else _count_of(step))
 
 
+def stated_verdict(values: Mapping[str, Any] | None) -> Verdict | None:
+    """Return the verdict that a file states, as plain JSON types; None without one, or if it is not whole.
+
+    Anyone can edit a file.
+    """
+    try:
+        return None if values is None else Verdict.from_dict(values)
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
 def _finding(row: Mapping[str, Any]) -> Finding:
     role = row["role"]
     if role not in get_args(Role):
