@@ -127,6 +127,11 @@ def text_readers(unet: nn.Module) -> list[nn.Parameter]:
     return [_weights(layer)[0] for name, layer in lora_layers(unet).items() if chosen(name)]
 
 
+def text_reader_names(names: Iterable[str]) -> list[str]:
+    """Return those of some layers, given by module path, that are keys or values of cross-attention."""
+    return [name for name in names if _CHOOSE["xattn_kv"](name)]
+
+
 def text_values(names: Iterable[str]) -> list[str]:
     """Return those of some layers, given by module path, that are the values of cross-attention."""
     return [name for name in names if _CHOOSE["xattn_v"](name)]

@@ -9,7 +9,7 @@ import base64
 import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -20,6 +20,7 @@ from erasure.families.family import Family
 
 CONFIG_KEY = "adversarial_erase"  # every setting with the value that was used
 ASKED_KEY = "adversarial_erase_asked"  # those that were asked for, as they were asked for
+NAMES_KEY = "adversarial_erase_names"  # by erased concept, the other names that were erased with it
 VERDICT_KEY = "adversarial_erase_verdict"  # what the judge found after training
 WEIGHTS_KEY = "adversarial_erase_base_weights"  # of a base with plain and averaged weights, which it was trained on
 COVER_SIDE = 512  # pixels
@@ -54,6 +55,7 @@ def lora_metadata(
     planned_steps: int | None = None,
     started: datetime | None = None,
     verdict: Mapping[str, object] | None = None,
+    names: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, str]:
     """Return the metadata of a finished LoRA, except what is added when it is written (network size and hashes).
 
@@ -62,6 +64,7 @@ def lora_metadata(
     ``finished`` and ``started``: times with a time zone. ``planned_steps``: updates if the run is not stopped early.
     ``base_weights``: ``plain`` or ``averaged`` if the base has both kinds of weights for its U-Net, else "".
     ``verdict``: what the judge found, as plain JSON types (see :mod:`erasure.verdict.verdict`).
+    ``names``: by erased concept, the other names that went with it, told or measured.
     ``resolution``: pixels trained at; by default the config's, or the family's if the config leaves it open.
     """
     config = _without_places(config)
@@ -80,6 +83,7 @@ def lora_metadata(
         CONFIG_KEY: json.dumps(config),
         ASKED_KEY: None if asked is None else json.dumps(_without_places(asked)),
         WEIGHTS_KEY: base_weights or None,
+        NAMES_KEY: None if names is None else json.dumps(names),
         VERDICT_KEY: None if verdict is None else json.dumps(verdict),
         "ssmd_cover_images": None if cover is None else json.dumps([_encoded(cover, COVER_SIDE)]),
         "modelspec.thumbnail": (None if cover is None else f"data:image/jpeg;base64,{_encoded(cover, THUMBNAIL_SIDE)}"),

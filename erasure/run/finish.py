@@ -84,6 +84,7 @@ def _metadata(
         steps=tuned.training.step,
         planned_steps=config.updates,
         verdict=None if verdict is None else verdict.to_dict(),
+        names={own: others for own, *others in tuned.space.erased_by_target(config)},
         started=None if origin.started is None else datetime.fromtimestamp(origin.started, timezone.utc),
         finished=datetime.now(timezone.utc),
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from erasure.config.settings import EraseConfig
 from erasure.config.settle import asked_of
 from erasure.config.values import config_from_record
 from erasure.errors import OutputRefused, RunError
+from erasure.lora.parent import Parent
 from erasure.run.events import Event, event_to_dict
 from erasure.run.picture_folder import INDEX
 from erasure.whole_file import write_json
@@ -47,8 +49,8 @@ class Origin:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A folder for a run: ``run.json`` (origin and config), ``concepts.json``, ``events.jsonl``, the state, the LoRA
-    and the pictures; with ``job.json`` and a lock file if the run is a job."""
+    """A folder for a run: ``run.json`` (origin and config), ``concepts.json``, ``events.jsonl``, the state, the LoRA,
+    the pictures, and copies of the LoRAs that it began from; with ``job.json`` and a lock file if the run is a job."""
 
     path: Path
 
@@ -111,8 +113,11 @@ class RunFolder:
         """Whether a run began here. It can be resumed."""
         return (self.path / "run.json").exists()
 
-    def create(self, origin: Origin, config: EraseConfig) -> None:
-        """Make the folder, and write ``run.json``. Raises: OutputRefused if it holds a run, or cannot be written."""
+    def create(self, origin: Origin, config: EraseConfig, parents: Sequence[Parent] = ()) -> None:
+        """Make the folder, copy the ``parents`` into it, and write ``run.json``.
+
+        Raises: OutputRefused if it holds a run, or cannot be written.
+        """
         try:
             if self.holds_run:
                 raise OutputRefused(
@@ -120,6 +125,8 @@ class RunFolder:
                 )
             self.path.mkdir(parents=True, exist_ok=True)
             values = {**asdict(origin), "config": config.to_dict(), "asked": asked_of(config)}
+            if parents:
+                values["parents"] = [self._keep(number, parent) for number, parent in enumerate(parents)]
             write_json(self.path / "run.json", values)
         except UnicodeEncodeError as error:
             raise OutputRefused(_NOT_TEXT) from error
@@ -135,6 +142,17 @@ class RunFolder:
             return self.origin(), config_from_record(values["config"], values.get("asked"))
         except (KeyError, TypeError, AttributeError) as error:
             raise RunError(f"{self.path / 'run.json'} does not describe a run ({error!r}); start a new run") from error
+
+    def parents(self) -> tuple[Parent, ...]:
+        """Return the LoRAs that the run began from, as they were then. Raises: RunError."""
+        rows = self._json("run.json").get("parents") or []
+        try:
+            return tuple(
+                Parent(self._parent(number, str(row["name"])), float(row["weight"]), tuple(row["erases"]))
+                for number, row in enumerate(rows)
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunError(f"{self.path / 'run.json'} does not say what the run began from ({error!r})") from error
 
     def origin(self) -> Origin:
         """What the run began with, besides its config. Raises: RunError."""
@@ -200,6 +218,17 @@ class RunFolder:
         if not isinstance(values, dict):
             raise RunError(f"{self.job} is damaged: it holds no JSON object")
         return values
+
+    def _keep(self, number: int, parent: Parent) -> dict[str, Any]:
+        """Copy a parent, and return what ``run.json`` says of it. Raises: OSError."""
+        copy = self._parent(number, parent.path.name)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(parent.path, copy)
+        return {"name": parent.path.name, "weight": parent.weight, "erases": list(parent.erases)}
+
+    def _parent(self, number: int, name: str) -> Path:
+        """Its file, in a folder of its own, since several may have one name."""
+        return self.path / "parents" / str(number) / Path(name).name
 
     def _json(self, name: str) -> dict[str, Any]:
         try:

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 from erasure.concepts.clashes import clashes
+from erasure.config.methods import METHODS
 from erasure.config.settle import asked_of, notes_of
 from erasure.config.values import config_from_dict
 from erasure.errors import ConceptError, ConfigError, Diverged, EraseError, IneffectiveLora, RunError
@@ -39,8 +40,11 @@ def erase(task: Task, observers: Sequence[MakeObserver] = ()) -> Run:
 
     Raises: CheckpointError, ConceptError, ConfigError, RunError, OutputExists if it cannot begin.
     """
-    check_output(task.out, overwrite=task.overwrite, read=(task.checkpoint, task.opening.vae))
+    read = (task.checkpoint, task.opening.vae, *(parent.path for parent in task.parents))
+    check_output(task.out, overwrite=task.overwrite, read=read)
     check_device(task.device, task.config.precision)
+    if task.parents and METHODS[task.config.method].closed_form:
+        raise ConfigError([f"method: {task.config.method} works in one step, so that no LoRAs can be its start"])
     clash = clashes(task.config)
     if clash:
         raise ConceptError("; ".join(clash))
@@ -57,7 +61,7 @@ def erase(task: Task, observers: Sequence[MakeObserver] = ()) -> Run:
         ema=("averaged" if checkpoint.averaged else "plain") if checkpoint.has_ema else "",
         vae="" if checkpoint.vae is None else str(checkpoint.vae.path.absolute()),
     )
-    task.folder.create(origin, task.config)
+    task.folder.create(origin, task.config, task.parents)
     if task.space is not None:
         task.folder.save_space(task.space)
     return Run(task, checkpoint, observers=observers)
@@ -102,6 +106,7 @@ def resume(
         prompts=prompts,
         space=folder.space(),
         even_diverged=even_diverged,
+        parents=folder.parents(),
     )
     before = (vae, Path(origin.vae) if origin.vae else None)
     check_output(task.out, overwrite=overwrite, read=(task.checkpoint, *before))
@@ -254,7 +259,7 @@ class Run:
     def _work(self) -> Generator[Event, None, None]:
         config, folder = self._task.config, self.folder
         tuned = self._tuned = yield from open_tuned_model(
-            self._checkpoint, config, self._device, self._task.space, self._task.album
+            self._checkpoint, config, self._device, self._task.space, self._task.album, self._task.parents
         )
         folder.save_space(tuned.space)
         yield tuned.facts()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
+from erasure.lora.parent import Parent
 from erasure.model.opening import AS_DRAWN, Opening
 from erasure.run.folder import RunFolder
 
@@ -38,3 +39,4 @@ class Task:
     album: Path | None = None  # a state file with the pictures that were judged for the given space
     even_diverged: bool = False  # the LoRA file is wanted even if training diverged
     opening: Opening = AS_DRAWN  # which weights of the checkpoint, and which VAE
+    parents: tuple[Parent, ...] = ()  # LoRAs that training starts from, all together; the config's start is not used

@@ -17,6 +17,7 @@ from erasure.errors import OutOfMemory
 from erasure.families.family import Family
 from erasure.lora.adapter import lora_state, remove_lora
 from erasure.lora.file import apply_lora_file, read_lora, write_lora
+from erasure.lora.parent import Parent
 from erasure.model.checkpoint import CheckpointInfo
 from erasure.model.denoiser import DTYPES
 from erasure.model.draw_settings import DRAW_SETTINGS
@@ -169,14 +170,15 @@ def open_tuned_model(
     device: str,
     space: ConceptSpace | None = None,
     album: Path | None = None,
+    parents: Sequence[Parent] = (),
 ) -> Generator[Stage, None, TunedModel]:
     """Load the checkpoint, find the concept space unless it is given, and put a new LoRA on the U-Net.
 
-    ``album``: a state file with the album that a given space was measured with. Yields how far it is. Raises:
-    EraseError.
+    ``album``: a state file with the album that a given space was measured with; ``parents``: LoRAs whose
+    weights it starts from. Yields how far it is. Raises: EraseError.
     """
     state = load_state(album) if album else None
-    return SessionModel((yield from session_steps(checkpoint, config, device, space, state)), device)
+    return SessionModel((yield from session_steps(checkpoint, config, device, space, state, parents)), device)
 
 
 @contextmanager

@@ -26,7 +26,8 @@ _SHORTEST = 3  # letters; a shorter name would be found in everything
 # What web UIs and the tools that read LoRA files need; these texts are made by trainers of settings and hashes, or are
 # what the user wrote to be read by others. In all other keys, a text that names this machine or its user is left out.
 _WRITTEN_FOR_OTHERS = frozenset(
-    ("adversarial_erase", "adversarial_erase_asked", "adversarial_erase_verdict", "adversarial_erase_base_weights",
+    ("adversarial_erase", "adversarial_erase_asked", "adversarial_erase_names", "adversarial_erase_verdict",
+     "adversarial_erase_base_weights",
      "ss_output_name", "ss_sd_model_name", "ss_training_comment", "ss_base_model_version", "ss_network_module",
      "ss_optimizer", "ss_lr_scheduler", "modelspec.title", "modelspec.description", "modelspec.usage_hint",
      "modelspec.architecture", "modelspec.implementation", "modelspec.author", "modelspec.license", "modelspec.tags",

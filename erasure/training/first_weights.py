@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.lora.adapter import load_lora_state, text_readers
+from erasure.lora.parent import Parent
 from erasure.model.model import Model
 from erasure.training.closed_start import closed_start
+from erasure.training.joint_start import joint_start
 from erasure.training.null_space import NullSpace, projection
 from erasure.training.preserved_states import preserved_states
 
 
-def set_first_weights(model: Model, space: ConceptSpace, config: EraseConfig) -> NullSpace | None:
+def set_first_weights(
+    model: Model, space: ConceptSpace, config: EraseConfig, parents: Sequence[Parent] = ()
+) -> NullSpace | None:
     """Set the LoRA that is on the model's U-Net to where training starts; return the null space that it reads from.
 
-    None if the config wants none, or if no layer of the LoRA reads prompts.
+    ``parents``: LoRAs that it starts from in place of the config's start. None if the config wants no null space, or if
+    no layer of the LoRA reads prompts. Raises: LoraFileError if a parent does not fit.
     """
-    if (config.start == "zero" and not config.null_space) or not text_readers(model.unet):
-        return None
-    preserved = preserved_states(model, space, config)
-    start = closed_start(model, space, config, preserved) if config.start == "closed-form" else None
+    reads = bool(text_readers(model.unet))
+    start = None
+    preserved = preserved_states(model, space, config) if reads and _wants_preserved(config, parents) else None
+    if parents:
+        start = joint_start(model, space, config, parents, preserved)
+    elif preserved is not None and config.start == "closed-form":
+        start = closed_start(model, space, config, preserved)
     null_space = None
-    if config.null_space:
+    if preserved is not None and config.null_space:
         # After the start, whose adversary has weighed what is preserved.
         null_space = NullSpace(model, projection(model, space, config, preserved.moment()))
     if start is not None:
@@ -29,3 +39,7 @@ def set_first_weights(model: Model, space: ConceptSpace, config: EraseConfig) ->
         if null_space is not None:
             null_space.follow()
     return null_space
+
+
+def _wants_preserved(config: EraseConfig, parents: Sequence[Parent]) -> bool:
+    return bool(parents or config.start == "closed-form" or config.null_space)

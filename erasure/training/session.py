@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +12,7 @@ from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.judge.album import AlbumState, open_album
 from erasure.lora.adapter import inject_lora
+from erasure.lora.parent import Parent
 from erasure.model.checkpoint import CheckpointInfo
 from erasure.model.drawing import run_to_end
 from erasure.model.model import Model, open_model
@@ -70,10 +71,12 @@ def session_steps(
     device: str,
     space: ConceptSpace | None = None,
     album_state: AlbumState | None = None,
+    parents: Sequence[Parent] = (),
 ) -> Generator[Stage, None, Session]:
     """Load the checkpoint, find the concept space unless it is given, and put a new LoRA on the U-Net.
 
-    ``album_state``: the album that a given space was measured with. Yields how far it is. Raises: EraseError.
+    ``album_state``: the album that a given space was measured with; ``parents``: LoRAs whose weights the new one
+    starts from. Yields how far it is. Raises: EraseError.
     """
     yield Stage("loads the checkpoint")
     model = open_model(checkpoint, precision=config.precision, resolution=config.resolution, device=device)
@@ -88,7 +91,7 @@ def session_steps(
         model.unet.enable_gradient_checkpointing()
         # Older versions of diffusers checkpoint only in training mode. SD 1.x has no dropout for it to switch on.
         model.unet.train()
-    trainer, plan = solver(model, space, config), make_plan(model, space, config)
+    trainer, plan = solver(model, space, config, parents), make_plan(model, space, config)
     judged = config.judged_words or config.look_every
     examination = open_examination(model, space, config, album=album) if judged else None
     return Session(model, space, trainer, plan, examination)

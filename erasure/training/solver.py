@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from erasure.concepts.space import ConceptSpace
 from erasure.config.methods import Method
 from erasure.config.settings import EraseConfig
+from erasure.lora.parent import Parent
 from erasure.model.model import Model
 from erasure.training.closed_form import ClosedForm, FindEdit
 from erasure.training.events import Look, Note, Step
@@ -44,9 +45,13 @@ class Solver(Protocol):
         """What it holds besides the model, which was moved before."""
 
 
-def solver(model: Model, space: ConceptSpace, config: EraseConfig) -> Solver:
-    """The one that the config's method asks for, for the LoRA that is on the model's U-Net."""
+def solver(model: Model, space: ConceptSpace, config: EraseConfig, parents: Sequence[Parent] = ()) -> Solver:
+    """The one that the config's method asks for, for the LoRA that is on the model's U-Net.
+
+    ``parents``: LoRAs that it starts from, which closed forms do not. Raises: LoraFileError if one does not fit.
+    """
     find = CLOSED_FORMS.get(config.method)
     if find is not None:
         return ClosedForm(model, space, config, find)
-    return ForgetMeNot(model, space, config) if config.method == "forget-me-not" else Trainer(model, space, config)
+    trainer = ForgetMeNot if config.method == "forget-me-not" else Trainer
+    return trainer(model, space, config, parents)

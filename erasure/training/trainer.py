@@ -15,6 +15,7 @@ from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.errors import NonFiniteLoss, OutOfMemory
 from erasure.lora.adapter import load_lora_state, lora_parameters, lora_state
+from erasure.lora.parent import Parent
 from erasure.model.conditioning import Conditioning, Prompt
 from erasure.model.model import Model
 from erasure.model.rows import Rows
@@ -43,7 +44,8 @@ class Trainer:
     and the update's number, so no random state has to be kept.
     """
 
-    def __init__(self, model: Model, space: ConceptSpace, config: EraseConfig):
+    def __init__(self, model: Model, space: ConceptSpace, config: EraseConfig, parents: Sequence[Parent] = ()):
+        """``parents``: LoRAs that training starts from, all together, in place of the config's start."""
         self.config = config
         self.model = model
         self.step = 0
@@ -57,11 +59,11 @@ class Trainer:
         self.adversary = choose_adversary([len(target.preserved) for target in space.targets], config, model.device)
         words = rehearsed_words(model, space, config) if config.rehearsed else []
         self._rehearsal = Rehearsal(model, words, config)
-        self._null_space = set_first_weights(model, space, config)
+        self._null_space = set_first_weights(model, space, config, parents)
         self._parameters = lora_parameters(model.unet)
         if self._null_space is not None:
             self._parameters = self._null_space.parameters(self._parameters)
-        self._start = self.weights() if self._pace is not None and config.start != "zero" else None
+        self._start = self.weights() if self._pace is not None and (parents or config.start != "zero") else None
         self._optimizer = torch.optim.Adam(self._parameters, lr=config.learning_rate)
         self._scaler = gradient_scaler(model.dtype, model.device)
 
