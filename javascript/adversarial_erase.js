@@ -11,6 +11,7 @@
   const CALLS = {
     "chip-erase": "chip", "chip-protect": "chip", "chip-auto": "chip",
     settings: "load", remedy: "load", "preset-overwrite": "preset", share: "share",
+    keep: "keep", "keep-off": "keep",
   };
   const REFRESH = ["txt2img_lora_extra_refresh_internal", "img2img_lora_extra_refresh_internal"];
 
@@ -290,7 +291,7 @@
       page.step = Number(value);
       hurry();
     } else call(CALLS[action] ?? "act", action, value);
-    if (action === "share") find("ae_share_part")?.scrollIntoView({ block: "nearest", behavior: "smooth" });
+    if (action === "share" || action === "keep") find(`ae_${action}_part`)?.scrollIntoView({ block: "nearest", behavior: "smooth" });
   }
 
   function look(job) {

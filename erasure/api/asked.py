@@ -10,6 +10,7 @@ from typing import Any
 from erasure.config.presets import preset
 from erasure.config.settings import EraseConfig
 from erasure.errors import ConfigError, shown
+from erasure.host.always_on import Rule, make_rule, with_rule
 from erasure.host.base import Host
 from erasure.host.data_folder import DataFolder
 from erasure.jobs.baking import BakeRequest
@@ -110,6 +111,26 @@ def asked_bake(host: Host, body: Mapping[str, Any]) -> BakeRequest:
     if problems or checkpoint is None or wanted.name is None:
         raise ConfigError(problems)
     return BakeRequest(checkpoint.path, loras, wanted.name)
+
+
+def asked_rules(body: Mapping[str, Any]) -> tuple[Rule, ...]:
+    """Return the LoRAs that a body wants always on. Raises: ConfigError with every problem."""
+    problems = unknown_fields(body, ("rules",))
+    listed = body.get("rules")
+    if not isinstance(listed, list):
+        problems.append("rules: must be a list of names, or of objects with lora, weight and checkpoint; [] for none")
+        listed = []
+    rules: tuple[Rule, ...] = ()
+    for each in listed:
+        one = each if isinstance(each, Mapping) else {"lora": each}
+        problems += unknown_fields(one, ("lora", "weight", "checkpoint"))
+        try:
+            rules = with_rule(rules, make_rule(one.get("lora"), one.get("weight"), one.get("checkpoint")))
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(list(dict.fromkeys(problems))[:_LISTED])
+    return rules
 
 
 def asked_check(host: Host, body: Mapping[str, Any]) -> tuple[Path, Path]:
