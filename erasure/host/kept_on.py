@@ -120,6 +120,7 @@ def _family(checkpoint: Path) -> str | None:
 @lru_cache(maxsize=16)  # it is asked before every picture; the stamp makes a changed file be read again
 def _family_told(checkpoint: Path, stamp: tuple[int, int]) -> str | None:
     from erasure.families.family import Family
+    from erasure.families.known import FAMILIES
     from erasure.model.checkpoint import inspect_checkpoint
     from erasure.model.kinds import tell_family
     from erasure.model.weights_file import open_weights
@@ -127,7 +128,7 @@ def _family_told(checkpoint: Path, stamp: tuple[int, int]) -> str | None:
     try:
         if checkpoint.is_dir():
             return inspect_checkpoint(checkpoint).family.name
-        told = tell_family(open_weights(checkpoint))
+        told = tell_family(open_weights(checkpoint), FAMILIES)
     except UnsupportedCheckpoint:
         return None
     except (CheckpointError, OSError):

@@ -286,11 +286,10 @@ def _host_checkpoint(info: Any) -> HostCheckpoint:
 
 def _frozen(option: str) -> str:
     """Return why the web UI lets nobody change a setting, "" if it does: it is asked to set the value that it has."""
-    data = shared.opts.data
-    if option not in data:
+    if option not in shared.opts.data or option not in shared.opts.data_labels:  # before the page is made
         return ""
     try:
-        setattr(shared.opts, option, data[option])
+        setattr(shared.opts, option, shared.opts.data[option])
     except (AssertionError, RuntimeError) as error:
         return f"This web UI's settings are closed: {error}."
     return ""

@@ -122,7 +122,7 @@ class Keeper:
             problem = lora_problem(file, None)
             if not problem:
                 usable.append(rule)
-                problem = lora_problem(file, _checkpoint(p))  # what does not fit is for the web UI to leave out
+                problem = _misfit(file, p)
             if problem:
                 problems.append(problem)
         return tuple(usable), problems
@@ -213,9 +213,14 @@ def _selected() -> list[str]:
     return [] if info is None else [str(info.name)]
 
 
-def _checkpoint(p: Any) -> Path | None:
+def _misfit(file: Path, p: Any) -> str:
+    """Return why a file does not fit the checkpoint, "" if it may; leaving out what does not is the web UI's part."""
     info = getattr(getattr(p, "sd_model", None), "sd_checkpoint_info", None)
-    return None if info is None else Path(info.filename)
+    try:
+        return "" if info is None else lora_problem(file, Path(info.filename))
+    except Exception:  # a checkpoint that nobody foresaw is no reason to leave a LoRA out
+        traceback.print_exc()
+        return ""
 
 
 def _forget_conditioning(p: Any) -> None:

@@ -250,11 +250,9 @@ def try_it(host: Host, manager: JobManager, run: Snapshot | None, prompt: str, s
         kept = kept_weights(host)
         if run.result.name in kept:
             drawn = host.draw(TextToImage(chosen, seed=number))
-            said = (
-                f"“{chosen}”, seed {number}: {run.result.name} is always on here, at weight {kept[run.result.name]:g}"
-            )
-            why = "; no picture is drawn without it, or at another weight"
-            shown.append(single_html(drawn, chosen, "always on", said + why + _drawn_by(host, run)))
+            rule = f"{run.result.name} is always on here, at weight {kept[run.result.name]:g}"
+            said = f"“{chosen}”, seed {number}. {rule}: no picture is drawn without it, or at another weight"
+            shown.append(single_html(drawn, chosen, "always on", said + _drawn_by(host, run)))
             return
         without = host.draw(TextToImage(chosen, seed=number))
         with_it = host.draw(TextToImage(f"{chosen} <lora:{run.result.name}:{weight:g}>", seed=number))

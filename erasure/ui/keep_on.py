@@ -21,7 +21,7 @@ def kept_html(host: Host) -> Markup:
         return empty_html("No LoRA is always on.", " ".join(notes))
     rows = (_row(kept, bool(listed.fixed)) for kept in kept_on(host))
     return join(
-        [box("kept", element("ul", *rows, class_="ae-kept-list")), problems_html(listed.problems), notes_html(notes)]
+        [box("kept", element("ul", *rows, class_="ae-list")), problems_html(listed.problems), notes_html(notes)]
     )
 
 
