@@ -68,6 +68,8 @@ def on_app_started(demo: Any, app: Any) -> None:
     from erasure.jobs.manager import manager_of
 
     host = webui.host()
+    if demo is None:  # without a page, nobody asked for the settings
+        webui.add_settings()
     webui.keep_private(demo)
     manager = manager_of(host)
     mount_api(app, manager, host, make_guard(app, webui.api_accounts()))

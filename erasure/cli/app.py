@@ -104,7 +104,8 @@ def _accounts(given: list[str]) -> dict[str, str]:
 
 
 def _always(given: list[str]) -> list[Rule]:
-    rules, problems = [], []
+    rules: list[Rule] = []
+    problems: list[str] = []
     for text in given:
         try:
             rules.append(read_rule(text))

@@ -1,8 +1,7 @@
-"""The host is AUTOMATIC1111's web UI (1.10) or Forge. Only this file and webui_always_on.py import ``modules``."""
+"""The host is AUTOMATIC1111's web UI (1.10) or Forge. Only it and its neighbours ``webui_*`` import ``modules``."""
 
 from __future__ import annotations
 
-import html
 import sys
 import threading
 import traceback
@@ -26,10 +25,11 @@ from modules import (
 
 from erasure.errors import CheckpointError, EraseError, OutOfMemory, RunError
 from erasure.families.known import supported
-from erasure.host.always_on import FLAG, HOUSE_RULE, AlwaysOn, Rule, read_rules, rules_text
+from erasure.host.always_on import AlwaysOn, Rule
 from erasure.host.base import HostCheckpoint, TextToImage
 from erasure.host.exits import before_signals
 from erasure.host.webui_always_on import Keeper
+from erasure.host.webui_always_setting import add_setting, always_on, set_always_on
 from erasure.model.opening import Opening
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 SECTION = ("adversarial_erase", "Adversarial Erase")
 DEVICE_OPTION = "adversarial_erase_device"
 DATA_OPTION = "adversarial_erase_data"
-ALWAYS_OPTION = "adversarial_erase_always"  # as the setting; also the flag's, as preload.py adds it
 DATA_FLAG = "adversarial_erase_data"  # as preload.py adds it
 SAME_DEVICE = "the web UI's"
 _USUAL_SIDE = 512  # the web UI's own
@@ -72,7 +71,7 @@ class WebuiHost:
         self._reloading = threading.Lock()
         self._held = False
         self._before_exit: Callable[[], None] = _nothing
-        self.keeper = Keeper(self.always_on)
+        self.keeper = Keeper(always_on)
         self.keeper.watch()
         _watch_reloads(self)
         _watch_exits(self)
@@ -142,24 +141,10 @@ class WebuiHost:
             return bool(shared.state.interrupted or shared.state.stopping_generation)
 
     def always_on(self) -> AlwaysOn:
-        """Return the list of the command line, which is fixed, or else that of the settings."""
-        flagged = getattr(shared.cmd_opts, ALWAYS_OPTION, None)
-        if flagged:
-            listed = read_rules("\n".join(flagged))
-            return AlwaysOn(listed.rules, f"The web UI was started with {FLAG}.", listed.problems)
-        listed = read_rules(getattr(shared.opts, ALWAYS_OPTION, ""))
-        return AlwaysOn(listed.rules, _frozen(ALWAYS_OPTION), listed.problems)
+        return always_on()
 
     def set_always_on(self, rules: Sequence[Rule]) -> None:
-        """Write the list into the web UI's settings file. Raises: RunError if it is fixed, or cannot be written."""
-        fixed = self.always_on().fixed
-        if fixed:
-            raise RunError(fixed)
-        try:
-            setattr(shared.opts, ALWAYS_OPTION, rules_text(rules))
-            shared.opts.save(shared.config_filename)
-        except (AssertionError, OSError, RuntimeError) as error:
-            raise RunError(f"the web UI's settings could not be saved: {error}") from error
+        set_always_on(rules)
 
     def draw(self, request: TextToImage) -> Image.Image:
         side = request.size or self._native_side()
@@ -235,29 +220,7 @@ def add_settings() -> None:
     ).info("empty: adversarial-erase in the web UI's data folder; existing runs are not moved")
     shared.opts.add_option(DEVICE_OPTION, device)
     shared.opts.add_option(DATA_OPTION, data.needs_restart())
-    shared.opts.add_option(ALWAYS_OPTION, _always_setting())
-    # Whoever hides folders from visitors does not want them to lift a house rule.
-    shared.opts.restricted_opts.add(ALWAYS_OPTION)
-
-
-def _always_setting() -> Any:
-    """Return the setting, or what takes its place on the page if the list is the command line's."""
-    import gradio as gr
-
-    listed = host().always_on()
-    if getattr(shared.cmd_opts, ALWAYS_OPTION, None):
-        rules = ", ".join(map(str, listed.rules))
-        return shared.options_section(
-            SECTION, {"": shared.OptionHTML(html.escape(f"Always on: {rules}. {listed.fixed} {HOUSE_RULE}"))}
-        )[""]
-    return shared.OptionInfo(
-        "",
-        "Always on: LoRAs that are in every picture, one in a line",
-        gr.Textbox,
-        {"lines": 3, "placeholder": "NAME:WEIGHT, or NAME:WEIGHT @ CHECKPOINT"},
-        section=SECTION,
-        restrict_api=True,  # or any request, also one to draw a picture, could lift the rule
-    ).info(f"empty: none. {HOUSE_RULE}")
+    add_setting(SECTION)
 
 
 def api_accounts() -> str | None:
@@ -282,17 +245,6 @@ def _other_gpus() -> list[str]:
 def _host_checkpoint(info: Any) -> HostCheckpoint:
     # Not info.title: it changes once the hash is known, and an older page would offer a title that is gone.
     return HostCheckpoint(info.name, Path(info.filename).absolute())
-
-
-def _frozen(option: str) -> str:
-    """Return why the web UI lets nobody change a setting, "" if it does: it is asked to set the value that it has."""
-    if option not in shared.opts.data or option not in shared.opts.data_labels:  # before the page is made
-        return ""
-    try:
-        setattr(shared.opts, option, shared.opts.data[option])
-    except (AssertionError, RuntimeError) as error:
-        return f"This web UI's settings are closed: {error}."
-    return ""
 
 
 def _is_forge() -> bool:

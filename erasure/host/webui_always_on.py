@@ -3,7 +3,6 @@
 Web UIs turn their networks (LoRAs, hypernetworks) on anew for every batch and for the second pass of hires fix, by
 ``extra_networks.activate``, whatever tab, script or request the prompt came from; and once more without the prompt's
 networks if those could not be read. So the list is put in there, at the last moment, and no prompt comes after it.
-Beside webui.py the only file of the package that imports ``modules``.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ class Keeper:
         activate = extra_networks.activate
         parse = processing.StableDiffusionProcessing.parse_extra_network_prompts
 
-        def activate_with_kept(p: Any, data: Any) -> None:
+        def activate_with_kept(p: Any, data: Any) -> Any:
             # The web UI also does so without a picture, for the states of an empty prompt.
             if getattr(p, "prompts", None) is None:
                 return activate(p, data)

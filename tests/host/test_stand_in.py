@@ -16,7 +16,7 @@ _ADDED = {
     "restart": {"ended"},
     "sd_vae": {"asked", "chosen"},
     "script_callbacks": {"failures", "clear_callbacks"},
-    "processing": {"StableDiffusionProcessingTxt2Img.closed"},
+    "processing": {"StableDiffusionProcessing.closed"},
 }
 _ELSEWHERE = {"sd_models": {"Model"}}  # ldm's LatentDiffusion there
 # Called with its first argument by position alone: reForge gives it another name.
