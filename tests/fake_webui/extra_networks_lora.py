@@ -8,7 +8,7 @@ import networks
 from modules import extra_networks
 
 
-class ExtraNetworkLora(extra_networks.ExtraNetwork):
+class ExtraNetworkLora(extra_networks.ExtraNetwork):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__("lora")
 

@@ -53,6 +53,6 @@ def _stated_name(filename: str) -> str:
 
     try:
         with safe_open(filename, framework="np") as file:
-            return (file.metadata() or {}).get("ss_output_name", "")
+            return str((file.metadata() or {}).get("ss_output_name", ""))
     except (SafetensorError, OSError):
         return ""
