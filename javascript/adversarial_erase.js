@@ -32,6 +32,7 @@
   let measured = ""; // the state of the measurement that was seen last
   let baked = ""; // the same of the bake
   let searched = ""; // the same of the search for nearby concepts
+  let kept = null; // what the web UI's settings held of that list when it was last seen
   let focus = null; // the button that had the focus, to find it again when its HTML is replaced
 
   const find = (id) => document.getElementById(id);
@@ -111,6 +112,15 @@
     if (!box || box === document.activeElement || !["", filled].includes(box.value.trim())) return;
     filled = name;
     if (box.value !== name) write(box, name);
+  }
+
+  /** Show the list of what is always on in the web UI's own settings too, unless it is being edited there: its button
+      saves all that the page holds, and would put an older list back. */
+  function mirror(rules) {
+    const box = find("setting_adversarial_erase_always")?.querySelector("textarea");
+    if (!box || kept === null || box.value !== kept) return;
+    kept = rules;
+    if (box.value !== rules) write(box, rules);
   }
 
   /** When a job is done, press Refresh on the Lora pages: web UIs show a new LoRA's card only then. */
@@ -326,6 +336,7 @@
       if (element.closest("#ae_pulse_block")) heard(number);
       else if (element.closest("#ae_estimate_block")) suggest(element.dataset.aeSuggested ?? "");
       else hurry();
+      if (element.dataset.aeRules !== undefined) mirror(element.dataset.aeRules);
     }
     refreshCards();
     forgetStart();
@@ -346,6 +357,7 @@
     watched = tab();
     live();
     asked = { serial: 0, time: 0 };
+    kept ??= find("setting_adversarial_erase_always")?.querySelector("textarea")?.value ?? null;
     new MutationObserver(replaced).observe(watched, { childList: true, subtree: true });
     new IntersectionObserver((seen) => {
       if (seen.some((entry) => entry.isIntersecting)) call("open", "", "");

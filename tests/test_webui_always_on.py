@@ -344,6 +344,13 @@ def test_pasting_where_it_is_always_on_changes_nothing(kept: WebUI) -> None:
     assert pasted(kept, **params) == params
 
 
+def test_pasting_elsewhere_takes_another_name_of_the_file_out(webui: WebUI) -> None:
+    set_rules(webui, "")
+    (lora_folder(webui) / "link.safetensors").symlink_to(lora_folder(webui) / "church.safetensors")
+    found = pasted(webui, Prompt="a church <lora:link:-1> <lora:truck:1>", **{KEPT: "<lora:church:1>"})
+    assert found["Prompt"] == "a church <lora:truck:1> <lora:church:1>"
+
+
 def test_pasting_elsewhere_puts_it_into_the_prompt_in_place_of_what_had_no_effect(webui: WebUI) -> None:
     set_rules(webui, "truck")
     params = {"Prompt": "a church <lora:church:-1>, red", "Hires prompt": "a church", KEPT: "<lora:church:1>"}

@@ -127,7 +127,7 @@ def asked_rules(body: Mapping[str, Any]) -> tuple[Rule, ...]:
         try:
             rules = with_rule(rules, make_rule(one.get("lora"), one.get("weight"), one.get("checkpoint")))
         except ConfigError as error:
-            problems += error.problems
+            problems += [f"rules: {problem}" for problem in error.problems]
     if problems:
         raise ConfigError(list(dict.fromkeys(problems))[:_LISTED])
     return rules

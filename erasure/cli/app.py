@@ -110,7 +110,7 @@ def _always(given: list[str]) -> list[Rule]:
         try:
             rules.append(read_rule(text))
         except ConfigError as error:
-            problems += error.problems
+            problems += [f"{FLAG}: {problem}" for problem in error.problems]
     if problems:
         raise ConfigError(problems)
     return rules

@@ -59,13 +59,13 @@ def make_rule(lora: Any, weight: Any = None, checkpoint: Any = None) -> Rule:
     name = str(lora).strip().replace("\\", "/").rpartition("/")[2].removesuffix(".safetensors") if lora else ""
     problems = []
     if not isinstance(lora, str) or not name or len(name) > _LONGEST or _NO_NAME.search(name):
-        problems.append(f"always on: {shown(lora)} is not the name of a LoRA; write NAME or NAME:WEIGHT")
+        problems.append(f"{shown(lora)} is not the name of a LoRA; write NAME or NAME:WEIGHT")
     number = 1.0 if weight is None else weight
     if isinstance(number, bool) or not isinstance(number, (int, float)) or not _usable(number):
-        problems.append(f"always on: the weight must be a number up to {_LARGEST:g} that is not 0, not {shown(weight)}")
+        problems.append(f"the weight must be a number up to {_LARGEST:g} that is not 0, not {shown(weight)}")
     only = "" if checkpoint is None else checkpoint
     if not isinstance(only, str) or len(only) > _LONGEST or not (only == "" or only.isprintable()):
-        problems.append(f"always on: {shown(checkpoint)} is not the title of a checkpoint")
+        problems.append(f"{shown(checkpoint)} is not the title of a checkpoint")
     if problems:
         raise ConfigError(problems)
     return Rule(name, float(number), only.strip())
@@ -80,9 +80,7 @@ def read_rule(text: str) -> Rule:
     try:
         number = float(weight)
     except ValueError:
-        raise ConfigError(
-            [f"always on: {shown(weight.strip())} in {shown(text.strip())} is not a weight; write NAME:1"]
-        ) from None
+        raise ConfigError([f"{shown(weight.strip())} in {shown(text.strip())} is not a weight; write NAME:1"]) from None
     return make_rule(name, number, *only)
 
 
@@ -97,7 +95,7 @@ def read_rules(text: Any) -> AlwaysOn:
         except ConfigError as error:
             problems += error.problems
     if len(lines) > _MOST:
-        problems.append(f"always on: at most {_MOST} LoRAs can be kept on; {len(lines) - _MOST} are left out")
+        problems.append(f"at most {_MOST} LoRAs can be kept on; {len(lines) - _MOST} are left out")
     return AlwaysOn(tuple(rules), "", tuple(problems))
 
 
@@ -110,7 +108,7 @@ def with_rule(rules: Sequence[Rule], rule: Rule) -> tuple[Rule, ...]:
     """Return the rules with this one, in place of one for the same LoRA and checkpoint. Raises: ConfigError."""
     kept = (*without_rule(rules, rule.lora, rule.checkpoint), rule)
     if len(kept) > _MOST:
-        raise ConfigError([f"always on: at most {_MOST} LoRAs can be kept on; turn one off first"])
+        raise ConfigError([f"at most {_MOST} LoRAs can be kept on; turn one off first"])
     return kept
 
 

@@ -67,9 +67,10 @@ class Keeper:
             return
         here = {(rule.lora, rule.weight) for rule in in_force(self._listed().rules, _selected())}
         missing = [rule for rule in there if (rule.lora, rule.weight) not in here]
+        networks = _networks_of(extra_networks.extra_network_registry.get("lora"))
         for name in ("Prompt", "Hires prompt"):
             if missing and params.get(name):
-                params[name] = _with_tags(str(params[name]), missing)
+                params[name] = _with_tags(str(params[name]), missing, networks)
 
     def _rules(self, p: Any) -> tuple[Rule, ...]:
         """Return the rules for the checkpoints that draw this picture, a refiner included."""
@@ -243,12 +244,17 @@ def _comment(p: Any, text: str) -> None:
         p.comment(text)
 
 
-def _with_tags(prompt: str, rules: Iterable[Rule]) -> str:
-    """Return a prompt with a tag for each rule, in place of those of the same name."""
-    for rule in rules:
-        prompt = re.sub(rf"\s*<(?:lora|lyco):{re.escape(rule.lora)}(?::[^>]*)?>", "", prompt)
-        prompt = f"{prompt} {_tag(rule)}"
-    return prompt.strip()
+def _with_tags(prompt: str, rules: Sequence[Rule], networks: Any) -> str:
+    """Return a prompt with a tag for each rule, in place of those of the same file, which had no effect."""
+    files = [file for rule in rules if networks is not None and (file := _file_named(networks, rule.lora)) is not None]
+    names = {rule.lora for rule in rules}
+
+    def left(tag: re.Match[str]) -> str:
+        file = None if networks is None else _file_named(networks, tag[1])
+        same = tag[1] in names or (file is not None and any(_same(file, other) for other in files))
+        return "" if same else tag[0]
+
+    return " ".join([re.sub(r"\s*<(?:lora|lyco):([^:>]+)[^>]*>", left, prompt), *map(_tag, rules)]).strip()
 
 
 def _tag(rule: Rule) -> str:

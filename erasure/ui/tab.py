@@ -229,11 +229,12 @@ def _keep(components: Components, host: Host) -> None:
         main["keep_weight"] = leaf(
             gr.Slider(0.05, 2.0, value=1.0, step=0.05, label="Weight to keep it at", elem_id="ae_keep_weight")
         )
-    with gr.Row(elem_classes=["ae-pair-row"], visible=not fixed):
-        main["keep_only"] = leaf(
-            gr.Checkbox(value=False, label="Only for the checkpoint chosen above", elem_id="ae_keep_only")
+    main["keep_only"] = leaf(
+        gr.Checkbox(
+            value=False, label="Only for the checkpoint chosen above", elem_id="ae_keep_only", visible=not fixed
         )
-        main["keep"] = leaf(gr.Button("Keep on", elem_id="ae_keep"))
+    )
+    main["keep"] = leaf(gr.Button("Keep on", elem_id="ae_keep", visible=not fixed))
     _block(components, "keep", kept_html(host))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import gradio as gr
 
+from erasure.host.always_on import rules_text
 from erasure.host.base import Host
 from erasure.host.data_folder import DataFolder
 from erasure.jobs.lora_files import lora_names
@@ -152,7 +153,7 @@ def _wire_filling(components: Components, host: Host, manager: JobManager, auto:
         value = current.title if current and followed_current else chosen
         filled = {**filled, "checkpoint": current.title if current else ""}
         kinds, files = gr.update(choices=list(kind_choices(folder))), gr.update(choices=lora_names(host.lora_folder()))
-        kept = answer(page, kept_html(host))
+        kept = answer(page, kept_html(host), rules=rules_text(host.always_on().rules))
         return [gr.update(choices=titles, value=value), kinds, *[files] * len(LORA_LISTS), filled, kept]
 
     def choose(page: Page, filled: dict[str, Any], label: str, quality: str, *held: Any) -> list[Any]:
@@ -219,12 +220,14 @@ def _wire_keeping(components: Components, host: Host, manager: JobManager) -> No
     main, blocks = components.main, components.blocks
 
     def keep(page: Page, title: str | None, lora: str | None, weight: float, only: bool) -> list[Any]:
-        return [answer(page, actions.keep_on(host, lora or "", weight, (title or "") if only else ""))]
+        said = actions.keep_on(host, lora or "", weight, (title or "") if only else "")
+        return [answer(page, said, rules=rules_text(host.always_on().rules))]
 
     def choose(page: Page) -> list[Any]:
         """Turn one off, or open the form with the LoRA of the run whose button was pressed."""
         if page.action == KEEP_OFF:
-            return [None, None, answer(page, actions.keep_off(host, page.value))]
+            said = actions.keep_off(host, page.value)
+            return [None, None, answer(page, said, rules=rules_text(host.always_on().rules))]
         name = actions.lora_of_run(host, manager, page.value)
         said = "" if name else problems_html(["the LoRA of this run is no longer in the Lora folder"])
         files = gr.update(choices=lora_names(host.lora_folder()), value=name)
