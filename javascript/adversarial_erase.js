@@ -13,6 +13,7 @@
     settings: "load", remedy: "load", "preset-overwrite": "preset", share: "share",
     keep: "keep", "keep-off": "keep",
   };
+  const ALWAYS = "setting_adversarial_erase_always";
   const REFRESH = ["txt2img_lora_extra_refresh_internal", "img2img_lora_extra_refresh_internal"];
 
   const page = { job: "", step: null }; // what this page shows
@@ -32,7 +33,7 @@
   let measured = ""; // the state of the measurement that was seen last
   let baked = ""; // the same of the bake
   let searched = ""; // the same of the search for nearby concepts
-  let kept = null; // what the web UI's settings held of that list when it was last seen
+  let edited = false; // whether the user has written into the web UI's own setting for what is always on
   let focus = null; // the button that had the focus, to find it again when its HTML is replaced
 
   const find = (id) => document.getElementById(id);
@@ -117,10 +118,8 @@
   /** Show the list of what is always on in the web UI's own settings too, unless it is being edited there: its button
       saves all that the page holds, and would put an older list back. */
   function mirror(rules) {
-    const box = find("setting_adversarial_erase_always")?.querySelector("textarea");
-    if (!box || kept === null || box.value !== kept) return;
-    kept = rules;
-    if (box.value !== rules) write(box, rules);
+    const box = find(ALWAYS)?.querySelector("textarea");
+    if (box && !edited && box.value !== rules) write(box, rules);
   }
 
   /** When a job is done, press Refresh on the Lora pages: web UIs show a new LoRA's card only then. */
@@ -357,7 +356,6 @@
     watched = tab();
     live();
     asked = { serial: 0, time: 0 };
-    kept ??= find("setting_adversarial_erase_always")?.querySelector("textarea")?.value ?? null;
     new MutationObserver(replaced).observe(watched, { childList: true, subtree: true });
     new IntersectionObserver((seen) => {
       if (seen.some((entry) => entry.isIntersecting)) call("open", "", "");
@@ -368,7 +366,11 @@
 
   document.addEventListener("click", clicked);
   document.addEventListener("visibilitychange", () => { if (!document.hidden) hurry(); });
-  document.addEventListener("input", (event) => { if (event.target.closest?.("#txt2img_prompt")) showInserted(); });
+  document.addEventListener("input", (event) => {
+    if (event.target.closest?.("#txt2img_prompt")) showInserted();
+    if (event.isTrusted && event.target.closest?.(`#${ALWAYS}`)) edited = true;
+  });
+  document.addEventListener("click", (event) => { if (event.target.closest?.("#settings_submit")) edited = false; });
   document.addEventListener("toggle", (event) => {
     const name = event.target.dataset?.aeKeep;
     if (name !== undefined && event.target.isConnected) open.set(name, event.target.open);

@@ -290,6 +290,19 @@ def test_the_list_is_a_setting_that_no_request_can_change(kept: WebUI) -> None:
     assert "house rule" in opts.data_labels[OPTION].comment_after
 
 
+def test_looking_at_the_list_changes_no_setting(kept: WebUI, monkeypatch: pytest.MonkeyPatch) -> None:
+    opts = add_settings(kept)
+    before = dict(opts.data)
+    assert kept.host().always_on() == AlwaysOn((Rule("church"),))
+    assert opts.data == before
+
+    def refuse(*given: Any) -> None:
+        raise AssertionError("frozen for a reason of its own")
+
+    monkeypatch.setattr(type(opts), "__setattr__", refuse)
+    assert "for a reason of its own" in kept.host().always_on().fixed
+
+
 def test_setting_the_list_saves_it_and_nothing_else(webui: WebUI) -> None:
     opts = add_settings(webui)
     file = webui.root / "config.json"

@@ -51,7 +51,7 @@ class Keeper:
         def parse_unless_off(p: Any) -> Any:
             parsed = parse(p)
             # An option of the API, and of some scripts; it would leave on whatever the picture before had.
-            if getattr(p, "disable_extra_networks", False) and self._rules(p):
+            if getattr(p, "disable_extra_networks", False) and _rules_for(p, self._listed()):
                 p.disable_extra_networks = False
                 setattr(p, _ALONE, True)
             return parsed
@@ -71,13 +71,6 @@ class Keeper:
         for name in ("Prompt", "Hires prompt"):
             if missing and params.get(name):
                 params[name] = _with_tags(str(params[name]), missing, networks)
-
-    def _rules(self, p: Any) -> tuple[Rule, ...]:
-        """Return the rules for the checkpoints that draw this picture, a refiner included."""
-        titles = _titles(p)
-        listed = self._listed().rules
-        # None is known only where a web UI keeps it elsewhere: rather too many than none.
-        return in_force(listed, titles or [rule.checkpoint for rule in listed])
 
     def _prepare(self, p: Any) -> None:
         """Note on the generation which LoRAs it is drawn with, and say what is not as it should be."""
@@ -104,7 +97,8 @@ class Keeper:
 
     def _usable(self, p: Any) -> tuple[tuple[Rule, ...], list[str]]:
         """Return the rules whose files can be read, and what is wrong with the others and those that do not fit."""
-        listed, rules = self._listed(), self._rules(p)
+        listed = self._listed()
+        rules = _rules_for(p, listed)
         problems = list(listed.problems)
         if not rules:
             return (), problems
@@ -197,10 +191,16 @@ def _weights(asked: Any) -> set[float]:
         return set()
 
 
-def _titles(p: Any) -> list[str]:
-    infos = [getattr(getattr(p, "sd_model", None), "sd_checkpoint_info", None)]
-    infos.append(getattr(p, "refiner_checkpoint_info", None))
-    return [str(info.name) for info in infos if info is not None]
+def _rules_for(p: Any, listed: AlwaysOn) -> tuple[Rule, ...]:
+    """Return the rules for the checkpoints that draw this picture, a refiner included."""
+    infos = [_checkpoint_of(p), getattr(p, "refiner_checkpoint_info", None)]
+    titles = [str(info.name) for info in infos if info is not None]
+    # None is known only where a web UI keeps it elsewhere: rather too many than none.
+    return in_force(listed.rules, titles or [rule.checkpoint for rule in listed.rules])
+
+
+def _checkpoint_of(p: Any) -> Any:
+    return getattr(getattr(p, "sd_model", None), "sd_checkpoint_info", None)
 
 
 def _selected() -> list[str]:
@@ -215,7 +215,7 @@ def _selected() -> list[str]:
 
 def _misfit(file: Path, p: Any) -> str:
     """Return why a file does not fit the checkpoint, "" if it may; leaving out what does not is the web UI's part."""
-    info = getattr(getattr(p, "sd_model", None), "sd_checkpoint_info", None)
+    info = _checkpoint_of(p)
     try:
         return "" if info is None else lora_problem(file, Path(info.filename))
     except Exception:  # a checkpoint that nobody foresaw is no reason to leave a LoRA out

@@ -70,11 +70,15 @@ def _told(section: tuple[str, str]) -> Any:
 
 
 def _frozen() -> str:
-    """Return why the web UI lets nobody change the setting, "" if it does: it is asked to set the value that it has."""
-    if OPTION not in shared.opts.data or OPTION not in shared.opts.data_labels:  # before the page is made
+    """Return why the web UI lets nobody change the setting, "" if it does: a copy of its settings is asked to."""
+    if OPTION not in shared.opts.data_labels:  # before the page is made
         return ""
+    # Not the settings themselves: writing back what was read would undo what another thread sets meanwhile.
+    tried = object.__new__(type(shared.opts))
+    tried.__dict__.update(vars(shared.opts))
+    tried.__dict__["data"] = {OPTION: ""}
     try:
-        setattr(shared.opts, OPTION, shared.opts.data[OPTION])
+        setattr(tried, OPTION, "")
     except (AssertionError, RuntimeError) as error:
         return f"This web UI's settings are closed: {error}."
     return ""

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from erasure.model.drawing import difference
-from tests.host.client import ERASE, SIZE, Client, new_name
+from tests.host.client import ERASE, LONG, SIZE, Client, new_name
 
 PROMPT = "a photo of a church"
 HIRES: dict[str, Any] = {
@@ -111,7 +111,7 @@ def test_no_prompt_and_no_request_turns_it_off(client: Client, on: str) -> None:
     assert without(client, on, PROMPT).same(plain)
 
 
-def test_hires_fix_batches_styles_and_img2img_have_it(client: Client, on: str) -> None:
+def test_hires_fix_batches_and_img2img_have_it(client: Client, on: str) -> None:
     tag, off = f"<lora:{on}:1>", f"<lora:{on}:-1>"
     night = {**HIRES, "hr_prompt": f"{PROMPT} at night"}
     wanted = without(client, on, f"{PROMPT} {tag}", **{**night, "hr_prompt": f"{night['hr_prompt']} {tag}"})
@@ -148,3 +148,37 @@ def test_a_list_of_what_is_not_there_is_refused(client: Client, on: str) -> None
         set_rules(client, ["no-such-lora"])
     assert refused.value.code == 422
     assert [rule["lora"] for rule in client.get(f"{ERASE}/always-on")["rules"]] == [on]
+
+
+def test_the_tab_keeps_a_lora_on_and_the_settings_page_agrees(client: Client, on: str, browser: Any) -> None:
+    from playwright.sync_api import expect
+
+    from tests.browser.tab import Tab
+
+    set_rules(client, [])
+    page = browser.new_page(viewport={"width": 1500, "height": 1100})
+    page.set_default_timeout(LONG * 1000)
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.goto(client.url, wait_until="domcontentloaded")
+    page.locator("#tabs > .tab-nav button", has_text="Adversarial Erase").click()
+    tab = Tab(page)
+    tab.block("status").locator(".ae").first.wait_for()
+    page.locator("#ae_keep_part .label-wrap").first.click()
+    tab.choose("keep_lora", on)
+    tab.button("keep").click()
+    listed = page.locator("#ae_keep_block").first
+    expect(listed).to_contain_text(f"{on} at weight 1 for all checkpoints")
+    assert [rule["lora"] for rule in client.get(f"{ERASE}/always-on")["rules"]] == [on]
+
+    # The settings page was made before, and saves all that it holds.
+    apply = page.locator("#settings_submit")
+    page.locator("#tabs > .tab-nav button", has_text="Settings").click()
+    apply.click()
+    page.wait_for_timeout(2000)
+    assert [rule["lora"] for rule in client.get(f"{ERASE}/always-on")["rules"]] == [on]
+
+    page.locator("#tabs > .tab-nav button", has_text="Adversarial Erase").click()
+    listed.locator('[data-ae-action="keep-off"]').click()
+    expect(listed).to_contain_text("No LoRA is always on")
+    assert client.get(f"{ERASE}/always-on")["rules"] == []
+    page.close()
