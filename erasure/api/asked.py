@@ -29,7 +29,7 @@ _TEXTS = {
 }
 
 _LISTED, _LONGEST = 20, 60  # unknown fields, and characters of one
-_MOST_LORAS = 50  # in one bake
+_MOST_LORAS = 50  # in one bake, or always on
 _SHARED_TEXTS = ("license", "base_model", "author")
 _SHARED_CHOICES = ("unsafe_pictures", "overwrite")
 _MEASURED = ("erase", "synonym", "preserve", "templates")
@@ -117,8 +117,9 @@ def asked_rules(body: Mapping[str, Any]) -> tuple[Rule, ...]:
     """Return the LoRAs that a body wants always on. Raises: ConfigError with every problem."""
     problems = unknown_fields(body, ("rules",))
     listed = body.get("rules")
-    if not isinstance(listed, list):
-        problems.append("rules: must be a list of names, or of objects with lora, weight and checkpoint; [] for none")
+    if not isinstance(listed, list) or len(listed) > _MOST_LORAS:
+        what = "names, or of objects with lora, weight and checkpoint"
+        problems.append(f"rules: must be a list of at most {_MOST_LORAS} {what}; [] for none")
         listed = []
     rules: tuple[Rule, ...] = ()
     for each in listed:
