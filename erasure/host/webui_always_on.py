@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from erasure.errors import LoraFileError
 from erasure.host.always_on import AlwaysOn, Rule
 from erasure.host.kept_on import in_force, lora_problem
 from erasure.host.lora_prompt import split_prompt
+from erasure.host.webui_networks import file_named, networks_of, same_file
 
 # In the infotext of a picture. The first is read again when it is pasted.
 KEPT, NOT_KEPT = "Always on", "Not kept on"
@@ -67,7 +68,7 @@ class Keeper:
             return
         here = {(rule.lora, rule.weight) for rule in in_force(self._listed().rules, _selected())}
         missing = [rule for rule in there if (rule.lora, rule.weight) not in here]
-        networks = _networks_of(extra_networks.extra_network_registry.get("lora"))
+        networks = networks_of(extra_networks.extra_network_registry.get("lora"))
         for name in ("Prompt", "Hires prompt"):
             if missing and params.get(name):
                 params[name] = _with_tags(str(params[name]), missing, networks)
@@ -103,13 +104,13 @@ class Keeper:
         if not rules:
             return (), problems
         network = extra_networks.extra_network_registry.get("lora")
-        networks = _networks_of(network)
+        networks = networks_of(network)
         if networks is None:
             return (), [*problems, "this web UI's own Lora extension is off"]
         self._watch_network(network)
         usable = []
         for rule in rules:
-            file = _file_named(networks, rule.lora)
+            file = file_named(networks, rule.lora)
             if file is None:
                 problems.append(f"there is no LoRA {rule.lora} in the Lora folder")
                 continue
@@ -136,12 +137,12 @@ class Keeper:
 
     def _with_kept(self, p: Any, network: Any, params: Iterable[Any], rules: Iterable[Rule]) -> list[Any]:
         """Return a prompt's networks without those of the files that are always on, and then these."""
-        networks = _networks_of(network)
-        kept = {file: rule for rule in rules if (file := _file_named(networks, rule.lora)) is not None}
+        networks = networks_of(network)
+        kept = {file: rule for rule in rules if (file := file_named(networks, rule.lora)) is not None}
         free = []
         for asked in params:
-            file = _file_named(networks, str(asked.positional[0])) if asked.positional else None
-            rule = None if file is None else next((kept[other] for other in kept if _same(file, other)), None)
+            file = file_named(networks, str(asked.positional[0])) if asked.positional else None
+            rule = None if file is None else next((kept[other] for other in kept if same_file(file, other)), None)
             if rule is None:
                 free.append(asked)
             elif _weights(asked) != {rule.weight}:
@@ -149,36 +150,6 @@ class Keeper:
                 _comment(p, f"{rule.lora} is always on here, at weight {rule.weight:g}; <lora:{tag}> has no effect")
         own = [extra_networks.ExtraNetworkParams(items=[rule.lora, f"{rule.weight:g}"]) for rule in kept.values()]
         return [*free, *own]
-
-
-def _networks_of(network: Any) -> Any:
-    """Return the web UI's module that knows its LoRA files; it lies outside of ``modules``. None if there is none."""
-    networks = getattr(sys.modules.get(type(network).__module__), "networks", None)
-    return networks if hasattr(networks, "available_networks") else None
-
-
-def _file_named(networks: Any, name: str) -> Path | None:
-    """Return the file that the web UI takes for a name, which may be an alias; None if there is none."""
-    found = _look_up(networks, name)
-    if found is None:
-        networks.list_available_networks()  # as it does itself then
-        found = _look_up(networks, name)
-    path = None if found is None else Path(found.filename)
-    return path if path is not None and path.is_file() else None
-
-
-def _look_up(networks: Any, name: str) -> Any:
-    plain: Mapping[str, Any] = networks.available_networks
-    aliases: Mapping[str, Any] = networks.available_network_aliases
-    ambiguous = name.lower() in networks.forbidden_network_aliases
-    return plain.get(name) if ambiguous else aliases.get(name)
-
-
-def _same(one: Path, other: Path) -> bool:
-    try:
-        return one.samefile(other)
-    except OSError:
-        return one == other
 
 
 def _weights(asked: Any) -> set[float]:
@@ -246,12 +217,12 @@ def _comment(p: Any, text: str) -> None:
 
 def _with_tags(prompt: str, rules: Sequence[Rule], networks: Any) -> str:
     """Return a prompt with a tag for each rule, in place of those of the same file, which had no effect."""
-    files = [file for rule in rules if networks is not None and (file := _file_named(networks, rule.lora)) is not None]
+    files = [file for rule in rules if networks is not None and (file := file_named(networks, rule.lora)) is not None]
     names = {rule.lora for rule in rules}
 
     def left(tag: re.Match[str]) -> str:
-        file = None if networks is None else _file_named(networks, tag[1])
-        same = tag[1] in names or (file is not None and any(_same(file, other) for other in files))
+        file = None if networks is None else file_named(networks, tag[1])
+        same = tag[1] in names or (file is not None and any(same_file(file, other) for other in files))
         return "" if same else tag[0]
 
     return " ".join([re.sub(r"\s*<(?:lora|lyco):([^:>]+)[^>]*>", left, prompt), *map(_tag, rules)]).strip()
