@@ -11,7 +11,9 @@
   const CALLS = {
     "chip-erase": "chip", "chip-protect": "chip", "chip-auto": "chip",
     settings: "load", remedy: "load", "preset-overwrite": "preset", share: "share",
+    keep: "keep", "keep-off": "keep",
   };
+  const ALWAYS = "setting_adversarial_erase_always";
   const REFRESH = ["txt2img_lora_extra_refresh_internal", "img2img_lora_extra_refresh_internal"];
 
   const page = { job: "", step: null }; // what this page shows
@@ -31,6 +33,7 @@
   let measured = ""; // the state of the measurement that was seen last
   let baked = ""; // the same of the bake
   let searched = ""; // the same of the search for nearby concepts
+  let edited = false; // whether the user has written into the web UI's own setting for what is always on
   let focus = null; // the button that had the focus, to find it again when its HTML is replaced
 
   const find = (id) => document.getElementById(id);
@@ -110,6 +113,13 @@
     if (!box || box === document.activeElement || !["", filled].includes(box.value.trim())) return;
     filled = name;
     if (box.value !== name) write(box, name);
+  }
+
+  /** Show the list of what is always on in the web UI's own settings too, unless it is being edited there: its button
+      saves all that the page holds, and would put an older list back. */
+  function mirror(rules) {
+    const box = find(ALWAYS)?.querySelector("textarea");
+    if (box && !edited && box.value !== rules) write(box, rules);
   }
 
   /** When a job is done, press Refresh on the Lora pages: web UIs show a new LoRA's card only then. */
@@ -290,7 +300,7 @@
       page.step = Number(value);
       hurry();
     } else call(CALLS[action] ?? "act", action, value);
-    if (action === "share") find("ae_share_part")?.scrollIntoView({ block: "nearest", behavior: "smooth" });
+    if (action === "share" || action === "keep") find(`ae_${action}_part`)?.scrollIntoView({ block: "nearest", behavior: "smooth" });
   }
 
   function look(job) {
@@ -325,6 +335,7 @@
       if (element.closest("#ae_pulse_block")) heard(number);
       else if (element.closest("#ae_estimate_block")) suggest(element.dataset.aeSuggested ?? "");
       else hurry();
+      if (element.dataset.aeRules !== undefined) mirror(element.dataset.aeRules);
     }
     refreshCards();
     forgetStart();
@@ -355,7 +366,11 @@
 
   document.addEventListener("click", clicked);
   document.addEventListener("visibilitychange", () => { if (!document.hidden) hurry(); });
-  document.addEventListener("input", (event) => { if (event.target.closest?.("#txt2img_prompt")) showInserted(); });
+  document.addEventListener("input", (event) => {
+    if (event.target.closest?.("#txt2img_prompt")) showInserted();
+    if (event.isTrusted && event.target.closest?.(`#${ALWAYS}`)) edited = true;
+  });
+  document.addEventListener("click", (event) => { if (event.target.closest?.("#settings_submit")) edited = false; });
   document.addEventListener("toggle", (event) => {
     const name = event.target.dataset?.aeKeep;
     if (name !== undefined && event.target.isConnected) open.set(name, event.target.open);

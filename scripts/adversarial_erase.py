@@ -68,6 +68,8 @@ def on_app_started(demo: Any, app: Any) -> None:
     from erasure.jobs.manager import manager_of
 
     host = webui.host()
+    if demo is None:  # without a page, nobody asked for the settings
+        webui.add_settings()
     webui.keep_private(demo)
     manager = manager_of(host)
     mount_api(app, manager, host, make_guard(app, webui.api_accounts()))
@@ -81,6 +83,13 @@ def on_ui_settings() -> None:
     webui.add_settings()
 
 
+def on_infotext_pasted(infotext: str, params: dict[str, Any]) -> None:
+    """Let a pasted picture be drawn again with what was always on where it came from."""
+    from erasure.host import webui
+
+    webui.host().keeper.pasted(infotext, params)
+
+
 def _message(text: str) -> gr.Blocks:
     tab = gr.Blocks(analytics_enabled=False)
     with tab:
@@ -92,3 +101,4 @@ script_callbacks.on_ui_tabs(on_ui_tabs)
 if not trouble:
     script_callbacks.on_ui_settings(on_ui_settings)
     script_callbacks.on_app_started(on_app_started)
+    script_callbacks.on_infotext_pasted(on_infotext_pasted)

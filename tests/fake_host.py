@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image
 
+from erasure.errors import RunError
+from erasure.host.always_on import AlwaysOn, Rule
 from erasure.host.base import HostCheckpoint, TextToImage
 from erasure.model.opening import AS_DRAWN, Opening
 
@@ -30,6 +32,7 @@ class FakeHost:
         self.interrupt = False
         self.on = "cpu"
         self.opens = AS_DRAWN
+        self.kept_on = AlwaysOn()
         self.enter_fails: BaseException | None = None
         self.exit_fails: BaseException | None = None
 
@@ -79,6 +82,14 @@ class FakeHost:
 
     def interrupted(self) -> bool:
         return self.interrupt
+
+    def always_on(self) -> AlwaysOn:
+        return self.kept_on
+
+    def set_always_on(self, rules: Sequence[Rule]) -> None:
+        if self.kept_on.fixed:
+            raise RunError(self.kept_on.fixed)
+        self.kept_on = AlwaysOn(tuple(rules))
 
     def draw(self, request: TextToImage) -> Image.Image:
         with self.lock:

@@ -84,6 +84,26 @@ def test_a_body_with_impossible_values_is_a_422(path: str, body: Any, service: S
     assert service.ask(HostileBody("", "POST", path, json.dumps(body).encode()))[0] == "422"
 
 
+@pytest.mark.parametrize(
+    "rules",
+    [
+        ["lora"] * 15_000,
+        [{f"field{i}": i for i in range(300)} for _ in range(50)],
+        ["l" * 900_000],
+        [{"lora": ["lora"], "weight": {}}, [], 3, None],
+        [{"lora": "lora", "weight": 10**400}],
+        [{"lora": "lora", "weight": 1e308}],
+        [{"lora": "lora", "checkpoint": "c" * 900_000}],
+        [{"lora": "../../lora\u0000"}],
+        [{"lora": "lora", "checkpoint": "\ud800"}],
+    ],
+    ids=short,
+)
+def test_an_impossible_list_of_what_is_always_on_is_refused(rules: Any, service: Service) -> None:
+    body = json.dumps({"rules": rules}).encode()
+    assert service.ask(HostileBody("", "PUT", "/always-on", body))[0] in ("400", "422")
+
+
 @pytest.mark.parametrize("name", ["a" * 61, "%F0%9F%98%80" * 30, "𠀀" * 60, "con", "object", "%00", ".."])
 def test_a_preset_of_a_name_that_no_file_can_have_is_refused(name: str, service: Service) -> None:
     body = json.dumps({"settings": {"rank": 4}}).encode()

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 FAKE = Path(__file__).parent / "fake_webui"
-_OURS = ("erasure.host.webui",)
+_OURS = ("erasure.host.webui", "erasure.host.webui_always_on", "erasure.host.webui_always_setting")
+_OF_LORA = ("networks", "extra_networks_lora")
 
 
 @dataclass
@@ -34,17 +35,23 @@ class WebUI:
     def forge(self) -> Any:
         return importlib.import_module("forge").Forge()
 
+    def loras(self, alias: bool = True) -> Any:
+        """Turn on the web UI's own Lora extension, as at every start, and return what it knows."""
+        importlib.import_module("extra_networks_lora").before_ui(alias)
+        return importlib.import_module("networks")
+
     def host(self) -> Any:
         return importlib.import_module("erasure.host.webui").host()
 
 
 def _forget() -> None:
     for name in [*sys.modules]:
-        if name in ("modules", "modules_forge", "forge", "launch", *_OURS) or name.startswith("modules."):
+        if name in ("modules", "modules_forge", "forge", "launch", *_OURS, *_OF_LORA) or name.startswith("modules."):
             del sys.modules[name]
     host = sys.modules.get("erasure.host")
-    if host is not None and hasattr(host, "webui"):
-        del host.webui
+    for name in _OURS:
+        if host is not None and hasattr(host, name.rpartition(".")[2]):
+            delattr(host, name.rpartition(".")[2])
 
 
 def start_webui(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WebUI]:

@@ -10,6 +10,7 @@ from typing import Any
 from erasure.config.presets import preset
 from erasure.config.settings import EraseConfig
 from erasure.errors import ConfigError, shown
+from erasure.host.always_on import Rule, make_rule, with_rule
 from erasure.host.base import Host
 from erasure.host.data_folder import DataFolder
 from erasure.jobs.baking import BakeRequest
@@ -28,7 +29,7 @@ _TEXTS = {
 }
 
 _LISTED, _LONGEST = 20, 60  # unknown fields, and characters of one
-_MOST_LORAS = 50  # in one bake
+_MOST_LORAS = 50  # in one bake, or always on
 _SHARED_TEXTS = ("license", "base_model", "author")
 _SHARED_CHOICES = ("unsafe_pictures", "overwrite")
 _MEASURED = ("erase", "synonym", "preserve", "templates")
@@ -110,6 +111,27 @@ def asked_bake(host: Host, body: Mapping[str, Any]) -> BakeRequest:
     if problems or checkpoint is None or wanted.name is None:
         raise ConfigError(problems)
     return BakeRequest(checkpoint.path, loras, wanted.name)
+
+
+def asked_rules(body: Mapping[str, Any]) -> tuple[Rule, ...]:
+    """Return the LoRAs that a body wants always on. Raises: ConfigError with every problem."""
+    problems = unknown_fields(body, ("rules",))
+    listed = body.get("rules")
+    if not isinstance(listed, list) or len(listed) > _MOST_LORAS:
+        what = "names, or of objects with lora, weight and checkpoint"
+        problems.append(f"rules: must be a list of at most {_MOST_LORAS} {what}; [] for none")
+        listed = []
+    rules: tuple[Rule, ...] = ()
+    for each in listed:
+        one = each if isinstance(each, Mapping) else {"lora": each}
+        problems += unknown_fields(one, ("lora", "weight", "checkpoint"))
+        try:
+            rules = with_rule(rules, make_rule(one.get("lora"), one.get("weight"), one.get("checkpoint")))
+        except ConfigError as error:
+            problems += [f"rules: {problem}" for problem in error.problems]
+    if problems:
+        raise ConfigError(list(dict.fromkeys(problems))[:_LISTED])
+    return rules
 
 
 def asked_check(host: Host, body: Mapping[str, Any]) -> tuple[Path, Path]:

@@ -15,6 +15,7 @@ from erasure.api.asked import (
     asked_concepts,
     asked_job,
     asked_measurement,
+    asked_rules,
     asked_share,
     unknown_fields,
 )
@@ -23,6 +24,7 @@ from erasure.config.settle import notes_of
 from erasure.errors import ConfigError, JobNotFound
 from erasure.host.base import Host
 from erasure.host.data_folder import DataFolder
+from erasure.host.kept_on import kept_on, refuse_broken
 from erasure.jobs.checking import check_received
 from erasure.jobs.manager import JobManager
 from erasure.jobs.order import coming_names
@@ -184,6 +186,19 @@ def list_shared(call: Call) -> dict[str, Any]:
 def get_shared(call: Call) -> File:
     path = call.manager.sharing.zip_file(call.path["name"])
     return File(path, "application/zip", path.name)
+
+
+def get_always_on(call: Call) -> dict[str, Any]:
+    listed = call.host.always_on()
+    rules = [kept.to_dict() for kept in kept_on(call.host)]
+    return without_places_in({"rules": rules, "fixed": listed.fixed, "problems": list(listed.problems)}, call.host)
+
+
+def put_always_on(call: Call) -> dict[str, Any]:
+    rules = asked_rules(call.body)
+    refuse_broken(call.host, rules)
+    call.host.set_always_on(rules)
+    return get_always_on(call)
 
 
 def list_presets(call: Call) -> dict[str, Any]:

@@ -52,6 +52,8 @@ ROUTES: tuple[tuple[str, str, int, Handler], ...] = (
     ("POST", "/share", 201, handlers.share_lora),
     ("GET", "/share", 200, handlers.list_shared),
     ("GET", "/share/{name}.zip", 200, handlers.get_shared),
+    ("GET", "/always-on", 200, handlers.get_always_on),
+    ("PUT", "/always-on", 200, handlers.put_always_on),
     ("GET", "/presets", 200, handlers.list_presets),
     ("PUT", "/presets/{name}", 200, handlers.put_preset),
     ("DELETE", "/presets/{name}", 200, handlers.remove_preset),

@@ -12,6 +12,7 @@ from pathlib import Path
 from erasure.cli.flags import DEVICE_HELP, Commands, add_command, add_opening_flags, opening_of
 from erasure.errors import ConfigError, RunError
 from erasure.families.known import supported
+from erasure.host.always_on import FLAG, FLAG_HELP, Rule, read_rule
 
 DEFAULT_DATA = Path.home() / "adversarial-erase"
 
@@ -39,6 +40,7 @@ def add_parser(commands: Commands) -> None:
     add(
         "--auth", action="append", default=[], metavar="USER:PASSWORD", help="require a login; repeat for several users"
     )
+    add(FLAG, action="append", default=[], metavar="NAME[:WEIGHT]", help=FLAG_HELP)
     add("--open", action="store_true", help="open the page in a browser")
     parser.set_defaults(run=run)
 
@@ -46,6 +48,7 @@ def add_parser(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Serve until Ctrl-C or SIGTERM; a running job saves its state before the end."""
     accounts = _accounts(arguments.auth)
+    always = _always(arguments.adversarial_erase_always)
     if arguments.checkpoint is not None and not arguments.checkpoint.exists():
         raise ConfigError([f"--checkpoint: {arguments.checkpoint} does not exist"])
     # Before gradio is imported, because it would report every start to its makers.
@@ -56,10 +59,12 @@ def run(arguments: argparse.Namespace) -> int:
         raise RunError(
             f"the app needs {error.name}, which is not installed; run: pip install 'adversarial-erase[app]'"
         ) from error
+    from erasure.host.kept_on import refuse_broken
     from erasure.host.local import LocalHost
     from erasure.jobs.manager import JobManager
 
-    host = LocalHost(arguments.checkpoint, arguments.data, arguments.device, opening_of(arguments))
+    host = LocalHost(arguments.checkpoint, arguments.data, arguments.device, opening_of(arguments), always)
+    refuse_broken(host, always)
     manager = JobManager(host)
     server = serve(
         host,
@@ -71,6 +76,8 @@ def run(arguments: argparse.Namespace) -> int:
     )
     print(f"Adversarial Erase: {server.url}  (API: {server.url.rstrip('/')}/adversarial-erase/v1/)")
     print(f"LoRAs, runs and presets: {arguments.data}")
+    for rule in always:
+        print(f"Always on: {rule}")
     if arguments.listen and not accounts:
         print("Anyone who can reach this machine can use it; add --auth USER:PASSWORD to require a login.")
     print("Press Ctrl-C to end it.", flush=True)
@@ -94,6 +101,19 @@ def _accounts(given: list[str]) -> dict[str, str]:
     if any(not (user and password) for user, _, password in pairs):
         raise ConfigError(["--auth: must be USER:PASSWORD, with a colon between"])
     return {user: password for user, _, password in pairs}
+
+
+def _always(given: list[str]) -> list[Rule]:
+    rules: list[Rule] = []
+    problems: list[str] = []
+    for text in given:
+        try:
+            rules.append(read_rule(text))
+        except ConfigError as error:
+            problems += [f"{FLAG}: {problem}" for problem in error.problems]
+    if problems:
+        raise ConfigError(problems)
+    return rules
 
 
 def _wait() -> None:

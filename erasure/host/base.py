@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from erasure.host.always_on import AlwaysOn, Rule
 from erasure.model.opening import Opening
 
 if TYPE_CHECKING:
@@ -92,8 +94,14 @@ class Host(Protocol):
     def interrupted(self) -> bool:
         """Return whether the user pressed the host's own Interrupt since :meth:`exclusive` was entered."""
 
+    def always_on(self) -> AlwaysOn:
+        """Return the LoRAs that are kept on in every picture that the host draws, and whether that can be changed."""
+
+    def set_always_on(self, rules: Sequence[Rule]) -> None:
+        """Replace the list, for this and later starts. Raises: RunError if it is fixed."""
+
     def draw(self, request: TextToImage) -> Image.Image:
-        """Return a picture as the host's own txt2img would draw it.
+        """Return a picture as the host's own txt2img would draw it, with the LoRAs that are always on.
 
         It takes the device itself, so it must not be called inside :meth:`exclusive`. Raises: EraseError.
         """

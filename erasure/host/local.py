@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,9 @@ from erasure.errors import OutOfMemory, RunError
 from erasure.families.family import Family
 from erasure.families.known import supported
 from erasure.file_tree import walk
+from erasure.host.always_on import FLAG, AlwaysOn, Rule
 from erasure.host.base import HostCheckpoint, TextToImage
+from erasure.host.kept_on import in_force
 from erasure.host.lora_prompt import find_lora, split_prompt
 from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint
 from erasure.model.opening import AS_DRAWN, Opening
@@ -39,12 +41,19 @@ class LocalHost:
 
     ``checkpoints``: a checkpoint (a file, or a folder of the diffusers layout), a folder with several, or None for
     emoji-SD, which ships with the project. ``data``: the folder for LoRA files, runs and presets. ``opening``: what was
-    chosen for all checkpoints.
+    chosen for all checkpoints. ``always``: the LoRAs that are in every picture.
     """
 
     name = "stand-alone"
 
-    def __init__(self, checkpoints: Path | None, data: Path, device: str | None = None, opening: Opening = AS_DRAWN):
+    def __init__(
+        self,
+        checkpoints: Path | None,
+        data: Path,
+        device: str | None = None,
+        opening: Opening = AS_DRAWN,
+        always: Sequence[Rule] = (),
+    ):
         if checkpoints is None:
             from emoji_sd import MODEL
 
@@ -53,6 +62,7 @@ class LocalHost:
         self._data = Path(data)
         self._device = device
         self._opening = opening
+        self._always = tuple(always)
         self._selected: str | None = None
         self._lock = threading.Lock()
         self._loaded: _Loaded | None = None
@@ -131,8 +141,18 @@ class LocalHost:
         """Return False: the only button for that is the tab's, which stops the job."""
         return False
 
+    def always_on(self) -> AlwaysOn:
+        how = "The app was started with" if self._always else "The app keeps on what it is started with:"
+        return AlwaysOn(self._always, f"{how} {FLAG}.")
+
+    def set_always_on(self, rules: Sequence[Rule]) -> None:
+        raise RunError(self.always_on().fixed)
+
     def draw(self, request: TextToImage) -> Image.Image:
-        """Return a picture by deterministic DDIM with classifier-free guidance. Waits while the device is held."""
+        """Return a picture by deterministic DDIM with classifier-free guidance. Waits while the device is held.
+
+        Raises: LoraFileError, among others, if a LoRA that is always on cannot be: nothing is drawn without it.
+        """
         prompt, tags = split_prompt(request.prompt)
         _check(request, self._checkpoint().family)
         with self._lock:
@@ -152,7 +172,8 @@ class LocalHost:
         from erasure.lora.file import match_lora, read_lora
 
         model = self._load().model
-        files = [(read_lora(find_lora(self.lora_folder(), name)), weight) for name, weight in tags]
+        wanted = [(find_lora(self.lora_folder(), name), weight) for name, weight in tags]
+        files = [(read_lora(path), weight) for path, weight in self._with_always_on(wanted)]
         for file, _ in files:
             match_lora(file, model.unet)
         noise = model.noise(torch.Generator().manual_seed(request.seed), request.size)[None]
@@ -160,6 +181,14 @@ class LocalHost:
         with _worn(model, files) if files else nullcontext(), torch.no_grad():
             latents = model.sample(given, noise, steps=request.steps, guidance=request.guidance, null=null)
             return model.decode(latents[0])
+
+    def _with_always_on(self, wanted: Sequence[tuple[Path, float]]) -> list[tuple[Path, float]]:
+        """Return files with weights: those that are always on, and those wanted that are none of them."""
+        checkpoint = self.current_checkpoint()
+        rules = in_force(self._always, () if checkpoint is None else (checkpoint.title,))
+        kept = [(find_lora(self.lora_folder(), rule.lora), rule.weight) for rule in rules]
+        free = [(path, weight) for path, weight in wanted if not any(path.samefile(other) for other, _ in kept)]
+        return [*free, *kept]
 
     def _checkpoint(self) -> CheckpointInfo:
         checkpoint = self.current_checkpoint()

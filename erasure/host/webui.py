@@ -1,22 +1,35 @@
-"""The host is AUTOMATIC1111's web UI (1.10) or Forge. The only file of the package that imports ``modules``."""
+"""The host is AUTOMATIC1111's web UI (1.10) or Forge. Only it and its neighbours ``webui_*`` import ``modules``."""
 
 from __future__ import annotations
 
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modules import call_queue, devices, paths_internal, processing, progress, restart, sd_models, shared
+from modules import (
+    call_queue,
+    devices,
+    extra_networks,
+    paths_internal,
+    processing,
+    progress,
+    restart,
+    sd_models,
+    shared,
+)
 
 from erasure.errors import CheckpointError, EraseError, OutOfMemory, RunError
 from erasure.families.known import supported
+from erasure.host.always_on import AlwaysOn, Rule
 from erasure.host.base import HostCheckpoint, TextToImage
 from erasure.host.exits import before_signals
+from erasure.host.webui_always_on import Keeper
+from erasure.host.webui_always_setting import add_setting, always_on, set_always_on
 from erasure.model.opening import Opening
 
 if TYPE_CHECKING:
@@ -32,8 +45,9 @@ _USUAL_SIDE = 512  # the web UI's own
 _USED = {
     call_queue: ("queue_lock",),
     devices: ("device", "torch_gc"),
+    extra_networks: ("ExtraNetworkParams", "activate", "extra_network_registry"),
     paths_internal: ("data_path", "models_path"),
-    processing: ("StableDiffusionProcessingTxt2Img", "process_images"),
+    processing: ("StableDiffusionProcessing", "StableDiffusionProcessingTxt2Img", "process_images"),
     progress: ("add_task_to_queue", "create_task_id", "finish_task", "start_task"),
     restart: ("stop_program",),
     sd_models: (
@@ -44,7 +58,7 @@ _USED = {
         "send_model_to_device",
         "unload_model_weights",
     ),
-    shared: ("OptionInfo", "cmd_opts", "opts", "state"),
+    shared: ("OptionHTML", "OptionInfo", "cmd_opts", "config_filename", "opts", "options_section", "state"),
 }
 
 
@@ -57,6 +71,8 @@ class WebuiHost:
         self._reloading = threading.Lock()
         self._held = False
         self._before_exit: Callable[[], None] = _nothing
+        self.keeper = Keeper(always_on)
+        self.keeper.watch()
         _watch_reloads(self)
         _watch_exits(self)
 
@@ -123,6 +139,12 @@ class WebuiHost:
     def interrupted(self) -> bool:
         with self._reloading:
             return bool(shared.state.interrupted or shared.state.stopping_generation)
+
+    def always_on(self) -> AlwaysOn:
+        return always_on()
+
+    def set_always_on(self, rules: Sequence[Rule]) -> None:
+        set_always_on(rules)
 
     def draw(self, request: TextToImage) -> Image.Image:
         side = request.size or self._native_side()
@@ -198,6 +220,7 @@ def add_settings() -> None:
     ).info("empty: adversarial-erase in the web UI's data folder; existing runs are not moved")
     shared.opts.add_option(DEVICE_OPTION, device)
     shared.opts.add_option(DATA_OPTION, data.needs_restart())
+    add_setting(SECTION)
 
 
 def api_accounts() -> str | None:

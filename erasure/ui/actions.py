@@ -27,9 +27,10 @@ from erasure.share.order import share_order
 from erasure.ui.bake import BAKE_CANCEL
 from erasure.ui.cards import estimate_html
 from erasure.ui.html import notes_html, problems_html
+from erasure.ui.keep_on import keep, kept_html, kept_weights, turn_off
 from erasure.ui.measure import CANCEL
 from erasure.ui.page import Page
-from erasure.ui.picture_html import pair_html
+from erasure.ui.picture_html import pair_html, single_html
 from erasure.ui.search import SEARCH_CANCEL
 from erasure.ui.share import received_html, shared_html
 
@@ -200,6 +201,18 @@ def share(
     return problems_html(problems, "This cannot be shared yet") if problems else shown[0]
 
 
+def keep_on(host: Host, lora: str, weight: float, checkpoint: str) -> str:
+    """Keep a LoRA on, for a checkpoint or, if that is "", for all. Return the list, or why it stays as it is."""
+    problems = problem_lines(lambda: keep(host, lora, weight, checkpoint))
+    return problems_html(problems, "This LoRA cannot be kept on") + kept_html(host)
+
+
+def keep_off(host: Host, value: str) -> str:
+    """Turn off the rule whose button was pressed. Return the list, or why it stays as it is."""
+    problems = problem_lines(lambda: turn_off(host, value))
+    return problems_html(problems, "The list was not changed") + kept_html(host)
+
+
 def lora_of_run(host: Host, manager: JobManager, id: str) -> str | None:
     """Return the name that a run's LoRA has among those of the Lora folder, None if it is not there."""
     try:
@@ -211,7 +224,10 @@ def lora_of_run(host: Host, manager: JobManager, id: str) -> str | None:
 
 
 def try_it(host: Host, manager: JobManager, run: Snapshot | None, prompt: str, seed: int | None, weight: float) -> str:
-    """Draw one prompt with one seed in the host, without and with the run's LoRA. Return both as HTML."""
+    """Draw one prompt with one seed in the host, without and with the run's LoRA. Return both as HTML.
+
+    A LoRA that is always on is in both, so if it is the run's, only one is drawn: else this would be the way around it.
+    """
     shown: list[str] = []
 
     def work() -> None:
@@ -231,10 +247,18 @@ def try_it(host: Host, manager: JobManager, run: Snapshot | None, prompt: str, s
             raise RunError(f"{baked.name} is being baked; cancel that, or wait until it ends")
         chosen = prompt.strip() or _own_prompt(run)
         number = random.randrange(2**31) if seed is None or seed < 0 else int(seed)
+        kept = kept_weights(host)
+        if run.result.name in kept:
+            drawn = host.draw(TextToImage(chosen, seed=number))
+            rule = f"{run.result.name} is always on here, at weight {kept[run.result.name]:g}"
+            said = f"“{chosen}”, seed {number}. {rule}: no picture is drawn without it, or at another weight"
+            shown.append(single_html(drawn, chosen, "always on", said + _drawn_by(host, run)))
+            return
         without = host.draw(TextToImage(chosen, seed=number))
         with_it = host.draw(TextToImage(f"{chosen} <lora:{run.result.name}:{weight:g}>", seed=number))
         about = f"“{chosen}”, seed {number}, {run.result.name} at weight {weight:g}: {_changed(without, with_it)}"
-        shown.append(pair_html(without, with_it, chosen, about + _drawn_by(host, run)))
+        both = f". Always on, and so in both: {', '.join(kept)}" if kept else ""
+        shown.append(pair_html(without, with_it, chosen, about + both + _drawn_by(host, run)))
 
     problems = problem_lines(work)
     return problems_html(problems) if problems else shown[0]

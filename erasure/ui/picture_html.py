@@ -160,6 +160,15 @@ def _whole_sheet(snapshot: Snapshot, preview: RunPreview, time: int) -> Markup:
 
 def pair_html(without: Image, with_it: Image, prompt: str, about: str) -> Markup:
     """Return two pictures of one prompt and seed, without and with a LoRA; ``about`` is a line about them."""
+    return _tried([(without, "without"), (with_it, "with")], prompt, about)
+
+
+def single_html(drawn: Image, prompt: str, name: str, about: str) -> Markup:
+    """Return one picture that was drawn to try a LoRA, under a name; ``about`` is a line about it."""
+    return _tried([(drawn, name)], prompt, about)
+
+
+def _tried(drawn: Sequence[tuple[Image, str]], prompt: str, about: str) -> Markup:
     figures = [
         element(
             "figure",
@@ -167,7 +176,7 @@ def pair_html(without: Image, with_it: Image, prompt: str, about: str) -> Markup
             element("figcaption", name),
             class_="ae-figure",
         )
-        for image, name in ((without, "without"), (with_it, "with"))
+        for image, name in drawn
     ]
     return box("try", element("div", *figures, class_="ae-pair"), element("p", about, class_="ae-quiet"))
 

@@ -177,6 +177,7 @@ def _result(run: Snapshot | None) -> Markup:
         "Insert into txt2img", "insert", run.result.name, title="put it into the prompt, or take it out", pressed=False
     )
     buttons += button(ACTION_WORDS["share"][0], "share", run.id, title=ACTION_WORDS["share"][1])
+    buttons += button(ACTION_WORDS["keep"][0], "keep", run.id, title=ACTION_WORDS["keep"][1])
     buttons += button("Use these settings", "settings", run.id, title="fill the form with the settings of this run")
     return result_html(run) + box("actions-row", element("div", buttons, class_="ae-actions"))
 

@@ -25,6 +25,7 @@ ACTION_WORDS: dict[str, tuple[str, str, str]] = {
     ),
     "remedy": ("Use settings that may help", "fill the form with its settings, changed as said above", ""),
     "share": ("Share", "make a folder of the LoRA that is ready to be passed on", ""),
+    "keep": ("Keep on", "have it in every picture that is drawn here, whatever the prompt says", ""),
     "settings": ("Use these settings", "fill the form with the settings of this run", ""),
 }
 

@@ -25,6 +25,7 @@ from erasure.ui.controls import (
 )
 from erasure.ui.form import MAIN, PROTECT, controls
 from erasure.ui.html import heading_html
+from erasure.ui.keep_on import kept_html
 from erasure.ui.measure import measure_html
 from erasure.ui.page import block
 from erasure.ui.run_view import BLOCKS
@@ -33,7 +34,7 @@ from erasure.ui.wiring import wire
 
 _HIDDEN = "ae-hidden"
 # Buttons that only the page's script presses.
-CALLS = ("open", "check", "poll", "act", "chip", "load", "preset", "share")
+CALLS = ("open", "check", "poll", "act", "chip", "load", "preset", "share", "keep")
 
 
 def build_tab(host: Host, manager: JobManager) -> gr.Blocks:
@@ -51,6 +52,9 @@ def build_tab(host: Host, manager: JobManager) -> gr.Blocks:
                 _block(components, "runs")
             with gr.Accordion("Check a LoRA", open=False, elem_id="ae_measure_part"):
                 _measure(components, host)
+            with gr.Accordion("Keep on", open=False, elem_id="ae_keep_part") as keep:
+                components.main["keep_part"] = keep
+                _keep(components, host)
             with gr.Accordion("Share a LoRA", open=False, elem_id="ae_share_part") as share:
                 components.main["share_part"] = share
                 _share(components, host)
@@ -210,6 +214,28 @@ def _bake(components: Components, host: Host) -> None:
     main["bake"] = leaf(gr.Button("Bake", elem_id="ae_bake"))
     _block(components, "bake-message")
     _block(components, "bake", bake_html(None))
+
+
+def _keep(components: Components, host: Host) -> None:
+    main = components.main
+    fixed = bool(host.always_on().fixed)
+    with gr.Row(elem_classes=["ae-pair-row"], visible=not fixed):
+        main["keep_lora"] = draw_lora(
+            lora_names(host.lora_folder()),
+            "LoRA to keep on",
+            "A file of the Lora folder. It is in every picture drawn here, whatever its prompt says.",
+            "ae_keep_lora",
+        )
+        main["keep_weight"] = leaf(
+            gr.Slider(0.05, 2.0, value=1.0, step=0.05, label="Weight to keep it at", elem_id="ae_keep_weight")
+        )
+    main["keep_only"] = leaf(
+        gr.Checkbox(
+            value=False, label="Only for the checkpoint chosen above", elem_id="ae_keep_only", visible=not fixed
+        )
+    )
+    main["keep"] = leaf(gr.Button("Keep on", elem_id="ae_keep", visible=not fixed))
+    _block(components, "keep", kept_html(host))
 
 
 def _share(components: Components, host: Host) -> None:

@@ -12,6 +12,7 @@ from erasure.host.base import TextToImage
 from erasure.host.local import LocalHost
 from erasure.ui.compat import html, listen
 from erasure.ui.html import element
+from erasure.ui.keep_on import kept_weights
 
 _LARGEST_SEED = 2**32 - 1
 _PICTURES = 6  # kept in the gallery
@@ -75,7 +76,8 @@ def _generate(
         picture = host.draw(request)
     except EraseError as error:
         return shown, element("p", str(error), class_="ae", role="alert")
-    line = f"{request.prompt}, seed {number}, {request.steps} steps, CFG {request.guidance:g}"
+    always = "".join(f", {name} always on at {weight:g}" for name, weight in kept_weights(host).items())
+    line = f"{request.prompt}{always}, seed {number}, {request.steps} steps, CFG {request.guidance:g}"
     return [(picture, line), *kept], element("p", line, class_="ae")
 
 

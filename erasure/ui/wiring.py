@@ -11,6 +11,7 @@ from typing import Any
 
 import gradio as gr
 
+from erasure.host.always_on import rules_text
 from erasure.host.base import Host
 from erasure.host.data_folder import DataFolder
 from erasure.jobs.lora_files import lora_names
@@ -22,6 +23,7 @@ from erasure.ui.components import Components
 from erasure.ui.controls import kind_choices, quality_of, quality_update
 from erasure.ui.form import read_form, texts_of
 from erasure.ui.html import notes_html, problems_html
+from erasure.ui.keep_on import KEEP_OFF, kept_html
 from erasure.ui.page import Page, answer, news, read_page
 from erasure.ui.run_view import BLOCKS, followed, render
 from erasure.ui.search import FIND, FINDING
@@ -29,7 +31,7 @@ from erasure.ui.search import FIND, FINDING
 Handler = Callable[..., list[Any]]
 
 # Components that offer the files of the Lora folder.
-LORA_LISTS = ("measure_lora", "share_lora", "bake_loras")
+LORA_LISTS = ("measure_lora", "keep_lora", "share_lora", "bake_loras")
 
 
 def wire(components: Components, host: Host, manager: JobManager) -> None:
@@ -43,6 +45,7 @@ def wire(components: Components, host: Host, manager: JobManager) -> None:
     _wire_filling(components, host, manager, auto)
     _wire_measuring(components, host, manager)
     _wire_baking(components, host, manager)
+    _wire_keeping(components, host, manager)
     _wire_sharing(components, host, manager)
     for control in (*components.settings.values(), *(components.main[name] for name in ("checkpoint", "name"))):
         listen(control.change, None, js="() => { window.adversarialErase?.changed(); }")
@@ -150,7 +153,8 @@ def _wire_filling(components: Components, host: Host, manager: JobManager, auto:
         value = current.title if current and followed_current else chosen
         filled = {**filled, "checkpoint": current.title if current else ""}
         kinds, files = gr.update(choices=list(kind_choices(folder))), gr.update(choices=lora_names(host.lora_folder()))
-        return [gr.update(choices=titles, value=value), kinds, *[files] * len(LORA_LISTS), filled]
+        kept = answer(page, kept_html(host), rules=rules_text(host.always_on().rules))
+        return [gr.update(choices=titles, value=value), kinds, *[files] * len(LORA_LISTS), filled, kept]
 
     def choose(page: Page, filled: dict[str, Any], label: str, quality: str, *held: Any) -> list[Any]:
         kind = kind_choices(folder).get(label)
@@ -176,7 +180,7 @@ def _wire_filling(components: Components, host: Host, manager: JobManager, auto:
 
     every = list(settings.values())
     _call(components, components.calls["open"], "open", open_tab, [auto, main["checkpoint"]],
-          [main["checkpoint"], main["kind"], *(main[name] for name in LORA_LISTS), auto])  # fmt: skip
+          [main["checkpoint"], main["kind"], *(main[name] for name in LORA_LISTS), auto, blocks["keep"]])  # fmt: skip
     outputs = [blocks["kind-message"], auto, main["quality"], *every]
     for chooser in ("kind", "quality"):
         given = [auto, main["kind"], main["quality"], *every]
@@ -210,6 +214,29 @@ def _wire_measuring(components: Components, host: Host, manager: JobManager) -> 
 
     given = [main["checkpoint"], main["measure_lora"]]
     _call(components, main["received"], "received", received, given, [blocks["received"]], slow=True)
+
+
+def _wire_keeping(components: Components, host: Host, manager: JobManager) -> None:
+    main, blocks = components.main, components.blocks
+
+    def keep(page: Page, title: str | None, lora: str | None, weight: float, only: bool) -> list[Any]:
+        said = actions.keep_on(host, lora or "", weight, (title or "") if only else "")
+        return [answer(page, said, rules=rules_text(host.always_on().rules))]
+
+    def choose(page: Page) -> list[Any]:
+        """Turn one off, or open the form with the LoRA of the run whose button was pressed."""
+        if page.action == KEEP_OFF:
+            said = actions.keep_off(host, page.value)
+            return [None, None, answer(page, said, rules=rules_text(host.always_on().rules))]
+        name = actions.lora_of_run(host, manager, page.value)
+        said = "" if name else problems_html(["the LoRA of this run is no longer in the Lora folder"])
+        files = gr.update(choices=lora_names(host.lora_folder()), value=name)
+        return [gr.update(open=True), files, answer(page, said + kept_html(host))]
+
+    given = [main["checkpoint"], main["keep_lora"], main["keep_weight"], main["keep_only"]]
+    _call(components, main["keep"], "keep", keep, given, [blocks["keep"]])
+    outputs = [main["keep_part"], main["keep_lora"], blocks["keep"]]
+    _call(components, components.calls["keep"], "keep-run", choose, [], outputs)
 
 
 def _wire_sharing(components: Components, host: Host, manager: JobManager) -> None:

@@ -39,6 +39,9 @@ class Client:
     def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
         return self._ask("POST", path, body or {})
 
+    def put(self, path: str, body: dict[str, Any]) -> Any:
+        return self._ask("PUT", path, body)
+
     @property
     def draws_emoji(self) -> bool:
         return EMOJI in self.checkpoint

@@ -9,13 +9,17 @@ and needs an SD 1.x of full size selected. On a CPU, put a ``.yaml`` with ``imag
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from erasure.host.base import same_title
 from tests.host.client import EMOJI, Client
+
+BROWSER = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -50,6 +54,17 @@ def client(url: str) -> Iterator[Client]:
         pytest.skip("Forge knows no U-Net of emoji-SD's size: select an SD 1.x of full size to draw with")
     yield client
     client.give_up_jobs()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install -e '.[test]'")
+    if not Path(BROWSER).exists():
+        pytest.skip(f"needs Chromium at {BROWSER}, or CHROMIUM to say where it is")
+    with api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu"])
+        yield opened
+        opened.close()
 
 
 def _is_forge(client: Client) -> bool:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 import urllib.error
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +14,6 @@ from PIL import Image
 from erasure.model.drawing import difference
 from tests.host.client import EMOJI, ERASE, LONG, SHORT, SIZE, SMALL, Client, new_name
 
-BROWSER = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 LONG_RUN: dict[str, Any] = {"steps": 2000}
 
 
@@ -129,17 +125,6 @@ def test_the_web_uis_own_progress_and_interrupt_are_the_runs(client: Client) -> 
 
 
 # --- in a browser
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install -e '.[test]'")
-    if not Path(BROWSER).exists():
-        pytest.skip(f"needs Chromium at {BROWSER}, or CHROMIUM to say where it is")
-    with api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu"])
-        yield opened
-        opened.close()
 
 
 def test_from_the_tab_to_the_card_to_another_picture(client: Client, browser: Any) -> None:

@@ -34,6 +34,7 @@ JOB: dict[str, Any] = {
 }
 MEASURE: dict[str, Any] = {"lora": "lora", "weight": 1.0, "erase": ["church"], "templates": ["{}"], "preset": "object"}
 BAKE: dict[str, Any] = {"loras": [{"lora": "lora", "weight": 1.0}], "name": "baked", "checkpoint": "tiny.safetensors"}
+ALWAYS: dict[str, Any] = {"rules": ["lora", {"lora": "lora", "weight": 1.0, "checkpoint": "tiny.safetensors"}]}
 PRESET: dict[str, Any] = {"description": "mine", "settings": SETTINGS, "overwrite": True}
 NAMES = st.one_of(
     st.sampled_from(["mine", "con", "..", "a" * 61, "\U0001f600" * 50, "%00", "object", "\ud800", "ü" * 60]), TEXTS
@@ -53,7 +54,8 @@ class HostileBody:
 
 @st.composite
 def _bodies(draw: st.DrawFn, kind: str) -> HostileBody:
-    sound = {"jobs": JOB, "concepts": JOB, "measure": MEASURE, "bake": BAKE, "presets": PRESET, "actions": {}}[kind]
+    sound = {"jobs": JOB, "concepts": JOB, "measure": MEASURE, "bake": BAKE, "always-on": ALWAYS, "presets": PRESET,
+             "actions": {}}[kind]  # fmt: skip
     sound = {key: value for key, value in sound.items() if kind != "concepts" or key not in ("name", "quality")}
     names = st.one_of(st.sampled_from([*sound, *settings()]), TEXTS)
     content = draw(
@@ -72,7 +74,7 @@ def _bodies(draw: st.DrawFn, kind: str) -> HostileBody:
     if kind == "actions":
         action = draw(st.one_of(st.sampled_from(["pause", "resume", "stop", "discard", "train-on"]), NAMES))
         return HostileBody(kind, "POST", f"/jobs/{_quoted(draw(NAMES))}/{_quoted(action)}", content)
-    return HostileBody(kind, "POST", f"/{kind}", content)
+    return HostileBody(kind, "PUT" if kind == "always-on" else "POST", f"/{kind}", content)
 
 
 def _quoted(text: str) -> str:
@@ -98,7 +100,7 @@ def _headers(draw: st.DrawFn) -> HostileBody:
 
 
 BODIES: dict[str, st.SearchStrategy[HostileBody]] = {
-    **{kind: _bodies(kind) for kind in ("jobs", "concepts", "measure", "bake", "presets", "actions")},
+    **{kind: _bodies(kind) for kind in ("jobs", "concepts", "measure", "bake", "always-on", "presets", "actions")},
     "headers": _headers(),
 }
 

@@ -10,6 +10,7 @@ callback_map: dict[str, list[Callable[..., Any]]] = {
     "ui_tabs": [],
     "ui_settings": [],
     "on_reload": [],
+    "infotext_pasted": [],
 }
 failures: list[Exception] = []
 
@@ -28,6 +29,15 @@ def on_ui_tabs(callback: Callable[..., Any]) -> None:
 
 def on_ui_settings(callback: Callable[..., Any]) -> None:
     callback_map["ui_settings"].append(callback)
+
+
+def on_infotext_pasted(callback: Callable[..., Any]) -> None:
+    callback_map["infotext_pasted"].append(callback)
+
+
+def infotext_pasted_callback(infotext: str, params: dict[str, Any]) -> None:
+    for callback in callback_map["infotext_pasted"]:
+        _try(callback, infotext, params)
 
 
 def app_started_callback(demo: Any, app: Any) -> None:

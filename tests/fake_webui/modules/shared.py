@@ -13,8 +13,13 @@ cmd_opts = argparse.Namespace(
     lora_dir=os.path.join(models_path, "Lora"),  # noqa: PTH118
     ckpt_dir=None,
     api_auth=None,
+    freeze_settings=False,
+    hide_ui_dir_config=False,
 )
 OptionInfo = options.OptionInfo
+OptionHTML = options.OptionHTML
+options_section = options.options_section
+config_filename = os.path.join(data_path, "config.json")  # noqa: PTH118
 opts = options.Options({"sd_model_checkpoint": OptionInfo(None, "checkpoint")}, set())
 state = shared_state.State()
 demo: Any = None
