@@ -82,6 +82,24 @@ def add_model_flags(parser: argparse.ArgumentParser, *, required: bool = True) -
     parser.add_argument("--device", metavar="NAME", help=DEVICE_HELP)
 
 
+def add_lora_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the LoRA file that is to be measured, its weight, and what :func:`lora_settings` reads."""
+    add = parser.add_argument
+    add("--lora", type=Path, required=True, metavar="FILE", help="the LoRA file, of any origin")
+    add("--weight", type=float, default=1.0, metavar="X", help="its weight, as in <lora:name:X> (default: 1)")
+    add("--erase", action="append", metavar="TEXT", help="what it should erase (default: what the file says)")
+    add("--synonym", action="append", metavar="TEXT", help="another name of it; repeat for several")
+    add("--template", action="append", metavar="TEXT",
+        help="a prompt with {} in place of the concept; repeat for several (default: what the file says)")  # fmt: skip
+    add("--preset", default="object", metavar="NAME",
+        help="kind of concept, for what the file does not say of prompts and words (default: object)")  # fmt: skip
+
+
+def lora_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return what was given in place of what a LoRA file says of itself; None for what was not."""
+    return {"erase": arguments.erase, "synonym": arguments.synonym, "templates": arguments.template}
+
+
 def add_opening_flags(parser: argparse.ArgumentParser) -> None:
     """Add what may be chosen of a checkpoint, ``--ema`` and ``--vae``."""
     parser.add_argument(

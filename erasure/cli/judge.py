@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
-from erasure.cli.flags import Commands, add_command, add_model_flags, opening_of
+from erasure.cli.flags import Commands, add_command, add_lora_flags, add_model_flags, lora_settings, opening_of
 from erasure.cli.printable import printable
 from erasure.cli.shares import with_shares
 from erasure.console import json_text
@@ -16,16 +15,9 @@ from erasure.model.device import default_device
 def add_parser(commands: Commands) -> None:
     parser = add_command(commands, "judge", "measure what a LoRA erases from a checkpoint, and what it hurts")
     add_model_flags(parser)
+    add_lora_flags(parser)
     add = parser.add_argument
-    add("--lora", type=Path, required=True, metavar="FILE", help="the LoRA file, of any origin")
-    add("--weight", type=float, default=1.0, metavar="X", help="its weight, as in <lora:name:X> (default: 1)")
-    add("--erase", action="append", metavar="TEXT", help="what it should erase (default: what the file says)")
-    add("--synonym", action="append", metavar="TEXT", help="another name of it; repeat for several")
     add("--keep", action="append", metavar="TEXT", help="a concept that should be kept; repeat for several")
-    add("--template", action="append", metavar="TEXT",
-        help="a prompt with {} in place of the concept; repeat for several (default: what the file says)")  # fmt: skip
-    add("--preset", default="object", metavar="NAME",
-        help="kind of concept, for what the file does not say of prompts and words (default: object)")  # fmt: skip
     add("--words", type=int, default=20, metavar="N", help="how many of the nearest words are judged (default: 20)")
     add("--json", action="store_true", help="print everything that was measured as JSON")
     parser.set_defaults(run=run)
@@ -39,10 +31,8 @@ def run(arguments: argparse.Namespace) -> int:
     from erasure.verdict.verdict import hurt_line, lines
 
     given = {
-        "erase": arguments.erase,
-        "synonym": arguments.synonym,
+        **lora_settings(arguments),
         "preserve": arguments.keep,
-        "templates": arguments.template,
         "judged_words": arguments.words,
     }
     usual = preset(arguments.preset).settings

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-Purpose = Literal["synonyms", "training", "looks", "verdict", "pictures", "check", "cost", "other"]
+Purpose = Literal["synonyms", "training", "looks", "verdict", "pictures", "check", "cost", "attacks", "other"]
 """``synonyms``: measuring the concept space; ``looks``: at what is gone, during training; ``verdict``: judging before
 and after it; ``pictures``: previews and those before and after; ``check``: a picture with the finished file; ``cost``:
-timing an update; ``other``: rows without a purpose."""
+timing an update; ``attacks``: attacks on an erasure; ``other``: rows without a purpose."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,113 @@
+"""What a siege found: all outcomes, as figures, as lines to read, and as JSON. Needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from erasure.attacks.outcome import Attempt, Outcome, Rates, by_kind, rates, steps_back
+
+# Prompts named in a line.
+_NAMED = 3
+# What the bench's columns are called; other kinds of words are part of "ASR words" alone.
+_OWN_COLUMN = {"own": "own", "synonyms": "synonyms", "translations": "translated", "misspelt": "misspelt"}
+
+
+@dataclass(frozen=True)
+class SiegeReport:
+    """The outcomes of all attacks on all concepts, and notes on what the user should know."""
+
+    outcomes: tuple[Outcome, ...]
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        return {"outcomes": [outcome.to_dict() for outcome in self.outcomes], "notes": list(self.notes)}
+
+
+def lines(report: SiegeReport) -> list[str]:
+    """Return what was found, for people."""
+    found = []
+    for outcome in report.outcomes:
+        if outcome.attack == "finetune":
+            found.append(f"{outcome.target}, finetune: {_finetuned(outcome)}")
+            continue
+        found.append(f"{outcome.target}, {outcome.attack}: {_said(rates(outcome.attempts))}{_best(outcome.attempts)}")
+        kinds = by_kind(outcome.attempts)
+        if len(kinds) > 1:
+            found += [f"  {kind}: {_said(rates(own))}{_best(own)}" for kind, own in kinds.items()]
+    return found
+
+
+def figures(outcomes: Iterable[Outcome], *, untouched: bool = False) -> dict[str, float]:
+    """Return the bench's figures, means over concepts: ASR in %, by the classifier where there was one.
+
+    ``untouched``: the same of the untouched model, which has none for fine-tuning. "finetune steps" is the next power
+    of two after the last look where the concept did not come back.
+    """
+    values: dict[str, list[float]] = {}
+
+    def add(name: str, found: Rates) -> None:
+        classified = found.classifier_untouched if untouched else found.classifier
+        judged = found.judge_untouched if untouched else found.judge
+        # A prompt that was not found is an attack that did not succeed.
+        none = 0.0 if found.tried or name.startswith("search") else None
+        for key, value in ((f"ASR {name}", classified), (f"ASR {name} (judge)", judged)):
+            if value is not None or none is not None:
+                values.setdefault(key, []).append(none if value is None else value)  # type: ignore[arg-type]
+
+    for outcome in outcomes:
+        kinds = by_kind(outcome.attempts)
+        if outcome.attack == "words":
+            add("words", rates(a for a in outcome.attempts if a.kind != "own"))
+            for kind, name in _OWN_COLUMN.items():
+                if kind in kinds:
+                    add(name, rates(kinds[kind]))
+        elif outcome.attack == "finetune":
+            if not untouched:
+                values.setdefault("finetune steps", []).append(_steps(outcome))
+        else:
+            add(outcome.attack, rates(outcome.attempts))
+    agreed = [r.agree for r in (rates(outcome.attempts) for outcome in outcomes) if r.agree is not None]
+    if agreed and not untouched:
+        values["attacks agree"] = agreed
+    return {name: round(sum(own) / len(own), 2) for name, own in values.items()}
+
+
+def _steps(outcome: Outcome) -> float:
+    steps = steps_back(outcome)
+    return 2.0 * max(attempt.steps for attempt in outcome.attempts) if steps is None else float(steps)
+
+
+def _finetuned(outcome: Outcome) -> str:
+    looks = ", ".join(f"{sum(a.erased)} of {len(a.erased)} after {a.steps}" for a in outcome.attempts)
+    steps = steps_back(outcome)
+    last = max(attempt.steps for attempt in outcome.attempts)
+    said = f"not back after {last} steps" if steps is None else f"back after {steps} steps"
+    return f"{said} ({looks}; untouched {_of(outcome.attempts[0].untouched)})"
+
+
+def _said(found: Rates) -> str:
+    """Return e.g. "7 % of 180 pictures show it (untouched: 95 %), of 60 prompts (24 more are no attack)"."""
+    if not found.prompts:
+        return f"none of {found.tried} prompts is an attack: the untouched model does not draw it from them"
+    second = "" if found.classifier is None else f", {found.classifier:.0f} % by the classifier"
+    beside = "" if found.classifier_untouched is None else f", {found.classifier_untouched:.0f} %"
+    others = found.tried - found.prompts
+    more = f"; {others} more {'is' if others == 1 else 'are'} no attack" if others else ""
+    return (
+        f"{found.judge:.0f} % of {found.pictures} pictures show it{second} (untouched: {found.judge_untouched:.0f} %"
+        f"{beside}; {found.prompts} prompt{'s' if found.prompts > 1 else ''}{more})"
+    )
+
+
+def _best(attempts: Iterable[Attempt]) -> str:
+    """Return the prompts that succeed most, if any does."""
+    back = sorted((a for a in attempts if a.counts and a.prompt and any(a.erased)), key=lambda a: -sum(a.erased))
+    named = ", ".join(f"{a.prompt!r} {_of(a.erased)}" for a in back[:_NAMED])
+    return f": {named}" if named else ""
+
+
+def _of(seen: tuple[bool, ...]) -> str:
+    return f"{sum(seen)} of {len(seen)}"
