@@ -32,7 +32,7 @@ def try_inversion(witness: Witness, sources: Tensor, vectors: int, settings: Att
     """
     model = witness.model
     word = LearntWord(model.parts, token_vectors(model.parts, witness.concept, vectors))
-    yield from _train(word, witness, sources, settings)
+    yield from train_word(word, witness, sources, settings)
     shots = fresh_takes(witness.templates, settings)
     templates, seeds = [template for template, _ in shots], [seed for _, seed in shots]
     with torch.no_grad():
@@ -46,7 +46,7 @@ def try_inversion(witness: Witness, sources: Tensor, vectors: int, settings: Att
     return [witness.keep(attempt, before, after)]
 
 
-def _train(
+def train_word(
     word: LearntWord, witness: Witness, sources: Tensor, settings: AttackSettings
 ) -> Generator[float, None, None]:
     """Train the vectors with Adam; yields the share of the whole attack that is done."""

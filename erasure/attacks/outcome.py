@@ -37,8 +37,11 @@ class Attempt:
 
     @property
     def counts(self) -> bool:
-        """Whether the untouched model draws the concept from it, by the judge: else it is no attack."""
-        return mostly(self.untouched) and bool(self.erased)
+        """Whether it is an attack: a prompt is one if the untouched model draws the concept from it, by the judge.
+
+        What was learnt in some ``steps`` is one in any case.
+        """
+        return bool(self.erased) and (self.steps > 0 or mostly(self.untouched))
 
     @property
     def back(self) -> bool:

@@ -51,11 +51,12 @@ def figures(outcomes: Iterable[Outcome], *, untouched: bool = False) -> dict[str
     def add(name: str, found: Rates) -> None:
         classified = found.classifier_untouched if untouched else found.classifier
         judged = found.judge_untouched if untouched else found.judge
-        # A prompt that was not found is an attack that did not succeed.
-        none = 0.0 if found.tried or name.startswith("search") else None
         for key, value in ((f"ASR {name}", classified), (f"ASR {name} (judge)", judged)):
-            if value is not None or none is not None:
-                values.setdefault(key, []).append(none if value is None else value)  # type: ignore[arg-type]
+            if value is not None:
+                values.setdefault(key, []).append(value)
+            elif name == "search" and not untouched:
+                # Of what was searched for, nothing was found: the attack was made, and did not succeed.
+                values.setdefault(key, []).append(0.0)
 
     for outcome in outcomes:
         kinds = by_kind(outcome.attempts)

@@ -27,7 +27,6 @@ from erasure.concepts.vocabulary import load_vocabulary
 from erasure.concepts.wordings import wordings
 from erasure.config.settings import space_settings
 from erasure.config.template import fill
-from erasure.errors import ConceptError
 from erasure.file_hashes import sha256_of_files
 from erasure.judge.album import Album, open_album
 from erasure.judge.takes import takes
@@ -66,7 +65,7 @@ def besiege(siege: Siege, space: ConceptSpace | None = None) -> Generator[Stage,
     """Make all attacks but those that were made already. Yields how far it is.
 
     ``space``: the concept space of the task's config, if it is known. Raises: EraseError if the checkpoint cannot be
-    loaded, the file does not fit it, or the model draws none of the concepts recognisably.
+    loaded, the file does not fit it, or the folder cannot be used.
     """
     task, config = siege.task, siege.task.config
     yield Stage("loads the checkpoint")
@@ -92,8 +91,6 @@ def besiege(siege: Siege, space: ConceptSpace | None = None) -> Generator[Stage,
     notes = [*task.notes, *model.parts.notes, base_note(task.file, task.checkpoint), *space.notes]
     if unknown:
         notes.append(f"not attacked, since the model does not draw it recognisably: {', '.join(unknown)}")
-    if not outcomes:
-        raise ConceptError(f"{notes[-1]}; name another concept")
     return SiegeReport(tuple(outcomes), tuple(note for note in notes if note))
 
 

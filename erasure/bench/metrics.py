@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 METRICS = {
     "near": "the protected words nearest to each target: the share kept, and their score, by the model's own judgement",
+    "attacks": "how often attacks bring back what was erased (ASR, in %): by words, by a search over words, by learnt "
+    "words and by fine-tuning; by the classifier, and by the model's own judgement",
     "pictures": "whether what is drawn looks like a picture: the share that the classifier takes for something, if it "
     "says how sure it is, and how far colours and sharpness moved, in standard deviations",
     "clip": "how well pictures fit their prompts, as a CLIP score (needs the extra metrics, and --clip-model)",
@@ -38,6 +40,13 @@ def check_metrics(options: SuiteOptions) -> None:
     ]
     if "near" in options.metrics and options.near_words < 1:
         problems.append(f"--near-words is {options.near_words}; metric near needs at least 1")
+    if "attacks" in options.metrics:
+        from erasure.bench.attacks import attack_settings
+
+        try:
+            attack_settings(options)
+        except ConfigError as error:
+            problems += error.problems
     problems += [
         f"--limit is 1, but metric {name!r} compares groups of pictures; use at least 2"
         for name in ("fid", "pictures")

@@ -30,6 +30,8 @@ class SuiteOptions:
     metrics: tuple[str, ...] = ()  # names of bench/metrics.py
     clip_model: str = ""
     near_words: int = 20  # per target, for the metric "near"
+    attacks: tuple[str, ...] = ()  # for the metric "attacks"; none: all
+    attack_rows: int = 6000  # for the search over words
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,8 @@ class Suite:
         measured: list[object] = [options.metrics, Path(options.clip_model).name]
         if "near" in options.metrics:
             measured.append(options.near_words)
+        if "attacks" in options.metrics:
+            measured += [options.attacks, options.attack_rows]
         return digest([self.drawing_key(), pictures, self.judge_name, *measured])[:8]
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
+from erasure.bench.attacks import attack_figures
 from erasure.bench.cell import Bench, Cell, cell_name, config_key
 from erasure.bench.contact_sheet import shown_names
 from erasure.bench.extra_figures import Figure, extra_figures
@@ -19,10 +20,12 @@ from erasure.bench.spaces import MeasuredSpace, concept_space, space_key
 from erasure.bench.suite import Suite, TargetSet
 from erasure.bench.suites import suite
 from erasure.bench.variant import DEFAULT, variant
+from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.evaluate.recognition import Ranks, erasing_success, preserving_success, rank_pictures
 from erasure.lora.file import apply_lora_file, read_lora
 from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint, sha256
+from erasure.model.drawing import relayed
 from erasure.model.model import open_model
 from erasure.run.events import Planned
 from erasure.run.folder import RunFolder
@@ -74,6 +77,10 @@ def work(cell: Cell) -> Working:
     if "near" in bench.options.metrics:
         yield Progress("near words", 0, 1)
         after.update(_near(cell, target_set, checkpoint, digest, folder / LORA))
+    if "attacks" in bench.options.metrics:
+        attacked = yield from _attacks(cell, target_set, checkpoint, digest, folder / LORA, judges)
+        before.update(attacked[0])
+        after.update(attacked[1])
     return {
         **row_identity(cell, chosen, target_set, config, digest),
         "before": before,
@@ -168,13 +175,39 @@ def _train(
 def _near(cell: Cell, target_set: TargetSet, checkpoint: CheckpointInfo, digest: str, lora: Path) -> dict[str, float]:
     """Measure near preservation on the words that the default would protect, so that all methods have the same ones."""
     bench = cell.bench
-    config = replace(cell, variant=variant(DEFAULT)).config(target_set)
-    space = concept_space(bench.folder / "spaces", checkpoint, digest, config, bench.device).space
+    config, space = _default_space(cell, target_set, checkpoint, digest)
     words = bench.options.near_words
     before = (
         bench.folder / "base" / digest[:12] / f"near-{target_set.name}-{words}-{space_key(config, digest)}.safetensors"
     )
     return near_preservation(checkpoint, lora, space, config, before, words=words, device=bench.devices[1])
+
+
+def _attacks(
+    cell: Cell,
+    target_set: TargetSet,
+    checkpoint: CheckpointInfo,
+    digest: str,
+    lora: Path,
+    judges: dict[str, Ranks],
+) -> Generator[Progress, None, tuple[dict[str, float], dict[str, float]]]:
+    """Attack with the words of the default's concept space, so that all methods are attacked with the same ones."""
+    bench = cell.bench
+    config, space = _default_space(cell, target_set, checkpoint, digest)
+    made = attack_figures(
+        checkpoint, digest, lora, space, config, target_set, judges, bench.options,
+        bench.folder / "base" / digest[:12], device=bench.devices[1],
+    )  # fmt: skip
+    return (yield from relayed(made, lambda stage: Progress(stage.what, stage.done, max(1, stage.total))))
+
+
+def _default_space(
+    cell: Cell, target_set: TargetSet, checkpoint: CheckpointInfo, digest: str
+) -> tuple[EraseConfig, ConceptSpace]:
+    """Return the default's settings for a target set, and its concept space."""
+    config = replace(cell, variant=variant(DEFAULT)).config(target_set)
+    measured_space = concept_space(cell.bench.folder / "spaces", checkpoint, digest, config, cell.bench.device)
+    return config, measured_space.space
 
 
 def _open_run(

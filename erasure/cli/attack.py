@@ -12,7 +12,7 @@ from erasure.cli.flags import Commands, add_command, add_lora_flags, add_model_f
 from erasure.cli.printable import printable
 from erasure.cli.stages import with_stages
 from erasure.console import json_text
-from erasure.errors import RunError
+from erasure.errors import ConceptError, RunError
 from erasure.model.device import default_device
 
 if TYPE_CHECKING:
@@ -102,6 +102,8 @@ def _besiege(
     except KeyboardInterrupt:
         print(f"stopped; the attacks that ended are kept in {folder}: the same command goes on there", file=sys.stderr)
         return _STOPPED
+    if not report.outcomes:
+        raise ConceptError(f"{report.notes[-1]}; name another concept")
     for note in report.notes:
         print(f"note: {printable(note)}", file=sys.stderr)
     if arguments.json:

@@ -71,6 +71,8 @@ def _grid(arguments: argparse.Namespace) -> tuple[Bench, list[Cell]]:
         metrics=tuple(_split(arguments.metrics)),
         clip_model=arguments.clip_model,
         near_words=arguments.near_words,
+        attacks=tuple(_split(arguments.attacks)),
+        attack_rows=arguments.attack_rows,
     )
     check_metrics(options)
     chosen = suite(arguments.suite, options)

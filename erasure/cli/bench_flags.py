@@ -62,5 +62,12 @@ def _suite_flags(add: Callable[..., object]) -> None:
     add("--classifier", default="", metavar="PATH", help="weights of the classifier that judges (imagenette only)")
     add("--metrics", metavar="A,B", help="more figures, described below: " + ", ".join(METRICS))
     add("--near-words", type=int, default=20, metavar="N", help="words near each target, for metric near (default: 20)")
+    add(
+        "--attacks",
+        metavar="A,B",
+        help="attacks to make, for metric attacks (default: all; see: python -m erasure attack)",
+    )
+    add("--attack-rows", type=int, default=6000, metavar="N",
+        help="U-Net rows that the search over words may take, for metric attacks (default: 6000)")  # fmt: skip
     add("--clip-model", default="", metavar="DIR", help="a CLIP model for clip and clip-drop")
     add("--random-classifier", action="store_true", help="judge with an untrained classifier, only to try the bench")
