@@ -30,6 +30,7 @@ KINDS = [
     {"adversary": "rerank", "latents": "noise"},
     {"method": "concept-ablation", "anchor": ["tower"]},
     {"method": "forget-me-not"},
+    {"method": "adv-unlearn"},
     {"method": "uce"},
     {"method": "speed"},
 ]

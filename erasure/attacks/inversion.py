@@ -42,7 +42,7 @@ def try_inversion(witness: Witness, sources: Tensor, vectors: int, settings: Att
         before = witness.drawn(conditioning, seeds)
     untouched, erased = (tuple(witness.seen(latents, templates)) for latents in (before, after))
     yield 1.0
-    attempt = Attempt(f"{vectors} vectors", "", untouched, erased, steps=settings.inversion_steps)
+    attempt = Attempt("learnt", "", untouched, erased, steps=settings.inversion_steps)
     return [witness.keep(attempt, before, after)]
 
 

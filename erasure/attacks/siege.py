@@ -116,7 +116,7 @@ def _on_target(
         name = archive.name(concept, attack, [decides, siege.classifier_name])
         outcome = archive.outcome(name)
         if outcome is None:
-            witness.folder = archive.pictures(name)
+            witness.keep_in(archive.pictures(name))
             before = model.rows["attacks"]
             attempts = yield from relayed(make(), counted(f"attacks {concept} by {attack}", _STEPS))
             rows = model.rows["attacks"]

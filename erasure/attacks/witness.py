@@ -62,6 +62,10 @@ class Witness:
     folder: Path | None = None
     _kept: int = field(default=0, init=False)
 
+    def keep_in(self, folder: Path | None) -> None:
+        """From now on keep pictures in this folder, numbered from 1."""
+        self.folder, self._kept = folder, 0
+
     def attempts(self, asked: Sequence[Asked]) -> Work:
         """Draw and judge every attempt; those that the untouched model does not know are not drawn with the LoRA."""
         shots = [shot for one in asked for shot in one.shots]

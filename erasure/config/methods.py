@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 Method = Literal[
     "adversarial", "esd-x", "esd-u", "fixed", "uce", "time", "speed", "concept-ablation", "leco",
-    "instant-leco", "forget-me-not",
+    "instant-leco", "forget-me-not", "adv-unlearn",
 ]  # fmt: skip
 
 
@@ -135,6 +135,12 @@ METHODS: dict[Method, MethodSettings] = {
         preserves=False,
         compares=False,
         learning_rate=5e-4,
+    ),
+    # AdvUnlearn (Zhang et al., NeurIPS 2024): ESD's goal for the prompt near c_e that brings it back best, found by
+    # `search_steps` steps of `search_rate`, and a retain set, what is rehearsed; see erasure.training.adv_unlearn.
+    "adv-unlearn": MethodSettings(
+        {"adversary": ("none",)},
+        {name: unused for name, unused in _ALONE.items() if name != "rehearsed"},
     ),
 }  # fmt: skip
 

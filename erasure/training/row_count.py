@@ -102,6 +102,10 @@ def _update(config: EraseConfig, sizes: Sequence[int], source: _Source, update: 
         source.draw(erased, config.on_policy)
         return Rows(len(targets), len(targets), 1)
     eps, null = source.draw(anchors if config.latents == "pictures" else erased, config.on_policy)
+    if config.method == "adv-unlearn":  # asks for the concepts' own predictions, and then attacks
+        steps, targeted = config.search_steps, len(targets)
+        rows += Rows(targeted * steps, targeted * steps, steps) + (Rows() if eps else Rows(targeted, calls=1))
+        eps = True
     kept, _ = source.draw(preserved, config.preserve_on_policy or config.latents == "fresh", early=True)
     source.rehearse(update)
     goals = sum(not null or anchor != "" for anchor in anchors)

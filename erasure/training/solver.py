@@ -13,6 +13,7 @@ from erasure.config.methods import Method
 from erasure.config.settings import EraseConfig
 from erasure.lora.parent import Parent
 from erasure.model.model import Model
+from erasure.training.adv_unlearn import AdvUnlearn
 from erasure.training.closed_form import ClosedForm, FindEdit
 from erasure.training.events import Look, Note, Step
 from erasure.training.forget_me_not import ForgetMeNot
@@ -22,6 +23,8 @@ from erasure.training.trainer import Trainer
 from erasure.training.uce import uce_edit
 
 CLOSED_FORMS: dict[Method, FindEdit] = {"uce": uce_edit, "time": time_edit, "speed": speed_edit}
+
+TRAINERS: dict[Method, type[Trainer]] = {"forget-me-not": ForgetMeNot, "adv-unlearn": AdvUnlearn}
 
 
 class Solver(Protocol):
@@ -53,5 +56,4 @@ def solver(model: Model, space: ConceptSpace, config: EraseConfig, parents: Sequ
     find = CLOSED_FORMS.get(config.method)
     if find is not None:
         return ClosedForm(model, space, config, find)
-    trainer = ForgetMeNot if config.method == "forget-me-not" else Trainer
-    return trainer(model, space, config, parents)
+    return TRAINERS.get(config.method, Trainer)(model, space, config, parents)

@@ -140,6 +140,7 @@ class Trainer:
         erase_states = self.source.draw(
             anchors if config.latents == "pictures" else erased, generator, tuned=config.on_policy
         )
+        asked, erase_states = self._asked(erased, erase_states)
         searching = not isinstance(self.adversary, NoSearch)
         candidates = [draws.candidates(i, template) for i in targets] if searching else []
         harm = self._harm(erase_states, generator)
@@ -160,7 +161,7 @@ class Trainer:
 
         # L1 + lambda L2, both in one call of the U-Net
         z, t = stack(erase_states + preserve_states)
-        conditioning = Conditioning.cat([prompt.conditioning for prompt in erased + preserved])
+        conditioning = Conditioning.cat([prompt.conditioning for prompt in asked + preserved])
         eps = self.model.eps(z, t, conditioning)
         if self._pace is not None:
             moved = partial(moved_shares, eps[: len(erased)], start, *frozen)
@@ -174,6 +175,10 @@ class Trainer:
         return (erase_loss.item(), preserve_loss.item()), erased, preserved[:found]
 
     # --- predictions
+
+    def _asked(self, erased: list[Prompt], states: list[LatentState]) -> tuple[list[Prompt], list[LatentState]]:
+        """The prompts that are trained to predict the goal of the erased ones, and the states with what is known."""
+        return erased, states
 
     def _harm(self, erase_states: Sequence[LatentState], generator: Generator) -> Harm:
         """The search looks at harm on the concept's own latents, as published; or, cheaply, on the erased one's.
