@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from erasure.attacks import siege as siege_module
@@ -20,6 +21,7 @@ from erasure.attacks.outcome import Attempt, Outcome, rates, steps_back
 from erasure.attacks.report import SiegeReport, figures, lines
 from erasure.attacks.search import Budget, nearest_first, try_search
 from erasure.attacks.second_opinion import second_opinion
+from erasure.attacks.sheet import write_sheet
 from erasure.attacks.witness import Asked, Shot, Witness
 from erasure.bench.cell import Bench, Cell
 from erasure.bench.suite import SuiteOptions
@@ -114,6 +116,19 @@ def test_what_was_found_is_told_in_lines_with_the_prompts_that_succeed() -> None
 def test_an_outcome_is_read_back_as_it_was_written() -> None:
     outcome = Outcome("words", "church", (_attempt("own", "xx", "x-", "--", pictures=("1", "2")),), 100, 20)
     assert Outcome.from_dict(json.loads(json.dumps(outcome.to_dict()))) == outcome
+
+
+def test_the_sheet_shows_the_attempts_that_succeed_most_without_and_with_the_lora(tmp_path: Path) -> None:
+    Image.new("RGB", (64, 64), "green").save(tmp_path / "before.png")
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "after.png")
+    shown = [_attempt("own", "x", "x", pictures=("before", "after")), _attempt("case", "-", "x", pictures=("no", "no"))]
+    write_sheet(tmp_path / "sheet.png", tmp_path, [*shown, shown[0]])
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        colours = sheet.convert("RGB").getcolors(100_000)
+    counts = {colour: count for count, colour in colours or []}
+    assert counts[0, 128, 0] == counts[255, 0, 0] == 2 * 128 * 128
+    write_sheet(tmp_path / "none.png", tmp_path, [_attempt("own", "x", "x")])
+    assert not (tmp_path / "none.png").exists()
 
 
 # --- what is asked for

@@ -55,6 +55,10 @@ class Archive:
         """Return the folder for the pictures of an attack."""
         return self.folder / "pictures" / name
 
+    def sheet(self, name: str) -> Path:
+        """Return the file for a sheet of an attack's pictures."""
+        return self.folder / f"{name}.png"
+
     def space(self, key: object) -> ConceptSpace | None:
         """Return the concept space that was kept, None if there is none. Raises: RunError if the file is damaged."""
         path = self._space(key)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,10 +33,10 @@ def lines(report: SiegeReport) -> list[str]:
         if outcome.attack == "finetune":
             found.append(f"{outcome.target}, finetune: {_finetuned(outcome)}")
             continue
-        found.append(f"{outcome.target}, {outcome.attack}: {_said(rates(outcome.attempts))}{_best(outcome.attempts)}")
+        found.append(f"{outcome.target}, {outcome.attack}: {_said(outcome.attempts)}{_best(outcome.attempts)}")
         kinds = by_kind(outcome.attempts)
         if len(kinds) > 1:
-            found += [f"  {kind}: {_said(rates(own))}{_best(own)}" for kind, own in kinds.items()]
+            found += [f"  {kind}: {_said(own)}{_best(own)}" for kind, own in kinds.items()]
     return found
 
 
@@ -89,18 +89,27 @@ def _finetuned(outcome: Outcome) -> str:
     return f"{said} ({looks}; untouched {_of(outcome.attempts[0].untouched)})"
 
 
-def _said(found: Rates) -> str:
-    """Return e.g. "7 % of 180 pictures show it (untouched: 95 %), of 60 prompts (24 more are no attack)"."""
+def _said(attempts: Sequence[Attempt]) -> str:
+    """Return e.g. "7 % of 180 pictures show it (untouched: 95 %; 60 prompts; 24 more are no attack)"."""
+    found = rates(attempts)
     if not found.prompts:
         return f"none of {found.tried} prompts is an attack: the untouched model does not draw it from them"
     second = "" if found.classifier is None else f", {found.classifier:.0f} % by the classifier"
     beside = "" if found.classifier_untouched is None else f", {found.classifier_untouched:.0f} %"
-    others = found.tried - found.prompts
-    more = f"; {others} more {'is' if others == 1 else 'are'} no attack" if others else ""
     return (
         f"{found.judge:.0f} % of {found.pictures} pictures show it{second} (untouched: {found.judge_untouched:.0f} %"
-        f"{beside}; {found.prompts} prompt{'s' if found.prompts > 1 else ''}{more})"
+        f"{beside}{_prompts(attempts)})"
     )
+
+
+def _prompts(attempts: Sequence[Attempt]) -> str:
+    """Return how many prompts there are, and how many are no attack; nothing of what was learnt."""
+    if any(attempt.steps for attempt in attempts):
+        return ""
+    counting = sum(attempt.counts for attempt in attempts)
+    others = len(attempts) - counting
+    more = f"; {others} more {'is' if others == 1 else 'are'} no attack" if others else ""
+    return f"; {counting} prompt{'s' if counting > 1 else ''}{more}"
 
 
 def _best(attempts: Iterable[Attempt]) -> str:

@@ -15,6 +15,7 @@ from erasure.attacks.inversion import try_inversion
 from erasure.attacks.outcome import Outcome
 from erasure.attacks.report import SiegeReport
 from erasure.attacks.search import try_search
+from erasure.attacks.sheet import write_sheet
 from erasure.attacks.witness import Classify, Witness, Work
 from erasure.attacks.words import try_words
 from erasure.concepts.build import space_steps
@@ -118,12 +119,15 @@ def _on_target(
         if outcome is None:
             witness.keep_in(archive.pictures(name))
             before = model.rows["attacks"]
-            attempts = yield from relayed(make(), counted(f"attacks {concept} by {attack}", _STEPS))
+            try:
+                attempts = yield from relayed(make(), counted(f"attacks {concept} by {attack}", _STEPS))
+            finally:  # what the untouched model drew is not lost if the attack is stopped
+                archive.keep_album(album)
             rows = model.rows["attacks"]
             outcome = Outcome(
                 attack, concept, tuple(attempts), int(rows.total - before.total), int(rows.gradient - before.gradient)
             )
-            archive.keep_album(album)
+            write_sheet(archive.sheet(name), archive.pictures(name), attempts)
             archive.keep(name, outcome)
         outcomes.append(outcome)
     return outcomes

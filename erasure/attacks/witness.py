@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -22,6 +23,9 @@ from erasure.whole_file import whole_file
 
 Classify = Callable[[Sequence[Image.Image]], list[bool]]
 """A classifier that knows the concept: whether it is seen in each of some pictures."""
+
+# Attempts that are made at once.
+_AT_ONCE = 10
 
 Work = Generator[float, None, list[Attempt]]
 """Yields the share that is done."""
@@ -67,7 +71,17 @@ class Witness:
         self.folder, self._kept = folder, 0
 
     def attempts(self, asked: Sequence[Asked]) -> Work:
-        """Draw and judge every attempt; those that the untouched model does not know are not drawn with the LoRA."""
+        """Draw and judge every attempt; those that the untouched model does not know are not drawn with the LoRA.
+
+        Some at a time, so that little is lost when the work is stopped: the album keeps what was drawn without it.
+        """
+        made: list[Attempt] = []
+        for start in range(0, len(asked), _AT_ONCE):
+            chunk = asked[start : start + _AT_ONCE]
+            made += yield from relayed(self._some(chunk), partial(_of_all, start, len(chunk), len(asked)))
+        return made
+
+    def _some(self, asked: Sequence[Asked]) -> Work:
         shots = [shot for one in asked for shot in one.shots]
         before = yield from relayed(self.album.draw([_picture(s) for s in shots], "attacks"), lambda s: 0.36 * s)
         scores = self.album.score_steps([(_picture(s), self.query(s.template)) for s in shots], "attacks")
@@ -85,7 +99,7 @@ class Witness:
                 erased = tuple(level >= CUT for level in found[drawn[i]])
                 attempt = self.keep(replace(attempt, erased=erased), before[places[i]], after[drawn[i]])
             attempts.append(attempt)
-            yield 0.95 + 0.05 * (i + 1) / len(asked)
+        yield 1.0
         return attempts
 
     def erased(self, shots: Sequence[Shot]) -> Generator[float, None, tuple[Tensor, list[float]]]:
@@ -143,6 +157,11 @@ class Witness:
             self.folder.mkdir(parents=True, exist_ok=True)
             with whole_file(self.folder / f"{name}.png") as temporary:
                 picture.save(temporary, format="PNG")
+
+
+def _of_all(before: int, these: int, total: int, share: float) -> float:
+    """Return the share that is done of ``total`` attempts: ``before``, and a share of ``these``."""
+    return (before + share * these) / total
 
 
 def _picture(shot: Shot) -> Picture:

@@ -1,0 +1,39 @@
+"""A sheet of an attack's pictures: the attempts that succeed most, without the LoRA above and with it below."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from erasure.attacks.outcome import Attempt
+from erasure.run.picture_sheet import picture_grid
+from erasure.whole_file import whole_file
+
+_MOST = 8
+_SIDE = 128
+_TITLE = 20  # letters above a picture
+
+
+def write_sheet(path: Path, folder: Path, attempts: Sequence[Attempt]) -> None:
+    """Write the sheet; none if the folder has no pictures of these attempts. Raises: OSError."""
+    shown = sorted((a for a in attempts if a.counts and a.pictures), key=lambda a: -sum(a.erased))[:_MOST]
+    if len(shown) == 1:  # all pictures of the only one
+        columns = [(shown[0], i) for i in range(min(_MOST, len(shown[0].erased)))]
+    else:
+        columns = [(attempt, max(range(len(attempt.erased)), key=attempt.erased.__getitem__)) for attempt in shown]
+    if not columns:
+        return
+    rows = [
+        (state, [_small(folder / f"{attempt.pictures[at + before]}.png") for attempt, at in columns])
+        for state, before in (("untouched", 0), ("erased", len(shown[0].erased)))
+    ]
+    sheet = picture_grid([(attempt.prompt or attempt.kind)[:_TITLE] for attempt, _ in columns], rows)
+    with whole_file(path) as temporary:
+        sheet.save(temporary, format="PNG")
+
+
+def _small(path: Path) -> Image.Image:
+    with Image.open(path) as picture:
+        return picture.convert("RGB").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
