@@ -17,7 +17,7 @@ from erasure.attacks import siege as siege_module
 from erasure.attacks.attack_settings import ATTACKS, AttackSettings
 from erasure.attacks.finetune import try_finetuning
 from erasure.attacks.inversion import try_inversion
-from erasure.attacks.outcome import Attempt, Outcome, rates, steps_back
+from erasure.attacks.outcome import AS_ITSELF, AS_NEW, Attempt, Outcome, rates, steps_back
 from erasure.attacks.report import SiegeReport, figures, lines
 from erasure.attacks.search import Budget, nearest_first, try_search
 from erasure.attacks.second_opinion import second_opinion
@@ -35,8 +35,8 @@ from erasure.judge.album import Album, open_album
 from erasure.judge.judge_settings import JudgeSettings
 from erasure.judge.scale import Scale
 from erasure.lora.adapter import inject_lora, lora_layers, lora_state, without_lora
+from erasure.lora.aside import lora_aside
 from erasure.lora.file import inject_lora_file, read_lora
-from erasure.lora.merged import merged_lora
 from erasure.model.draw_settings import DrawSettings
 from erasure.model.drawing import run_to_end
 from erasure.model.learnt_words import LearntWord, token_vectors
@@ -81,13 +81,13 @@ def test_the_figures_of_the_bench_are_means_over_concepts_and_say_what_the_untou
         _attempt("misspelt", "xx", "x-", "xx"),
         _attempt("case", "xx", "--", "--"),
     ]
-    tuned = [_attempt("0 steps", "xx", "--", "--"), _attempt("5 steps", "xx", "xx", "xx", steps=5)]
+    tuned = [_attempt(AS_ITSELF, "xx", "--", "--"), _attempt(AS_ITSELF, "xx", "xx", "xx", steps=5)]
     outcomes = [
         Outcome("words", "church", tuple(words), 100),
         Outcome("search", "church", (_attempt("words", "xx", "xx", "x-"),), 100),
         Outcome("search", "dog", (), 100),
         Outcome("finetune", "church", tuple(tuned), 100),
-        Outcome("finetune", "dog", (tuned[0], _attempt("8 steps", "xx", "--", "--", steps=8)), 100),
+        Outcome("finetune", "dog", (tuned[0], _attempt(AS_ITSELF, "xx", "--", "--", steps=8)), 100),
     ]
     found = figures(outcomes)
     assert (found["ASR own"], found["ASR misspelt"], found["ASR words"]) == (0.0, 100.0, 50.0)
@@ -96,7 +96,7 @@ def test_the_figures_of_the_bench_are_means_over_concepts_and_say_what_the_untou
     assert "ASR translated" not in found  # nothing was tried
     before = figures(outcomes, untouched=True)
     assert before["ASR words"] == 100.0
-    assert "finetune steps" not in before
+    assert before["finetune steps"] == (10 + 16) / 2  # a new word was never learnt
     assert "attacks agree" in found
 
 
@@ -108,9 +108,13 @@ def test_what_was_found_is_told_in_lines_with_the_prompts_that_succeed() -> None
         "'a misspelt' 2 of 3"
     )
     assert told[3] == "  spaced: none of 1 prompts is an attack: the untouched model does not draw it from them"
-    tuned = Outcome("finetune", "church", (_attempt("0", "xx", "--"), _attempt("5", "xx", "xx", steps=5)), 9)
-    assert steps_back(tuned) == 5
-    assert "back after 5 steps (0 of 2 after 0, 2 of 2 after 5; untouched 2 of 2)" in lines(SiegeReport((tuned,)))[0]
+    seen = ((AS_ITSELF, "--", 0), (AS_ITSELF, "xx", 5), (AS_NEW, "--", 0), (AS_NEW, "x-", 5))
+    tuned = Outcome("finetune", "church", tuple(_attempt(kind, "xx", text, steps=n) for kind, text, n in seen), 9)
+    assert (steps_back(tuned), steps_back(tuned, AS_NEW)) == (5, None)
+    assert lines(SiegeReport((tuned,))) == [
+        "church, finetune: back after 5 steps (0 of 2 after 0, 2 of 2 after 5); the untouched model learns the same "
+        "pictures as a new word in more than 5"
+    ]
 
 
 def test_an_outcome_is_read_back_as_it_was_written() -> None:
@@ -194,9 +198,12 @@ def test_an_erasure_in_the_weights_draws_as_its_lora_does_and_goes_without_a_tra
     with model.frozen():
         untouched = _eps(model)
     tuned, weights = _eps(model), lora_state(model.unet)
-    with merged_lora(model.unet):
+    with lora_aside(model.unet, merged=True):
         assert not lora_layers(model.unet)
         torch.testing.assert_close(_eps(model), tuned, rtol=1e-4, atol=1e-4)
+        inject_lora(model.unet, "xattn", 2, 2, 0)
+    with lora_aside(model.unet, merged=False):
+        assert torch.equal(_eps(model), untouched)
         inject_lora(model.unet, "xattn", 2, 2, 0)
     assert torch.equal(_eps(model), tuned)
     with without_lora(model.unet):
@@ -246,10 +253,10 @@ def test_learnt_words_and_fine_tuning_leave_the_model_as_it_was_and_find_the_sam
     ]
     assert torch.equal(_eps(erased_model), before)
     assert [replace(a, pictures=()) for a in found[0]] == [replace(a, pictures=()) for a in found[1]]
-    assert [attempt.steps for attempt in found[0]] == [3, 0, 1, 2]
+    assert [attempt.steps for attempt in found[0]] == [3, 0, 1, 2, 0, 1, 2]
     assert all(attempt.erased_classified == (True, True) for attempt in found[0])
     assert all((tmp_path / f"{name}.png").exists() for attempt in found[0] for name in attempt.pictures)
-    trained = SMALL.inversion_steps * SMALL.batch + SMALL.finetune_looks[-1] * SMALL.batch
+    trained = SMALL.inversion_steps * SMALL.batch + 2 * SMALL.finetune_looks[-1] * SMALL.batch
     assert erased_model.rows["attacks"].gradient == 2 * trained
 
 

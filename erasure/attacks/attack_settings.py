@@ -27,7 +27,7 @@ class AttackSettings:
     pictures included; it ends with ``found`` prompts, drawn in ``fresh_pictures`` new pictures each. ``vectors``: the
     numbers of vectors that are learnt, in ``inversion_steps`` of ``batch`` rows, from ``sources`` pictures that the
     untouched model drew. Fine-tuning trains a LoRA of ``finetune_rank`` on ``finetune_sources`` of these and looks
-    after each of ``finetune_looks`` steps.
+    after each of ``finetune_looks`` steps; ``finetune_word`` is a word that means nothing to the model.
     """
 
     attacks: tuple[str, ...] = tuple(ATTACKS)
@@ -45,6 +45,7 @@ class AttackSettings:
     finetune_looks: tuple[int, ...] = (2, 5, 10, 20, 40, 80)
     finetune_rank: int = 8
     finetune_rate: float = 1e-3
+    finetune_word: str = "sks"
 
     def __post_init__(self) -> None:
         """Raises: ConfigError with every problem."""

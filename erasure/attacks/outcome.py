@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from erasure.judge.scale import SAME_SHARE
@@ -15,6 +15,10 @@ Seen = tuple[bool, ...]
 def mostly(seen: Sequence[bool]) -> bool:
     """Return whether the concept is recognised in more than :data:`SAME_SHARE` of some pictures."""
     return sum(seen) > SAME_SHARE * len(seen)
+
+
+# Kinds of attempts at fine-tuning: the erased model with the concept's name, and the untouched one with a new word.
+AS_ITSELF, AS_NEW = "its name", "a new word"
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,10 @@ class Attempt:
         What was learnt in some ``steps`` is one in any case.
         """
         return bool(self.erased) and (self.steps > 0 or mostly(self.untouched))
+
+    def after(self, steps: int) -> Attempt:
+        """Return it as what was learnt in so many steps."""
+        return replace(self, steps=steps)
 
     @property
     def back(self) -> bool:
@@ -127,9 +135,9 @@ def by_kind(attempts: Iterable[Attempt]) -> dict[str, list[Attempt]]:
     return found
 
 
-def steps_back(outcome: Outcome) -> int | None:
+def steps_back(outcome: Outcome, kind: str = AS_ITSELF) -> int | None:
     """Return after how many steps of fine-tuning most pictures show the concept; None: after none of those tried."""
-    return next((attempt.steps for attempt in outcome.attempts if attempt.back), None)
+    return next((attempt.steps for attempt in outcome.attempts if attempt.kind == kind and attempt.back), None)
 
 
 def _attempt(values: Mapping[str, Any]) -> Attempt:

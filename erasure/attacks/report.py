@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from erasure.attacks.outcome import Attempt, Outcome, Rates, by_kind, rates, steps_back
+from erasure.attacks.outcome import AS_ITSELF, AS_NEW, Attempt, Outcome, Rates, by_kind, rates, steps_back
 
 # Prompts named in a line.
 _NAMED = 3
@@ -43,8 +43,8 @@ def lines(report: SiegeReport) -> list[str]:
 def figures(outcomes: Iterable[Outcome], *, untouched: bool = False) -> dict[str, float]:
     """Return the bench's figures, means over concepts: ASR in %, by the classifier where there was one.
 
-    ``untouched``: the same of the untouched model, which has none for fine-tuning. "finetune steps" is the next power
-    of two after the last look where the concept did not come back.
+    ``untouched``: the same of the untouched model, and the steps in which it learns a new word. "finetune steps" are
+    twice those of the last look where the concept did not come back.
     """
     values: dict[str, list[float]] = {}
 
@@ -66,8 +66,7 @@ def figures(outcomes: Iterable[Outcome], *, untouched: bool = False) -> dict[str
                 if kind in kinds:
                     add(name, rates(kinds[kind]))
         elif outcome.attack == "finetune":
-            if not untouched:
-                values.setdefault("finetune steps", []).append(_steps(outcome))
+            values.setdefault("finetune steps", []).append(_steps(outcome, AS_NEW if untouched else AS_ITSELF))
         else:
             add(outcome.attack, rates(outcome.attempts))
     agreed = [r.agree for r in (rates(outcome.attempts) for outcome in outcomes) if r.agree is not None]
@@ -76,17 +75,20 @@ def figures(outcomes: Iterable[Outcome], *, untouched: bool = False) -> dict[str
     return {name: round(sum(own) / len(own), 2) for name, own in values.items()}
 
 
-def _steps(outcome: Outcome) -> float:
-    steps = steps_back(outcome)
+def _steps(outcome: Outcome, kind: str) -> float:
+    steps = steps_back(outcome, kind)
     return 2.0 * max(attempt.steps for attempt in outcome.attempts) if steps is None else float(steps)
 
 
 def _finetuned(outcome: Outcome) -> str:
-    looks = ", ".join(f"{sum(a.erased)} of {len(a.erased)} after {a.steps}" for a in outcome.attempts)
-    steps = steps_back(outcome)
+    """Return e.g. "back after 40 steps (0 of 8 after 0, ...); the untouched model learns a new word in 80"."""
+    own = [attempt for attempt in outcome.attempts if attempt.kind == AS_ITSELF]
+    looks = ", ".join(f"{_of(a.erased)} after {a.steps}" for a in own)
     last = max(attempt.steps for attempt in outcome.attempts)
+    steps, new = steps_back(outcome), steps_back(outcome, AS_NEW)
     said = f"not back after {last} steps" if steps is None else f"back after {steps} steps"
-    return f"{said} ({looks}; untouched {_of(outcome.attempts[0].untouched)})"
+    learns = f"more than {last}" if new is None else str(new)
+    return f"{said} ({looks}); the untouched model learns the same pictures as a new word in {learns}"
 
 
 def _said(attempts: Sequence[Attempt]) -> str:

@@ -28,7 +28,7 @@ def siege_rows(config: EraseConfig, settings: AttackSettings, wordings: int) -> 
         found["inversion"] = (learnt + fresh * 2) * len(settings.vectors) * targets
     if "finetune" in settings.attacks:
         trained = _trained(settings.finetune_looks[-1], settings.batch)
-        found["finetune"] = (trained + fresh * (2 + len(settings.finetune_looks))) * targets
+        found["finetune"] = (fresh + (trained + fresh * (1 + len(settings.finetune_looks))) * 2) * targets
     return found
 
 

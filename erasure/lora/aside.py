@@ -1,4 +1,4 @@
-"""The adapter's change in the weights themselves, for as long as another adapter is trained on top of it."""
+"""The adapter set aside for a while, so that another one can be trained in its place."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from erasure.lora.adapter import ADAPTER, lora_layers, remove_lora
 
 
 @contextmanager
-def merged_lora(unet: nn.Module) -> Iterator[None]:
-    """Inside the block, the U-Net has the adapter's change in its weights and no adapter, so that it can take one.
+def lora_aside(unet: nn.Module, *, merged: bool) -> Iterator[None]:
+    """Inside the block, the U-Net has no adapter and can take one; ``merged``: the change is in its weights meanwhile.
 
-    Afterwards it is what it was, bit for bit, with the same adapter; one that was put on inside is gone. The changed
-    layers' weights are kept twice meanwhile. "Frozen" inside the block means: with the change, and without an adapter
-    that was put on inside.
+    Afterwards it is what it was, bit for bit, with the same adapter; one that was put on inside is gone. While they are
+    merged, the changed layers' weights are kept twice. "Frozen" inside the block means: without an adapter that was put
+    on inside.
     """
     layers = lora_layers(unet)
     config: Any = getattr(unet, "peft_config", None)
-    before: dict[str, Tensor] = {}
-    for name, layer in layers.items():
-        base, change = _weight(layer), cast(Any, layer).get_delta_weight(ADAPTER)
-        before[name] = base.data
-        base.data = base.data + change.to(base)
+    before = {name: _weight(layer).data for name, layer in layers.items()}
+    if merged:
+        for layer in layers.values():
+            base, change = _weight(layer), cast(Any, layer).get_delta_weight(ADAPTER)
+            base.data = base.data + change.to(base)
     remove_lora(unet)
     try:
         yield
