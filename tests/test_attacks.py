@@ -30,7 +30,7 @@ from erasure.bench.variant import variant
 from erasure.bench.work import work
 from erasure.cli import main
 from erasure.concepts.wordings import Wording
-from erasure.errors import ConfigError
+from erasure.errors import ConfigError, LoraFileError
 from erasure.judge.album import Album, open_album
 from erasure.judge.judge_settings import JudgeSettings
 from erasure.judge.scale import Scale
@@ -351,6 +351,14 @@ def test_a_concept_that_the_model_does_not_draw_cannot_be_attacked(
     lora = random_lora(tmp_path / "lora.safetensors", OURS)
     assert main(_attack(tiny_checkpoint, lora, "--out", str(tmp_path / "out"))) == 1
     assert "does not draw it recognisably: church; name another concept" in capsys.readouterr().err
+
+
+def test_pictures_that_are_no_pictures_do_not_pass_for_an_erasure_that_holds(
+    tiny_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    witness = _witness(tiny_model, monkeypatch)
+    with pytest.raises(LoraFileError, match="only values that are not finite; choose a smaller weight"):
+        witness.levels(torch.full((1, *tiny_model.latent_shape), float("nan")), ["a {}"])
 
 
 def test_a_dry_run_says_what_each_attack_costs_and_writes_nothing(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from erasure.attacks.archive import Archive
@@ -28,6 +29,7 @@ from erasure.concepts.vocabulary import load_vocabulary
 from erasure.concepts.wordings import wordings
 from erasure.config.settings import space_settings
 from erasure.config.template import fill
+from erasure.errors import OutOfMemory
 from erasure.file_hashes import sha256_of_files
 from erasure.judge.album import Album, open_album
 from erasure.judge.takes import takes
@@ -70,8 +72,13 @@ def besiege(siege: Siege, space: ConceptSpace | None = None) -> Generator[Stage,
     """
     task, config = siege.task, siege.task.config
     yield Stage("loads the checkpoint")
-    precision = "fp32" if siege.device == "cpu" else config.precision
+    # What learns takes gradients, which fp16 would round to nothing.
+    precision = "fp32" if siege.device == "cpu" or config.precision == "fp16" else config.precision
     model = open_model(task.checkpoint, precision=precision, resolution=config.resolution, device=siege.device)
+    if siege.device != "cpu":
+        model.unet.enable_gradient_checkpointing()
+        # Older versions of diffusers checkpoint only in training mode. SD 1.x has no dropout for it to switch on.
+        model.unet.train()
     match_lora(task.file, model.unet)
     known = [sha256(task.checkpoint.path), sha256_of_files([task.file.path]), task.weight, list(config.templates)]
     archive = Archive(siege.folder, known, siege.untouched)
@@ -121,6 +128,10 @@ def _on_target(
             before = model.rows["attacks"]
             try:
                 attempts = yield from relayed(make(), counted(f"attacks {concept} by {attack}", _STEPS))
+            except torch.cuda.OutOfMemoryError as error:
+                raise OutOfMemory(
+                    f"the device ran out of memory in the attack {attack}; free some, or make the others with --attacks"
+                ) from error
             finally:  # what the untouched model drew is not lost if the attack is stopped
                 archive.keep_album(album)
             rows = model.rows["attacks"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from math import isfinite
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from erasure.attacks.outcome import Attempt, Seen, mostly
 from erasure.config.template import fill
+from erasure.errors import LoraFileError
 from erasure.judge.album import Album, Picture
 from erasure.judge.judge import Query
 from erasure.judge.scale import CUT, Scale
@@ -124,9 +126,16 @@ class Witness:
         return torch.cat(found)
 
     def levels(self, latents: Tensor, templates: Sequence[str]) -> list[float]:
-        """Return for each picture how strongly it shows the concept: 1 like the untouched model's own, 0 not at all."""
+        """Return for each picture how strongly it shows the concept: 1 like the untouched model's own, 0 not at all.
+
+        Raises: LoraFileError if a picture is none, since its values are not finite.
+        """
         with self.model.rows.purpose("attacks"):
             scores = self.album.judge.own_scores(latents, [self.query(template) for template in templates])
+        if not all(map(isfinite, scores)):
+            raise LoraFileError(
+                "with this LoRA the model draws no pictures, only values that are not finite; choose a smaller weight"
+            )
         return [self.scale.level(score) for score in scores]
 
     def seen(self, latents: Tensor, templates: Sequence[str]) -> list[bool]:
