@@ -18,7 +18,10 @@ _TITLE = 20  # letters above a picture
 
 def write_sheet(path: Path, folder: Path, attempts: Sequence[Attempt]) -> None:
     """Write the sheet; none if the folder has no pictures of these attempts. Raises: OSError."""
-    shown = sorted((a for a in attempts if a.counts and a.pictures), key=lambda a: -sum(a.erased))[:_MOST]
+    shown = [attempt for attempt in attempts if attempt.counts and attempt.pictures]
+    if not any(attempt.steps for attempt in shown):  # else in the order of the steps
+        shown.sort(key=lambda attempt: -sum(attempt.erased))
+    shown = shown[:_MOST]
     if len(shown) == 1:  # all pictures of the only one
         columns = [(shown[0], i) for i in range(min(_MOST, len(shown[0].erased)))]
     else:
@@ -29,9 +32,14 @@ def write_sheet(path: Path, folder: Path, attempts: Sequence[Attempt]) -> None:
         (state, [_small(folder / f"{attempt.pictures[at + before]}.png") for attempt, at in columns])
         for state, before in (("untouched", 0), ("erased", len(shown[0].erased)))
     ]
-    sheet = picture_grid([(attempt.prompt or attempt.kind)[:_TITLE] for attempt, _ in columns], rows)
+    sheet = picture_grid([_title(attempt) for attempt, _ in columns], rows)
     with whole_file(path) as temporary:
         sheet.save(temporary, format="PNG")
+
+
+def _title(attempt: Attempt) -> str:
+    name = attempt.prompt or attempt.kind
+    return f"{name[: _TITLE - 10]}, {attempt.steps} steps" if attempt.steps else name[:_TITLE]
 
 
 def _small(path: Path) -> Image.Image:
