@@ -68,8 +68,8 @@ class AttackSettings:
 
     def key(self, attack: str) -> dict[str, Any]:
         """Return what decides the outcome of one attack, as JSON types."""
-        prefix = {"words": ("pictures",), "search": ("search_", "found", "fresh_"),
+        prefix = {"words": ("pictures",), "search": ("search_", "found", "sources", "fresh_"),
                   "inversion": ("inversion_", "vectors", "sources", "batch", "fresh_"),
-                  "finetune": ("finetune_", "batch", "fresh_")}[attack]  # fmt: skip
+                  "finetune": ("finetune_", "sources", "batch", "fresh_")}[attack]  # fmt: skip
         own = {name: value for name, value in asdict(self).items() if name == "seed" or name.startswith(prefix)}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in own.items()}

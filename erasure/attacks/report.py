@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import Any
 
 from erasure.attacks.outcome import AS_ITSELF, AS_NEW, Attempt, Outcome, Rates, by_kind, rates, steps_back
 
-# Prompts named in a line.
-_NAMED = 3
+# Prompts named in a line, and characters of each.
+_NAMED, _LONGEST = 3, 60
 # What the bench's columns are called; other kinds of words are part of "ASR words" alone.
 _OWN_COLUMN = {"own": "own", "synonyms": "synonyms", "translations": "translated", "misspelt": "misspelt"}
 
@@ -117,7 +118,7 @@ def _prompts(attempts: Sequence[Attempt]) -> str:
 def _best(attempts: Iterable[Attempt]) -> str:
     """Return the prompts that succeed most, if any does."""
     back = sorted((a for a in attempts if a.counts and a.prompt and any(a.erased)), key=lambda a: -sum(a.erased))
-    named = ", ".join(f"{a.prompt!r} {_of(a.erased)}" for a in back[:_NAMED])
+    named = ", ".join(f"{shorten(a.prompt, _LONGEST)!r} {_of(a.erased)}" for a in back[:_NAMED])
     return f": {named}" if named else ""
 
 
