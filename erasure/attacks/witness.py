@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from math import isfinite
 from pathlib import Path
 
 import torch
@@ -130,12 +129,12 @@ class Witness:
 
         Raises: LoraFileError if a picture is none, since its values are not finite.
         """
-        with self.model.rows.purpose("attacks"):
-            scores = self.album.judge.own_scores(latents, [self.query(template) for template in templates])
-        if not all(map(isfinite, scores)):
+        if not bool(latents.isfinite().all()):  # of which the judge would say that nothing is in them
             raise LoraFileError(
                 "with this LoRA the model draws no pictures, only values that are not finite; choose a smaller weight"
             )
+        with self.model.rows.purpose("attacks"):
+            scores = self.album.judge.own_scores(latents, [self.query(template) for template in templates])
         return [self.scale.level(score) for score in scores]
 
     def seen(self, latents: Tensor, templates: Sequence[str]) -> list[bool]:
