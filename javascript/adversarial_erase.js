@@ -32,6 +32,7 @@
   let said = { job: "", state: "" }; // what was announced last
   let measured = ""; // the state of the measurement that was seen last
   let baked = ""; // the same of the bake
+  let combined = null; // the same of the combination, or which file it made; null: not seen yet
   let searched = ""; // the same of the search for nearby concepts
   let edited = false; // whether the user has written into the web UI's own setting for what is always on
   let focus = null; // the button that had the focus, to find it again when its HTML is replaced
@@ -198,6 +199,18 @@
     live().textContent = shown.textContent.trim();
   }
 
+  /** The same for the end of a combination, which has made a LoRA. */
+  function announceCombined() {
+    const shown = block("combine");
+    if (!shown) return;
+    const { aeState: state = "", aeMade: made = "" } = shown.dataset;
+    const before = combined;
+    combined = made || state; // it may take less time than passes between two polls
+    if (before === null || combined === before || !state || state === "combining") return;
+    if (made) REFRESH.forEach(press);
+    live().textContent = shown.textContent.trim();
+  }
+
   /** The same for the end of a search for nearby concepts; the chips follow. */
   function announceFound() {
     const shown = block("search");
@@ -343,6 +356,7 @@
     announce();
     announceMeasured();
     announceBaked();
+    announceCombined();
     announceFound();
     showInserted();
     if (tab()) keepFocus();

@@ -14,6 +14,7 @@ from PIL import Image
 from erasure.concepts.space import ConceptSpace
 from erasure.config.values import erase_config
 from erasure.jobs.baking import BakeSnapshot, BakeState
+from erasure.jobs.combining import CombineSnapshot, CombineState
 from erasure.jobs.estimate import Estimate
 from erasure.jobs.job import JobState, Result, Snapshot
 from erasure.jobs.measuring import MeasureSnapshot, MeasureState
@@ -27,6 +28,7 @@ from erasure.ui.bake import bake_html
 from erasure.ui.cards import estimate_html, plan_html, result_html
 from erasure.ui.chart import chart_html
 from erasure.ui.chips import chips_html
+from erasure.ui.combine import combine_html
 from erasure.ui.html import empty_html, heading_html, notes_html, picture
 from erasure.ui.measure import measure_html
 from erasure.ui.picks import picks_html
@@ -168,6 +170,11 @@ def a_bake(state: BakeState = "done", word: str = "church") -> BakeSnapshot:
     return BakeSnapshot(state, word, word, ((word, 0.5),), word, 7, 0.5, word, (word,), (word,), 32, 0.01)
 
 
+def a_combination(state: CombineState = "done", word: str = "church") -> CombineSnapshot:
+    """``word`` is wherever a stranger's text can be."""
+    return CombineSnapshot(state, word, ((word, 0.5),), word, 7, 0.5, word, (word,), (word,), (word,), 8, 0.1, 0.01)
+
+
 def a_search(state: SearchState = "searching", word: str = "church", **changes: Any) -> SearchSnapshot:
     """``word`` is wherever a stranger's text can be."""
     stage = Stage(f"compares words with {word}", 40, 100)
@@ -219,6 +226,7 @@ def everything(word: str) -> dict[str, Markup]:
         "notes": notes_html([word], word),
         **{f"measure {state}": measure_html(a_measurement(state, word)) for state in get_args(MeasureState)},
         **{f"bake {state}": bake_html(a_bake(state, word)) for state in get_args(BakeState)},
+        **{f"combine {state}": combine_html(a_combination(state, word)) for state in get_args(CombineState)},
         **{f"search {state}": search_html(a_search(state, word)) for state in get_args(SearchState) if state != "done"},
         "progress of a stage": progress_html(replace(snapshot, state="preparing", stage=Stage(word, 1, 2))),
         "heading": heading_html(word),

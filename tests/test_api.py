@@ -499,6 +499,105 @@ def test_what_cannot_be_baked_is_refused_with_its_reasons(
     assert str(host.data_folder()) not in refused.text
 
 
+# --- combining
+
+
+def test_loras_are_combined_into_a_new_one_of_the_lora_folder(
+    live: TestClient, host: LocalHost, tmp_path: Path
+) -> None:
+    for name in ("sub/mine", "other"):
+        random_lora(host.lora_folder() / f"{name}.safetensors", {"erase": [name[-4:]]})
+    assert get(live, "/combine").status_code == 404
+    assert live.delete(f"{PREFIX}/combine").status_code == 409
+    body = {"loras": ["mine", {"lora": "other", "weight": 0.5}], "name": "new", "rank": 1, "erase": "bell, dog"}
+    begun = post(live, "/combine", body)
+    assert begun.status_code == 202, begun.json()
+    end = time.monotonic() + 60
+    while (done := get(live, "/combine").json())["state"] == "combining" and time.monotonic() < end:
+        time.sleep(0.02)
+    assert (done["state"], done["problem"], done["share"], done["name"]) == ("done", "", 1.0, "new.safetensors")
+    assert (done["rank"], done["erases"]) == (1, ["mine", "ther", "bell", "dog"])
+    assert 0 < done["left_out"] < 1
+    assert read_lora(host.lora_folder() / "new.safetensors")
+    assert get(live, "/combine/pictures.png").status_code == 404
+    again = post(live, "/combine", body)
+    assert (again.status_code, again.json()["problems"][0][:5]) == (422, "name:")
+    assert str(tmp_path) not in json.dumps([done, again.json()])
+
+
+def test_a_job_can_start_from_loras_of_the_folder(idle: TestClient, host: LocalHost) -> None:
+    for name in ("church", "truck"):
+        random_lora(host.lora_folder() / f"{name}.safetensors", {"erase": [name], "vocabulary": "styles"})
+    body = {"loras": ["church", {"lora": "truck", "weight": 0.5}], "rows": 200, "name": "both",
+            "config": {"preserve": "dog", "seed": 7, "vocabulary": "file", "vocabulary_file": "words.txt"}}  # fmt: skip
+    created = post(idle, "/jobs", body)
+    assert created.status_code == 201, created.json()
+    job = created.json()
+    assert (job["name"], job["config"]["erase"], job["config"]["preserve"]) == ("both", ["church", "truck"], ["dog"])
+    assert (job["config"]["seed"], job["config"]["vocabulary_file"], job["config"]["rank"]) == (7, "words.txt", 4)
+    assert "training starts from church (weight 1), truck (weight 0.5)" in job["notes"]
+
+
+def test_pictures_of_a_combination_need_a_checkpoint(idle: TestClient, host: LocalHost) -> None:
+    random_lora(host.lora_folder() / "mine.safetensors", {"erase": ["church"]})
+    for more, says in (({"pictures": 1}, "true or false"), ({"pictures": True, "checkpoint": "gone"}, "no checkpoint")):
+        refused = post(idle, "/combine", {"loras": ["mine"], **more})
+        assert refused.status_code == 422
+        assert says in refused.json()["problems"][0]
+
+
+@pytest.mark.parametrize("path", ["/combine", "/jobs"])
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({"loras": []}, "loras: must be a list"),
+        ({"loras": "mine"}, "loras: must be a list"),
+        ({"loras": None}, "loras: must be a list"),
+        ({"loras": [3]}, "lora: choose a file"),
+        ({"loras": ["../../words"]}, "there is no '../../words' in the Lora folder"),
+        ({"loras": [{"lora": "mine", "wight": 1}]}, "did you mean 'weight'"),
+        ({"loras": [{"lora": "mine", "weight": 0}]}, "changes nothing; leave it out"),
+        ({"loras": ["mine", "mine"]}, "is given more than once"),
+        ({"loras": ["mine"], "rank": "8"}, "rank: '8' is not a whole number"),
+        ({"loras": ["mine"], "name": "../x"}, "the LoRA cannot be called '../x'"),
+        ({"loras": ["mine"], "name": "mine"}, "there is a LoRA 'mine' already"),
+        ({"loras": ["mine"], "overwrite": True}, "there is no field 'overwrite'"),
+    ],
+)
+def test_what_cannot_be_combined_is_refused_with_its_reasons(
+    idle: TestClient, host: LocalHost, path: str, body: dict[str, Any], says: str
+) -> None:
+    random_lora(host.lora_folder() / "mine.safetensors", {"erase": ["church"]})
+    refused = post(idle, path, {"name": "x", **body})
+    assert refused.status_code == 422
+    assert says in " ".join(refused.json()["problems"])
+    assert str(host.data_folder()) not in refused.text
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"rows": 0}, "rows: 0 is not a whole number"),
+        ({"rows": [1]}, "rows: "),
+        ({"checkpoint": "other"}, "there is no checkpoint 'other'"),
+        ({"loras": ["foreign"]}, "foreign cannot be refined without saying what is erased"),
+        ({"config": {"vocabulary_file": "/etc/passwd"}}, "vocabulary_file"),
+        ({"config": {"erase": 3}}, "erase: must be a text or a list of texts"),
+        ({"config": {"sed": 3}}, "did you mean 'seed'"),
+        ({"preset": "object"}, "there is no field 'preset'"),
+    ],
+)
+def test_what_cannot_be_refined_is_refused_with_its_reasons(
+    idle: TestClient, host: LocalHost, more: dict[str, Any], says: str
+) -> None:
+    random_lora(host.lora_folder() / "mine.safetensors", {"erase": ["church"]})
+    random_lora(host.lora_folder() / "foreign.safetensors")
+    refused = post(idle, "/jobs", {"loras": ["mine"], "name": "x", **more})
+    assert refused.status_code == 422
+    assert says in " ".join(refused.json()["problems"])
+    assert str(host.data_folder()) not in refused.text
+
+
 # --- requests that make no sense
 
 

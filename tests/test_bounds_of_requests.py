@@ -33,7 +33,7 @@ def service(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> 
         yield service
 
 
-@pytest.mark.parametrize("path", ["/jobs", "/concepts", "/measure", "/bake", "/jobs/none/pause"])
+@pytest.mark.parametrize("path", ["/jobs", "/concepts", "/measure", "/combine", "/bake", "/jobs/none/pause"])
 @pytest.mark.parametrize(
     "content",
     [
@@ -72,6 +72,10 @@ def test_a_body_that_is_no_sound_json_is_a_400(content: bytes, path: str, servic
         ("/measure", {"lora": "l" * 900_000}),
         ("/measure", {"lora": ["lora"], "weight": {}, "templates": 5}),
         ("/measure", {"lora": "lora", "weight": 1e308, "erase": [1]}),
+        ("/combine", {"loras": ["lora"] * 15_000}),
+        ("/combine", {"loras": ["lora"], "rank": 2**62, "erase": ["x" * 900_000]}),
+        ("/combine", {"loras": ["lora"], "name": "../x", "preserve": [[]] * 10_000}),
+        ("/jobs", {"loras": ["lora"], "rows": 2**62, "config": {"erase": ["x"] * 15_000}}),
         ("/bake", {"loras": ["lora"] * 15_000, "name": "x"}),
         ("/bake", {"loras": ["lora"], "name": "x" * 900_000}),
         ("/bake", {"loras": [{"lora": ["lora"], "weight": {}}, [], 3], "name": "x"}),

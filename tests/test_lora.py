@@ -21,6 +21,7 @@ from erasure.lora.adapter import (
     lora_state,
     lora_weight,
     remove_lora,
+    smallest_choice,
     without_lora,
 )
 from erasure.model.parts import ModelParts
@@ -63,6 +64,21 @@ def test_layer_counts_of_stable_diffusion_1(full_size: UNet2DConditionModel, lay
 
 def test_every_layer_choice_has_a_count_here() -> None:
     assert set(CHOICES) == {"xattn", "xattn_kv", "xattn_v", "selfattn", "noxattn", "full"}
+
+
+@pytest.mark.parametrize("layers", get_args(LayerChoice))
+def test_the_smallest_choice_that_has_some_layers_is_found_by_paths_and_by_keys(
+    full_size: UNet2DConditionModel, layers: LayerChoice
+) -> None:
+    paths = layer_names(full_size, layers)
+    assert smallest_choice(paths) == layers
+    assert smallest_choice(path.replace(".", "_") for path in paths) == layers
+
+
+@pytest.mark.parametrize("layer", ["time_embedding.linear_1", "conv_out", "mid_block.attentions.0.proj_in"])
+def test_layers_beside_cross_attention_need_all(layer: str) -> None:
+    names = ["mid_block.attentions.0.transformer_blocks.0.attn2.to_q", layer]
+    assert smallest_choice(names) == smallest_choice(name.replace(".", "_") for name in names) == "full"
 
 
 def test_unknown_layer_choice_is_refused(full_size: UNet2DConditionModel) -> None:

@@ -18,6 +18,7 @@ from erasure.config.concept_texts import written
 from erasure.config.values import erase_config
 from erasure.errors import JobConflict, JobNotFound
 from erasure.jobs.baking import BakeRequest, BakeSnapshot
+from erasure.jobs.combining import CombineRequest, CombineSnapshot
 from erasure.jobs.job import JobState, Snapshot
 from erasure.jobs.measuring import MeasureRequest, MeasureSnapshot
 from erasure.jobs.order import Order, Wanted, coming_names, read_order, suggested_name
@@ -33,6 +34,7 @@ from erasure.ui.run_view import BLOCKS, followed, render
 from tests.drawn import (
     HOSTILE,
     a_bake,
+    a_combination,
     a_measurement,
     a_plan,
     a_preview,
@@ -59,6 +61,7 @@ class Manager:
         self.measured: MeasureSnapshot | None = None
         self.searched: SearchSnapshot | None = None
         self.baked: BakeSnapshot | None = None
+        self.combined: CombineSnapshot | None = None
         self.known: dict[str, Any] | None = None
 
     def snapshots(self) -> list[Snapshot]:
@@ -97,6 +100,24 @@ class Manager:
 
     def cancel_bake(self) -> None:
         self.told.append("cancel the bake")
+
+    def combine_snapshot(self) -> CombineSnapshot | None:
+        return self.combined
+
+    def combine_pictures(self) -> bytes | None:
+        return None
+
+    def combine(self, request: Any) -> None:
+        if self.fails:
+            raise self.fails
+        self.told.append(request)
+
+    def refine(self, request: Any, checkpoint: Path, rows: Any = None) -> str:
+        self.told.append((request, checkpoint, rows))
+        return self.jobs[0].id
+
+    def cancel_combine(self) -> None:
+        self.told.append("cancel the combination")
 
     def search_snapshot(self) -> SearchSnapshot | None:
         return self.searched
@@ -756,6 +777,61 @@ def test_bake_names_files_of_the_lora_folder_and_a_checkpoint_of_the_host(host: 
     assert "there is no checkpoint" in said(actions.bake_loras(host, manager, "gone", ["mine"], 1.0, "new"))
     manager.fails = JobConflict("erase-bell is using the device")
     assert "erase-bell is using" in said(actions.bake_loras(host, manager, None, ["mine"], 1.0, "new"))
+
+
+# --- combining
+
+
+def test_a_combination_is_followed_and_can_be_cancelled(host: FakeHost) -> None:
+    manager: Any = Manager()
+    page, blocks = pages(manager)
+    assert "Sums of erasures hurt more" in said(blocks["combine"] or "")
+    manager.combined = a_combination("combining")
+    page, blocks = pages(manager, page)
+    shown = Html(blocks["combine"] or "")
+    assert shown.all(role="progressbar")[0]["aria-valuenow"] == "50"
+    assert shown.actions() == [("combine-cancel", "")]
+    assert Html(blocks["status"] or "").all("div", data_ae_active="1")
+    assert actions.act(manager, Page(action="combine-cancel")) == ""
+    assert manager.told == ["cancel the combination"]
+    assert "is being combined" in said(actions.try_it(host, manager, _done(), "", 1, 1.0))
+    manager.combined = replace(a_combination(), version=8)
+    _, blocks = pages(manager, page)
+    assert Html(blocks["combine"] or "").all("div", data_ae_made="8")
+    assert "church (weight 0.5)" in said(blocks["combine"] or "")
+    assert "Nobody has measured the sum yet" in said(blocks["combine"] or "")
+
+
+def test_combine_names_files_of_the_lora_folder_with_their_weights(host: FakeHost) -> None:
+    manager: Any = Manager()
+    one, two = (random_lora(host.lora_folder() / f"{name}.safetensors") for name in ("one", "sub/two"))
+    assert actions.combine_loras(host, manager, ["one", "sub/two"], "1; 0.5", 8.0, " new ", ["bell"]) == ""
+    assert manager.told.pop() == CombineRequest([(one, 1.0), (two, 0.5)], "new", 8, ["bell"])
+    assert actions.combine_loras(host, manager, ["one"], "", None, "") == ""
+    assert manager.told.pop() == CombineRequest([(one, 1.0)])
+    assert actions.combine_loras(host, manager, ["one"], "", 0, "", draw=True, checkpoint=host.checkpoint.name) == ""
+    assert manager.told.pop().checkpoint == host.checkpoint
+    gone = actions.combine_loras(host, manager, ["one"], "", 0, "", draw=True, checkpoint="gone")
+    assert "there is no checkpoint" in said(gone)
+    for loras, weights, says in (
+        ([], "1", "choose at least one LoRA"),
+        (["../<b>one"], "1", "there is no '../<b>one'"),
+        (["one", "two"], "1 2 3", "3 for 2 LoRAs"),
+        (["one", "two"], "1, <b>", "are not numbers"),
+    ):
+        assert says in said(actions.combine_loras(host, manager, loras, weights, 0, "new"))
+    manager.fails = JobConflict("erase-bell is using the device")
+    assert "erase-bell is using" in said(actions.combine_loras(host, manager, ["one"], "1", 0, "new"))
+
+
+def test_combine_and_refine_queues_a_job(host: FakeHost) -> None:
+    manager: Any = Manager(_done())
+    file = random_lora(host.lora_folder() / "mine.safetensors")
+    told = actions.refine_loras(host, manager, host.checkpoint.name, ["mine"], "0.5", 4, "new", ["bell"], 300.0)
+    assert f"{_done().name} is in the queue" in said(told)
+    assert manager.told == [(CombineRequest([(file, 0.5)], "new", 4, ["bell"]), host.checkpoint, 300)]
+    assert "there is no checkpoint" in said(actions.refine_loras(host, manager, "gone", ["mine"], "1", 0, "new"))
+    assert "choose at least one LoRA" in said(actions.refine_loras(host, manager, None, [], "1", 0, "new"))
 
 
 def test_a_box_of_lines_shows_all_that_it_holds_at_first() -> None:

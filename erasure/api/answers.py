@@ -13,6 +13,7 @@ from erasure.config.settings import settings
 from erasure.errors import ConfigError, EraseError, JobNotFound, RunError, TrainingError
 from erasure.host.base import Host
 from erasure.jobs.baking import BakeSnapshot
+from erasure.jobs.combining import CombineSnapshot
 from erasure.jobs.job import Snapshot
 from erasure.jobs.measuring import MeasureSnapshot
 from erasure.share.private import bare_paths
@@ -60,6 +61,12 @@ def bake_dict(baked: BakeSnapshot, host: Host) -> dict[str, Any]:
     """Return a bake as JSON."""
     values = {**baked.to_dict(), "problem": without_places(baked.problem, host)}
     return {**values, "notes": [without_places(note, host) for note in baked.notes]}
+
+
+def combine_dict(combined: CombineSnapshot, host: Host) -> dict[str, Any]:
+    """Return a combination as JSON."""
+    values = {**combined.to_dict(), "problem": without_places(combined.problem, host)}
+    return {**values, "notes": [without_places(note, host) for note in combined.notes]}
 
 
 def config_dict(config: dict[str, Any]) -> dict[str, Any]:

@@ -14,11 +14,12 @@ from erasure.host.always_on import Rule, make_rule, with_rule
 from erasure.host.base import Host
 from erasure.host.data_folder import DataFolder
 from erasure.jobs.baking import BakeRequest
+from erasure.jobs.combining import CombineRequest
 from erasure.jobs.job import JobRequest
 from erasure.jobs.lora_files import lora_file
 from erasure.jobs.manager import JobManager
 from erasure.jobs.measuring import MeasureRequest
-from erasure.jobs.order import Wanted, find_checkpoint, read_order, start_problems
+from erasure.jobs.order import Wanted, asked_settings, find_checkpoint, read_order, start_problems
 from erasure.share.order import ShareOrder, share_order
 
 _TEXTS = {
@@ -29,7 +30,7 @@ _TEXTS = {
 }
 
 _LISTED, _LONGEST = 20, 60  # unknown fields, and characters of one
-_MOST_LORAS = 50  # in one bake, or always on
+_MOST_LORAS = 50  # in one file, or always on
 _SHARED_TEXTS = ("license", "base_model", "author")
 _SHARED_CHOICES = ("unsafe_pictures", "overwrite")
 _MEASURED = ("erase", "synonym", "preserve", "templates")
@@ -95,17 +96,8 @@ def asked_bake(host: Host, body: Mapping[str, Any]) -> BakeRequest:
     wanted, problems = _wanted(body, ("checkpoint", "name"), ("loras",))
     checkpoint, missing = find_checkpoint(host, wanted.checkpoint)
     problems += missing
-    listed, loras = body.get("loras"), []
-    if not isinstance(listed, list) or not listed or len(listed) > _MOST_LORAS:
-        problems.append(f"loras: must be a list of 1 to {_MOST_LORAS} names, or of objects with lora and weight")
-        listed = []
-    for each in listed:
-        one = each if isinstance(each, Mapping) else {"lora": each}
-        weight = one.get("weight")
-        file, unknown = _lora_of(host, one)
-        problems += [*unknown_fields(one, ("lora", "weight")), *unknown]
-        if file is not None:
-            loras.append((file, 1.0 if weight is None else weight))
+    loras, unknown = _loras_of(host, body)
+    problems += unknown
     if wanted.name is None:
         problems.append("name: missing; must be a text, the name of the new checkpoint")
     if problems or checkpoint is None or wanted.name is None:
@@ -134,6 +126,49 @@ def asked_rules(body: Mapping[str, Any]) -> tuple[Rule, ...]:
     return rules
 
 
+def asked_combination(host: Host, body: Mapping[str, Any]) -> CombineRequest:
+    """Return the combination that a body asks for. Raises: ConfigError with every problem of its names."""
+    wanted, problems = _wanted(body, ("name", "checkpoint"), ("loras", "rank", "erase", "preserve", "pictures"))
+    drawn = body.get("pictures", False)
+    if not isinstance(drawn, bool):
+        problems.append("pictures: must be true or false")
+    checkpoint, missing = find_checkpoint(host, wanted.checkpoint) if drawn else (None, [])
+    problems += missing
+    loras, unknown = _loras_of(host, body)
+    problems += unknown
+    texts, wrong = _concepts_of(body)
+    problems += wrong
+    if problems:
+        raise ConfigError(problems)
+    return CombineRequest(
+        loras,
+        wanted.name or "",
+        _rank_of(body),
+        texts["erase"],
+        texts["preserve"],
+        checkpoint=None if checkpoint is None else checkpoint.path,
+    )
+
+
+def asked_refinement(host: Host, body: Mapping[str, Any]) -> tuple[CombineRequest, Path, Any]:
+    """Return what a job is to start from, on which checkpoint, and the rows that it may take.
+
+    Raises: ConfigError with every problem of its names.
+    """
+    wanted, problems = _wanted(body, ("checkpoint", "name", "config"), ("loras", "rank", "rows"))
+    checkpoint, missing = find_checkpoint(host, wanted.checkpoint)
+    loras, unknown = _loras_of(host, body)
+    given, wrong = asked_settings(host, wanted)
+    problems += [*missing, *unknown, *wrong]
+    texts, wrong = _concepts_of(given)
+    problems += wrong
+    if problems or checkpoint is None:
+        raise ConfigError(problems)
+    others = {name: value for name, value in given.items() if name not in texts}
+    request = CombineRequest(loras, wanted.name or "", _rank_of(body), texts["erase"], texts["preserve"], others)
+    return request, checkpoint.path, body.get("rows")
+
+
 def asked_check(host: Host, body: Mapping[str, Any]) -> tuple[Path, Path]:
     """Return the LoRA file and the checkpoint that a body names. Raises: ConfigError with every problem."""
     wanted, problems = _wanted(body, ("checkpoint",), ("lora",))
@@ -152,10 +187,8 @@ def asked_share(host: Host, manager: JobManager, body: Mapping[str, Any]) -> tup
     problems += [f"{name}: must be a text" for name, value in texts.items() if not isinstance(value, (str, type(None)))]
     choices = {name: body.get(name, False) for name in _SHARED_CHOICES}
     problems += [f"{name}: must be true or false" for name, value in choices.items() if not isinstance(value, bool)]
-    erase = body.get("erase") or []
-    erase = [erase] if isinstance(erase, str) else erase
-    if not isinstance(erase, list) or not all(isinstance(text, str) for text in erase):
-        problems.append("erase: must be a text or a list of texts")
+    erase, wrong = _texts_of(body, "erase")
+    problems += wrong
     lora, unknown = _lora_of(host, body)
     problems += unknown
     if problems or lora is None:
@@ -170,6 +203,40 @@ def asked_share(host: Host, manager: JobManager, body: Mapping[str, Any]) -> tup
         unsafe_pictures=choices["unsafe_pictures"],
     )
     return order, choices["overwrite"]
+
+
+def _loras_of(host: Host, body: Mapping[str, Any]) -> tuple[list[tuple[Path, Any]], list[str]]:
+    """Return the files of the Lora folder that a body lists, with their weights, and what is wrong with the list."""
+    listed, loras, problems = body.get("loras"), [], []
+    if not isinstance(listed, list) or not listed or len(listed) > _MOST_LORAS:
+        return [], [f"loras: must be a list of 1 to {_MOST_LORAS} names, or of objects with lora and weight"]
+    for each in listed:
+        one = each if isinstance(each, Mapping) else {"lora": each}
+        weight = one.get("weight")
+        file, unknown = _lora_of(host, one)
+        problems += [*unknown_fields(one, ("lora", "weight")), *unknown]
+        if file is not None:
+            loras.append((file, 1.0 if weight is None else weight))
+    return loras, problems
+
+
+def _concepts_of(body: Mapping[str, Any]) -> tuple[dict[str, list[str]], list[str]]:
+    """Return the concepts that are to be erased and preserved besides, and what is wrong with them."""
+    found = {name: _texts_of(body, name) for name in ("erase", "preserve")}
+    return {name: texts for name, (texts, _) in found.items()}, [line for _, wrong in found.values() for line in wrong]
+
+
+def _texts_of(body: Mapping[str, Any], name: str) -> tuple[list[str], list[str]]:
+    texts = body.get(name) or []
+    texts = [texts] if isinstance(texts, str) else texts
+    if not isinstance(texts, (list, tuple)) or not all(isinstance(text, str) for text in texts):
+        return [], [f"{name}: must be a text or a list of texts"]
+    return list(texts), []
+
+
+def _rank_of(body: Mapping[str, Any]) -> Any:
+    rank = body.get("rank")
+    return 0 if rank is None else rank
 
 
 def _lora_of(host: Host, body: Mapping[str, Any]) -> tuple[Path | None, list[str]]:

@@ -8,13 +8,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from erasure.api.answers import bake_dict, config_dict, job_dict, measurement_dict, schema, without_places_in
+from erasure.api.answers import (
+    bake_dict,
+    combine_dict,
+    config_dict,
+    job_dict,
+    measurement_dict,
+    schema,
+    without_places_in,
+)
 from erasure.api.asked import (
     asked_bake,
     asked_check,
+    asked_combination,
     asked_concepts,
     asked_job,
     asked_measurement,
+    asked_refinement,
     asked_rules,
     asked_share,
     unknown_fields,
@@ -89,7 +99,11 @@ def list_jobs(call: Call) -> dict[str, Any]:
 
 
 def create_job(call: Call) -> dict[str, Any]:
-    id = call.manager.submit(asked_job(call.host, call.body, coming_names(call.manager.snapshots())))
+    """With ``loras``, training starts from all of them."""
+    if "loras" in call.body:
+        id = call.manager.refine(*asked_refinement(call.host, call.body))
+    else:
+        id = call.manager.submit(asked_job(call.host, call.body, coming_names(call.manager.snapshots())))
     return job_dict(call.manager.snapshot(id), call.host)
 
 
@@ -166,6 +180,30 @@ def get_bake(call: Call) -> dict[str, Any]:
 def cancel_bake(call: Call) -> dict[str, Any]:
     call.manager.cancel_bake()
     return get_bake(call)
+
+
+def start_combining(call: Call) -> dict[str, Any]:
+    """It takes seconds, but the answer does not wait for its end."""
+    return combine_dict(call.manager.combine(asked_combination(call.host, call.body)), call.host)
+
+
+def get_combination(call: Call) -> dict[str, Any]:
+    combined = call.manager.combine_snapshot()
+    if combined is None:
+        raise JobNotFound("nothing has been combined since the program started")
+    return combine_dict(combined, call.host)
+
+
+def get_combination_pictures(call: Call) -> Content:
+    pictures = call.manager.combine_pictures()
+    if pictures is None:
+        raise JobNotFound("the last combination has no pictures")
+    return Content(pictures, "image/png")
+
+
+def cancel_combination(call: Call) -> dict[str, Any]:
+    call.manager.cancel_combine()
+    return get_combination(call)
 
 
 def check_lora(call: Call) -> dict[str, Any]:

@@ -16,10 +16,10 @@ from erasure import __version__, bounded_json
 from erasure.families.family import Family
 from erasure.lora.file import LoraFile
 from erasure.lora.metadata import CONFIG_KEY, json_object
+from erasure.lora.parts import erased_by
 
 BAKED_KEY = "adversarial_erase_baked"  # a list of what was baked in, the latest last
 _SPEC = "modelspec."
-_MOST, _LONGEST = 100, 200  # concepts, and characters of a text, taken over from a file
 _CODEBASES = {"original": "https://github.com/CompVis/stable-diffusion", "diffusers": "diffusers"}
 
 
@@ -67,7 +67,7 @@ class Label:
     def _described(self) -> str:
         loras = ", ".join(f"{file.path.stem} (weight {weight:g})" for file, weight, _ in self.loras)
         # A negative weight brings a concept out.
-        erased = [concept for file, weight, _ in self.loras if weight > 0 for concept in erased_by(file)]
+        erased = [concept for file, weight, _ in self.loras if weight > 0 for concept in _erased_by(file)]
         gone = f" Erased: {', '.join(dict.fromkeys(erased))}." if erased else ""
         return f"{self.base} with LoRAs in its weights: {loras}.{gone} Made by Adversarial Erase {__version__}."
 
@@ -77,16 +77,14 @@ class Label:
             "base_sha256": base_sha256,
             "made": self.made.isoformat(timespec="seconds"),
             "loras": [
-                {"name": file.path.stem, "sha256": sha256, "weight": weight, "erases": list(erased_by(file))}
+                {"name": file.path.stem, "sha256": sha256, "weight": weight, "erases": list(_erased_by(file))}
                 for file, weight, sha256 in self.loras
             ],
         }
 
 
-def erased_by(file: LoraFile) -> tuple[str, ...]:
-    """Return the concepts that a file of ours says it erases, shortened; nothing for files that do not say."""
-    said = (json_object(file.metadata, CONFIG_KEY) or {}).get("erase")
-    return tuple(str(text)[:_LONGEST] for text in said[:_MOST]) if isinstance(said, list) else ()
+def _erased_by(file: LoraFile) -> tuple[str, ...]:
+    return erased_by(json_object(file.metadata, CONFIG_KEY))
 
 
 def baked_before(metadata: Mapping[str, str]) -> list[dict[str, Any]]:

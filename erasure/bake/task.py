@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,13 +11,13 @@ from typing import Any
 from erasure.bake.companions import Companions, companions
 from erasure.bake.folder_files import FolderFiles, folder_files
 from erasure.bake.label import baked_before
-from erasure.errors import ConfigError, OutputExists, OutputRefused, RunError, UnsupportedCheckpoint, shown
+from erasure.errors import OutputExists, OutputRefused, RunError, UnsupportedCheckpoint
+from erasure.lora.combine import check_weights
 from erasure.lora.file import LoraFile, match_lora, module_key, read_lora
 from erasure.model.checkpoint import CheckpointInfo, OriginalFile, inspect_checkpoint
 from erasure.model.unet_layers import LayerPlace, empty_unet
 from erasure.model.weights_file import SMALL_FLOATS, WeightsFile
 from erasure.run.output import check_output
-from erasure.verdict.measurement import LARGEST_WEIGHT
 
 _SUFFIX = ".safetensors"
 _HEADERS = 2**20  # bytes of disk for metadata, file system and rounding
@@ -55,7 +54,7 @@ def bake_task(checkpoint: Path, loras: Sequence[tuple[Path, Any]], out: Path, *,
     OutputExists, OutputRefused; CheckpointError; LoraFileError if a file is no LoRA for this model; RunError if
     there is no room on the disk.
     """
-    _check_loras(loras)
+    check_weights(loras)
     folder = checkpoint.is_dir()
     _check_out(checkpoint, [path for path, _ in loras], out, folder=folder, overwrite=overwrite)
     info = inspect_checkpoint(checkpoint)
@@ -70,26 +69,6 @@ def bake_task(checkpoint: Path, loras: Sequence[tuple[Path, Any]], out: Path, *,
     task = BakeTask(info, files, out, overwrite, places, folder_files(info) if folder else None, beside)
     _check_room(task)
     return replace(task, notes=(*_notes(task), *beside.notes))
-
-
-def _check_loras(loras: Sequence[tuple[Path, Any]]) -> None:
-    problems = [] if loras else ["lora: name at least one LoRA file"]
-    for path, weight in loras:
-        number = isinstance(weight, (int, float)) and not isinstance(weight, bool) and math.isfinite(weight)
-        if not number or abs(weight) > LARGEST_WEIGHT:
-            problems.append(
-                f"lora: the weight {shown(weight)} of {path.name} is not a number from -{LARGEST_WEIGHT:g} to "
-                f"{LARGEST_WEIGHT:g}"
-            )
-        elif weight == 0:
-            problems.append(f"lora: at weight 0 {path.name} changes nothing; leave it out")
-    places = [path.resolve() for path, _ in loras]
-    problems += [
-        f"lora: {path.name} is given more than once; give the sum of its weights"
-        for path in dict.fromkeys(path for path, _ in loras if places.count(path.resolve()) > 1)
-    ]
-    if problems:
-        raise ConfigError(problems)
 
 
 def _check_out(checkpoint: Path, loras: Sequence[Path], out: Path, *, folder: bool, overwrite: bool) -> None:

@@ -7,7 +7,21 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from erasure.cli import app, attack, bake, bench, concepts, inspect, judge, presets, preview, share, spectrum, train
+from erasure.cli import (
+    app,
+    attack,
+    bake,
+    bench,
+    combine,
+    concepts,
+    inspect,
+    judge,
+    presets,
+    preview,
+    share,
+    spectrum,
+    train,
+)
 from erasure.console import print_any_character
 from erasure.errors import ConfigError, EraseError, OutputExists, OutputRefused
 from erasure.jobs.problems import describe
@@ -24,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Erase concepts from Stable Diffusion 1.x with a LoRA, preserving what would be hurt most.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (train, concepts, preview, judge, attack, inspect, share, bake, presets, bench, spectrum, app):
+    ways = (train, concepts, preview, judge, attack, inspect, share, combine, bake, presets, bench, spectrum, app)
+    for command in ways:
         command.add_parser(commands)
     arguments = parser.parse_args(argv)
     try:

@@ -53,4 +53,4 @@ def lora_and_weight(text: str) -> tuple[Path, float]:
     try:
         return Path(name), float(weight)
     except ValueError:
-        raise ConfigError([f"--lora: {weight!r} in {text!r} is not a number; write FILE:0.8"]) from None
+        raise ConfigError([f"lora: {weight!r} in {text!r} is not a number; write FILE:0.8"]) from None

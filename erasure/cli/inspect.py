@@ -11,6 +11,7 @@ from erasure.cli.flags import Commands, add_command, add_model_flags, opening_of
 from erasure.cli.printable import printable
 from erasure.cli.shares import with_shares
 from erasure.errors import ConfigError
+from erasure.lora.parts import UNMEASURED
 from erasure.verdict.verdict import hurt_line, lines, stated_verdict
 
 
@@ -31,6 +32,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     report = explain_lora(arguments.file)
     print(report)
+    if report.verdict is None and report.combined is not None and not report.combined.refined:
+        print(f"measured: {UNMEASURED}")
     for line in _verdict_lines(report.verdict):
         print(line, flush=True)
     if arguments.checkpoint is not None:

@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
         overwrite=arguments.overwrite,
         opening=opening_of(arguments),
     )
-    return _follow(erase(task))
+    return follow(erase(task))
 
 
 def _resume(arguments: argparse.Namespace) -> int:
@@ -98,10 +98,10 @@ def _resume(arguments: argparse.Namespace) -> int:
         changes=given_settings(arguments),
         vae=arguments.vae,
     )
-    return _follow(resumed)
+    return follow(resumed)
 
 
-def _follow(run: Run) -> int:
+def follow(run: Run) -> int:
     """Show a run until it ends or is stopped; a stop waits for the end of the current update."""
     from erasure.cli.progress_bar import ProgressBar
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from threading import Condition
 from typing import TYPE_CHECKING, Any, Literal
 
-from erasure.errors import ConfigError, EraseError, JobConflict, RunError
+from erasure.errors import ConfigError, EraseError, RunError
 from erasure.host.base import Host
-from erasure.jobs.errand import End, Errand, Shown
+from erasure.jobs.errand import Begun, End, Followed
 from erasure.jobs.gate import BAKE, Gate
 from erasure.jobs.live import logger
 from erasure.jobs.names import safe_name
@@ -54,27 +54,11 @@ class BakeSnapshot:
         return {**asdict(self), "loras": loras}
 
 
-class Baking:
+class Baking(Followed[BakeSnapshot]):
     """The bake of a host, the one that is on or else the last. Any thread may call any method."""
 
     def __init__(self, host: Host, gate: Gate, changed: Condition):
-        self._host = host
-        self._gate = gate
-        self._changed = changed
-        self._shown = Shown[BakeSnapshot](changed)
-        self._errand = Errand(host, gate, changed)
-
-    @property
-    def works(self) -> bool:
-        return self._errand.works
-
-    @property
-    def on(self) -> bool:
-        return self._shown.now is not None and self._shown.now.state == "baking"
-
-    def snapshot(self) -> BakeSnapshot | None:
-        """Return the bake as it is now; None if there was none since the program started."""
-        return self._shown.now
+        super().__init__(host, gate, changed, BAKE, "baking")
 
     def start(self, request: BakeRequest) -> BakeSnapshot:
         """Check the order, begin to bake, and return at once.
@@ -82,33 +66,25 @@ class Baking:
         Nothing is overwritten. Raises: EraseError for what cannot be baked; JobConflict while a job or another errand
         uses the device.
         """
-        self._gate.take(BAKE)
-        try:
-            task = _read(request, self._host)
-            shown = self._shown.begin(
-                lambda version: BakeSnapshot(
-                    state="baking",
-                    name=task.out.name,
-                    checkpoint=task.checkpoint.path.name,
-                    loras=tuple((file.path.name, weight) for file, weight in task.loras),
-                    message="waits for the device",
-                    version=version,
-                    notes=task.notes,
-                )
-            )
-            self._errand.begin(f"baking {task.out.name}", lambda: self._bake(task), self._shown.failure)
-        except BaseException:
-            self._gate.free()
-            raise
-        return shown
+        return self.begin(lambda: self._begun(_read(request, self._host)))
 
     def cancel(self) -> None:
         """End the bake; nothing of it is left. Raises: JobConflict if none is on."""
-        with self._changed:
-            if not self.on:
-                raise JobConflict("nothing is being baked now")
-            self._errand.cancel()
-            self._shown.tell(message="will end now")
+        self.end("nothing is being baked now", "will end now")
+
+    def _begun(self, task: BakeTask) -> Begun[BakeSnapshot]:
+        def shown(version: int) -> BakeSnapshot:
+            return BakeSnapshot(
+                state="baking",
+                name=task.out.name,
+                checkpoint=task.checkpoint.path.name,
+                loras=tuple((file.path.name, weight) for file, weight in task.loras),
+                message="waits for the device",
+                version=version,
+                notes=task.notes,
+            )
+
+        return Begun(f"baking {task.out.name}", shown, lambda: self._bake(task))
 
     # --- the thread
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from erasure.errors import EraseError, RunError
 from erasure.jobs.problems import describe
+from erasure.lora.parts import UNMEASURED
 from erasure.verdict.verdict import lines, stated_verdict
+
+if TYPE_CHECKING:
+    from erasure.lora.explain import LoraReport
 
 
 @dataclass(frozen=True)
 class LoraCheck:
     """``same_base``: whether the checkpoint is the base, by hash; None if the file states none. ``base`` says it.
 
-    ``measured``: what its maker measured, in words, unchecked. Texts are from the file: whoever shows them must escape
-    them.
+    ``combined``: of what it was made, if it was combined from others, else "". ``measured``: what its maker measured,
+    in words, unchecked. Texts are from the file: whoever shows them must escape them.
     """
 
     lora: str
@@ -28,6 +32,7 @@ class LoraCheck:
     made_from: str
     same_base: bool | None
     base: str
+    combined: str
     measured: tuple[str, ...]
     problems: tuple[str, ...]
 
@@ -50,7 +55,6 @@ def check_received(lora: Path, checkpoint: Path) -> LoraCheck:
         raise
     except Exception as error:  # of a library, or of the disk
         raise RunError(describe(error)) from error
-    verdict = stated_verdict(report.verdict)
     return LoraCheck(
         lora=lora.name,
         checkpoint=checkpoint.name,
@@ -61,6 +65,14 @@ def check_received(lora: Path, checkpoint: Path) -> LoraCheck:
         made_from=report.base["checkpoint"],
         same_base=base.same,
         base=base.line,
-        measured=() if verdict is None else tuple(lines(verdict)),
+        combined="" if report.combined is None else report.combined.line,
+        measured=_measured(report),
         problems=report.problems,
     )
+
+
+def _measured(report: LoraReport) -> tuple[str, ...]:
+    verdict = stated_verdict(report.verdict)
+    if verdict is not None:
+        return tuple(lines(verdict))
+    return (UNMEASURED,) if report.combined is not None and not report.combined.refined else ()

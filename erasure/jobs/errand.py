@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import count
 from threading import Condition, Thread
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from erasure.errors import JobConflict
 from erasure.host.base import Host
 from erasure.jobs.gate import Gate
 from erasure.jobs.live import logger
@@ -140,3 +141,61 @@ class Errand:
             if end is not None:
                 end()
             self._gate.free()
+
+
+@dataclass(frozen=True)
+class Begun(Generic[_S]):
+    """An errand that was read and may begin: what it is called, its first snapshot by version, and the work."""
+
+    name: str
+    shown: Callable[[int], _S]
+    work: Callable[[], End]
+
+
+class Followed(Generic[_S]):
+    """An errand that pages see, the one that is on or else the last. Any thread may call any method."""
+
+    def __init__(self, host: Host, gate: Gate, changed: Condition, who: str, doing: str):
+        """``who``: of the gate; ``doing``: the state of a snapshot while it is on."""
+        self._host = host
+        self._shown = Shown[_S](changed)
+        self._errand = Errand(host, gate, changed)
+        self._gate = gate
+        self._changed = changed
+        self._who = who
+        self._doing = doing
+
+    @property
+    def works(self) -> bool:
+        return self._errand.works
+
+    @property
+    def on(self) -> bool:
+        return self._shown.now is not None and getattr(self._shown.now, "state", "") == self._doing
+
+    def snapshot(self) -> _S | None:
+        """Return it as it is now; None if there was none since the program started."""
+        return self._shown.now
+
+    def begin(self, read: Callable[[], Begun[_S]]) -> _S:
+        """Read an order while nobody else uses the device, begin, and return at once.
+
+        Raises: JobConflict while a job or an errand uses the device; what ``read`` raises.
+        """
+        self._gate.take(self._who)
+        try:
+            begun = read()
+            shown = self._shown.begin(begun.shown)
+            self._errand.begin(begun.name, begun.work, self._shown.failure)
+        except BaseException:
+            self._gate.free()
+            raise
+        return shown
+
+    def end(self, nothing: str, message: str) -> None:
+        """Let it end, and show the message until then. Raises: JobConflict, which says ``nothing``, if none is on."""
+        with self._changed:
+            if not self.on:
+                raise JobConflict(nothing)
+            self._errand.cancel()
+            self._shown.tell(message=message)

@@ -8,11 +8,12 @@ from threading import Condition
 
 from erasure.errors import JobConflict
 
-# Who is no job: looking for nearby concepts, measuring a LoRA, and baking one into a checkpoint.
-CONCEPTS, LORA, BAKE = "concepts", "lora", "bake"
+# Who is no job: looking for nearby concepts, measuring a LoRA, combining several, and baking into a checkpoint.
+CONCEPTS, LORA, COMBINE, BAKE = "concepts", "lora", "combine", "bake"
 _ERRANDS = {
     CONCEPTS: "nearby concepts are being looked for on the device",
     LORA: "a LoRA is being measured on the device",
+    COMBINE: "LoRAs are being combined",
     BAKE: "a checkpoint is being baked",
 }
 
@@ -36,7 +37,7 @@ class Gate:
             self.free()
 
     def take(self, who: str) -> None:
-        """Take the device for ``who``, a job's id, ``CONCEPTS``, ``LORA`` or ``BAKE``; any thread may free it.
+        """Take the device for ``who``, a job's id or the name of an errand, such as ``BAKE``; any thread may free it.
 
         Raises: JobConflict if one that is no job meets anything.
         """

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from erasure.config.methods import method_of
 from erasure.config.settings import EraseConfig
+from erasure.lora.parent import Parent
 from erasure.model.stage import Stage
 from erasure.training.plan import Plan
 from erasure.verdict.verdict import Verdict, told_verdict
@@ -59,11 +60,14 @@ def actions_of(
 
 @dataclass(frozen=True)
 class JobRequest:
-    """An order for a job; ``name`` is the stem of the LoRA file."""
+    """An order for a job; ``name`` is the stem of the LoRA file. ``parents``: LoRAs that training starts from;
+    ``notes``: what people should know of the order, one line each."""
 
     checkpoint: Path
     name: str
     config: EraseConfig
+    parents: tuple[Parent, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

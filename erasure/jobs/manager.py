@@ -17,6 +17,7 @@ from erasure.errors import ConfigError, JobConflict, JobNotFound
 from erasure.host.base import Host
 from erasure.host.data_folder import DataFolder
 from erasure.jobs.baking import BakeRequest, BakeSnapshot, Baking
+from erasure.jobs.combining import CombineRequest, CombineSnapshot, Combining, refining_job
 from erasure.jobs.ending import remove_files, remove_folder, write_job_card
 from erasure.jobs.gate import Gate
 from erasure.jobs.job import FINISHED, JobRequest, JobState, Snapshot
@@ -53,6 +54,7 @@ class JobManager:
         self._searching = Searching(host, self._gate, self._changed)
         self._measuring = Measuring(host, self._gate, self._changed)
         self._baking = Baking(host, self._gate, self._changed)
+        self._combining = Combining(host, self._gate, self._changed)
         self.sharing = Sharing(DataFolder(host.data_folder()).shared)
         self._closed = False
         self._thread: Thread | None = None
@@ -76,7 +78,7 @@ class JobManager:
             self._closed = True
             if self._table.current is not None and self._table.current.wish != "discard":
                 self._table.current.wish = "close"
-            for errand in (self._measuring, self._searching, self._baking):
+            for errand in (self._measuring, self._searching, self._baking, self._combining):
                 if errand.on:
                     errand.cancel()
             self._changed.notify_all()
@@ -89,7 +91,7 @@ class JobManager:
     def _at_rest(self) -> bool:
         """Whether the program may end. A job that waits for the device has nothing to save, and may wait for long."""
         job = self._table.current
-        errands = (self._measuring, self._searching, self._baking)
+        errands = (self._measuring, self._searching, self._baking, self._combining)
         return (job is None or job.waits) and not any(errand.works for errand in errands)
 
     # --- what there is
@@ -171,7 +173,8 @@ class JobManager:
                 config=config.to_dict(),
                 asked=asked_of(config),
                 created=time.time(),
-                notes=notes_of(config),
+                notes=(*request.notes, *notes_of(config)),
+                parents=request.parents,
             )
             job = self._table.add(record, config)
             self._table.enqueue(job)
@@ -225,8 +228,7 @@ class JobManager:
             # enough. It ends early again once they find all gone.
             config = with_changes(old, steps=old.updates + -(-old.updates // 2))
             self._table.take(job)
-            coming = [Path(other.record.out).stem for other in self._table.active()]
-            name = free_name(job.record.name, self._host.lora_folder(), coming)
+            name = free_name(job.record.name, self._host.lora_folder(), self._coming())
             record = replace(
                 job.record,
                 state="queued",
@@ -330,6 +332,38 @@ class JobManager:
     def cancel_bake(self) -> None:
         """End the bake that is on; nothing of it is left. Raises: JobConflict if there is none."""
         self._baking.cancel()
+
+    def combine(self, request: CombineRequest) -> CombineSnapshot:
+        """Begin to make one LoRA of several, and return at once; it takes seconds.
+
+        Raises: JobConflict while a job or an errand uses the device; EraseError for what cannot be combined.
+        """
+        self._check_open()
+        return self._combining.start(request, self._coming())
+
+    def refine(self, request: CombineRequest, checkpoint: Path, rows: Any = None) -> str:
+        """Queue a job that trains on from several LoRAs, all together, and return its id.
+
+        ``rows``: of the U-Net that it may take, None for the usual number. Raises: EraseError.
+        """
+        return self.submit(refining_job(self._host, request, checkpoint, rows, self._coming()))
+
+    def combine_snapshot(self) -> CombineSnapshot | None:
+        """Return the combination that is on, or else the last one of this process; None if there was none."""
+        return self._combining.snapshot()
+
+    def combine_pictures(self) -> bytes | None:
+        """Return the pictures of the last combination as a PNG, None if there are none."""
+        return self._combining.pictures
+
+    def cancel_combine(self) -> None:
+        """End the combination that is on; nothing of it is left. Raises: JobConflict if there is none."""
+        self._combining.cancel()
+
+    def _coming(self) -> list[str]:
+        """Return the names of the LoRAs that jobs will make."""
+        with self._changed:
+            return [Path(job.record.out).stem for job in self._table.active()]
 
     def _check_open(self) -> None:
         if self._closed:

@@ -8,9 +8,9 @@ from pathlib import Path
 from threading import Condition
 from typing import TYPE_CHECKING, Any, Literal
 
-from erasure.errors import EraseError, JobConflict, RunError
+from erasure.errors import EraseError, RunError
 from erasure.host.base import Host
-from erasure.jobs.errand import End, Errand, Shown
+from erasure.jobs.errand import Begun, End, Followed
 from erasure.jobs.gate import LORA, Gate
 from erasure.jobs.problems import describe
 from erasure.model.opening import Opening
@@ -55,61 +55,37 @@ class MeasureSnapshot:
         return {**asdict(self), "verdict": verdict}
 
 
-class Measuring:
+class Measuring(Followed[MeasureSnapshot]):
     """The measurement of a host, the one that is on or else the last. Any thread may call any method."""
 
     def __init__(self, host: Host, gate: Gate, changed: Condition):
-        self._host = host
-        self._gate = gate
-        self._changed = changed
-        self._shown = Shown[MeasureSnapshot](changed)
-        self._errand = Errand(host, gate, changed)
-
-    @property
-    def works(self) -> bool:
-        return self._errand.works
-
-    @property
-    def on(self) -> bool:
-        return self._shown.now is not None and self._shown.now.state == "measuring"
-
-    def snapshot(self) -> MeasureSnapshot | None:
-        """Return the measurement as it is now; None if there was none since the program started."""
-        return self._shown.now
+        super().__init__(host, gate, changed, LORA, "measuring")
 
     def start(self, request: MeasureRequest) -> MeasureSnapshot:
         """Check the order, begin to measure, and return at once.
 
         Raises: EraseError for what cannot be measured; JobConflict while a job or another measurement uses the device.
         """
-        self._gate.take(LORA)
-        try:
-            task = _read(request, self._host.opening(request.checkpoint))
-            shown = self._shown.begin(
-                lambda version: MeasureSnapshot(
-                    state="measuring",
-                    lora=task.file.path.name,
-                    checkpoint=task.checkpoint.path.name,
-                    erase=task.config.erase,
-                    weight=task.weight,
-                    message="waits for the device",
-                    version=version,
-                    notes=task.notes,
-                )
-            )
-            self._errand.begin(f"measuring {task.file.path.stem}", lambda: self._measure(task), self._shown.failure)
-        except BaseException:
-            self._gate.free()
-            raise
-        return shown
+        return self.begin(lambda: self._begun(_read(request, self._host.opening(request.checkpoint))))
 
     def cancel(self) -> None:
         """End the measurement after this step of drawing; nothing of it is kept. Raises: JobConflict if none is on."""
-        with self._changed:
-            if not self.on:
-                raise JobConflict("no LoRA is being measured now")
-            self._errand.cancel()
-            self._shown.tell(message="will end after this step")
+        self.end("no LoRA is being measured now", "will end after this step")
+
+    def _begun(self, task: MeasureTask) -> Begun[MeasureSnapshot]:
+        def shown(version: int) -> MeasureSnapshot:
+            return MeasureSnapshot(
+                state="measuring",
+                lora=task.file.path.name,
+                checkpoint=task.checkpoint.path.name,
+                erase=task.config.erase,
+                weight=task.weight,
+                message="waits for the device",
+                version=version,
+                notes=task.notes,
+            )
+
+        return Begun(f"measuring {task.file.path.stem}", shown, lambda: self._measure(task))
 
     # --- the thread
 

@@ -55,7 +55,7 @@ class Order:
 
 def read_order(host: Host, wanted: Wanted, coming: Collection[str] = ()) -> Order:
     """Read an order; what is wrong with it is in its ``problems``. ``coming``: names of LoRAs that jobs will make."""
-    asked, problems = _asked_settings(host, wanted)
+    asked, problems = asked_settings(host, wanted)
     checkpoint, missing = find_checkpoint(host, wanted.checkpoint)
     settled = settle_values(asked)
     name = wanted.name
@@ -69,6 +69,36 @@ def read_order(host: Host, wanted: Wanted, coming: Collection[str] = ()) -> Orde
         settled,
         (*problems, *missing, *settled.problems),
     )
+
+
+def asked_settings(host: Host, wanted: Wanted) -> tuple[dict[str, Any], list[str]]:
+    """Return the settings of the preset at the quality, overridden by those that are given, and what is wrong."""
+    problems: list[str] = []
+    data = DataFolder(host.data_folder())
+    kind, known = Preset("", "", {}), True
+    if wanted.preset is not None:
+        try:
+            kind = preset(wanted.preset, data.presets)
+        except ConfigError as error:
+            problems += error.problems
+            known = False
+    asked = dict(kind.settings)
+    if wanted.quality is not None and (known or wanted.quality not in QUALITIES):
+        method = wanted.settings.get("method")
+        try:
+            asked = kind_settings(kind, wanted.quality, method if isinstance(method, str) else None)
+        except ConfigError as error:
+            problems += error.problems
+    asked |= wanted.settings
+    file = asked.get("vocabulary_file")
+    if isinstance(file, str) and file:
+        try:
+            asked["vocabulary_file"] = str(kept_vocabulary(data.vocabularies, file))
+        except ConfigError as error:
+            problems += error.problems
+            # Both go, so that one mistake is reported once.
+            asked = {key: value for key, value in asked.items() if key not in ("vocabulary", "vocabulary_file")}
+    return asked, problems
 
 
 def start_problems(host: Host, order: Order) -> list[str]:
@@ -112,33 +142,3 @@ def suggested_name(host: Host, erase: Sequence[str], coming: Collection[str]) ->
 def coming_names(jobs: Sequence[Snapshot]) -> list[str]:
     """Return the names of the LoRAs that these jobs will make."""
     return [job.name for job in jobs if job.state in ACTIVE]
-
-
-def _asked_settings(host: Host, wanted: Wanted) -> tuple[dict[str, Any], list[str]]:
-    """Return the settings of the preset at the quality, overridden by those that are given, and what is wrong."""
-    problems: list[str] = []
-    data = DataFolder(host.data_folder())
-    kind, known = Preset("", "", {}), True
-    if wanted.preset is not None:
-        try:
-            kind = preset(wanted.preset, data.presets)
-        except ConfigError as error:
-            problems += error.problems
-            known = False
-    asked = dict(kind.settings)
-    if wanted.quality is not None and (known or wanted.quality not in QUALITIES):
-        method = wanted.settings.get("method")
-        try:
-            asked = kind_settings(kind, wanted.quality, method if isinstance(method, str) else None)
-        except ConfigError as error:
-            problems += error.problems
-    asked |= wanted.settings
-    file = asked.get("vocabulary_file")
-    if isinstance(file, str) and file:
-        try:
-            asked["vocabulary_file"] = str(kept_vocabulary(data.vocabularies, file))
-        except ConfigError as error:
-            problems += error.problems
-            # Both go, so that one mistake is reported once.
-            asked = {key: value for key, value in asked.items() if key not in ("vocabulary", "vocabulary_file")}
-    return asked, problems

@@ -15,6 +15,7 @@ from erasure.config.values import asked_like, settle_values
 from erasure.jobs.history import History
 from erasure.jobs.job import ACTIVE, JobState, Result, Snapshot
 from erasure.jobs.speed import Speed, speed_of
+from erasure.lora.parent import Parent
 from erasure.model.stage import Stage
 from erasure.run.folder import RunFolder
 
@@ -41,11 +42,13 @@ class Record:
     speed: Speed | None = None  # for estimates of later runs
     train_to: int = 0  # updates in all, once it trains on; 0 before that
     diverged: bool = False  # why it failed
+    parents: tuple[Parent, ...] = ()  # LoRAs that training starts from
 
 
 def write_record(folder: RunFolder, record: Record) -> None:
     """Raises: RunError if the folder cannot be written."""
-    folder.write_job(asdict(record))
+    parents = [{**asdict(parent), "path": str(parent.path)} for parent in record.parents]
+    folder.write_job({**asdict(record), "parents": parents})
 
 
 def read_record(folder: RunFolder) -> Record:
@@ -68,6 +71,7 @@ def read_record(folder: RunFolder) -> Record:
         speed=speed_of(values.get("speed")),
         train_to=max(0, int(_number(values.get("train_to"), 0))),
         diverged=values.get("diverged") is True,
+        parents=_parents(values.get("parents")),
     )
 
 
@@ -165,6 +169,14 @@ def _list(value: Any) -> list[Any]:
 def _number(value: Any, otherwise: float) -> float:
     sound = isinstance(value, (int, float)) and math.isfinite(value)
     return float(value) if sound else otherwise
+
+
+def _parents(value: Any) -> tuple[Parent, ...]:
+    rows = [each for each in _list(value) if isinstance(each, dict) and each.get("path")]
+    return tuple(
+        Parent(Path(str(row["path"])), _number(row.get("weight"), 1.0), tuple(map(str, _list(row.get("erases")))))
+        for row in rows
+    )
 
 
 def _result(value: Any) -> Result | None:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from erasure.errors import Diverged, EraseError
+from erasure.errors import Diverged, EraseError, RunError
 from erasure.host.base import Host
 from erasure.jobs.gate import Gate
 from erasure.jobs.job import JobState, Result
@@ -142,7 +142,12 @@ class Worker:
             more = {"steps": job.record.train_to} if job.record.train_to else None
             return resume(job.folder, device=device, out=out, changes=more)
         checkpoint = Path(job.record.checkpoint)
-        return erase(Task(checkpoint, out, job.folder, job.config, device, opening=self._host.opening(checkpoint)))
+        parents = job.record.parents
+        gone = [parent.path.name for parent in parents if not parent.path.is_file()]
+        if gone:
+            raise RunError(f"{', '.join(gone)} is no longer there, but training was to start from it; put it back")
+        opening = self._host.opening(checkpoint)
+        return erase(Task(checkpoint, out, job.folder, job.config, device, opening=opening, parents=parents))
 
     def _park(self) -> None:
         """Save the state, in case the process ends during the pause, and take the model off the device."""

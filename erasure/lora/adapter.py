@@ -35,6 +35,8 @@ _CHOOSE: dict[LayerChoice, Callable[[str], bool]] = {
     "full": lambda name: True,
 }
 
+_ATTENTION = re.compile(r"_(attn[12])_(to_[a-z])")
+
 
 def base_layers(unet: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:
     """Return every Linear and Conv2d of the U-Net by module path, in module order, with or without an adapter."""
@@ -63,6 +65,16 @@ def layer_names(unet: nn.Module, layers: LayerChoice) -> tuple[str, ...]:
     if not names:
         raise ValueError(f"this U-Net has no layers for layers = {layers!r}")
     return names
+
+
+def smallest_choice(names: Iterable[str]) -> LayerChoice:
+    """Return the choice with the fewest layers that has all of these, named by their paths or by keys of files.
+
+    In a file's key, dots are underscores.
+    """
+    dotted = [_ATTENTION.sub(r".\1.\2", re.sub("^time_embedding_", "time_embedding.", name)) for name in names]
+    order: tuple[LayerChoice, ...] = ("xattn_v", "xattn_kv", "xattn", "selfattn", "noxattn", "full")
+    return next(choice for choice in order if all(map(_CHOOSE[choice], dotted)))
 
 
 def inject_lora(unet: nn.Module, layers: LayerChoice, rank: int, alpha: float, seed: int) -> None:

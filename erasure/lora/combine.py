@@ -1,14 +1,67 @@
-"""Merges several LoRA files into one, as a whole or for one layer."""
+"""Several LoRA files, each at a weight, together: as one LoRA, or what they add to one layer."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from erasure.errors import ConfigError, LoraFileError, shown
 from erasure.lora.file import LoraFile
 from erasure.lora.kind import DOWN, UP
+
+LARGEST_WEIGHT = 10.0
+
+
+def check_weights(loras: Sequence[tuple[Path, Any]]) -> None:
+    """Check what a person named: at least one file, none of them twice, each with a weight that does something.
+
+    Raises: ConfigError with every problem.
+    """
+    problems = [] if loras else ["lora: name at least one LoRA file"]
+    for path, weight in loras:
+        number = isinstance(weight, (int, float)) and not isinstance(weight, bool) and math.isfinite(weight)
+        if not number or abs(weight) > LARGEST_WEIGHT:
+            problems.append(
+                f"lora: the weight {shown(weight)} of {path.name} is not a number from -{LARGEST_WEIGHT:g} to "
+                f"{LARGEST_WEIGHT:g}"
+            )
+        elif weight == 0:
+            problems.append(f"lora: at weight 0 {path.name} changes nothing; leave it out")
+    places = [path.resolve() for path, _ in loras]
+    problems += [
+        f"lora: {path.name} is given more than once; give the sum of its weights"
+        for path in dict.fromkeys(path for path, _ in loras if places.count(path.resolve()) > 1)
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def check_one_model(files: Iterable[LoraFile]) -> None:
+    """Check that the files are for U-Nets of one family, with layers of the same sizes where both change one.
+
+    Raises: LoraFileError that names the two files and the layer.
+    """
+    sizes: dict[str, tuple[LoraFile, tuple[int, ...]]] = {}
+    first: LoraFile | None = None
+    for file in files:
+        first = first or file
+        if file.family.name != first.family.name:
+            raise LoraFileError(
+                f"{first.path.name} is for {first.family.name}, {file.path.name} for {file.family.name}; they cannot "
+                "be one file"
+            )
+        for module in file.modules:
+            size = _size(file, module)
+            other, known = sizes.setdefault(module, (file, size))
+            if size != known:
+                raise LoraFileError(
+                    f"{other.path.name} and {file.path.name} are for models of different sizes: {module} is "
+                    f"{_by(known)} in the one and {_by(size)} in the other; combine files of one base"
+                )
 
 
 def merge_loras(files: Sequence[tuple[LoraFile, float]]) -> LoraFile:
@@ -33,8 +86,7 @@ def summed_change(
     """Return what several LoRAs, each at its weight, together add to the weights of one layer, as two factors.
 
     ``module``: as in the files, ``lora_unet_conv_in``. The change is ``up @ down`` with ``up`` (out, R) and ``down``
-    (R, in * k * k), R being the sum of their ranks; scales and weights are in ``up``. None if no file changes the
-    layer.
+    (R, in * k * k), R being the sum of their ranks; scales and weights are in both. None if no file changes the layer.
     Raises: ValueError if they are for layers of different sizes.
     """
     ups, downs = [], []
@@ -42,10 +94,31 @@ def summed_change(
         if f"{module}.{DOWN}" not in file.state:
             continue
         down, up, scale = file.weights(module)
-        downs.append(down.to(dtype).flatten(1))
-        ups.append(up.to(dtype).flatten(1) * (scale * weight))
+        for_up, for_down = _shared(scale * weight)
+        downs.append(down.to(dtype).flatten(1) * for_down)
+        ups.append(up.to(dtype).flatten(1) * for_up)
     if not ups:
         return None
     if len({(up.shape[0], down.shape[1]) for up, down in zip(ups, downs, strict=True)}) > 1:
         raise ValueError(f"the files are for layers {module} of different sizes")
     return torch.cat(ups, dim=1), torch.cat(downs)
+
+
+def _shared(factor: float) -> tuple[float, float]:
+    """Return two factors with this product, of which the second is a power of two, and both about as large.
+
+    Powers of two leave the digits of a number as they are; and a small factor on one side alone would push its numbers
+    out of the range of half precision.
+    """
+    power = 2.0 ** round(math.frexp(factor)[1] / 2) if factor and math.isfinite(factor) else 1.0
+    return factor / power, power
+
+
+def _size(file: LoraFile, module: str) -> tuple[int, ...]:
+    """Return the size of a layer's weights as one matrix: rows, and all else flattened."""
+    down, up = file.state[f"{module}.{DOWN}"], file.state[f"{module}.{UP}"]
+    return up.shape[0], math.prod(down.shape[1:])
+
+
+def _by(size: tuple[int, ...]) -> str:
+    return " by ".join(map(str, size))

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from erasure.config.concept_texts import read_lists
@@ -21,7 +20,9 @@ from erasure.families.known import FAMILIES
 from erasure.lora.file import LoraFile, read_lora_header, read_weights
 from erasure.lora.hashes import content_hash, lora_hashes
 from erasure.lora.kind import tell_lora
+from erasure.lora.low_rank import product_norm
 from erasure.lora.metadata import ASKED_KEY, CONFIG_KEY, VERDICT_KEY, WEIGHTS_KEY, json_object
+from erasure.lora.parts import Combination, stated_combination
 from erasure.safetensors_file import Header, read_tensors
 
 UNKNOWN = "unknown"
@@ -54,6 +55,7 @@ class LoraReport:
     config: dict[str, Any] | None
     asked: dict[str, Any]
     verdict: dict[str, Any] | None  # what its maker's run measured, unchecked
+    combined: Combination | None  # of what it was made, if it was combined from others
     problems: tuple[str, ...]
 
     @property
@@ -67,6 +69,7 @@ class LoraReport:
         lines = [
             f"{_plain(self.path.name)}: {self.kind}, {self.size / 2**20:.2f} MiB",
             f"erases: {', '.join(map(repr, map(_plain, self.erases))) or _not_said()}",
+            *self._parts(),
             *(f"base {what}: {_plain(value)}" for what, value in self.base.items()),
             *(f"{what}: {_plain(value)}" for what, value in self.trained.items()),
             f"layers: {self.layers}, rank {_several(self.ranks)}, alpha {_several(self.alphas)}",
@@ -86,6 +89,13 @@ class LoraReport:
             f"  {_plain(key)} = {_plain(json.dumps(value))}{self._asked(key)}" for key, value in self.config.items()
         ]
         return "\n".join([*lines, "settings:", *settings])
+
+    def _parts(self) -> list[str]:
+        """Return the files that it was combined from, one a line."""
+        if self.combined is None:
+            return []
+        how = f" ({self.combined.how})" if self.combined.how else ""
+        return [f"combined from{how}:", *(f"  {_plain(part)}" for part in self.combined.parts)]
 
     def _asked(self, key: str) -> str:
         """Return what was asked for, in brackets, if it is not the value that was used."""
@@ -115,6 +125,7 @@ def explain_lora(path: Path, families: Sequence[Family] = FAMILIES) -> LoraRepor
     if file is not None and not any(norms.values()):
         problems.append("all weights are zero, so it changes nothing")
     erases = config.get("erase") if config else None
+    combined = stated_combination(metadata)
     modules = {name.partition(".")[0] if name.startswith("lora_") else name for name in header.shapes}
     return LoraReport(
         path=path,
@@ -126,13 +137,14 @@ def explain_lora(path: Path, families: Sequence[Family] = FAMILIES) -> LoraRepor
         precision=_precision(file),
         erases=tuple(map(str, erases)) if isinstance(erases, list) else (),
         base=_base(metadata),
-        trained=_trained(metadata),
+        trained=_trained(metadata, told_all=combined is None or combined.refined),
         hash_check=_hash_check(path, metadata.get("sshs_model_hash")),
         other_hashes=_other_hashes(path, header, readable=file is not None),
         norms=norms,
         config=config,
         asked=json_object(metadata, ASKED_KEY) or {},
         verdict=json_object(metadata, VERDICT_KEY),
+        combined=combined,
         problems=tuple(problems),
     )
 
@@ -164,14 +176,14 @@ def _base(metadata: Mapping[str, str]) -> dict[str, str]:
     return base
 
 
-def _trained(metadata: Mapping[str, str]) -> dict[str, str]:
+def _trained(metadata: Mapping[str, str], *, told_all: bool) -> dict[str, str]:
     keys = {
         "updates": "ss_steps",
         "learning rate": "ss_learning_rate",
         "seed": "ss_seed",
         "made": "modelspec.date",
     }
-    return {what: metadata.get(key, UNKNOWN) for what, key in keys.items()}
+    return {what: metadata.get(key, UNKNOWN) for what, key in keys.items() if told_all or key in metadata}
 
 
 def _hash_check(path: Path, stated: str | None) -> str:
@@ -204,17 +216,8 @@ def _norms(file: LoraFile) -> dict[str, float]:
 
 
 def _norm(down: Tensor, up: Tensor, scale: float) -> float:
-    """Return the Frobenius norm of ``scale * up @ down``, without computing the product.
-
-    ||u d||^2 = tr(u^T u d d^T), from two rank x rank Gram matrices. Where a file claims a rank that is larger than its
-    layer, the product is the smaller one.
-    """
-    d, u = down.double().flatten(1), up.double().flatten(1)
-    if d.shape[0] ** 2 > u.shape[0] * d.shape[1]:
-        return abs(scale) * float((u @ d).norm())
-    squared = (u.T @ u * (d @ d.T)).sum()
-    # Rounding may leave a tiny negative number where the true value is zero; NaN stays NaN.
-    return abs(scale) * float(torch.sqrt(squared.clamp(min=0)))
+    """Return the Frobenius norm of ``scale * up @ down``."""
+    return abs(scale) * product_norm(up.flatten(1), down.flatten(1))
 
 
 def _several(values: tuple[Any, ...]) -> str:

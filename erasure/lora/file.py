@@ -7,6 +7,7 @@ alpha / rank, or 1 if alpha is missing).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -263,7 +264,7 @@ def _check_parts(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
         down, up = shapes.get(f"{module}.{DOWN}"), shapes.get(f"{module}.{UP}")
         if down is not None and up is not None:
             matrices = len(down) in (2, 4) and len(up) in (2, 4) and 0 not in (*down, *up)
-            if not matrices or down[0] != up[1]:
+            if not matrices or down[0] != up[1] or math.prod(up[2:]) != 1:
                 problems.append(f"{module} has shapes {down} and {up}, which do not match")
     if problems:
         raise LoraFileError(f"{path.name} is not a complete LoRA file: {'; '.join(problems[:_SHOWN])}")

@@ -23,6 +23,7 @@ ASKED_KEY = "adversarial_erase_asked"  # those that were asked for, as they were
 NAMES_KEY = "adversarial_erase_names"  # by erased concept, the other names that were erased with it
 VERDICT_KEY = "adversarial_erase_verdict"  # what the judge found after training
 WEIGHTS_KEY = "adversarial_erase_base_weights"  # of a base with plain and averaged weights, which it was trained on
+COMBINED_KEY = "adversarial_erase_combined"  # the files that it was combined from, see erasure.lora.parts
 COVER_SIDE = 512  # pixels
 THUMBNAIL_SIDE = 256  # pixels, as the ModelSpec recommends
 TAGS = ("lora", "stable-diffusion", "concept-erasure")
@@ -56,6 +57,7 @@ def lora_metadata(
     started: datetime | None = None,
     verdict: Mapping[str, object] | None = None,
     names: Mapping[str, Sequence[str]] | None = None,
+    combined: Mapping[str, object] | None = None,
 ) -> dict[str, str]:
     """Return the metadata of a finished LoRA, except what is added when it is written (network size and hashes).
 
@@ -65,6 +67,7 @@ def lora_metadata(
     ``base_weights``: ``plain`` or ``averaged`` if the base has both kinds of weights for its U-Net, else "".
     ``verdict``: what the judge found, as plain JSON types (see :mod:`erasure.verdict.verdict`).
     ``names``: by erased concept, the other names that went with it, told or measured.
+    ``combined``: what training started from, see :class:`erasure.lora.parts.Combination`, as plain JSON types.
     ``resolution``: pixels trained at; by default the config's, or the family's if the config leaves it open.
     """
     config = _without_places(config)
@@ -78,21 +81,62 @@ def lora_metadata(
         "ss_sd_model_hash": base_short_hash,
         "ss_new_sd_model_hash": base_sha256,
         "ss_resolution": f"({side}, {side})",
-        **_modelspec(name, family, config, finished),
+        **_modelspec(name, family, _concepts(config), finished),
         "modelspec.resolution": f"{side}x{side}",
         CONFIG_KEY: json.dumps(config),
         ASKED_KEY: None if asked is None else json.dumps(_without_places(asked)),
         WEIGHTS_KEY: base_weights or None,
         NAMES_KEY: None if names is None else json.dumps(names),
         VERDICT_KEY: None if verdict is None else json.dumps(verdict),
+        COMBINED_KEY: None if combined is None else json.dumps(combined),
         "ssmd_cover_images": None if cover is None else json.dumps([_encoded(cover, COVER_SIDE)]),
         "modelspec.thumbnail": (None if cover is None else f"data:image/jpeg;base64,{_encoded(cover, THUMBNAIL_SIDE)}"),
     }
     return {key: str(value) for key, value in values.items() if value is not None}
 
 
+def combined_metadata(
+    *,
+    name: str,
+    family: Family,
+    erases: Sequence[str],
+    config: Mapping[str, object] | None,
+    asked: Mapping[str, object] | None,
+    names: Mapping[str, Sequence[str]],
+    combined: Mapping[str, object],
+    merged_from: str,
+    base: Mapping[str, str],
+    made: datetime,
+    side: int,
+) -> dict[str, str]:
+    """Return the metadata of a LoRA that was combined from others, except what is added when it is written.
+
+    ``config`` and ``asked``: the joint settings, None if the files do not say enough; ``names``: as for a finished
+    LoRA, as far as the files say it. ``combined``: see :class:`erasure.lora.parts.Combination`, as plain JSON types.
+    ``base``: what all the files say alike of their base. No verdict, and nothing of a training: nobody measured the new
+    file, nor trained it. ``side``: pixels.
+    """
+    name = _base_name(name)
+    values = {
+        "ss_output_name": name,
+        "ss_base_model_version": family.lora.version,
+        "ss_v2": family.lora.v2,
+        "ss_training_comment": f"combined; erases {', '.join(erases)}" if erases else "combined",
+        **{key: _base_name(text) if key == "ss_sd_model_name" else text for key, text in base.items()},
+        **_modelspec(name, family, erases, made),
+        "modelspec.description": f"Combined from {merged_from}; {_made_by(erases)}",
+        "modelspec.merged_from": merged_from,
+        "modelspec.resolution": f"{side}x{side}",
+        CONFIG_KEY: None if config is None else json.dumps(_without_places(config)),
+        ASKED_KEY: None if asked is None else json.dumps(_without_places(asked)),
+        NAMES_KEY: json.dumps(names) if names else None,
+        COMBINED_KEY: json.dumps(combined),
+    }
+    return {key: str(value) for key, value in values.items() if value is not None}
+
+
 def _kohya(name: str, family: Family, config: Mapping[str, Any], steps: int, finished: datetime) -> dict[str, object]:
-    concepts = ", ".join(config.get("erase", ()))
+    concepts = ", ".join(_concepts(config))
     return {
         "ss_output_name": name,
         "ss_base_model_version": family.lora.version,
@@ -114,25 +158,34 @@ def _kohya(name: str, family: Family, config: Mapping[str, Any], steps: int, fin
     }
 
 
-def _modelspec(name: str, family: Family, config: Mapping[str, Any], finished: datetime) -> dict[str, object]:
+def _modelspec(name: str, family: Family, erases: Sequence[str], finished: datetime) -> dict[str, object]:
     """Return the ModelSpec (github.com/Stability-AI/ModelSpec), in the version that kohya's scripts write.
 
     Forge reads the family from its architecture. Author and license are for whoever shares the file to give; the hash
     is added when it is written.
     """
-    concepts = ", ".join(config.get("erase", ()))
     return {
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": family.lora.architecture,
         "modelspec.implementation": "diffusers",
         "modelspec.title": name,
-        "modelspec.description": f"Erases {concepts}; made by Adversarial Erase {__version__}.",
+        "modelspec.description": _made_by(erases, "E"),
         "modelspec.usage_hint": f"<lora:{name}:1>",
         "modelspec.trigger_phrase": "",  # it has none: it works without any word in the prompt
         "modelspec.tags": ", ".join(TAGS),
         "modelspec.date": finished.isoformat(timespec="seconds"),
         "modelspec.prediction_type": family.prediction_type,
     }
+
+
+def _concepts(config: Mapping[str, Any]) -> Sequence[str]:
+    erase: Sequence[str] = config.get("erase", ())
+    return erase
+
+
+def _made_by(erases: Sequence[str], first: str = "e") -> str:
+    made = f"made by Adversarial Erase {__version__}."
+    return f"{first}rases {', '.join(erases)}; {made}" if erases else made
 
 
 def _without_places(settings: Mapping[str, object]) -> dict[str, object]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 from erasure.config.settle import asked_of
 from erasure.errors import IneffectiveLora
+from erasure.file_hashes import sha256_of_files
 from erasure.lora.metadata import lora_metadata
+from erasure.lora.parts import Combination, Part
 from erasure.model.drawing import difference
 from erasure.run.cover import cover_picture, is_unsafe
 from erasure.run.output import place_lora
@@ -85,6 +88,17 @@ def _metadata(
         planned_steps=config.updates,
         verdict=None if verdict is None else verdict.to_dict(),
         names={own: others for own, *others in tuned.space.erased_by_target(config)},
+        combined=_combined(task),
         started=None if origin.started is None else datetime.fromtimestamp(origin.started, timezone.utc),
         finished=datetime.now(timezone.utc),
     )
+
+
+def _combined(task: Task) -> dict[str, Any] | None:
+    """Return what the file says of the LoRAs that training started from, None if it started from none."""
+    if not task.parents:
+        return None
+    parts = [
+        Part(parent.path.stem, sha256_of_files([parent.path]), parent.weight, parent.erases) for parent in task.parents
+    ]
+    return Combination(tuple(parts), rank=0, left_out=0.0, rounding=0.0, refined=True).to_dict()

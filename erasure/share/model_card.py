@@ -98,10 +98,13 @@ def _pictures(pictures: SharedPictures) -> str:
 
 
 def _measured(about: About) -> str:
-    verdict = about.verdict
+    verdict, combined = about.verdict, about.report.combined
     if verdict is None:
+        why = "the file does not hold any figures"
+        if combined is not None and not combined.refined:
+            why = "it was combined from others, and nobody has measured what they do together"
         return (
-            "Nothing: the file does not hold any figures. `python -m erasure judge --checkpoint BASE --lora FILE` of "
+            f"Nothing: {why}. `python -m erasure judge --checkpoint BASE --lora FILE` of "
             "Adversarial Erase measures what a LoRA erases, keeps and hurts."
         )
     count = sum(finding.pictures for finding in verdict.findings)
@@ -196,7 +199,30 @@ def _base(about: About, order: ShareOrder) -> str:
         ("weights", escaped(about.report.base.get("weights", ""))),
     ]
     known = [row for row in rows if row[1]]
-    return table(("", ""), known) if known else "The file does not say which checkpoint it was made from."
+    base = table(("", ""), known) if known else "The file does not say which checkpoint it was made from."
+    return "\n\n".join([base, *_parts(about)])
+
+
+def _parts(about: About) -> list[str]:
+    """Return which files it was combined from, and how; nothing for others."""
+    made = about.report.combined
+    if made is None:
+        return []
+    rows = [
+        (
+            escaped(part.name),
+            f"{part.weight:g}",
+            escaped(", ".join(part.erases)),
+            code(part.sha256) if part.sha256 else "",
+        )
+        for part in made.parts
+    ]
+    how = f" compressed to rank {made.rank}, which left out {made.left_out:.1%} of the change," if made.rank else ""
+    then = " and then trained on together" if made.refined else ""
+    return [
+        f"It was combined from these LoRAs,{how or ' as an exact sum'}{then}:",
+        table(("LoRA", "weight", "erases", "sha256"), rows),
+    ]
 
 
 def _settings(about: About) -> str:
@@ -205,7 +231,9 @@ def _settings(about: About) -> str:
     asked = {key: value for key, value in about.report.asked.items() if key in about.config}
     parts = ["Asked for:", fenced(_json(asked), "json")] if asked else []
     used = fenced(_json(about.config), "json")
-    return "\n\n".join([*parts, "<details><summary>All settings, as used</summary>", used, "</details>"])
+    combined = about.report.combined
+    what = "All settings, as used" if combined is None or combined.refined else "All settings, of its parts together"
+    return "\n\n".join([*parts, f"<details><summary>{what}</summary>", used, "</details>"])
 
 
 def _json(values: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from erasure.host.base import Host, TextToImage
 from erasure.host.data_folder import DataFolder
 from erasure.jobs.baking import BakeRequest
 from erasure.jobs.checking import check_received
+from erasure.jobs.combining import CombineRequest
 from erasure.jobs.estimate import estimate
 from erasure.jobs.job import ACTIVE, Snapshot
 from erasure.jobs.lora_files import lora_file
@@ -26,6 +28,7 @@ from erasure.jobs.problems import describe
 from erasure.share.order import share_order
 from erasure.ui.bake import BAKE_CANCEL
 from erasure.ui.cards import estimate_html
+from erasure.ui.combine import COMBINE_CANCEL, read_weights
 from erasure.ui.html import notes_html, problems_html
 from erasure.ui.keep_on import keep, kept_html, kept_weights, turn_off
 from erasure.ui.measure import CANCEL
@@ -104,6 +107,7 @@ def act(manager: JobManager, page: Page) -> str:
         CANCEL: manager.cancel_measurement,
         SEARCH_CANCEL: manager.cancel_search,
         BAKE_CANCEL: manager.cancel_bake,
+        COMBINE_CANCEL: manager.cancel_combine,
     }
     if page.action in cancels:
         return problems_html(problem_lines(cancels[page.action]))
@@ -167,6 +171,63 @@ def bake_loras(
         manager.bake(BakeRequest(found.path, files, name.strip()))
 
     return problems_html(problem_lines(work), "This cannot be baked")
+
+
+def combine_loras(
+    host: Host, manager: JobManager, loras: Sequence[str], weights: str, rank: float | None, name: str,
+    erase: Sequence[str] = (), *, draw: bool = False, checkpoint: str | None = None,
+) -> str:  # fmt: skip
+    """Begin to make one LoRA of files of the Lora folder. ``weights``: one for all, or one for each.
+
+    ``draw``: pictures, with a checkpoint given by its title. Return the outcome as HTML."""
+
+    def work() -> None:
+        found, missing = find_checkpoint(host, checkpoint) if draw else (None, [])
+        if missing:
+            raise ConfigError(missing)
+        request = _combination(host, loras, weights, rank, name, erase)
+        manager.combine(replace(request, checkpoint=None if found is None else found.path))
+
+    return problems_html(problem_lines(work), "These cannot be combined")
+
+
+def refine_loras(
+    host: Host, manager: JobManager, checkpoint: str | None, loras: Sequence[str], weights: str, rank: float | None,
+    name: str, erase: Sequence[str] = (), rows: float | None = None,
+) -> str:  # fmt: skip
+    """Queue a job that trains on from files of the Lora folder, all together, on a checkpoint given by its title.
+
+    Return the outcome as HTML."""
+    names: list[str] = []
+
+    def work() -> None:
+        found, missing = find_checkpoint(host, checkpoint)
+        if found is None:
+            raise ConfigError(missing)
+        request = _combination(host, loras, weights, rank, name, erase)
+        id = manager.refine(request, found.path, None if rows is None else _whole(rows))
+        names.append(manager.snapshot(id).name)
+
+    problems = problem_lines(work)
+    if problems:
+        return problems_html(problems, "These cannot be refined")
+    return notes_html([f"{names[0]} is in the queue: it is shown like any other run."])
+
+
+def _combination(
+    host: Host, loras: Sequence[str], weights: str, rank: float | None, name: str, erase: Sequence[str]
+) -> CombineRequest:
+    """Raises: ConfigError."""
+    if not loras:
+        raise ConfigError(["choose at least one LoRA"])
+    files = [lora_file(host.lora_folder(), lora) for lora in loras]
+    weighted = list(zip(files, read_weights(weights, len(files)), strict=True))
+    return CombineRequest(weighted, name.strip(), 0 if rank is None else _whole(rank), erase)
+
+
+def _whole(number: float) -> float | int:
+    """Return a number as an int if it is one: some versions of gradio give all of them as floats."""
+    return int(number) if number == int(number) else number
 
 
 def check_received_lora(host: Host, checkpoint: str | None, lora: str) -> str:
@@ -245,6 +306,9 @@ def try_it(host: Host, manager: JobManager, run: Snapshot | None, prompt: str, s
         baked = manager.bake_snapshot()
         if baked is not None and baked.state == "baking":
             raise RunError(f"{baked.name} is being baked; cancel that, or wait until it ends")
+        combined = manager.combine_snapshot()
+        if combined is not None and combined.state == "combining":
+            raise RunError(f"{combined.name} is being combined; cancel that, or wait until it ends")
         chosen = prompt.strip() or _own_prompt(run)
         number = random.randrange(2**31) if seed is None or seed < 0 else int(seed)
         kept = kept_weights(host)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from markupsafe import Markup
 
 from erasure.jobs.baking import BakeSnapshot
-from erasure.ui.html import box, button, element, empty_html, facts, icon, join, notes_html, problems_html, progress_bar
+from erasure.ui.errand import errand_progress
+from erasure.ui.html import box, element, empty_html, facts, icon, notes_html, problems_html
 
 BAKE_CANCEL = "bake-cancel"
 
@@ -18,7 +19,7 @@ def bake_html(baked: BakeSnapshot | None) -> Markup:
             "The chosen checkpoint stays as it is. The new one is as large, and lies beside it.",
         )
     if baked.state == "baking":
-        return _progress(baked)
+        return errand_progress(f"Baking {baked.name}", baked.message, baked.share, baked.notes, BAKE_CANCEL)
     if baked.state == "failed":
         return problems_html([baked.problem], f"{baked.name} could not be baked")
     if baked.state == "cancelled":
@@ -31,17 +32,3 @@ def bake_html(baked: BakeSnapshot | None) -> Markup:
         facts([("Made of", baked.checkpoint), ("With", loras)]),
         notes_html([*baked.notes, "Draw with it without the LoRA in the prompt, or it counts twice."]),
     )
-
-
-def _progress(baked: BakeSnapshot) -> Markup:
-    share = f"{100 * baked.share:.0f}"
-    bar = progress_bar(share, share if baked.share else None, "100", f"Baking {baked.name}")
-    words = element(
-        "div",
-        element("span", f"Baking {baked.name}: {baked.message}"),
-        element("span", f"{share}%"),
-        class_="ae-progress-text",
-    )
-    cancel = button("Cancel", BAKE_CANCEL, "", title="end it; nothing of it is left", kind="quiet-button")
-    actions = box("actions-row", element("div", cancel, class_="ae-actions"))
-    return join([box("progress", bar, words), notes_html(baked.notes), actions])

@@ -106,13 +106,9 @@ def draw_license() -> Any:
     )
 
 
-def draw_loras_to_bake(names: Sequence[str]) -> Any:
-    return choices(
-        names,
-        label="LoRAs to bake",
-        info="Files of the Lora folder. They go into a copy of the checkpoint chosen above.",
-        elem_id="ae_bake_loras",
-    )
+def draw_loras(names: Sequence[str], label: str, info: str, elem_id: str) -> Any:
+    """Return a choice of several files of the Lora folder."""
+    return choices(names, label=label, info=info, elem_id=elem_id)
 
 
 def draw_upload() -> Any:

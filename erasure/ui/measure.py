@@ -6,7 +6,8 @@ from markupsafe import Markup
 
 from erasure.jobs.measuring import MeasureSnapshot
 from erasure.ui.chips import findings_html
-from erasure.ui.html import box, button, element, empty_html, facts, icon, join, notes_html, problems_html, progress_bar
+from erasure.ui.errand import errand_progress
+from erasure.ui.html import box, element, empty_html, facts, icon, join, notes_html, problems_html
 from erasure.ui.verdict_html import tone, verdict_parts
 
 CANCEL = "measure-cancel"
@@ -20,7 +21,8 @@ def measure_html(measured: MeasureSnapshot | None) -> Markup:
             "Any LoRA of the Lora folder will do, whoever made it. It takes some minutes on a CPU.",
         )
     if measured.state == "measuring":
-        return _progress(measured)
+        title = f"Measuring {measured.lora} for {', '.join(measured.erase)}"
+        return errand_progress(title, measured.message, measured.share, measured.notes, CANCEL)
     if measured.state == "failed":
         return problems_html([measured.problem], f"{measured.lora} could not be measured")
     if measured.state == "cancelled" or measured.verdict is None:
@@ -39,13 +41,3 @@ def measure_html(measured: MeasureSnapshot | None) -> Markup:
         notes_html(measured.notes),
     )
     return join([card, findings_html(measured.verdict)])
-
-
-def _progress(measured: MeasureSnapshot) -> Markup:
-    share = f"{100 * measured.share:.0f}"
-    bar = progress_bar(share, share if measured.share else None, "100", f"Measuring {measured.lora}")
-    said = f"Measuring {measured.lora} for {', '.join(measured.erase)}: {measured.message}"
-    words = element("div", element("span", said), element("span", f"{share}%"), class_="ae-progress-text")
-    cancel = button("Cancel", CANCEL, "", title="end it; nothing of it is kept", kind="quiet-button")
-    actions = box("actions-row", element("div", cancel, class_="ae-actions"))
-    return join([box("progress", bar, words), notes_html(measured.notes), actions])

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from erasure.errors import EraseError
 from erasure.jobs.baking import BakeSnapshot
+from erasure.jobs.combining import CombineSnapshot
 from erasure.jobs.job import ACTIVE, Snapshot
 from erasure.jobs.manager import JobManager
 from erasure.jobs.measuring import MeasureSnapshot
@@ -20,6 +21,7 @@ from erasure.run.preview import RunPreview
 from erasure.ui.bake import bake_html
 from erasure.ui.cards import plan_html, result_html
 from erasure.ui.chart import chart_html
+from erasure.ui.combine import combine_html
 from erasure.ui.html import box, button, element, join, more, notes_html, problems_html
 from erasure.ui.measure import measure_html
 from erasure.ui.page import Page, answer, news
@@ -29,7 +31,7 @@ from erasure.ui.runs import ACTION_WORDS, runs_html
 from erasure.ui.search import search_html
 from erasure.ui.status import progress_html, status_html
 
-BLOCKS = ("status", "chart", "picks", "grid", "result", "runs", "measure", "search", "bake")
+BLOCKS = ("status", "chart", "picks", "grid", "result", "runs", "measure", "search", "combine", "bake")
 _THUMBNAILS = 30  # of the newest runs
 
 
@@ -55,7 +57,8 @@ def render(manager: JobManager, page: Page) -> RunView:
     snapshots = manager.snapshots()
     run = followed(snapshots, page.job)
     measured, search, baked = manager.measurement(), manager.search_snapshot(), manager.bake_snapshot()
-    seen = _seen(snapshots, run, page, (measured, search, baked))
+    combined = manager.combine_snapshot()
+    seen = _seen(snapshots, run, page, (measured, search, baked, combined))
     usable = run is not None and run.result is not None
     searching = search is not None and search.state == "searching"
     if seen == page.seen:
@@ -64,7 +67,8 @@ def render(manager: JobManager, page: Page) -> RunView:
     grid = _preview(manager, run, step) if step is not None or (run and run.drew_before) else None
     measuring = measured is not None and measured.state == "measuring"
     baking = baked is not None and baked.state == "baking"
-    active = measuring or searching or baking or any(other.state in ACTIVE for other in snapshots)
+    combining = combined is not None and combined.state == "combining"
+    active = measuring or searching or baking or combining or any(other.state in ACTIVE for other in snapshots)
     states = " ".join(f"{other.id}:{other.state}" for other in snapshots if other.result or other.state in ACTIVE)
     blocks = {
         "status": news(
@@ -82,6 +86,13 @@ def render(manager: JobManager, page: Page) -> RunView:
         "runs": news(page, "runs", _runs(manager, snapshots, run)),
         "measure": news(page, "measure", measure_html(measured), state=measured.state if measured else ""),
         "search": news(page, "search", search_html(search), state=search.state if search else ""),
+        "combine": news(
+            page,
+            "combine",
+            combine_html(combined, manager.combine_pictures()),
+            state=combined.state if combined else "",
+            made=str(combined.version) if combined and combined.state == "done" else "",
+        ),
         "bake": news(page, "bake", bake_html(baked), state=baked.state if baked else ""),
     }
     return RunView(answer(page, "", seen=seen), blocks, usable, searching)
@@ -91,7 +102,7 @@ def _seen(
     snapshots: list[Snapshot],
     run: Snapshot | None,
     page: Page,
-    errands: Sequence[MeasureSnapshot | SearchSnapshot | BakeSnapshot | None],
+    errands: Sequence[MeasureSnapshot | SearchSnapshot | BakeSnapshot | CombineSnapshot | None],
 ) -> str:
     """Return a text that changes with all that is shown. No version comes twice, but a run of an earlier process has
     none, so the states count too."""

@@ -43,6 +43,7 @@ def received_html(found: LoraCheck) -> Markup:
     rows = [
         ("Kind", found.kind),
         ("Erases", ", ".join(found.erases) or "unknown: the file does not say"),
+        ("Combined from", found.combined),
         ("Made from", found.made_from),
         ("This base", base),
         *((f"Hash: {key}" if key != "content hash" else "Content hash", text) for key, text in found.hashes.items()),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gradio as gr
 
+from erasure.combine.rows import ROWS
 from erasure.host.base import Host
 from erasure.host.data_folder import DataFolder
 from erasure.jobs.lora_files import lora_names
 from erasure.jobs.manager import JobManager
 from erasure.ui.bake import bake_html
 from erasure.ui.chips import chips_html
+from erasure.ui.combine import combine_html
 from erasure.ui.compat import html, leaf
 from erasure.ui.components import Components
 from erasure.ui.controls import (
@@ -18,7 +20,7 @@ from erasure.ui.controls import (
     draw_kind,
     draw_license,
     draw_lora,
-    draw_loras_to_bake,
+    draw_loras,
     draw_quality,
     draw_settings,
     draw_upload,
@@ -58,6 +60,8 @@ def build_tab(host: Host, manager: JobManager) -> gr.Blocks:
             with gr.Accordion("Share a LoRA", open=False, elem_id="ae_share_part") as share:
                 components.main["share_part"] = share
                 _share(components, host)
+            with gr.Accordion("Combine LoRAs", open=False, elem_id="ae_combine_part"):
+                _combine(components, host)
             with gr.Accordion("Bake into a checkpoint", open=False, elem_id="ae_bake_part"):
                 _bake(components, host)
             _calls(components)
@@ -197,10 +201,72 @@ def _measure(components: Components, host: Host) -> None:
     _block(components, "measure", measure_html(None))
 
 
+def _combine(components: Components, host: Host) -> None:
+    main = components.main
+    with gr.Row(elem_classes=["ae-pair-row"]):
+        main["combine_loras"] = draw_loras(
+            lora_names(host.lora_folder()),
+            "LoRAs to combine",
+            "Files of the Lora folder, made from one base.",
+            "ae_combine_loras",
+        )
+        main["combine_weights"] = leaf(
+            gr.Textbox(
+                value="1",
+                label="Weights",
+                info="One for all, or one for each in the order chosen: 1, 0.8.",
+                elem_id="ae_combine_weights",
+            )
+        )
+    with gr.Row(elem_classes=["ae-pair-row"]):
+        main["combine_rank"] = leaf(
+            gr.Number(value=0, precision=0, label="Rank (0: the exact sum)", elem_id="ae_combine_rank")
+        )
+        main["combine_name"] = leaf(
+            gr.Textbox(
+                label="Name of the combined LoRA",
+                info="Optional. A name that is taken is refused.",
+                elem_id="ae_combine_name",
+            )
+        )
+    with gr.Row(elem_classes=["ae-pair-row"]):
+        main["combine_erase"] = leaf(
+            gr.Textbox(
+                label="What they erase besides",
+                info="Only for files that were not made here: they do not say it.",
+                elem_id="ae_combine_erase",
+            )
+        )
+        main["combine_rows"] = leaf(
+            gr.Number(
+                value=ROWS,
+                precision=0,
+                label="U-Net rows to refine with",
+                info="More take longer.",
+                elem_id="ae_combine_rows",
+            )
+        )
+    main["combine_pictures"] = leaf(
+        gr.Checkbox(value=False, label="Draw pictures with the checkpoint chosen above", elem_id="ae_combine_pictures")
+    )
+    with gr.Row(elem_classes=["ae-pair-row"]):
+        with gr.Column(min_width=160):
+            main["combine"] = leaf(gr.Button("Combine", elem_id="ae_combine"))
+        with gr.Column(min_width=160):
+            main["refine"] = leaf(gr.Button("Combine and refine", elem_id="ae_refine"))
+    _block(components, "combine-message")
+    _block(components, "combine", combine_html(None))
+
+
 def _bake(components: Components, host: Host) -> None:
     main = components.main
     with gr.Row(elem_classes=["ae-pair-row"]):
-        main["bake_loras"] = draw_loras_to_bake(lora_names(host.lora_folder()))
+        main["bake_loras"] = draw_loras(
+            lora_names(host.lora_folder()),
+            "LoRAs to bake",
+            "Files of the Lora folder. They go into a copy of the checkpoint chosen above.",
+            "ae_bake_loras",
+        )
         main["bake_weight"] = leaf(
             gr.Slider(0.05, 2.0, value=1.0, step=0.05, label="Weight of each", elem_id="ae_bake_weight")
         )

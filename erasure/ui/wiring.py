@@ -31,7 +31,7 @@ from erasure.ui.search import FIND, FINDING
 Handler = Callable[..., list[Any]]
 
 # Components that offer the files of the Lora folder.
-LORA_LISTS = ("measure_lora", "keep_lora", "share_lora", "bake_loras")
+LORA_LISTS = ("measure_lora", "keep_lora", "share_lora", "combine_loras", "bake_loras")
 
 
 def wire(components: Components, host: Host, manager: JobManager) -> None:
@@ -44,6 +44,7 @@ def wire(components: Components, host: Host, manager: JobManager) -> None:
     _wire_concepts(components, host, manager, space)
     _wire_filling(components, host, manager, auto)
     _wire_measuring(components, host, manager)
+    _wire_combining(components, host, manager)
     _wire_baking(components, host, manager)
     _wire_keeping(components, host, manager)
     _wire_sharing(components, host, manager)
@@ -59,7 +60,9 @@ def _wire_run(components: Components, host: Host, manager: JobManager) -> None:
         live = render(manager, page)
         use = files = look = titles = None
         if live.blocks["result"] is not None:
-            use, files = gr.update(visible=live.usable), gr.update(choices=lora_names(host.lora_folder()))
+            use = gr.update(visible=live.usable)
+        if live.blocks["result"] is not None or live.blocks["combine"] is not None:  # a new LoRA may be among them
+            files = gr.update(choices=lora_names(host.lora_folder()))
         if live.blocks["search"] is not None:
             # Only here, so that it is always as the block below it says.
             look = gr.update(value=FINDING if live.searching else FIND, interactive=not live.searching)
@@ -270,6 +273,30 @@ def _wire_sharing(components: Components, host: Host, manager: JobManager) -> No
     names = ("lora", "license", "base", "author", "erase", "unsafe", "overwrite")
     given = [main[f"share_{name}"] for name in names]
     _call(components, main["share"], "share", share, given, [blocks["share"]], slow=True)
+
+
+def _wire_combining(components: Components, host: Host, manager: JobManager) -> None:
+    main, blocks = components.main, components.blocks
+
+    def combine(
+        page: Page, loras: list[str] | None, weights: str, rank: float | None, name: str, erase: str, draw: bool,
+        title: str | None,
+    ) -> list[Any]:  # fmt: skip
+        order = (loras or [], weights or "", rank, name or "", texts_of(erase))
+        return [answer(page, actions.combine_loras(host, manager, *order, draw=bool(draw), checkpoint=title or None))]
+
+    def refine(
+        page: Page, loras: list[str] | None, weights: str, rank: float | None, name: str, erase: str,
+        rows: float | None, title: str | None,
+    ) -> list[Any]:  # fmt: skip
+        order = (loras or [], weights or "", rank, name or "", texts_of(erase), rows)
+        return [answer(page, actions.refine_loras(host, manager, title or None, *order))]
+
+    given = [main[f"combine_{name}"] for name in ("loras", "weights", "rank", "name", "erase")]
+    drawn = [*given, main["combine_pictures"], main["checkpoint"]]
+    _call(components, main["combine"], "combine", combine, drawn, [blocks["combine-message"]])
+    more = [*given, main["combine_rows"], main["checkpoint"]]
+    _call(components, main["refine"], "refine", refine, more, [blocks["combine-message"]])
 
 
 def _wire_baking(components: Components, host: Host, manager: JobManager) -> None:

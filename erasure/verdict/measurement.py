@@ -13,6 +13,7 @@ from erasure.config.presets import preset
 from erasure.config.settings import EraseConfig, settings
 from erasure.config.values import config_from_dict, settle_values
 from erasure.errors import ConfigError, shown
+from erasure.lora.combine import LARGEST_WEIGHT
 from erasure.lora.file import LoraFile, read_lora
 from erasure.lora.metadata import CONFIG_KEY, json_object
 from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint, sha256
@@ -20,7 +21,6 @@ from erasure.model.opening import AS_DRAWN, Opening
 from erasure.verdict.base_check import check_base
 from erasure.verdict.verdict import Verdict, told_verdict
 
-LARGEST_WEIGHT = 10.0
 # What belongs to certain concepts, and has no meaning for others.
 _CONCEPTS = ("erase", "anchor", "synonym", "preserve")
 

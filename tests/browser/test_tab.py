@@ -264,6 +264,37 @@ def test_a_lora_is_baked_into_a_new_checkpoint_that_can_be_chosen(app: App, tab:
     tab.choose("checkpoint", "checkpoints/baked.safetensors")
 
 
+def test_loras_are_combined_into_one_that_can_be_chosen(app: App, tab: Tab) -> None:
+    unet = load_parts(inspect_checkpoint(MODEL), device="cpu", dtype=torch.float32).unet
+    for name, config in (("first", {"erase": ["bell"]}), ("second", None)):
+        random_lora(app.data / "loras" / f"{name}.safetensors", config, strength=0.02, unet=unet)
+    tab.visit(app.url)
+    tab.page.locator("#ae_combine_part .label-wrap").first.click()
+    expect(tab.block("combine")).to_be_visible(timeout=SOON)
+    for name in ("first", "second"):
+        tab.choose("combine_loras", name)
+    tab.page.keyboard.press("Escape")
+    tab.fill("combine_weights", "1, 0.5, 3")
+    tab.button("combine").click()
+    said = tab.page.locator("#ae_combine_message_block").first
+    expect(said).to_contain_text("3 for 2 LoRAs", timeout=SOON)
+    tab.fill("combine_weights", "1, 0.5")
+    tab.fill("combine_rank", "1")
+    tab.fill("combine_name", "one-of-two")
+    tab.button("refine").click()
+    expect(said).to_contain_text("second cannot be refined without saying what is erased", timeout=SOON)
+    tab.page.locator("#ae_combine_pictures input").first.check()
+    tab.button("combine").click()
+    expect(tab.block("combine")).to_contain_text("ranks of up to 4 compressed to 1", timeout=LONG)
+    expect(tab.block("combine")).to_contain_text("first.safetensors (weight 1), second.safetensors (weight 0.5)")
+    expect(tab.page.locator("#ae_live")).to_contain_text("one-of-two.safetensors", timeout=SOON)
+    tab.block("combine").locator("summary").first.click()
+    expect(tab.block("combine").locator("img")).to_be_visible(timeout=SOON)
+    assert {path.suffix for path in (app.data / "loras").glob("one-of-two.*")} == {".safetensors", ".json"}
+    tab.page.locator("#ae_bake_part .label-wrap").first.click()
+    tab.choose("bake_loras", "one-of-two")
+
+
 def test_a_list_of_prompts_is_uploaded_kept_and_chosen(app: App, tab: Tab, tmp_path: Path) -> None:
     (tmp_path / "broken.txt").write_bytes(bytes(range(256)))
     (tmp_path / "my bells.txt").write_text("bell\ntower\nbus\n", encoding="utf-8")

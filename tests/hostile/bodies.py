@@ -35,7 +35,18 @@ JOB: dict[str, Any] = {
 MEASURE: dict[str, Any] = {"lora": "lora", "weight": 1.0, "erase": ["church"], "templates": ["{}"], "preset": "object"}
 BAKE: dict[str, Any] = {"loras": [{"lora": "lora", "weight": 1.0}], "name": "baked", "checkpoint": "tiny.safetensors"}
 ALWAYS: dict[str, Any] = {"rules": ["lora", {"lora": "lora", "weight": 1.0, "checkpoint": "tiny.safetensors"}]}
+COMBINE: dict[str, Any] = {
+    "loras": [{"lora": "lora", "weight": 1.0}],
+    "name": "combined",
+    "rank": 2,
+    "erase": ["church"],
+}
+REFINE: dict[str, Any] = {"loras": ["lora"], "name": "refined", "rows": 100, "config": SETTINGS}
 PRESET: dict[str, Any] = {"description": "mine", "settings": SETTINGS, "overwrite": True}
+SOUND: dict[str, dict[str, Any]] = {
+    "jobs": JOB, "refine": REFINE, "concepts": JOB, "measure": MEASURE, "combine": COMBINE, "bake": BAKE,
+    "always-on": ALWAYS, "presets": PRESET, "actions": {},
+}  # fmt: skip
 NAMES = st.one_of(
     st.sampled_from(["mine", "con", "..", "a" * 61, "\U0001f600" * 50, "%00", "object", "\ud800", "ü" * 60]), TEXTS
 )
@@ -54,8 +65,7 @@ class HostileBody:
 
 @st.composite
 def _bodies(draw: st.DrawFn, kind: str) -> HostileBody:
-    sound = {"jobs": JOB, "concepts": JOB, "measure": MEASURE, "bake": BAKE, "always-on": ALWAYS, "presets": PRESET,
-             "actions": {}}[kind]  # fmt: skip
+    sound = SOUND[kind]
     sound = {key: value for key, value in sound.items() if kind != "concepts" or key not in ("name", "quality")}
     names = st.one_of(st.sampled_from([*sound, *settings()]), TEXTS)
     content = draw(
@@ -74,7 +84,8 @@ def _bodies(draw: st.DrawFn, kind: str) -> HostileBody:
     if kind == "actions":
         action = draw(st.one_of(st.sampled_from(["pause", "resume", "stop", "discard", "train-on"]), NAMES))
         return HostileBody(kind, "POST", f"/jobs/{_quoted(draw(NAMES))}/{_quoted(action)}", content)
-    return HostileBody(kind, "PUT" if kind == "always-on" else "POST", f"/{kind}", content)
+    path = "/jobs" if kind == "refine" else f"/{kind}"
+    return HostileBody(kind, "PUT" if kind == "always-on" else "POST", path, content)
 
 
 def _quoted(text: str) -> str:
@@ -100,7 +111,7 @@ def _headers(draw: st.DrawFn) -> HostileBody:
 
 
 BODIES: dict[str, st.SearchStrategy[HostileBody]] = {
-    **{kind: _bodies(kind) for kind in ("jobs", "concepts", "measure", "bake", "always-on", "presets", "actions")},
+    **{kind: _bodies(kind) for kind in SOUND},
     "headers": _headers(),
 }
 

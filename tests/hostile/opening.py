@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from erasure.cli import main
+from erasure.combine.combining import combine
+from erasure.combine.task import combine_task
 from erasure.concepts.vocabulary import read_words
 from erasure.config.presets import preset, presets
 from erasure.config.values import config_from_dict, config_from_file
@@ -15,6 +17,7 @@ from erasure.errors import ConfigError, EraseError
 from erasure.jobs.readiness import readiness
 from erasure.lora.explain import explain_lora
 from erasure.lora.file import read_lora
+from erasure.model.drawing import run_to_end
 from erasure.model.parts import load_parts
 from tests.fake_host import FakeHost
 from tests.hostile.files import HostileFile
@@ -49,7 +52,9 @@ def _open(file: HostileFile, path: Path) -> Any:
     if file.opened == "checkpoint":
         return load_parts(path)
     if file.opened == "lora":
-        return str(explain_lora(path)), read_lora(path)
+        shown = str(explain_lora(path)), read_lora(path)
+        run_to_end(combine(combine_task([(path, 0.5)], path.with_name("sum.safetensors"), overwrite=True)))
+        return shown
     if file.opened == "settings":
         return config_from_dict(config_from_file(path))
     if file.opened == "words":

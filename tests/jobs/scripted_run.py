@@ -13,6 +13,7 @@ from PIL import Image
 
 from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
+from erasure.lora.parent import Parent
 from erasure.model.checkpoint import CheckpointInfo
 from erasure.model.rows import Purpose, RowBook
 from erasure.model.stage import Stage
@@ -75,6 +76,7 @@ class ScriptedRun:
         device: str,
         space: ConceptSpace | None = None,
         album: Path | None = None,
+        parents: Sequence[Parent] = (),
     ) -> Generator[Stage, None, TunedModel]:
         yield Stage("loads the checkpoint")
         self.reach("open")

@@ -1,0 +1,75 @@
+"""Pictures of what a combined LoRA does: before, with the exact sum and, if it was compressed, with the file."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+
+from PIL import Image
+
+from erasure.combine.task import CombineTask
+from erasure.config.template import fill
+from erasure.lora.adapter import remove_lora
+from erasure.lora.combine import merge_loras
+from erasure.lora.file import LoraFile, inject_lora_file, match_lora, read_lora
+from erasure.model.checkpoint import CheckpointInfo
+from erasure.model.drawing import drawing_steps, relayed
+from erasure.model.model import Model, open_model
+from erasure.model.unet_layers import empty_unet
+from erasure.run.forecast import PRESERVED_SHOWN, SEEDS
+from erasure.run.picture_sheet import picture_grid
+
+_ERASED_SHOWN = 10
+
+
+def check_fit(task: CombineTask, checkpoint: CheckpointInfo) -> None:
+    """Check, from headers of the checkpoint, that the files are for its U-Net. Raises: LoraFileError."""
+    unet, _ = empty_unet(checkpoint)
+    for file, _ in task.loras:
+        match_lora(file, unet)
+
+
+def prompts_of(task: CombineTask) -> list[str]:
+    """Return what is drawn: the erased concepts, and words that are to be preserved; a prompt at least."""
+    config = task.joint.config
+    if config is None:
+        return list(task.joint.erases[:_ERASED_SHOWN]) or ["a photo"]
+    shown = [*config.erase[:_ERASED_SHOWN], *config.preserve[:PRESERVED_SHOWN]]
+    return [fill(config.templates[0], concept) for concept in shown]
+
+
+def comparison(task: CombineTask, checkpoint: CheckpointInfo, device: str) -> Generator[float, None, Image.Image]:
+    """Draw each prompt before, with the exact sum, and with the file at ``task.out`` if that is compressed.
+
+    Yields the share that is drawn. Raises: EraseError.
+    """
+    model = open_model(checkpoint, device=device)
+    prompts = prompts_of(task)
+    loras: list[tuple[str, LoraFile | None]] = [("before", None), ("exact sum", merge_loras(task.loras))]
+    if task.rank:
+        loras.append((f"rank {task.rank}", read_lora(task.out)))
+    columns: list[str] = []
+    rows: list[list[Image.Image]] = [[] for _ in prompts]
+    for number, (title, lora) in enumerate(loras):
+        columns += [f"{title}, seed {seed}" for seed in SEEDS]
+        drawing = _drawn(model, lora, prompts)
+        images = yield from relayed(drawing, lambda share, done=number: (done + share) / len(loras))  # type: ignore[misc]
+        for i, row in enumerate(rows):
+            row += images[i * len(SEEDS) : (i + 1) * len(SEEDS)]
+    return picture_grid(columns, list(zip(prompts, rows, strict=True)))
+
+
+def _drawn(model: Model, lora: LoraFile | None, prompts: list[str]) -> Generator[float, None, list[Image.Image]]:
+    if lora is not None:
+        inject_lora_file(model.unet, lora, 1.0)
+    try:
+        every = [prompt for prompt in prompts for _ in SEEDS]
+        return (yield from drawing_steps(model, every, list(SEEDS) * len(prompts)))
+    finally:
+        if lora is not None:
+            remove_lora(model.unet)
+
+
+def pictures_beside(lora: Path) -> Path:
+    """Return where the pictures of a combined file lie. Not ``NAME.png``, which web UIs show as its cover."""
+    return lora.with_name(f"{lora.stem}-pictures.png")
