@@ -37,7 +37,7 @@ def refine_config(task: CombineTask, rows: Any = ROWS) -> EraseConfig:
         raise ConfigError(problems)
     rank = trained_rank(task)
     config = with_changes(joint.config, layers=task.layers, rank=rank, alpha=float(rank))
-    return config if (joint.config.asked or {}).get("steps") else within(config, rows)
+    return config if (joint.config.asked or {}).get("steps") else within(config, rows, len(task.loras))
 
 
 def trained_rank(task: CombineTask) -> int:

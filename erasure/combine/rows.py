@@ -8,6 +8,7 @@ from erasure.config.settings import EraseConfig, settings
 from erasure.config.settle import with_changes
 from erasure.errors import shown
 from erasure.run.forecast import forecast_rows
+from erasure.training.joint_start_sizes import start_rows
 from erasure.training.row_count import rows_per_update
 
 ROWS = 600
@@ -22,11 +23,13 @@ def rows_problems(rows: Any) -> list[str]:
     return []
 
 
-def within(config: EraseConfig, rows: int) -> EraseConfig:
-    """Return the config with as many updates, at least one, as ``rows`` allow for training and looks.
+def within(config: EraseConfig, rows: int, parents: int) -> EraseConfig:
+    """Return the config with as many updates, at least one, as ``rows`` allow for the start from so many ``parents``,
+    for training and for looks.
 
     Where looks would take most of them, it makes its updates without any.
     """
+    rows = rows - int(start_rows(config, parents).total)
     looking = _updates(config, rows)
     if looking >= _FEWEST or not config.look_every:
         return with_changes(config, steps=max(1, looking))
@@ -37,7 +40,7 @@ def within(config: EraseConfig, rows: int) -> EraseConfig:
 def _updates(config: EraseConfig, rows: int) -> int:
     """Return the most updates whose training and looks take no more rows; 0 if the first look takes them all."""
     each = rows_per_update(with_changes(config, steps=_FEWEST)).total
-    least, most = 0, min(int(rows / each), int(settings()["steps"].high or 1))
+    least, most = 0, min(max(0, int(rows / each)), int(settings()["steps"].high or 1))
     while least < most:  # rows grow with updates
         middle = (least + most + 1) // 2
         book = forecast_rows(with_changes(config, steps=middle))

@@ -1,15 +1,17 @@
 """Where training starts from several LoRAs: each keeps what it does to its own concepts, and loses the rest.
 
-Added up, LoRAs hurt other concepts more than each alone, since each does a little to all prompts. The keys and values
-of cross-attention read nothing but a prompt's token states, so that what each LoRA does there is known in closed form:
-for the changes W_i of LoRAs that erase concepts with token states c_i, and states p that are to stay as they are,
+Added up, LoRAs hurt other concepts far more than each alone, since each does a little to all pictures. What a change
+W_i of a layer does is told by the vectors x that the layer reads: for c, read for the concepts that LoRA i erases, and
+p, read for what is to stay as it is,
 
     W = argmin  sum_i E || (W - W_i) c_i ||^2  +  mu (E || W p ||^2 + l || W ||^2)
       = sum_i W_i E[c_i c_i^T] M^-1,    M = sum_i E[c_i c_i^T] + mu (E[p p^T] + l I)
 
-which is how MACE (Lu et al., CVPR 2024, Section 3.3) joins its LoRAs, with second moments that are scaled to a mean
-eigenvalue of 1 in the place of plain sums. The changes of all other layers are added up, as are those of LoRAs that
-erase nothing known.
+with the sum over i and E[p p^T] scaled to a mean eigenvalue of 1. For the keys and values of cross-attention, which
+read nothing but token states of prompts, this is how MACE (Lu et al., CVPR 2024, Section 3.3) joins its LoRAs. What is
+new is to do the same for all other layers: what they read is seen while the model samples, a concept with the LoRA
+that erases it, other words without any. Layers that read too much for that get the mean of the W_i; what erases
+nothing known is added as it is.
 """
 
 from __future__ import annotations
@@ -20,19 +22,28 @@ import torch
 from torch import Tensor, nn
 
 from erasure.concepts.space import ConceptSpace
+from erasure.concepts.vocabulary import load_vocabulary
 from erasure.config.settings import EraseConfig
+from erasure.config.template import fill
 from erasure.errors import LoraFileError
-from erasure.lora.adapter import DOWN, UP, lora_layers, lora_state, text_reader_names
+from erasure.lora.adapter import DOWN, UP, base_layers, load_lora_state, lora_layers, lora_state, text_reader_names
 from erasure.lora.file import LoraFile, match_lora, module_paths, read_lora
 from erasure.lora.parent import Parent
 from erasure.model.model import Model
+from erasure.spread import spread
 from erasure.training.closed_form import low_rank, pairs
 from erasure.training.closed_start import NAME_WEIGHT
+from erasure.training.joint_start_sizes import FAR_WORDS, NEAR_WORDS
+from erasure.training.layer_inputs import input_moments
 from erasure.training.preserved_states import PreservedStates
 from erasure.training.uce import edited_states
 
-# mu and l of the formula.
-PRESERVE, PULL = 1.0, 0.05
+# mu and l of the formula, for layers that read prompts and for others.
+READERS, OTHERS = (1.0, 0.5), (0.3, 0.05)
+# A layer that reads longer vectors would need too much memory.
+LONGEST = 2048
+_Changes = Mapping[str, Tensor]
+"""What a LoRA adds to the weights, at its weight: (out, in * k * k) by module path, float64 on the CPU."""
 
 
 @torch.no_grad()
@@ -46,84 +57,159 @@ def joint_start(
     """Return the LoRA's weights, as :func:`erasure.lora.adapter.lora_state` does, with the joint change of ``parents``.
 
     Of every layer's change the LoRA holds what its rank holds best. ``preserved``: None if no layer of the LoRA reads
-    prompts. Raises: LoraFileError if a parent does not fit the model, or changes layers that the LoRA does not have.
+    prompts. The LoRA on the U-Net is another one meanwhile. Rows are counted for training. Raises: LoraFileError if a
+    parent does not fit the model, or changes layers that the LoRA does not have.
     """
-    unet = model.unet
-    state, scale = lora_state(unet), config.alpha / config.rank
-    files = [read_lora(parent.path) for parent in parents]
-    paths = module_paths(unet, files[0].family)
-    for file in files:
-        _check(file, unet, paths)
-    readers = set(text_reader_names(lora_layers(unet)))
-    joint = None
-    if preserved is not None:
-        joint = Joint(moments_of_parents(model, space, config, parents), preserved.moment())
-    for module in dict.fromkeys(module for file in files for module in file.modules):
-        path = paths[module]
-        changes = [_change(file, module, parent.weight) for file, parent in zip(files, parents, strict=True)]
-        if joint is not None and path in readers:
-            change, metric = joint.change(changes), joint.metric
-        else:
-            change = torch.stack([own for own in changes if own is not None]).sum(0)
-            metric = torch.eye(change.shape[1], dtype=change.dtype)
+    first = lora_state(model.unet)
+    changes = [_changes(parent, model.unet) for parent in parents]
+    touched = [path for path in lora_layers(model.unet) if any(path in own for own in changes)]
+    try:
+        with model.rows.purpose("training"):
+            joints = _joints(model, space, config, parents, changes, touched, preserved)
+    finally:
+        load_lora_state(model.unet, first)
+    scale = config.alpha / config.rank
+    for path in touched:
+        change, metric = joints[path].solved()
         down, up, _ = low_rank(change / scale, config.rank, metric)
         for name, found in ((path + DOWN, down), (path + UP, up)):
-            state[name] = found.reshape(state[name].shape).to(state[name])
-    return state
+            first[name] = found.reshape(first[name].shape).to(first[name])
+    return first
 
 
 class Joint:
-    """Solves the formula for one layer after another. ``metric``: M (d, d), float64."""
+    """The formula for one layer. ``size``: (out, in * k * k) of its change; ``mu`` and ``pull`` (l): its numbers."""
 
-    def __init__(self, moments: Sequence[Tensor | None], preserved: Tensor):
-        """``moments``: E[c_i c_i^T] (d, d) of each LoRA, None if it erases nothing known; ``preserved``: E[p p^T]."""
-        known = [moment for moment in moments if moment is not None]
-        total = torch.stack(known).sum(0) if known else torch.zeros_like(preserved)
-        size = total.diagonal().mean().clamp_min(torch.finfo(total.dtype).tiny)
-        self._shares = [None if moment is None else moment / size for moment in moments]
-        self.metric: Tensor = total / size + PRESERVE * (preserved + PULL * torch.eye(len(total), dtype=total.dtype))
+    def __init__(self, size: Sequence[int], mu: float, pull: float):
+        self._mu, self._pull = mu, pull
+        self._kept = torch.zeros(tuple(size), dtype=torch.float64)  # sum_i W_i E[c_i c_i^T]
+        self._added = torch.zeros_like(self._kept)
+        self._own: Tensor | None = None  # sum_i E[c_i c_i^T]
+        self._preserved: Tensor | None = None
+        self._count = 0  # of changes that are averaged
 
-    def change(self, changes: Sequence[Tensor | None]) -> Tensor:
-        """Return W (out, d) for the W_i; None: a LoRA that does not change this layer."""
-        both = [(own, share) for own, share in zip(changes, self._shares, strict=True) if own is not None]
-        added = torch.stack([own if share is None else torch.zeros_like(own) for own, share in both]).sum(0)
-        kept = torch.stack([torch.zeros_like(own) if share is None else own @ share for own, share in both]).sum(0)
-        solved: Tensor = torch.linalg.solve(self.metric, kept.T).T
-        return solved + added
+    def keep(self, change: Tensor | None, moment: Tensor | None) -> None:
+        """Add a LoRA's W_i (None: it does not change the layer) and E[c c^T] (None: not known)."""
+        if moment is not None:
+            self._own = moment.clone() if self._own is None else self._own + moment
+        if change is not None:
+            self._kept += change if moment is None else change @ moment
+        self._count += moment is None
+
+    def add(self, change: Tensor | None) -> None:
+        """Add a W_i that is to stay as it is."""
+        if change is not None:
+            self._added += change
+
+    def preserve(self, moment: Tensor) -> None:
+        """Set E[p p^T]."""
+        self._preserved = moment / moment.diagonal().mean().clamp_min(torch.finfo(moment.dtype).tiny)
+
+    def solved(self) -> tuple[Tensor, Tensor]:
+        """Return W and M."""
+        identity = torch.eye(self._kept.shape[1], dtype=torch.float64)
+        if self._own is None or self._preserved is None:
+            return self._added + self._kept / max(1, self._count), identity
+        size = self._own.diagonal().mean().clamp_min(torch.finfo(self._own.dtype).tiny)
+        metric = self._own / size + self._mu * (self._preserved + self._pull * identity)
+        solved: Tensor = torch.linalg.solve(metric, (self._kept / size).T).T
+        return self._added + solved, metric
 
 
-def moments_of_parents(
-    model: Model, space: ConceptSpace, config: EraseConfig, parents: Sequence[Parent]
-) -> list[Tensor | None]:
-    """Return E[c c^T] (d, d), float64 on the CPU, over the prompts that each parent erases; None if it erases none."""
+def _joints(
+    model: Model,
+    space: ConceptSpace,
+    config: EraseConfig,
+    parents: Sequence[Parent],
+    changes: Sequence[_Changes],
+    touched: Sequence[str],
+    preserved: PreservedStates | None,
+) -> dict[str, Joint]:
+    readers = set(text_reader_names(touched))
+    layers = base_layers(model.unet)
+    seen = {path: layers[path] for path in touched if path not in readers and _is_seen(layers[path])}
+    joints = {
+        path: Joint(layers[path].weight.flatten(1).shape, *(READERS if path in readers else OTHERS)) for path in touched
+    }
+    for parent, own in zip(parents, changes, strict=True):
+        prompts = _prompts(parent, space, config)
+        if not prompts:
+            for path in touched:
+                joints[path].add(own.get(path))
+            continue
+        _put_on(model, own, config)
+        moments = input_moments(model, seen, prompts, config.seed, config.sampling_steps) if seen else {}
+        moments |= dict.fromkeys(readers, _reading(model, space, config, parent)) if readers else {}
+        for path in touched:
+            joints[path].keep(own.get(path), moments.get(path))
+    if seen:
+        with model.frozen():
+            words = _preserved_prompts(model, space, config)
+            for path, moment in input_moments(model, seen, words, config.seed, config.sampling_steps).items():
+                joints[path].preserve(moment)
+    if preserved is not None:
+        for path in readers:
+            joints[path].preserve(preserved.moment())
+    return joints
+
+
+def _is_seen(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.Linear) and layer.in_features <= LONGEST
+
+
+def _put_on(model: Model, changes: _Changes, config: EraseConfig) -> None:
+    """Put a LoRA on the U-Net, as far as the rank of the one that is on it holds it."""
+    state = {name: torch.zeros_like(weight) for name, weight in lora_state(model.unet).items()}
+    for path, change in changes.items():
+        metric = torch.eye(change.shape[1], dtype=change.dtype)
+        down, up, _ = low_rank(change * (config.rank / config.alpha), config.rank, metric)
+        for name, found in ((path + DOWN, down), (path + UP, up)):
+            state[name] = found.reshape(state[name].shape).to(state[name])
+    load_lora_state(model.unet, state)
+
+
+def _prompts(parent: Parent, space: ConceptSpace, config: EraseConfig) -> list[str]:
+    """Return a prompt for each target that a parent erases."""
+    targets = {target.target for target in space.targets}
+    return [fill(config.templates[-1], concept) for concept in parent.erases if concept in targets]
+
+
+def _preserved_prompts(model: Model, space: ConceptSpace, config: EraseConfig) -> list[str]:
+    """Return prompts with what is preserved: the word nearest to each target, and words spread over the vocabulary."""
+    gone = space.gone(config)
+    near = dict.fromkeys(candidate.text for target in space.targets for candidate in target.preserved[:1])
+    far = [word for word in load_vocabulary(config, model.tokenizer) if word not in gone and word not in near]
+    words = [*spread(list(near), NEAR_WORDS), *spread(far, FAR_WORDS)]
+    return [fill(config.templates[-1], word) for word in words]
+
+
+def _reading(model: Model, space: ConceptSpace, config: EraseConfig, parent: Parent) -> Tensor:
+    """Return E[c c^T] (d, d), float64 on the CPU, over the token states of the prompts that a parent erases."""
     names = {target.target: own for target, own in zip(space.targets, space.erased_by_target(config), strict=True)}
-    found: list[Tensor | None] = []
-    for parent in parents:
-        own = [name for concept in parent.erases for name in names.get(concept, ())]
-        moments = []
-        for pair in pairs(space, config):
-            if pair.name in own:
-                states = edited_states(model, [pair])[0].cpu()
-                moments.append((1.0 if pair.name in parent.erases else NAME_WEIGHT) * states @ states.T)
-        found.append(torch.stack(moments).sum(0) if moments else None)
-    return found
+    own = {name for concept in parent.erases for name in names.get(concept, ())}
+    moments = []
+    for pair in pairs(space, config):
+        if pair.name in own:
+            states = edited_states(model, [pair])[0].cpu()
+            moments.append((1.0 if pair.name in parent.erases else NAME_WEIGHT) * states @ states.T)
+    return torch.stack(moments).sum(0)
 
 
-def _check(file: LoraFile, unet: nn.Module, paths: Mapping[str, str]) -> None:
-    """Raises: LoraFileError."""
+def _changes(parent: Parent, unet: nn.Module) -> _Changes:
+    """Read what a parent changes. Raises: LoraFileError."""
+    file = read_lora(parent.path)
     match_lora(file, unet)
-    trained = lora_layers(unet)
+    paths, trained = module_paths(unet, file.family), lora_layers(unet)
     missing = [paths[module] for module in file.modules if paths[module] not in trained]
     if missing:
         raise LoraFileError(
             f"{file.path.name} changes layers that the new LoRA does not have ({len(missing)}, such as {missing[0]}); "
             "choose layers that have them all, such as full"
         )
+    return {paths[module]: _change(file, module, parent.weight) for module in file.modules}
 
 
-def _change(file: LoraFile, module: str, weight: float) -> Tensor | None:
-    """Return the change of a layer at a weight, (out, in * k * k), float64; None if there is none."""
-    if module not in file.modules:
-        return None
+def _change(file: LoraFile, module: str, weight: float) -> Tensor:
     down, up, scale = file.weights(module)
-    return weight * scale * up.double().flatten(1) @ down.double().flatten(1)
+    change: Tensor = weight * scale * up.double().flatten(1) @ down.double().flatten(1)
+    return change
