@@ -42,8 +42,9 @@ class Joint:
     """``config``: the joint settings, settled, None if there are none; ``problem`` then says why.
 
     ``erases``: all concepts that are erased; ``each``: those of every file, in their order. ``along``: by concept,
-    other names that the files say went with it. ``silent``: names of files that do not say what they erase. ``notes``:
-    how the files differ and contradict each other, one line each.
+    other names that the files say went with it, () if they say that there are none; a concept is missing if they say
+    nothing. ``silent``: names of files that do not say what they erase. ``notes``: how the files differ and contradict
+    each other, one line each.
     """
 
     config: EraseConfig | None
@@ -187,7 +188,7 @@ def _along(told: Sequence[_Own], anchors: Mapping[str, str]) -> dict[str, tuple[
     for own in told:
         for target, names in own.along.items():
             found.setdefault(_joint_target(target, anchors), []).extend(names)
-    return {target: tuple(_united(names)) for target, names in found.items() if names}
+    return {target: tuple(_united(names)) for target, names in found.items()}
 
 
 def _own_targets(own: _Own | str | None, anchors: Mapping[str, str], named: Sequence[str]) -> tuple[str, ...]:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from erasure.combine.joint import Joint
 from erasure.combine.rows import ROWS, rows_problems, within
 from erasure.combine.task import CombineTask
+from erasure.config.concept_texts import as_written, folded
 from erasure.config.methods import METHODS
 from erasure.config.settings import EraseConfig, settings
 from erasure.config.settle import with_changes
@@ -36,8 +38,19 @@ def refine_config(task: CombineTask, rows: Any = ROWS) -> EraseConfig:
     if problems or joint.config is None:
         raise ConfigError(problems)
     rank = trained_rank(task)
-    config = with_changes(joint.config, layers=task.layers, rank=rank, alpha=float(rank))
+    config = with_changes(joint.config, layers=task.layers, rank=rank, alpha=float(rank), **_known_names(joint))
     return config if (joint.config.asked or {}).get("steps") else within(config, rows, len(task.loras))
+
+
+def _known_names(joint: Joint) -> dict[str, Any]:
+    """Return the settings with which no other name is measured again, if the files tell those of every target."""
+    config = joint.config
+    if config is None or not all(target in joint.along for target in config.erase):
+        return {}
+    names = dict.fromkeys((*config.synonym, *(name for target in config.erase for name in joint.along[target])))
+    own = set(map(folded, config.erase))
+    others = [name for name in names if folded(name) not in own]
+    return {**as_written({"synonym": others}), "synonym_threshold": 0.0}
 
 
 def trained_rank(task: CombineTask) -> int:
