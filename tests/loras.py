@@ -23,13 +23,14 @@ def random_lora(
     *,
     strength: float = 0.5,
     unet: nn.Module | None = None,
+    layers: tuple[str, ...] = ("attn2.to_k", "attn2.to_v"),
 ) -> Path:
     """Write a LoRA of rank 2 for cross-attention of a U-Net, None for that of the tiny model. ``config``: what it says
-    of itself."""
+    of itself; ``layers``: what the names of its layers end with."""
     generator = torch.Generator().manual_seed(3)
     state = {}
     for name, module in (unet or build_tiny_models().unet).named_modules():
-        if isinstance(module, nn.Linear) and name.endswith(("attn2.to_k", "attn2.to_v")):
+        if isinstance(module, nn.Linear) and name.endswith(layers):
             rows, columns = module.weight.shape
             state[f"{name}.lora_down.weight"] = torch.randn(2, columns, generator=generator)
             state[f"{name}.lora_up.weight"] = strength * torch.randn(rows, 2, generator=generator)

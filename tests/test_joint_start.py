@@ -9,7 +9,7 @@ from torch import Tensor
 from erasure.config.settings import EraseConfig
 from erasure.config.values import config_from_dict
 from erasure.errors import ConfigError, IneffectiveLora, LoraFileError, OutputRefused
-from erasure.lora.adapter import DOWN, UP, inject_lora
+from erasure.lora.adapter import DOWN, UP, base_layers, inject_lora, lora_state
 from erasure.lora.file import module_paths, read_lora
 from erasure.lora.parent import Parent
 from erasure.model.model import Model
@@ -18,7 +18,9 @@ from erasure.run.folder import RunFolder
 from erasure.run.run import erase, resume
 from erasure.run.task import Task
 from erasure.training.events import Step
-from erasure.training.joint_start import joint_start
+from erasure.training.joint_start import Joint, joint_start
+from erasure.training.joint_start_sizes import start_rows
+from erasure.training.layer_inputs import input_moments
 from erasure.training.preserved_states import preserved_states
 from tests.loras import random_lora
 from tests.spaces import space_of
@@ -50,20 +52,76 @@ def _joint_change(models: ModelParts, config: EraseConfig, parents: list[Parent]
     return {name: state[name + UP].double() @ state[name + DOWN].double() for name in names}
 
 
-def test_a_lora_keeps_what_it_does_to_its_own_concept_and_does_less_to_preserved_ones(
+def test_what_layers_read_is_summed_over_every_step_and_position(tiny_models: ModelParts) -> None:
+    model, steps = Model(tiny_models), 3
+    layers = {path: layer for path, layer in base_layers(tiny_models.unet).items() if path.endswith("attn2.to_q")}
+    read: dict[str, list[Tensor]] = {path: [] for path in layers}
+    for path, layer in layers.items():
+        layer.register_forward_pre_hook(lambda module, inputs, own=read[path]: own.append(inputs[0]))
+    moments = input_moments(model, layers, ["church", "a hill"], seed=5, steps=steps)
+    assert model.rows.all.total == 2 * steps
+    for path, moment in moments.items():
+        seen = torch.cat([x.detach().double().flatten(0, -2) for x in read[path]])
+        assert len(read[path]) == steps
+        assert torch.allclose(moment, seen.T @ seen / len(seen), rtol=1e-4, atol=1e-6)
+    assert not torch.equal(
+        next(iter(moments.values())), next(iter(input_moments(model, layers, ["church"], 6, steps).values()))
+    )
+
+
+def test_the_formula_is_the_least_squares_solution() -> None:
+    g = torch.Generator().manual_seed(0)
+    own = [torch.randn(5, 40, generator=g, dtype=torch.float64) for _ in range(2)]
+    kept = torch.randn(5, 60, generator=g, dtype=torch.float64)
+    changes = [torch.randn(3, 5, generator=g, dtype=torch.float64) for _ in range(2)]
+    moments, preserved = [x @ x.T / x.shape[1] for x in own], kept @ kept.T / kept.shape[1]
+    mu, pull = 0.7, 0.2
+    joint = Joint((3, 5), mu, pull)
+    for change, moment in zip(changes, moments, strict=True):
+        joint.keep(change, moment)
+    joint.preserve(preserved)
+    found = joint.solved()[0].requires_grad_()
+    size, unit = torch.stack(moments).sum(0).diagonal().mean(), preserved / preserved.diagonal().mean()
+
+    def square(matrix: Tensor, moment: Tensor) -> Tensor:
+        return (matrix @ moment * matrix).sum()
+
+    loss = sum(square(found - c, m / size) for c, m in zip(changes, moments, strict=True))
+    loss = loss + mu * (square(found, unit) + pull * found.square().sum())
+    assert torch.autograd.grad(loss, found)[0].norm() < 1e-10
+    # A parent that does not change the layer still has a say: nothing is to happen to its concepts.
+    other = Joint((3, 5), mu, pull)
+    other.keep(changes[0], moments[0])
+    other.keep(None, moments[1])
+    other.preserve(preserved)
+    alone = Joint((3, 5), mu, pull)
+    alone.keep(changes[0], moments[0])
+    alone.preserve(preserved)
+    assert square(other.solved()[0], moments[1]) < square(alone.solved()[0], moments[1])
+
+
+def test_layers_whose_reading_is_not_known_get_the_mean() -> None:
+    joint = Joint((1, 2), 1.0, 1.0)
+    for change in (torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 4.0]]), None):
+        joint.keep(None if change is None else change.double(), None)
+    assert torch.equal(joint.solved()[0], torch.tensor([[2 / 3, 4 / 3]], dtype=torch.float64))
+
+
+def test_the_start_takes_the_rows_that_are_told_and_leaves_the_lora_as_it_was(
     tiny_models: ModelParts, tmp_path: Path
 ) -> None:
-    path = random_lora(tmp_path / "a.safetensors")
-    joint = _joint_change(tiny_models, _config("church"), [Parent(path, 1.0, ("church",))])
-    model = Model(tiny_models)
-    own, kept = (model.embed([text]).states[0].double()[1:] for text in ("church", "truck"))
-    for name, change in _file_change(path, tiny_models).items():
-        left = ((joint[name] - change) @ own.T).norm() / (change @ own.T).norm()
-        still = (joint[name] @ kept.T).norm() / (change @ kept.T).norm()
-        assert left < 0.7
-        assert still < 1
-        # Most of it stays for the concept, and less for others.
-        assert (joint[name] @ own.T).norm() / (change @ own.T).norm() > still
+    path = random_lora(tmp_path / "a.safetensors", layers=("attn2.to_q", "attn2.to_v"))
+    config = _config("church", "radio")
+    inject_lora(tiny_models.unet, config.layers, config.rank, config.alpha, config.seed)
+    first, model, space = lora_state(tiny_models.unet), Model(tiny_models), space_of(*config.erase)
+    parents = [Parent(path, 1.0, ("church",)), Parent(path, 1.0, ("radio",))]
+    joint_start(model, space, config, parents, preserved_states(model, space, config))
+    told = start_rows(config, len(parents))
+    assert 0 < model.rows["training"].total <= told.total
+    assert model.rows["training"].calls == told.calls
+    assert model.rows["training"].total == model.rows.all.total
+    now = lora_state(tiny_models.unet)
+    assert all(torch.equal(first[key], now[key]) for key in first)
 
 
 def test_loras_that_erase_nothing_known_are_added_up_at_their_weights(tiny_models: ModelParts, tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
 """The emoji suite: the paper's Table 1 (five of ten classes at once) and Table 4 (a style) on emoji-SD,
-and each of the ten classes on its own.
+each of the ten classes on its own, and all ten at once.
 
 emoji-SD has a double of each of the ten Imagenette classes. Each is erased in two of the four target sets and kept in
 the other two.
@@ -23,6 +23,7 @@ SETS: dict[str, tuple[str, ...]] = {
     "doubles-3": ("fish", "radio", "church", "truck", "golf"),
     "doubles-4": ("dog", "saw", "trumpet", "fuel pump", "parachute"),
 }
+ALL_TEN = "ten"
 OUTSIDE = 15
 # An erased concept on its own is drawn as often as five of them together.
 SINGLE_PICTURES = 5
@@ -52,6 +53,7 @@ def emoji_suite(options: SuiteOptions) -> Suite:
     """Make the suite: four sets of five doubles each, and one set per style."""
     count = options.pictures_per_concept or 1
     sets = [_doubles(name, erased, count, options.limit) for name, erased in SETS.items()]
+    sets.append(_all_ten(count, options.limit))
     sets += [_single(concept, count, options.limit) for concept in PAPER_TEN]
     sets += [_style(style, count, options.limit) for style in STYLES]
     drawn = DrawSettings(options.steps or 20, options.guidance or 4.0, options.pixels, options.batch or 32)
@@ -67,6 +69,13 @@ def _doubles(name: str, erased: tuple[str, ...], count: int, limit: int) -> Targ
         Group("outside", shots(outside_concepts(), STYLES, count)),
     )
     return TargetSet(name, "doubles", erased, tuple(g.limited(limit) for g in groups), preset("object").settings)
+
+
+def _all_ten(count: int, limit: int) -> TargetSet:
+    """Erase all ten doubles at once."""
+    groups = (Group("ESR", shots(PAPER_TEN, STYLES, count)), Group("outside", shots(outside_concepts(), STYLES, count)))
+    limited = tuple(g.limited(limit) for g in groups)
+    return TargetSet(ALL_TEN, "all ten", PAPER_TEN, limited, preset("object").settings)
 
 
 def _single(concept: str, count: int, limit: int) -> TargetSet:

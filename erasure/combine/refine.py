@@ -54,8 +54,9 @@ def _known_names(joint: Joint) -> dict[str, Any]:
 
 
 def trained_rank(task: CombineTask) -> int:
-    """Return the rank of the training: that of the combined file, as far as settings allow it."""
-    return min(max(map(task.rank_of, task.modules)), int(settings()["rank"].high or 1))
+    """Return the rank of the training: that which was asked for, or that of the method, if the files have as much."""
+    wanted = task.rank or METHODS["adversarial"].rank(len(task.joint.erases))
+    return min(wanted, max(map(task.rank_of, task.modules)), int(settings()["rank"].high or 1))
 
 
 def parents_of(task: CombineTask) -> tuple[Parent, ...]:

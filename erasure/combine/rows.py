@@ -13,6 +13,8 @@ from erasure.training.row_count import rows_per_update
 
 ROWS = 600
 _MOST = 10_000_000
+# A training that nobody watches, and that begins where nearly all is done, goes at this share of the usual rate.
+GENTLE = 0.25
 _FEWEST = 10  # updates: rather without looks than fewer
 
 
@@ -27,13 +29,15 @@ def within(config: EraseConfig, rows: int, parents: int) -> EraseConfig:
     """Return the config with as many updates, at least one, as ``rows`` allow for the start from so many ``parents``,
     for training and for looks.
 
-    Where looks would take most of them, it makes its updates without any.
+    Where looks would take most of them, it makes its updates without any, and gently.
     """
     rows = rows - int(start_rows(config, parents).total)
     looking = _updates(config, rows)
     if looking >= _FEWEST or not config.look_every:
         return with_changes(config, steps=max(1, looking))
-    blind = with_changes(config, look_every=0)
+    asked = config.asked or {}
+    gentle = {"learning_rate": GENTLE * config.learning_rate, "pace": 0.0, "warmup": 2}
+    blind = with_changes(config, look_every=0, **{k: v for k, v in gentle.items() if k not in asked})
     return with_changes(blind, steps=max(1, _updates(blind, rows)))
 
 

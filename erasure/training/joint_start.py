@@ -39,7 +39,7 @@ from erasure.training.preserved_states import PreservedStates
 from erasure.training.uce import edited_states
 
 # mu and l of the formula, for layers that read prompts and for others.
-READERS, OTHERS = (1.0, 0.5), (0.3, 0.05)
+READERS, OTHERS = (0.4, 1.0), (0.5, 0.05)
 # A layer that reads longer vectors would need too much memory.
 LONGEST = 2048
 _Changes = Mapping[str, Tensor]

@@ -6,7 +6,7 @@ from erasure.config.settings import EraseConfig
 from erasure.model.rows import Rows
 
 # Words that are to stay as they are, of which pictures are begun: the nearest of the targets, and some far from all.
-NEAR_WORDS, FAR_WORDS = 10, 10
+NEAR_WORDS, FAR_WORDS = 10, 30
 
 
 def start_rows(config: EraseConfig, parents: int) -> Rows:
