@@ -26,7 +26,7 @@ import torch
 from torch.nn.functional import cosine_similarity
 
 from emoji_sd import MODEL
-from emoji_sd.concepts import PAPER_TEN
+from emoji_sd.concepts import PAPER_TEN, STYLES
 from erasure.bench.emoji import ALL_TEN, emoji_suite
 from erasure.bench.shots import draw_missing, openers
 from erasure.bench.suite import Suite, SuiteOptions
@@ -44,13 +44,16 @@ from erasure.model.checkpoint import inspect_checkpoint
 from erasure.model.drawing import run_to_end
 from erasure.model.model import Model, open_model
 from erasure.run.folder import RunFolder
+from erasure.run.picture_sheet import picture_grid
 from erasure.run.run import erase
 from erasure.run.task import Task
-from erasure.whole_file import write_json
+from erasure.spread import spread
+from erasure.whole_file import whole_file, write_json
 
 WEIGHTS = (1.0, 0.7, 0.5, 0.3)
 RANK = 40  # what the default would choose for ten concepts
 ROWS = 600
+SHOWN = 5  # of each group, on the sheet
 _NOTHING = 1e-6  # a learning rate
 
 
@@ -190,11 +193,25 @@ def rows_of(joining: Joining) -> Iterator[tuple[str, dict[str, float], int]]:
     yield "refined", joining.measure("refined", read_lora(refined)), rows
 
 
+def sheet(joining: Joining, path: Path) -> None:
+    """Write pictures of a few concepts, the first five of the ten and five outside them: before, summed and refined."""
+    columns = {"before": "base", "sum": "sum-1", "refined": "refined"}
+    rows = []
+    for group in joining.suite.set(ALL_TEN).groups:
+        shown = spread([shot for shot in group.shots if shot.prompt.endswith(f"{STYLES[0]} style")], SHOWN)
+        for shot in shown:
+            images = [openers(joining.folder / "pictures" / name, [shot])[0]() for name in columns.values()]
+            rows.append((f"{shot.label}{' (erased)' if group.erased else ''}", images))
+    with whole_file(path) as temporary:
+        picture_grid(list(columns), rows).save(temporary, format="PNG")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, required=True, metavar="DIR", help="where everything is kept")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--pictures", type=int, default=1, metavar="N", help="per concept and style (1)")
+    parser.add_argument("--sheet", type=Path, metavar="FILE.png", help="also write a sheet of pictures")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="of torch (its own choice)")
     arguments = parser.parse_args()
@@ -205,6 +222,8 @@ def main() -> None:
     for name, figures, rows in rows_of(joining):
         cells = " | ".join(f"{value:.1f}" for value in figures.values())
         print(f"| {name} | {cells} | {rows:,} |", flush=True)
+    if arguments.sheet:
+        sheet(joining, arguments.sheet)
 
 
 if __name__ == "__main__":
