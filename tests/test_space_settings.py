@@ -25,7 +25,7 @@ OTHER: dict[str, Any] = {
     "erase": ["truck"], "anchor": ["tower"], "synonym": ["kirk"], "preserve": ["bell"], "templates": ["a {}"],
     "vocabulary": "styles", "vocabulary_file": "more.txt", "neighbours": 5, "similarity": "l2",
     "synonym_threshold": 0.2, "synonym_states": 2, "erase_synonyms": False, "adversary": "pgd", "search_steps": 1,
-    "search_rate": 0.1, "temperature": 1.0, "hard": False, "preserve_weight": 2.0, "rehearsed": 1,
+    "search_rate": 0.1, "temperature": 1.0, "hard": False, "preserve_weight": 2.0, "rehearsed": 1, "robust": "words",
     "guidance": 2.0, "guidance_from": "null", "loss_space": "x0", "latents": "fresh", "sampling_steps": 5,
     "sampling_guidance": 5.0, "reuse": 3, "on_policy": False, "preserve_on_policy": False, "early": 1.0,
     "resolution": 128, "method": "fixed", "steps": 7,
