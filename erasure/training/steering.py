@@ -239,7 +239,7 @@ class Steering:
         return {
             "gone": sorted(self._gone),
             "names_left": sorted(self._names_left),
-            "hostile_left": sorted(self._hostile_left),
+            **({"hostile_left": sorted(self._hostile_left)} if self._hostile is not None else {}),
             "in_a_row": self._in_a_row,
             "turn": self._turn,
             "looked": self._looked,
