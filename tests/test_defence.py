@@ -371,5 +371,7 @@ def test_a_candidate_without_a_measured_difference_makes_no_pair(
     monkeypatch.setattr(understood, "hostile_wordings", lambda n, near, s, seed: asked.append(list(near)) or ())
     space = _space()
     unknown = (*space.targets[0].preserved, Candidate("far", 0.1, None))
-    understood_wordings(tiny_model, replace(space, targets=(replace(space.targets[0], preserved=unknown),)), _config("words"))
+    understood_wordings(
+        tiny_model, replace(space, targets=(replace(space.targets[0], preserved=unknown),)), _config("words")
+    )
     assert asked == [["abbey", "tower", "bell", "dog", "truck"]]

@@ -1,7 +1,8 @@
 """Ways around an erasure that a training looks for among: near the target, but not its plain name.
 
-They share no prompt with the list of :mod:`erasure.concepts.wordings`, by which erasures are attacked, but for names and
-plurals: what is measured there is not what was trained. Negations are none of them, nor is anything that must stay.
+They share no prompt with the list of :mod:`erasure.concepts.wordings`, by which erasures are attacked, but for names,
+plurals and letters set apart: what is measured there is not what was trained. Negations are none of them, nor is
+anything that must stay.
 Needs no torch.
 """
 

@@ -41,4 +41,6 @@ class Comeback:
 
     def _of(self, conditioning: Conditioning) -> Tensor:
         z, t = stack(self.states)
-        return -prediction_loss(self.model.eps(z, t, conditioning), self.wanted, self.model.alphas_cumprod[t], self.space)
+        return -prediction_loss(
+            self.model.eps(z, t, conditioning), self.wanted, self.model.alphas_cumprod[t], self.space
+        )

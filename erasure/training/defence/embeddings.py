@@ -90,7 +90,9 @@ class HostileEmbeddings(Defence):
         }
 
     def move(self, device: torch.device | str) -> None:
-        self._last = {i: replace(prompt, conditioning=prompt.conditioning.to(device)) for i, prompt in self._last.items()}
+        self._last = {
+            i: replace(prompt, conditioning=prompt.conditioning.to(device)) for i, prompt in self._last.items()
+        }
 
 
 def _each(texts: Sequence[str]) -> list[list[str]]:
