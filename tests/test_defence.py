@@ -368,10 +368,14 @@ def test_a_candidate_without_a_measured_difference_makes_no_pair(
     tiny_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[list[str]] = []
-    monkeypatch.setattr(understood, "hostile_wordings", lambda n, near, s, seed: asked.append(list(near)) or ())
+
+    def listed(names: Any, near: list[str], stays: Any, *, seed: int) -> tuple[HostileWording, ...]:
+        asked.append(near)
+        return ()
+
+    monkeypatch.setattr(understood, "hostile_wordings", listed)
     space = _space()
     unknown = (*space.targets[0].preserved, Candidate("far", 0.1, None))
-    understood_wordings(
-        tiny_model, replace(space, targets=(replace(space.targets[0], preserved=unknown),)), _config("words")
-    )
+    space = replace(space, targets=(replace(space.targets[0], preserved=unknown),))
+    understood_wordings(tiny_model, space, _config("words"))
     assert asked == [["abbey", "tower", "bell", "dog", "truck"]]

@@ -130,8 +130,8 @@ class EraseConfig:
     hard: bool = setting(True, "preserve exactly one concept (straight-through) instead of a mixture", "adversary")
     robust: Robust = setting(
         "off",
-        "hold against attacks: every second update erases the prompt from which the model still draws the concept best, "
-        "found among other wordings (words) or near the concept's own embedding (embeddings)",
+        "hold against attacks: every second update erases the prompt from which the model still draws the concept "
+        "best, found among other wordings (words) or near the concept's own embedding (embeddings)",
         "adversary",
         choices=Robust,
     )

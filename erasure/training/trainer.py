@@ -153,8 +153,9 @@ class Trainer:
         )
         asked, erase_states = self._asked(erased, erase_states)
         if self._is_attacked(targets):
-            found = self._attacked(targets, template, Erased(erased, anchors, asked, erase_states), generator)
-            erased, anchors, asked, erase_states = found.prompts, found.anchors, found.asked, found.states
+            attacked = self._attacked(targets, template, Erased(erased, anchors, asked, erase_states), generator)
+            erased, anchors, asked = attacked.prompts, attacked.anchors, attacked.asked
+            erase_states = attacked.states
         searching = not isinstance(self.adversary, NoSearch)
         candidates = [draws.candidates(i, template) for i in targets] if searching else []
         harm = self._harm(erase_states, generator)

@@ -1,7 +1,7 @@
 """How well a prompt brings an erased concept back: -|| eps_theta'(z_t, c') - eps_theta(z_t, c_e) ||^2.
 
-The distance that AdvUnlearn's attack makes small (Zhang et al., NeurIPS 2024, Eq. 3), as a search asks for what it makes
-large: so the search for the concept that is hurt most finds the prompt that is erased least.
+The distance that AdvUnlearn's attack makes small (Zhang et al., NeurIPS 2024, Eq. 3), as a search asks for what it
+makes large: so the search for the concept that is hurt most finds the prompt that is erased least.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Hostile embeddings: near the target's own, the one that brings it back best, as long as it means the target.
 
 A few steps of descent as in AdvUnlearn (Zhang et al., NeurIPS 2024, Eq. 3), bounded in distance as there and in RECE
-(Gong et al., ECCV 2024). What it means is asked of the frozen model: its prediction must be nearer to that for the target
-than to those for the nearest words that stay, and for no prompt at all. Else half of the way is tried, and then nothing.
+(Gong et al., ECCV 2024). What it means is asked of the frozen model: its prediction must be nearer to that for the
+target than to those for the nearest words that stay, and for no prompt at all. Else half of the way is tried, and then
+nothing.
 """
 
 from __future__ import annotations

@@ -57,7 +57,8 @@ class HostileWords(Defence):
     def find(
         self, targets: Sequence[int], template: str, plain: Erased, wanted: Tensor, generator: Generator
     ) -> Erased:
-        assert self._wordings is not None and self._search is not None, "prepare() comes first"
+        if self._wordings is None or self._search is None:
+            raise ValueError("prepare() comes first")
         rows = [row for row, target in enumerate(targets) if self._wordings[target]]
         if not rows:
             return plain
