@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from erasure.concepts.hostile_wordings import MOST
 from erasure.concepts.row_count import synonym_rows
 from erasure.concepts.understood_sizes import understood_rows
 from erasure.config.settings import EraseConfig
@@ -117,4 +118,5 @@ def remembered_prompts(config: EraseConfig) -> int:
     looked_at = config.neighbours if config.adversary not in ("anchor", "fixed", "none") else 0
     measured = config.neighbours if config.synonym_threshold else 0
     own = 2  # the target and its anchor
-    return len(config.erase) * (len(config.templates) * (looked_at + own) + measured)
+    hostile = 2 * MOST if config.robust == "words" else 0  # wordings and their anchors
+    return len(config.erase) * (len(config.templates) * (looked_at + own + hostile) + measured)
