@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -31,7 +32,8 @@ def _taken(model: Model, config: EraseConfig) -> Rows:
     with pytest.MonkeyPatch.context() as patch:
         # There is no attention to look at, either.
         patch.setattr("erasure.training.forget_me_not.attention_paid", lambda layers, places: weight.square().sum())
-        hostile = [(HostileWording("kirk"), HostileWording("chapel"))] * len(config.erase)
+        pairs = tuple(HostileWording(f"{a} {b}", made_of=(a, b)) for a, b in permutations(WORDS, 2))
+        hostile = [pairs] * len(config.erase)
         patch.setattr("erasure.training.defence.words.understood_wordings", lambda *given: hostile)
         list(solver(model, space, config))
     return model.rows["training"] * (1 / UPDATES)

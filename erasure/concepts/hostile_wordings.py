@@ -41,10 +41,14 @@ _SHORT_FRAMES = _FRAMES[:2]
 
 @dataclass(frozen=True)
 class HostileWording:
-    """What stands in the place of the target's name, and a template for all around the prompt."""
+    """What stands in the place of the target's name, and a template for all around the prompt.
+
+    ``made_of``: words that stay, if it is made of such.
+    """
 
     words: str
     frame: str = PLACE
+    made_of: tuple[str, ...] = ()
 
     def prompt(self, template: str) -> str:
         """Return the prompt in one of the erasure's templates."""
@@ -73,7 +77,7 @@ def _wordings(names: Sequence[str], near: Sequence[str], seed: int) -> Iterator[
     yield from map(HostileWording, others)
     yield from (HostileWording(own, frame) for frame in _FRAMES)
     yield from map(HostileWording, sorted(plurals(own.lower())))
-    yield from (HostileWording(f"{one} {two}") for one, two in permutations(near[:PAIRED], 2))
+    yield from (HostileWording(f"{one} {two}", made_of=(one, two)) for one, two in permutations(near[:PAIRED], 2))
     yield from (HostileWording(name, frame) for name in others[:FRAMED_NAMES] for frame in _SHORT_FRAMES)
     yield from map(HostileWording, misspellings(own, _MISSPELT, seed=seed + _SEED_APART))
     yield from map(HostileWording, spaced(own))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from random import Random
 
@@ -110,6 +110,10 @@ def _update(config: EraseConfig, sizes: Sequence[int], source: _Source, update: 
     if config.robust != "off" and is_hostile(update):
         rows += _defence(config, sizes, targets, known=eps)
         eps = config.robust == "embeddings"  # whose goals are the concepts' own
+        if config.robust == "words":  # at most, where what is found is made of words that stay
+            preserved = preserved + _picks(
+                replace(config, adversary="uniform"), sizes, targets, template, source.random
+            )
     kept, _ = source.draw(preserved, config.preserve_on_policy or config.latents == "fresh", early=True)
     source.rehearse(update)
     goals = sum(not null or anchor != "" for anchor in anchors)

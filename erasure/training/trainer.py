@@ -152,15 +152,16 @@ class Trainer:
             anchors if config.latents == "pictures" else erased, generator, tuned=config.on_policy
         )
         asked, erase_states = self._asked(erased, erase_states)
+        beside: list[Prompt] = []
         if self._is_attacked(targets):
             attacked = self._attacked(targets, template, Erased(erased, anchors, asked, erase_states), generator)
             erased, anchors, asked = attacked.prompts, attacked.anchors, attacked.asked
-            erase_states = attacked.states
+            erase_states, beside = attacked.states, attacked.beside
         searching = not isinstance(self.adversary, NoSearch)
         candidates = [draws.candidates(i, template) for i in targets] if searching else []
         harm = self._harm(erase_states, generator)
         preserved = self.adversary.find(Question(targets, candidates, harm), generator)
-        preserved += draws.given(anchors, template, generator)
+        preserved += draws.given(anchors, template, generator) + beside
         # As published, where the tuned model goes; only where the frozen one goes, less is preserved.
         on_policy = config.preserve_on_policy or config.latents == "fresh"
         preserve_states = self.source.draw(preserved, generator, tuned=on_policy, early=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -18,13 +18,15 @@ class Erased:
     """What an update erases, one entry per target of the batch.
 
     The tuned model is to predict for ``asked`` at the ``states`` what the frozen one does for the ``anchors``, pushed
-    away from the ``prompts``; mostly ``asked`` are the prompts themselves.
+    away from the ``prompts``; mostly ``asked`` are the prompts themselves. ``beside``: prompts that must stay as they
+    are, since the others come close to them.
     """
 
     prompts: list[Prompt]
     anchors: list[Prompt]
     asked: list[Prompt]
     states: list[LatentState]
+    beside: list[Prompt] = field(default_factory=list)
 
 
 class Defence(Protocol):

@@ -6,8 +6,8 @@ brings the target back best, as AdvUnlearn's attack measures it (Zhang et al., N
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -68,11 +68,17 @@ class HostileWords(Defence):
         question = Question(asked, [self._candidates(i, template) for i in asked], comeback)
         found = self._search.find(question, generator)
         prompts, anchors, at = [*plain.prompts], [*plain.anchors], [*plain.states]
+        beside = []
         for row, target, prompt in zip(rows, asked, found, strict=True):
-            prompts[row], anchors[row] = prompt, self._anchor(target, template, prompt)
+            wording = self._wording(target, template, prompt)
+            anchor = wording.anchored(template, self._space.targets[target].anchor)
+            prompts[row], anchors[row] = prompt, self._model.prompt(anchor)
+            if wording.made_of:
+                k = int(torch.randint(len(wording.made_of), (), generator=generator))
+                beside.append(self._model.prompt(fill(template, wording.made_of[k])))
             # What the frozen model predicts there for the target is not what it predicts for the wording.
             at[row] = LatentState(at[row].z, at[row].t, None, at[row].eps_null)
-        return Erased(prompts, anchors, prompts, at)
+        return Erased(prompts, anchors, prompts, at, beside)
 
     def _candidates(self, target: int, template: str) -> Candidates:
         assert self._wordings is not None
@@ -80,11 +86,9 @@ class HostileWords(Defence):
         own = self._model.prompt(fill(template, self._space.targets[target].target))
         return Candidates(own, texts, self._model.embed(texts))
 
-    def _anchor(self, target: int, template: str, prompt: Prompt) -> Prompt:
-        """Return the wording's own frame with the anchor in it, so that only the target goes from it."""
+    def _wording(self, target: int, template: str, prompt: Prompt) -> HostileWording:
         assert self._wordings is not None
-        wording = next(w for w in self._wordings[target] if w.prompt(template) == prompt.text)
-        return self._model.prompt(wording.anchored(template, self._space.targets[target].anchor))
+        return next(w for w in self._wordings[target] if w.prompt(template) == prompt.text)
 
     def worst(self, target: int, template: str, count: int) -> list[Prompt]:
         if self._wordings is None or self._search is None:
@@ -99,14 +103,19 @@ class HostileWords(Defence):
 
     def meta(self) -> dict[str, Any]:
         known = self._wordings
-        return {"wordings": None if known is None else [[[w.words, w.frame] for w in own] for own in known]}
+        return {"wordings": None if known is None else [[asdict(w) for w in own] for own in known]}
 
     def load(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
         if meta["wordings"] is not None:
-            search = self._begin([tuple(HostileWording(*w) for w in own) for own in meta["wordings"]])
+            search = self._begin([tuple(map(_wording, own)) for own in meta["wordings"]])
             search.load_tensors(tensors)
             search.move(self._model.device)
 
     def move(self, device: torch.device | str) -> None:
         if self._search is not None:
             self._search.move(device)
+
+
+def _wording(values: Mapping[str, Any]) -> HostileWording:
+    """Return the wording of which these are the fields, as JSON types."""
+    return HostileWording(values["words"], values["frame"], tuple(values["made_of"]))
