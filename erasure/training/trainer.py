@@ -383,7 +383,7 @@ class Trainer:
         self._seconds = meta["seconds"]
         if self._pace is not None and meta.get("pace"):
             self._pace.load(meta["pace"])
-        if self.defence is not None and meta.get("defence"):
+        if self.defence is not None and meta.get("defence") is not None:
             self.defence.load(part("defence"), meta["defence"])
         self.model.rows["training"] = Rows(meta["rows"], meta["gradient_rows"], meta.get("calls", 0))
         if meta.get("steering"):

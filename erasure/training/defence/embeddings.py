@@ -27,13 +27,13 @@ from erasure.training.latents.source import LatentState, stack
 
 
 class HostileEmbeddings(Defence):
-    """Remembers the last hostile embedding of each target, for looks."""
+    """Remembers how far from each target's own embedding it is, so that the steps of all updates add up."""
 
     def __init__(self, model: Model, space: ConceptSpace, config: EraseConfig):
         self._model = model
         self._space = space
         self._config = config
-        self._last: dict[int, Prompt] = {}
+        self._way: dict[int, Conditioning] = {}
 
     def prepare(self) -> str:
         return ""
@@ -41,28 +41,34 @@ class HostileEmbeddings(Defence):
     def find(
         self, targets: Sequence[int], template: str, plain: Erased, wanted: Tensor, generator: Generator
     ) -> Erased:
-        config = self._config
         known = [replace(state, eps=eps) for state, eps in zip(plain.states, wanted, strict=True)]
+        begin = [self._moved(target, own) for target, own in zip(targets, plain.prompts, strict=True)]
         found = hostile_prompts(
-            self._model, plain.prompts, known, wanted, config.loss_space,
+            self._model, plain.prompts, known, wanted, self._config.loss_space,
             steps=EMBEDDING_STEPS, rate=EMBEDDING_RATE, radius=EMBEDDING_RADIUS,
+            begin=Conditioning.cat([prompt.conditioning for prompt in begin]),
         )  # fmt: skip
-        asked = [
-            self._meant(target, template, own, hostile, state)
-            for target, own, hostile, state in zip(targets, plain.prompts, found, known, strict=True)
-        ]
-        for target, own, prompt in zip(targets, plain.prompts, asked, strict=True):
-            if prompt is not own:
-                self._last[target] = prompt
+        asked = []
+        for target, own, hostile, state in zip(targets, plain.prompts, found, known, strict=True):
+            meant = self._meant(target, template, own, hostile, state)
+            asked.append(meant)
+            self._way.pop(target, None)  # begins anew if it went astray
+            if meant is not own:
+                self._way[target] = meant.conditioning.apply(torch.sub, own.conditioning)
         return Erased(plain.prompts, plain.anchors, asked, known)
+
+    def _moved(self, target: int, own: Prompt) -> Prompt:
+        way = self._way.get(target)
+        return own if way is None else Prompt(own.text, own.conditioning.moved(way), exact=False)
 
     @torch.no_grad()
     def _meant(self, target: int, template: str, own: Prompt, hostile: Prompt, state: LatentState) -> Prompt:
         """Return the hostile prompt, or the one halfway, if the frozen model takes it for the target; else its own."""
         halfway = own.conditioning.apply(lambda a, b: (a + b) / 2, hostile.conditioning)
         tried = [hostile, Prompt(own.text, halfway, exact=False)]
-        others = ["", *(fill(template, c.text) for c in self._space.targets[target].preserved[:NEAREST])]
-        rows = Conditioning.cat([*(prompt.conditioning for prompt in tried), *map(self._model.embed, _each(others))])
+        near = self._space.targets[target].preserved[:NEAREST]
+        others = [self._model.prompt(text) for text in ("", *(fill(template, c.text) for c in near))]
+        rows = Conditioning.cat([prompt.conditioning for prompt in tried + others])
         z, t = stack([state] * len(rows))
         with self._model.frozen():
             eps = self._model.eps(z, t, rows)
@@ -74,27 +80,24 @@ class HostileEmbeddings(Defence):
         return own
 
     def worst(self, target: int, template: str, count: int) -> list[Prompt]:
-        return [self._last[target]][:count] if target in self._last else []
+        own = self._model.prompt(fill(template, self._space.targets[target].target))
+        return [self._moved(target, own)][:count] if target in self._way else []
 
     # --- the state
 
     def tensors(self) -> dict[str, Tensor]:
-        return {f"last.{i}": prompt.conditioning.states[0].detach().clone() for i, prompt in self._last.items()}
+        return {
+            f"way.{i}.{k}": tensor[0].clone() for i, way in self._way.items() for k, tensor in enumerate(way.tensors)
+        }
 
     def meta(self) -> dict[str, Any]:
-        return {"texts": {str(i): prompt.text for i, prompt in self._last.items()}}
+        return {}
 
     def load(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
-        self._last = {
-            int(i): Prompt(text, Conditioning(tensors[f"last.{i}"][None]).to(self._model.device), exact=False)
-            for i, text in meta["texts"].items()
-        }
+        found: dict[int, list[Tensor]] = {}
+        for name in sorted(tensors):
+            found.setdefault(int(name.split(".")[1]), []).append(tensors[name][None].to(self._model.device))
+        self._way = {i: Conditioning(*parts) for i, parts in found.items()}
 
     def move(self, device: torch.device | str) -> None:
-        self._last = {
-            i: replace(prompt, conditioning=prompt.conditioning.to(device)) for i, prompt in self._last.items()
-        }
-
-
-def _each(texts: Sequence[str]) -> list[list[str]]:
-    return [[text] for text in texts]
+        self._way = {i: way.to(device) for i, way in self._way.items()}

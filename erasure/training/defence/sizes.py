@@ -4,10 +4,11 @@ from __future__ import annotations
 
 # Of every so many updates one is about a hostile prompt; all are if only hostile prompts are left.
 EVERY = 2
-# Steps of attack on the target's embedding, each by this share of its norm, all together at most RADIUS of it.
+# Steps of attack on the target's embedding in one update, each by this share of its norm, and the share of it that the
+# steps of all updates lead away at most.
 EMBEDDING_STEPS = 3
 EMBEDDING_RATE = 0.1
-EMBEDDING_RADIUS = 0.3
+EMBEDDING_RADIUS = 0.5
 # Preserved words that a hostile embedding must not mean, the nearest ones of those that are measured.
 NEAREST = 2
 # Hostile prompts that a look takes of each target: the first one, and the second.
