@@ -18,6 +18,8 @@ from erasure.model.model import Model
 # A wording is understood if its s(c) is at most this. On emoji-SD, of 110 wordings of church and dog, all but one from
 # which the model draws the concept were below it, and none of the others but one.
 UNDERSTOOD = 0.8
+# One that is made of words that stay must be more like the target: what takes it away takes something from them.
+MADE_OF_WORDS = 0.5
 
 
 def understood_wordings(model: Model, space: ConceptSpace, config: EraseConfig) -> list[tuple[HostileWording, ...]]:
@@ -49,7 +51,7 @@ def _understood(
         return ()
     likeness = compare(model, probe, model.embed([w.prompt(template) for w in short]), threshold=UNDERSTOOD)
     order = likeness.argsort(stable=True).tolist()
-    return tuple(short[k] for k in order if likeness[k] <= UNDERSTOOD)
+    return tuple(short[k] for k in order if likeness[k] <= (MADE_OF_WORDS if short[k].made_of else UNDERSTOOD))
 
 
 def _probe(model: Model, prompt: str, rest: str, config: EraseConfig) -> Probe | None:
