@@ -38,7 +38,11 @@ from tests.spaces import space_of
 from tests.updates import updates
 
 FAST = {"steps": 4, "sampling_steps": 3, "warmup": 0, "rank": 2, "alpha": 8.0, "look_every": 0, "judged_words": 0}
-MEANT = ("kirk", "a photo of church", "churches")
+# How much of the target a frozen model draws from some texts; s(c) is the square of what is missing.
+HEARD = {
+    "church": 1.0, "kirk": 1.0, "a photo of church": 1.0, "churches": 1.0,
+    "this is a church": 0.25, "tower bell": 0.5, "abbey tower": 0.25, "c h u r c h": 0.1,
+}  # fmt: skip
 
 
 def _config(robust: str, **changes: Any) -> EraseConfig:
@@ -87,16 +91,16 @@ def test_only_wordings_that_the_model_understands_are_in_the_space(
 ) -> None:
     """A frozen model that hears nothing but whether a text means the target."""
     own, others = tiny_model.embed(["church"]), tiny_model.embed
-    means: dict[bytes, bool] = {}
+    means: dict[bytes, float] = {}
 
     def embed(texts: Any) -> Conditioning:
         found = others(texts)
         for text, row in zip(texts, found, strict=True):
-            means[row.states.numpy().tobytes()] = text in (*MEANT, "church")
+            means[row.states.numpy().tobytes()] = HEARD.get(text, 0.0)
         return found
 
     def predict(z: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
-        heard = [float(means.get(row.states.numpy().tobytes(), False)) for row in conditioning]
+        heard = [means.get(row.states.numpy().tobytes(), 0.0) for row in conditioning]
         return 0.1 * z + torch.tensor(heard).view(-1, 1, 1, 1)
 
     assert len(own) == 1
@@ -104,7 +108,9 @@ def test_only_wordings_that_the_model_understands_are_in_the_space(
     monkeypatch.setattr(tiny_model._denoiser, "_forward", predict)
     config = _config("words", preserve=["churches"])
     (found,) = understood_wordings(tiny_model, _space(), config)
-    assert {w.prompt("{}") for w in found} == {"kirk", "a photo of church"}
+    # A pair of words that stay must be more like the target than a wording of its own name.
+    assert {w.prompt("{}") for w in found} == {"kirk", "a photo of church", "this is a church", "tower bell"}
+    assert {w.made_of for w in found} == {(), ("tower", "bell")}
     counted, told = tiny_model.rows["hostile"], understood_rows(config)
     assert 0 < counted.total <= told.total
     assert counted.calls <= told.calls
@@ -184,6 +190,21 @@ def test_an_update_erases_what_was_found_in_its_own_frame(
     # What is known there of the target says nothing of another prompt.
     assert found.states[0].eps is None
     assert found.states[0].eps_null is not None
+
+
+def test_words_of_which_a_pair_is_made_are_preserved_beside_it(
+    tiny_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inject_lora(tiny_model.unet, "xattn", 2, 8.0, 0)
+    pair = (HostileWording("abbey tower", made_of=("abbey", "tower")),)
+    monkeypatch.setattr("erasure.training.defence.words.understood_wordings", lambda *rest: [pair])
+    defence = HostileWords(tiny_model, space_of("church"), _config("words"))
+    defence.prepare()
+    plain, wanted = _plain(tiny_model)
+    generator = torch.Generator().manual_seed(0)
+    beside = [defence.find([0], "a {}", plain, wanted, generator).beside for _ in range(8)]
+    assert {prompt.text for prompts in beside for prompt in prompts} == {"a abbey", "a tower"}
+    assert {len(prompts) for prompts in beside} == {1}
 
 
 def test_a_target_without_hostile_wordings_is_erased_by_its_own_name(
