@@ -157,7 +157,9 @@ class Steering:
         """Note what a first look found."""
         if self._best is None or value >= self._best_value:
             self._best, self._best_step, self._best_value = self._weights.weights(), step, value
-        more = updates_until_gone(step - self._looked, self._level, level)
+        # Where only hostile prompts are left, little is: what more training takes, others lose.
+        only_hostile = bool(self._hostile_left) and not set(self.worked_on()) - self._hostile_left
+        more = 0.0 if only_hostile else updates_until_gone(step - self._looked, self._level, level)
         soonest, latest = (
             between(self._every, len(self.worked_on())) for between in (fewest_updates_between, updates_between)
         )
