@@ -15,8 +15,8 @@ from erasure.config.settings import EraseConfig
 from erasure.config.template import fill
 from erasure.model.model import Model
 
-# A wording is understood if its s(c) is at most this. On emoji-SD, of 110 wordings of church and dog, all but one from
-# which the model draws the concept were below it, and none of the others but one.
+# A wording is understood if its s(c) is at most this. On emoji-SD it divided 163 prompts of attacks on church and dog
+# into those from which the model draws the concept and the others, with seven exceptions (docs/measurements.md).
 UNDERSTOOD = 0.8
 # One that is made of words that stay must be more like the target: what takes it away takes something from them.
 MADE_OF_WORDS = 0.5
