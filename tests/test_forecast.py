@@ -66,6 +66,8 @@ def _counted(
     [
         {"preview_every": 20},
         {"judged_words": 0, "look_every": 0},
+        {"robust": "words", "synonym": ["chapel"]},
+        {"robust": "embeddings"},
         {"erase": ["church", "radio"], "batch": 2, "preserve": ["castle"], "latents": "fresh", "preview_every": 15},
         {"adversary": "rerank", "sampling_guidance": 1, "synonym_states": 1},
         {"adversary": "pgd", "synonym_threshold": 0},
@@ -94,6 +96,9 @@ def test_the_rows_of_a_run_are_told_for_every_purpose(
     assert 0.5 * told["verdict"].total <= counted["verdict"].total <= told["verdict"].total
     # A run may end after fewer looks than it could make.
     assert counted["looks"].total <= told["looks"].total
+    # The most wordings there can be of a target, of which this one has fewer.
+    assert bool(counted["hostile"].total) == (config.robust == "words")
+    assert counted["hostile"].total <= told["hostile"].total
     # What is preserved by name may be one of the neighbours that are drawn anyway.
     spare = 0.25 if config.preserve else 0
     # Nothing was found to be hurt, so no word that was is drawn.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import permutations
 from typing import Any
 
 import pytest
 
+from erasure.concepts.hostile_wordings import HostileWording
 from erasure.config.methods import METHODS
 from erasure.config.settings import EraseConfig
 from erasure.config.values import config_from_dict, erase_config
@@ -30,6 +32,9 @@ def _taken(model: Model, config: EraseConfig) -> Rows:
     with pytest.MonkeyPatch.context() as patch:
         # There is no attention to look at, either.
         patch.setattr("erasure.training.forget_me_not.attention_paid", lambda layers, places: weight.square().sum())
+        pairs = tuple(HostileWording(f"{a} {b}", made_of=(a, b)) for a, b in permutations(WORDS, 2))
+        hostile = [pairs] * len(config.erase)
+        patch.setattr("erasure.training.defence.words.understood_wordings", lambda *given: hostile)
         list(solver(model, space, config))
     return model.rows["training"] * (1 / UPDATES)
 
@@ -55,6 +60,9 @@ def _config(**changes: Any) -> EraseConfig:
         {"adversary": "rerank", "sampling_guidance": 1, "reuse": 2},
         {"adversary": "fixed", "guidance_from": "null", "anchor": ["house"]},
         {"adversary": "pgd", "on_policy": False},
+        {"robust": "words"},
+        {"robust": "embeddings", "erase": ["church", "bell"], "batch": 2},
+        {"robust": "embeddings", "on_policy": False},
         {"adversary": "anchor", "guidance": 0, "on_policy": False, "preserve_on_policy": False},
         {"adversary": "uniform", "preserve_on_policy": False},
         {"adversary": "uniform", "on_policy": False},

@@ -26,6 +26,7 @@ from erasure.run.output import check_output
 
 if TYPE_CHECKING:
     from erasure.config.settings import EraseConfig
+    from erasure.model.rows import Purpose
     from erasure.run.run import Run
 
 STOPPED = 130
@@ -162,7 +163,8 @@ def _dry_run(arguments: argparse.Namespace, config: EraseConfig) -> int:
         print(f"decided: {name} = {value}, by method {config.method}")
     print(f"layers:  {plan.layers} ({config.layers}), rank {plan.rank}, {plan.parameters:,} parameters")
     rows = forecast_rows(config, tuple(len(target.preserved) for target in plan.space.targets))
-    training, looks, verdict = (rows[purpose].total for purpose in ("training", "looks", "verdict"))
+    purposes: tuple[Purpose, ...] = ("training", "looks", "verdict", "hostile")
+    training, looks, verdict, hostile = (rows[purpose].total for purpose in purposes)
     least = rows_until_gone(config, rows)
     most = "at most " if config.look_every else ""
     print(f"work:    {most}{plan.updates} updates of about {plan.rows_per_update:.1f} U-Net rows")
@@ -170,6 +172,8 @@ def _dry_run(arguments: argparse.Namespace, config: EraseConfig) -> int:
     if config.look_every:
         print(f"         and {looks:,.0f} for looks; only {least:,.0f} of both if the first ones find all gone")
     print(f"         {verdict:,.0f} rows to judge before and after")
+    if hostile:
+        print(f"         at most {hostile:,.0f} rows to find other wordings of what is erased")
     minutes = cost.seconds_per_update * plan.updates / 60
     print(f"time:    about {minutes:.1f} min ({cost.seconds_per_update:.2f} s per update, measured here)")
     print(f"memory:  {cost.peak_bytes / 2**30:.1f} GiB, peak of the {cost.peak_of}, measured here")

@@ -62,6 +62,7 @@ _UNSEEN = {
     "pace": Unused(0.0, "keeps to its learning rate"),
     "rehearsed": Unused(0, "rehearses nothing"),
     "early": Unused(1.0, "trains in all steps of its trajectories"),
+    "robust": Unused("off", "has no defence of ours"),
 }
 # These neither measure synonyms nor erase them, either.
 _ALONE = {

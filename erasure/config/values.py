@@ -50,7 +50,7 @@ def erase_config(**asked: Any) -> EraseConfig:
 # Settings that older versions did not have, with the values that do what these versions did.
 BEFORE: Mapping[str, Any] = {
     "look_every": 0, "judged_words": 0, "start": "zero", "null_space": 0.0, "pace": 0.0, "rehearsed": 0,
-    "early": 1.0,
+    "early": 1.0, "robust": "off",
 }  # fmt: skip
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from erasure.concepts.hostile_wordings import MOST
 from erasure.concepts.row_count import synonym_rows
+from erasure.concepts.understood_sizes import understood_rows
 from erasure.config.settings import EraseConfig
 from erasure.judge.judge_settings import JUDGE_SETTINGS
 from erasure.model.draw_settings import DRAW_SETTINGS
 from erasure.model.rows import RowBook, Rows
+from erasure.training.defence.sizes import FIRST_LOOK, SECOND_LOOK
 from erasure.training.look_sizes import (
     NEAR_WORDS,
     LookSizes,
@@ -44,6 +47,7 @@ def forecast_rows(config: EraseConfig, sizes: tuple[int, ...] = ()) -> RowBook:
     return RowBook(
         {
             "synonyms": synonym_rows(config),
+            **({"hostile": understood_rows(config)} if config.robust == "words" else {}),
             "training": rows_per_update(config, sizes) * config.updates,
             "pictures": DRAW_SETTINGS.rows(prompts * len(SEEDS)) * drawings + DRAW_SETTINGS.rows(hurt * len(SEEDS)),
             "check": DRAW_SETTINGS.rows(1),
@@ -96,8 +100,12 @@ def _look_rows(config: EraseConfig, neighbours: int) -> Rows:
     def pictures(look: LookSizes) -> int:
         return targets * (look.pictures + min(look.names, names))
 
+    def hostile(each: int) -> Rows:
+        return JUDGE_SETTINGS.rows(each, each) * (targets * (config.robust != "off"))
+
     first, second = pictures(first_look(targets)) + min(NEAR_WORDS, near), pictures(second_look(targets))
-    return (JUDGE_SETTINGS.rows(first, first) + JUDGE_SETTINGS.rows(second, second)) * _most_looks(config)
+    rows = JUDGE_SETTINGS.rows(first, first) + JUDGE_SETTINGS.rows(second, second)
+    return (rows + hostile(FIRST_LOOK) + hostile(SECOND_LOOK)) * _most_looks(config)
 
 
 def _most_looks(config: EraseConfig) -> int:
@@ -110,4 +118,5 @@ def remembered_prompts(config: EraseConfig) -> int:
     looked_at = config.neighbours if config.adversary not in ("anchor", "fixed", "none") else 0
     measured = config.neighbours if config.synonym_threshold else 0
     own = 2  # the target and its anchor
-    return len(config.erase) * (len(config.templates) * (looked_at + own) + measured)
+    hostile = 2 * MOST if config.robust == "words" else 0  # wordings and their anchors
+    return len(config.erase) * (len(config.templates) * (looked_at + own + hostile) + measured)

@@ -16,6 +16,7 @@ from erasure.errors import ConceptError, ConfigError, Diverged, EraseError, Inef
 from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint, sha256, short_hash
 from erasure.model.device import check_device
 from erasure.model.opening import Ema, Opening
+from erasure.model.rows import Purpose
 from erasure.model.stage import Stage
 from erasure.run.divergence import advice, diverged_before, divergence
 from erasure.run.events import Before, Event, Judged, Opened, Planned, Saved
@@ -33,6 +34,8 @@ from erasure.verdict.verdict import Verdict
 
 # Errors that leave the weights whole: as they were after the last update.
 _KEEPS_STATE = (EraseError, OSError, MemoryError, RuntimeError)
+
+_BESIDES: tuple[Purpose, ...] = ("verdict", "looks", "hostile")
 
 
 def erase(task: Task, observers: Sequence[MakeObserver] = ()) -> Run:
@@ -153,7 +156,8 @@ class Run:
         """For :func:`erase` and :func:`resume`. ``from_state``: go on from the state in the run folder, if any."""
         self.folder = task.folder
         self.rows = 0  # U-Net rows evaluated in training so far
-        self.rows_steering = 0  # and for looks, and for judging before, since this process began with the run
+        # And for looks, for judging before and for measuring hostile wordings, since this process began with the run.
+        self.rows_steering = 0
         self._task = task
         self._checkpoint = checkpoint
         self._from_state = from_state
@@ -275,15 +279,15 @@ class Run:
         if tuned.examination is not None:
             yield from judge_before(tuned.examination, folder)
             tuned.steer()
-            self.rows_steering = int(tuned.rows["verdict"].total)
+            self.rows_steering = _rows_besides(tuned)
         saver = StateSaver(config.save_every, lambda: self._save_state(tuned))
         previewer = Previewer(config.preview_every, pictures)
         observers: list[Observer] = [saver, previewer, *(make(tuned) for make in self._observers)]
         yield Stage("makes the next update" if self.step else "makes the first update")
         for event in tuned.training:
             yield event
-            if isinstance(event, Look):
-                self.rows_steering = int(tuned.rows["verdict"].total + tuned.rows["looks"].total)
+            if isinstance(event, (Look, Note)):
+                self.rows_steering = _rows_besides(tuned)
             if isinstance(event, Step):
                 self.rows = event.rows
                 for observer in observers:
@@ -351,3 +355,8 @@ class Run:
                     self._save_state(self._tuned)
             self.give_up()
             raise
+
+
+def _rows_besides(tuned: TunedModel) -> int:
+    """Return the rows for what training needs besides its updates."""
+    return int(sum(tuned.rows[purpose].total for purpose in _BESIDES))

@@ -83,10 +83,24 @@ def _body(about: About, order: ShareOrder, pictures: SharedPictures, sha256: str
         f"## The file\n\n{_file(about, sha256)}",
         "## Limits\n\nIt belongs to the base above: on another checkpoint of the family it may erase less, or hurt "
         "more. It removes a concept from a model's habits and is no lock: whoever loads it can leave it out, and a "
-        "negative weight brings the concept out more.",
+        f"negative weight brings the concept out more.{_defended(about)}",
         _credits(about, order),
     ]
     return "\n\n".join(section for section in sections if section)
+
+
+def _defended(about: About) -> str:
+    """Return what was tried against attacks in training, if the file says so."""
+    against = {
+        "words": "other wordings from which the base draws the concept, the one that was erased least erased next",
+        "embeddings": "embeddings near the concept's own that bring it back",
+    }.get(str(about.config.get("robust")))
+    if against is None:
+        return ""
+    return (
+        f" Training tried to hold it against {against}. That makes it harder to ask for the concept, not impossible: "
+        "whoever has the weights and some time can learn a word or train the model until it is back."
+    )
 
 
 def _pictures(pictures: SharedPictures) -> str:

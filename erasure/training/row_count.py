@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from random import Random
 
@@ -11,6 +11,7 @@ from erasure.config.methods import METHODS
 from erasure.config.settings import EraseConfig
 from erasure.config.template import fill
 from erasure.model.rows import Rows
+from erasure.training.defence.sizes import EMBEDDING_STEPS, NEAREST, is_hostile
 from erasure.training.pace_updates import MEASURED
 from erasure.training.rehearsal_sizes import WORDS, WORDS_PER_TARGET
 
@@ -106,6 +107,13 @@ def _update(config: EraseConfig, sizes: Sequence[int], source: _Source, update: 
         steps, targeted = config.search_steps, len(targets)
         rows += Rows(targeted * steps, targeted * steps, steps) + (Rows() if eps else Rows(targeted, calls=1))
         eps = True
+    if config.robust != "off" and is_hostile(update):
+        rows += _defence(config, sizes, targets, known=eps)
+        eps = config.robust == "embeddings"  # whose goals are the concepts' own
+        if config.robust == "words":  # at most, where what is found is made of words that stay
+            preserved = preserved + _picks(
+                replace(config, adversary="uniform"), sizes, targets, template, source.random
+            )
     kept, _ = source.draw(preserved, config.preserve_on_policy or config.latents == "fresh", early=True)
     source.rehearse(update)
     goals = sum(not null or anchor != "" for anchor in anchors)
@@ -133,6 +141,18 @@ def _search(config: EraseConfig, sizes: Sequence[int], source: _Source, targets:
             source.draw(texts, True)
     rows = 2 * config.batch * searches
     return Rows(rows, calls=2) if config.adversary == "rerank" else Rows(rows, rows, searches)
+
+
+def _defence(config: EraseConfig, sizes: Sequence[int], targets: Sequence[int], *, known: bool) -> Rows:
+    """What an update about hostile prompts asks for besides; ``known``: the concepts' own predictions are."""
+    asked = len(targets)
+    rows = Rows() if known else Rows(asked, calls=1)
+    if config.robust == "words":
+        return rows + Rows(asked, asked, 1) * config.search_steps
+    rows += Rows(asked, asked, 1) * EMBEDDING_STEPS
+    # Two embeddings of each are held against no prompt and against the nearest words that stay.
+    nearest = [min(NEAREST, (sizes or [config.neighbours] * len(config.erase))[i]) for i in targets]
+    return rows + sum((Rows(3 + n, calls=1) for n in nearest), Rows())
 
 
 def _picks(

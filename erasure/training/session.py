@@ -43,7 +43,9 @@ class Session:
         """
         config = self.trainer.config
         if self.examination is not None and config.look_every and isinstance(self.trainer, Trainer):
-            self.trainer.steer(Steering(self.trainer, self.examination, config.look_every, config.updates))
+            self.trainer.steer(
+                Steering(self.trainer, self.examination, config.look_every, config.updates, self.trainer.defence)
+            )
 
     def move(self, device: str | torch.device) -> None:
         """Move the model and what trains it to another device, between two updates. Results do not change.

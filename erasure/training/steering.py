@@ -10,7 +10,9 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from erasure.judge.scale import CUT
+from erasure.model.conditioning import Prompt
 from erasure.spread import spread
+from erasure.training.defence.sizes import FIRST_LOOK, SECOND_LOOK
 from erasure.training.events import Look
 from erasure.training.look_sizes import (
     GONE,
@@ -36,6 +38,13 @@ class Weights(Protocol):
         """Undo :meth:`weights`."""
 
 
+class Hostile(Protocol):
+    """What knows prompts that bring a target back; see :class:`erasure.training.defence.defence.Defence`."""
+
+    def worst(self, target: int, template: str, count: int) -> list[Prompt]:
+        """Return at most ``count`` of them, the worst first."""
+
+
 class Steering:
     """Looks at samples every ``every`` updates, less often while many targets are worked on, and after the last update.
 
@@ -48,8 +57,14 @@ class Steering:
     pictures that are nearly recognised, and then of that in which the nearest words were shown most strongly.
     """
 
-    def __init__(self, weights: Weights, examination: Examination, every: int, updates: int):
-        """``examination``: the pictures before are known; ``updates``: the most that are made."""
+    def __init__(
+        self, weights: Weights, examination: Examination, every: int, updates: int, hostile: Hostile | None = None
+    ):
+        """``examination``: the pictures before are known; ``updates``: the most that are made.
+
+        ``hostile``: prompts that looks take as well, of which none may show the target.
+        """
+        self._hostile = hostile
         self._weights = weights
         self._examination = examination
         self._updates = updates
@@ -59,6 +74,7 @@ class Steering:
         self._known = [i for i in self._targets if examination.scale(i).tells]
         self._gone: set[int] = set()
         self._names_left: set[int] = set()  # targets whose own pictures are gone, but not those of another name
+        self._hostile_left: set[int] = set()  # targets that are gone but for hostile prompts
         self._in_a_row = 0
         self._turn = 0  # of the names
         self._looked = 0  # the update after which the last look was
@@ -95,6 +111,10 @@ class Steering:
         """Whether a target, given by number, was gone in the last look, but not in pictures of its other names."""
         return target in self._names_left
 
+    def hostile_left(self, target: int) -> bool:
+        """Whether a target, given by number, was gone in the last look, but not in pictures of hostile prompts."""
+        return target in self._hostile_left
+
     def look(self, step: int) -> Look:
         """Look at samples of the model as it is now."""
         second = self._looked == step
@@ -105,6 +125,7 @@ class Steering:
         erased: list[float] = []
         found: set[int] = set()
         names_left: set[int] = set()
+        hostile_left: set[int] = set()
         for number, target in enumerate(self._targets):
             if target not in self._known:
                 continue  # nothing can be said about it
@@ -112,14 +133,16 @@ class Steering:
                 found.add(number)
                 continue
             own = [levels[k] for k in shots if self._member(k).target == number and self._is_erased(k)]
-            recognised[panel[target].concept] = (sum(level >= CUT for level in own), len(own))
-            erased += own
+            hostile = self._hostile_levels(number, second=second)
+            seen = own + hostile
+            recognised[panel[target].concept] = (sum(level >= CUT for level in seen), len(seen))
+            erased += seen
             if _are_gone(own):
-                found.add(number)
+                (hostile_left if any(level >= CUT for level in hostile) else found).add(number)
             elif _are_gone([levels[k] for k in shots if self._examination.shots[k].member == target]):
                 names_left.add(number)
         self._gone = self._gone & found if second else found
-        self._names_left = names_left
+        self._names_left, self._hostile_left = names_left, hostile_left
         near = [min(1.0, max(0.0, levels[k])) for k in shots if self._member(k).role == "near"]
         kept = fmean(near) if near else None
         all_gone = len(found) == len(self._known)
@@ -134,7 +157,9 @@ class Steering:
         """Note what a first look found."""
         if self._best is None or value >= self._best_value:
             self._best, self._best_step, self._best_value = self._weights.weights(), step, value
-        more = updates_until_gone(step - self._looked, self._level, level)
+        # Where only hostile prompts are left, little is: what more training takes, others lose.
+        only_hostile = bool(self._hostile_left) and not set(self.worked_on()) - self._hostile_left
+        more = 0.0 if only_hostile else updates_until_gone(step - self._looked, self._level, level)
         soonest, latest = (
             between(self._every, len(self.worked_on())) for between in (fewest_updates_between, updates_between)
         )
@@ -181,6 +206,15 @@ class Steering:
                 shots.append(k)
         return shots
 
+    def _hostile_levels(self, target: int, *, second: bool) -> list[float]:
+        """Draw and judge the worst hostile prompts of a target, by number."""
+        if self._hostile is None:
+            return []
+        member = self._targets[target]
+        shot = next(s for s in self._examination.shots if s.member == member)
+        worst = self._hostile.worst(target, shot.template, SECOND_LOOK if second else FIRST_LOOK)
+        return self._examination.look_at(worst, shot, other_seed=second) if worst else []
+
     def _passed_over(self, target: int, *, second: bool) -> bool:
         """Whether a look takes nothing of a target, by number: a first look of what was gone before, if not all was."""
         return not second and target in self._gone and len(self._gone) < len(self._known)
@@ -207,6 +241,7 @@ class Steering:
         return {
             "gone": sorted(self._gone),
             "names_left": sorted(self._names_left),
+            **({"hostile_left": sorted(self._hostile_left)} if self._hostile is not None else {}),
             "in_a_row": self._in_a_row,
             "turn": self._turn,
             "looked": self._looked,
@@ -227,6 +262,7 @@ class Steering:
         self._best = {name: tensor.clone() for name, tensor in tensors.items()} or None
         self._gone, self._in_a_row = set(meta["gone"]), meta["in_a_row"]
         self._names_left = set(meta["names_left"])
+        self._hostile_left = set(meta.get("hostile_left", ()))
         self._turn, self._looked, self._next = meta["turn"], meta["looked"], meta["next"]
         self._level, self._best_step = meta["level"], meta["best_step"]
         recognised, nearly, kept = meta["best_value"]

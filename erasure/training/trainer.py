@@ -24,6 +24,9 @@ from erasure.training.adversary.choose import choose_adversary
 from erasure.training.adversary.harm import Harm
 from erasure.training.adversary.search import NoSearch, Question
 from erasure.training.concept_draws import ConceptDraws
+from erasure.training.defence.choose import choose_defence
+from erasure.training.defence.defence import Erased
+from erasure.training.defence.sizes import is_hostile
 from erasure.training.events import Look, Note, Step
 from erasure.training.first_weights import set_first_weights
 from erasure.training.gradient_scale import gradient_scaler, moved_scaler
@@ -57,6 +60,7 @@ class Trainer:
         self._targets = range(len(space.targets))
         self.source = choose_latent_source(model, config)
         self.adversary = choose_adversary([len(target.preserved) for target in space.targets], config, model.device)
+        self.defence = choose_defence(model, space, config)
         words = rehearsed_words(model, space, config) if config.rehearsed else []
         self._rehearsal = Rehearsal(model, words, config)
         self._null_space = set_first_weights(model, space, config, parents)
@@ -69,6 +73,9 @@ class Trainer:
 
     def __iter__(self) -> Iterator[Step | Look | Note]:
         steering = self.steering
+        told = self._prepared()
+        if told:
+            yield Note(told)
         while True:
             # First, so that a run that is resumed from a state before a look takes it up.
             if steering is not None and steering.due(self.step):
@@ -81,6 +88,10 @@ class Trainer:
                 break
         if steering is not None and steering.best_step:
             yield self._end(steering)
+
+    def _prepared(self) -> str:
+        """Get the defence ready, and return what is to be said of it, if anything."""
+        return "" if self.defence is None else self.defence.prepare()
 
     def _paced(self, pace: Pace) -> Note:
         """Say what the learning rate is from now on."""
@@ -141,11 +152,16 @@ class Trainer:
             anchors if config.latents == "pictures" else erased, generator, tuned=config.on_policy
         )
         asked, erase_states = self._asked(erased, erase_states)
+        beside: list[Prompt] = []
+        if self._is_attacked(targets):
+            attacked = self._attacked(targets, template, Erased(erased, anchors, asked, erase_states), generator)
+            erased, anchors, asked = attacked.prompts, attacked.anchors, attacked.asked
+            erase_states, beside = attacked.states, attacked.beside
         searching = not isinstance(self.adversary, NoSearch)
         candidates = [draws.candidates(i, template) for i in targets] if searching else []
         harm = self._harm(erase_states, generator)
         preserved = self.adversary.find(Question(targets, candidates, harm), generator)
-        preserved += draws.given(anchors, template, generator)
+        preserved += draws.given(anchors, template, generator) + beside
         # As published, where the tuned model goes; only where the frozen one goes, less is preserved.
         on_policy = config.preserve_on_policy or config.latents == "fresh"
         preserve_states = self.source.draw(preserved, generator, tuned=on_policy, early=True)
@@ -157,7 +173,7 @@ class Trainer:
 
         goal, frozen = self._goal(erased, anchors, erase_states, preserved, preserve_states)
 
-        start = self._eps_at_start(erased, erase_states, frozen[0])
+        start = self._eps_at_start(asked, erase_states, frozen[0])
 
         # L1 + lambda L2, both in one call of the U-Net
         z, t = stack(erase_states + preserve_states)
@@ -179,6 +195,18 @@ class Trainer:
     def _asked(self, erased: list[Prompt], states: list[LatentState]) -> tuple[list[Prompt], list[LatentState]]:
         """The prompts that are trained to predict the goal of the erased ones, and the states with what is known."""
         return erased, states
+
+    def _is_attacked(self, targets: Sequence[int]) -> bool:
+        """Whether this update is about hostile prompts."""
+        left = self.steering is not None and all(map(self.steering.hostile_left, targets))
+        return self.defence is not None and (left or is_hostile(self.step))
+
+    def _attacked(self, targets: Sequence[int], template: str, plain: Erased, generator: Generator) -> Erased:
+        """What is erased in place of ``plain``: the prompts from which the tuned model draws the targets best."""
+        assert self.defence is not None
+        self.defence.prepare()
+        wanted = self._frozen_eps(plain.prompts, plain.states)
+        return self.defence.find(targets, template, plain, wanted, generator)
 
     def _harm(self, erase_states: Sequence[LatentState], generator: Generator) -> Harm:
         """The search looks at harm on the concept's own latents, as published; or, cheaply, on the erased one's.
@@ -317,6 +345,8 @@ class Trainer:
         tensors.update({f"adversary/{name}": value for name, value in self.adversary.tensors().items()})
         tensors.update({f"latents/{name}": value for name, value in self.source.tensors().items()})
         tensors.update({f"rehearsal/{name}": value for name, value in self._rehearsal.tensors().items()})
+        if self.defence is not None:
+            tensors.update({f"defence/{name}": value for name, value in self.defence.tensors().items()})
         best = self.steering.tensors() if self.steering is not None else (self._steering_state or ({}, {}))[0]
         tensors.update({f"best/{name}": weight for name, weight in best.items()})
         return tensors
@@ -331,6 +361,7 @@ class Trainer:
             "seconds": self._seconds,
             "scaler": self._scaler.state_dict(),
             "pace": None if self._pace is None else self._pace.meta(),
+            "defence": None if self.defence is None else self.defence.meta(),
             "steering": self.steering.meta() if self.steering is not None else (self._steering_state or (0, None))[1],
         }
 
@@ -352,6 +383,8 @@ class Trainer:
         self._seconds = meta["seconds"]
         if self._pace is not None and meta.get("pace"):
             self._pace.load(meta["pace"])
+        if self.defence is not None and meta.get("defence") is not None:
+            self.defence.load(part("defence"), meta["defence"])
         self.model.rows["training"] = Rows(meta["rows"], meta["gradient_rows"], meta.get("calls", 0))
         if meta.get("steering"):
             self._steering_state = part("best"), meta["steering"]
@@ -364,6 +397,8 @@ class Trainer:
         self._scaler = moved_scaler(self._scaler, torch.device(device))
         self.adversary.move(device)
         self.source.move(device)
+        if self.defence is not None:
+            self.defence.move(device)
         if self._null_space is not None:
             self._null_space.move(device)
         if self.steering is not None:

@@ -25,6 +25,7 @@ _LABELS = {
     "anchor": "Turn them into",
     "synonym": "Erase these names as well",
     "preserve": "Always protect these",
+    "robust": "Hold against attacks",
     "vocabulary": "Where concepts to protect come from",
     "vocabulary_file": "File with one prompt per line",
 }

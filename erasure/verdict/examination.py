@@ -13,6 +13,7 @@ from erasure.errors import RunError
 from erasure.judge.album import Album, Picture
 from erasure.judge.judge import Query
 from erasure.judge.scale import Scale
+from erasure.model.conditioning import Conditioning, Prompt
 from erasure.model.drawing import counted_steps, relayed, run_to_end
 from erasure.model.model import Model
 from erasure.model.rows import Purpose
@@ -22,6 +23,8 @@ from erasure.verdict.verdict import Finding, Verdict
 # How much of the work before is done once all is drawn, and once that is judged as itself; and how much of that after
 # once all is drawn. By U-Net rows.
 _DRAWN, _OWN_JUDGED, _DRAWN_AFTER = 0.63, 0.83, 0.73
+# From a shot's seed to another noise.
+_OTHER_SEED = 500_000
 
 
 class Examination:
@@ -158,6 +161,24 @@ class Examination:
         with self._model.rows.purpose("looks"):
             scores = self._judged(latents, chosen)
         return [self.scale(shot.member).level(score) for shot, score in zip(chosen, scores, strict=True)]
+
+    def look_at(self, prompts: Sequence[Prompt], shot: Shot, *, other_seed: bool = False) -> list[float]:
+        """Draw prompts with the LoRA as it is now; return how strongly each shows the member of ``shot``.
+
+        All begin from the shot's noise, or with ``other_seed`` from another one. Counts as ``looks``.
+        """
+        drawing = self._judge.settings.drawing
+        generator = torch.Generator().manual_seed(shot.seed + _OTHER_SEED * other_seed)
+        noise = self._model.noise(generator, drawing.pixels)
+        with torch.no_grad(), self._model.rows.purpose("looks"):
+            latents = self._model.sample(
+                Conditioning.cat([prompt.conditioning for prompt in prompts]),
+                noise.expand(len(prompts), *noise.shape).clone(),
+                steps=drawing.steps,
+                guidance=drawing.guidance,
+            )
+            scores = self._judge.own_scores(latents.cpu(), [self._query(shot, shot.member)] * len(prompts))
+        return [self.scale(shot.member).level(score) for score in scores]
 
     # --- after and in between
 

@@ -31,22 +31,25 @@ def hostile_prompts(
     steps: int,
     rate: float,
     radius: float = RADIUS,
+    begin: Conditioning | None = None,
 ) -> list[Prompt]:
     """Return for each prompt the one near it that brings back best what the frozen model predicts.
 
     ``wanted`` (b, c, h, w): eps_theta(z_t, c) at the prompts' ``states``. A step moves by ``rate`` times the norm of
-    the embedding. Takes ``steps`` calls of b rows, with gradients.
+    the embedding. ``begin``: where the steps begin, if not at the prompts themselves. Takes ``steps`` calls of b rows,
+    with gradients.
     """
     z, t = stack(states)
     start = Conditioning.cat([prompt.conditioning for prompt in prompts]).detach()
-    moved = start
+    moved = start if begin is None else begin.detach()
     for _ in range(steps):
         leaf = moved.leaf()
         with torch.enable_grad():
             loss = prediction_loss(model.eps(z, t, leaf), wanted, model.alphas_cumprod[t], space).sum()
         moved = moved.apply(lambda x, g, s: _stepped(x, g, s, rate, radius), leaf.gradient(loss), start)
     return [
-        Prompt(prompt.text, own, exact=not steps and prompt.exact) for prompt, own in zip(prompts, moved, strict=True)
+        Prompt(prompt.text, own, exact=not steps and begin is None and prompt.exact)
+        for prompt, own in zip(prompts, moved, strict=True)
     ]
 
 

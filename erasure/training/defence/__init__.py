@@ -1,0 +1,1 @@
+"""The erase side's adversary: which prompt brings an erased concept back?"""
