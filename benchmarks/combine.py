@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch.nn.functional import cosine_similarity
 
 from emoji_sd import MODEL
@@ -194,16 +195,20 @@ def rows_of(joining: Joining) -> Iterator[tuple[str, dict[str, float], int]]:
 
 
 def sheet(joining: Joining, path: Path) -> None:
-    """Write pictures of a few concepts, the first five of the ten and five outside them: before, summed and refined."""
+    """Write pictures of five of the ten and of five outside them, side by side: before, summed and refined."""
     columns = {"before": "base", "sum": "sum-1", "refined": "refined"}
-    rows = []
+    grids = []
     for group in joining.suite.set(ALL_TEN).groups:
-        shown = spread([shot for shot in group.shots if shot.prompt.endswith(f"{STYLES[0]} style")], SHOWN)
-        for shot in shown:
+        rows = []
+        for shot in spread([shot for shot in group.shots if shot.prompt.endswith(f"{STYLES[0]} style")], SHOWN):
             images = [openers(joining.folder / "pictures" / name, [shot])[0]() for name in columns.values()]
             rows.append((f"{shot.label}{' (erased)' if group.erased else ''}", images))
+        grids.append(picture_grid(list(columns), rows))
+    both = Image.new("RGB", (sum(grid.width for grid in grids), grids[0].height), "white")
+    for number, grid in enumerate(grids):
+        both.paste(grid, (number * grids[0].width, 0))
     with whole_file(path) as temporary:
-        picture_grid(list(columns), rows).save(temporary, format="PNG")
+        both.save(temporary, format="JPEG", quality=85)
 
 
 def main() -> None:
@@ -211,7 +216,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, metavar="DIR", help="where everything is kept")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--pictures", type=int, default=1, metavar="N", help="per concept and style (1)")
-    parser.add_argument("--sheet", type=Path, metavar="FILE.png", help="also write a sheet of pictures")
+    parser.add_argument("--sheet", type=Path, metavar="FILE.jpg", help="also write a sheet of pictures")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="of torch (its own choice)")
     arguments = parser.parse_args()
