@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from erasure.config.values import config_from_dict
 from erasure.jobs.job import JobRequest, JobState
 from erasure.jobs.manager import JobManager
@@ -16,3 +18,11 @@ def request(host: FakeHost, name: str = "gone", **changes: object) -> JobRequest
 def ends(manager: JobManager, id: str, state: JobState = "done") -> None:
     found = manager.wait(id, timeout=PATIENCE)
     assert (found.state, found.problem) == (state, "")
+
+
+def until_it_says(manager: JobManager, id: str, message: str) -> None:
+    """Wait until the job's message is this one."""
+    last = time.monotonic() + PATIENCE
+    while manager.snapshot(id).message != message:
+        assert time.monotonic() < last, f"it says {manager.snapshot(id).message!r}"
+        time.sleep(0.005)

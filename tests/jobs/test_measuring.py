@@ -16,7 +16,7 @@ from erasure.jobs.manager import JobManager
 from erasure.jobs.measuring import MeasureRequest, MeasureSnapshot
 from erasure.verdict.measurement import Measurement, MeasureTask
 from tests.fake_host import FakeHost
-from tests.jobs.asked import request
+from tests.jobs.asked import request, until_it_says
 from tests.jobs.scripted_run import PATIENCE, Hold, ScriptedRun
 from tests.loras import random_lora
 from tests.verdicts import a_verdict
@@ -108,8 +108,7 @@ def test_a_job_waits_for_the_measurement_and_runs_after_it(
     manager.measure(wanted)
     held.reached()
     id = manager.submit(request(host))
-    time.sleep(0.05)
-    assert manager.snapshot(id).message == "waits for the device"
+    until_it_says(manager, id, "waits for the device")
     assert host.calls == ["enter"]
     held.release()
     assert manager.wait(id, timeout=PATIENCE).state == "done"

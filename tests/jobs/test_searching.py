@@ -16,7 +16,7 @@ from erasure.jobs.manager import JobManager
 from erasure.jobs.searching import SearchSnapshot
 from erasure.model.stage import Stage
 from tests.fake_host import FakeHost
-from tests.jobs.asked import request
+from tests.jobs.asked import request, until_it_says
 from tests.jobs.scripted_run import PATIENCE, Hold, ScriptedRun
 from tests.spaces import space_of
 
@@ -176,8 +176,7 @@ def test_a_job_waits_for_the_search_and_no_search_begins_while_a_job_has_the_dev
     manager.search(*asked(host))
     held.reached()
     id = manager.submit(request(host))
-    time.sleep(0.05)
-    assert manager.snapshot(id).message == "waits for the device"
+    until_it_says(manager, id, "waits for the device")
     held.release()
     at.reached()
     with pytest.raises(JobConflict, match="gone is using the device"):
