@@ -65,6 +65,7 @@ class Joining:
         self.folder, self.seed, self.device = folder / f"seed-{seed}", seed, device
         self.folder.mkdir(parents=True, exist_ok=True)
         self.suite: Suite = emoji_suite(SuiteOptions(pictures_per_concept=pictures))
+        self._judges = self.suite.judges()
         self.singles = [self._single(concept) for concept in PAPER_TEN]
         self.model: Model = open_model(inspect_checkpoint(MODEL), device=device)
 
@@ -120,7 +121,7 @@ class Joining:
         """Return the shares that the classifier recognises, in %."""
         found = {}
         for group in self.suite.set(ALL_TEN).groups:
-            judge = self.suite.judges()[group.judge]
+            judge = self._judges[group.judge]
             pictures = openers(self.folder / "pictures" / name, group.shots)
             ranks = rank_pictures(judge, pictures, [shot.label for shot in group.shots])
             for k in group.ks:

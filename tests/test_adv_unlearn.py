@@ -15,6 +15,7 @@ from erasure.training.adversary.hostile_prompt import hostile_prompts
 from erasure.training.latents.source import LatentState, stack
 from erasure.training.losses import prediction_loss
 from erasure.training.solver import solver
+from tests.latent_states import frozen_eps, random_states
 from tests.spaces import space_of
 
 FAST = {"steps": 4, "sampling_steps": 3, "warmup": 0, "rank": 2, "alpha": 8.0, "schedule": "constant", "batch": 2}
@@ -31,16 +32,6 @@ def tuned(tiny_model: Model) -> Model:
     return tiny_model
 
 
-def _states(model: Model, count: int) -> list[LatentState]:
-    generator = torch.Generator().manual_seed(2)
-    return [LatentState(torch.randn(model.latent_shape, generator=generator), 300 + 200 * i) for i in range(count)]
-
-
-def _wanted(model: Model, prompts: list[Prompt], states: list[LatentState]) -> Tensor:
-    with torch.no_grad(), model.frozen():
-        return model.eps(*stack(states), Conditioning.cat([prompt.conditioning for prompt in prompts]))
-
-
 def _losses(model: Model, prompts: list[Prompt], states: list[LatentState], wanted: Tensor) -> Tensor:
     z, t = stack(states)
     with torch.no_grad():
@@ -49,8 +40,8 @@ def _losses(model: Model, prompts: list[Prompt], states: list[LatentState], want
 
 
 def test_a_hostile_prompt_brings_the_concept_back_better_and_stays_near(tuned: Model) -> None:
-    prompts, states = [tuned.prompt("church"), tuned.prompt("a radio")], _states(tuned, 2)
-    wanted = _wanted(tuned, prompts, states)
+    prompts, states = [tuned.prompt("church"), tuned.prompt("a radio")], random_states(tuned, 2)
+    wanted = frozen_eps(tuned, prompts, states)
     found = hostile_prompts(tuned, prompts, states, wanted, "eps", steps=8, rate=0.1, radius=0.3)
     assert [prompt.text for prompt in found] == ["church", "a radio"]
     assert not any(prompt.exact for prompt in found)
@@ -61,8 +52,8 @@ def test_a_hostile_prompt_brings_the_concept_back_better_and_stays_near(tuned: M
 
 
 def test_each_prompt_of_a_batch_is_attacked_for_itself(tuned: Model) -> None:
-    prompts, states = [tuned.prompt("church"), tuned.prompt("a radio")], _states(tuned, 2)
-    wanted = _wanted(tuned, prompts, states)
+    prompts, states = [tuned.prompt("church"), tuned.prompt("a radio")], random_states(tuned, 2)
+    wanted = frozen_eps(tuned, prompts, states)
     both = hostile_prompts(tuned, prompts, states, wanted, "eps", steps=3, rate=0.1)
     alone = hostile_prompts(tuned, prompts[1:], states[1:], wanted[1:], "eps", steps=3, rate=0.1)
     torch.testing.assert_close(both[1].conditioning.states, alone[0].conditioning.states, rtol=0, atol=0.02)
@@ -76,7 +67,7 @@ def test_an_update_erases_the_hostile_prompt_towards_the_concepts_own_goal(
     )
     trainer = solver(tuned, space_of("church"), config)
     assert isinstance(trainer, AdvUnlearn)
-    state = _states(tuned, 1)[0]
+    state = random_states(tuned, 1)[0]
     monkeypatch.setattr(trainer.source, "draw", lambda prompts, generator, **more: [state] * len(prompts))
     other = tuned.prompt("a small tower")  # stands for what an attack finds
     asked: list[str] = []
@@ -86,7 +77,7 @@ def test_an_update_erases_the_hostile_prompt_towards_the_concepts_own_goal(
         return [Prompt("church", other.conditioning, exact=False)]
 
     monkeypatch.setattr("erasure.training.adv_unlearn.hostile_prompts", attack)
-    own, nothing = _wanted(tuned, [tuned.prompt("church")], [state]), _wanted(tuned, [tuned.prompt("")], [state])
+    own, nothing = frozen_eps(tuned, [tuned.prompt("church")], [state]), frozen_eps(tuned, [tuned.prompt("")], [state])
     goal = nothing - (own - nothing)
     expected = float(_losses(tuned, [other], [state], goal))
     step = trainer.update()
@@ -96,7 +87,7 @@ def test_an_update_erases_the_hostile_prompt_towards_the_concepts_own_goal(
 
 
 def test_without_steps_of_attack_it_trains_the_concept_itself(tuned: Model) -> None:
-    prompts, states = [tuned.prompt("church")], _states(tuned, 1)
-    found = hostile_prompts(tuned, prompts, states, _wanted(tuned, prompts, states), "eps", steps=0, rate=0.1)
+    prompts, states = [tuned.prompt("church")], random_states(tuned, 1)
+    found = hostile_prompts(tuned, prompts, states, frozen_eps(tuned, prompts, states), "eps", steps=0, rate=0.1)
     assert found[0].exact
     assert torch.equal(found[0].conditioning.states, prompts[0].conditioning.states)

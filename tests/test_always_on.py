@@ -10,11 +10,10 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from PIL import ImageChops
 
-from erasure.api.routes import PREFIX, mount_api
+from erasure.api.routes import PREFIX
 from erasure.cli import main
 from erasure.errors import ConfigError, LoraFileError, RunError
 from erasure.host.always_on import AlwaysOn, Rule, read_rule, read_rules, rules_text, with_rule, without_rule
@@ -25,6 +24,7 @@ from erasure.jobs.manager import JobManager
 from erasure.ui import actions
 from erasure.ui.keep_on import KEEP_OFF, kept_html
 from erasure.ui.run_view import _result
+from tests.api_client import client_of
 from tests.drawn import HOSTILE, Page, a_result, a_snapshot
 from tests.fake_host import FakeHost
 from tests.loras import random_lora
@@ -47,10 +47,7 @@ def host(tmp_path: Path, tiny_checkpoint: Path, church: Path) -> FakeHost:
 
 @pytest.fixture
 def client(host: FakeHost) -> Iterator[TestClient]:
-    app, manager = FastAPI(), JobManager(host, start=False)
-    mount_api(app, manager, host)
-    yield TestClient(app)
-    manager.close()
+    yield from client_of(host, JobManager(host, start=False))
 
 
 # --- the rule

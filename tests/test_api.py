@@ -33,6 +33,7 @@ from erasure.run.events import Judged
 from erasure.run.folder import RunFolder
 from erasure.training.events import Look, Step
 from erasure.verdict.verdict import Verdict, lines
+from tests.api_client import client_of
 from tests.loras import random_lora
 from tests.verdicts import a_verdict
 
@@ -66,19 +67,12 @@ def host(tmp_path: Path, tiny_checkpoint: Path) -> LocalHost:
 @pytest.fixture
 def idle(host: LocalHost) -> Iterator[TestClient]:
     """The API over a manager that never begins a job."""
-    yield from _client(host, JobManager(host, start=False))
+    yield from client_of(host, JobManager(host, start=False))
 
 
 @pytest.fixture
 def live(host: LocalHost) -> Iterator[TestClient]:
-    yield from _client(host, JobManager(host))
-
-
-def _client(host: LocalHost, manager: JobManager) -> Iterator[TestClient]:
-    app = FastAPI()
-    mount_api(app, manager, host)
-    yield TestClient(app)
-    manager.close()
+    yield from client_of(host, JobManager(host))
 
 
 def post(client: TestClient, path: str, body: Any = None, **more: Any) -> Any:
@@ -144,7 +138,7 @@ def test_a_discarded_job_is_gone(idle: TestClient) -> None:
 
 def test_a_verdict_is_answered_with_what_follows_from_it_and_what_is_left_can_be_trained_on(host: LocalHost) -> None:
     id = _judged_job(host, a_verdict(left=3, step=4))
-    for idle in _client(host, JobManager(host, start=False)):
+    for idle in client_of(host, JobManager(host, start=False)):
         job = get(idle, f"/jobs/{id}").json()
         assert job["verdict"] == {
             **json.loads(json.dumps(a_verdict(left=3, step=4).to_dict())),
@@ -165,7 +159,7 @@ def test_a_verdict_is_answered_with_what_follows_from_it_and_what_is_left_can_be
 
 def test_a_job_of_which_nothing_is_left_cannot_be_trained_on(host: LocalHost) -> None:
     id = _judged_job(host, a_verdict(step=4))
-    for idle in _client(host, JobManager(host, start=False)):
+    for idle in client_of(host, JobManager(host, start=False)):
         assert get(idle, f"/jobs/{id}").json()["verdict"]["gone"] is True
         refused = post(idle, f"/jobs/{id}/train-on")
         assert refused.status_code == 409

@@ -29,11 +29,11 @@ from erasure.training.defence.defence import Erased
 from erasure.training.defence.embeddings import HostileEmbeddings
 from erasure.training.defence.sizes import EMBEDDING_RADIUS
 from erasure.training.defence.words import HostileWords
-from erasure.training.latents.source import LatentState, stack
 from erasure.training.steering import Steering
 from erasure.training.trainer import Trainer
 from erasure.verdict.examination import Examination
 from erasure.verdict.panel import Member, Shot, panel_shots
+from tests.latent_states import frozen_eps, random_states
 from tests.spaces import space_of
 from tests.updates import updates
 
@@ -127,16 +127,6 @@ def test_a_target_that_the_model_does_not_know_has_no_hostile_wording(
 # --- the search
 
 
-def _states(model: Model, count: int) -> list[LatentState]:
-    generator = torch.Generator().manual_seed(2)
-    return [LatentState(torch.randn(model.latent_shape, generator=generator), 300 + 200 * i) for i in range(count)]
-
-
-def _wanted(model: Model, prompts: list[Prompt], states: list[LatentState]) -> Tensor:
-    with torch.no_grad(), model.frozen():
-        return model.eps(*stack(states), Conditioning.cat([prompt.conditioning for prompt in prompts]))
-
-
 PLANTED = tuple(HostileWording(words) for words in ("kirk", "minster", "chapel", "abbey", "temple"))
 
 
@@ -147,8 +137,8 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _plain(model: Model) -> tuple[Erased, Tensor]:
-    prompts, states = [model.prompt("church")], _states(model, 1)
-    return Erased(prompts, [model.prompt("")], prompts, states), _wanted(model, prompts, states)
+    prompts, states = [model.prompt("church")], random_states(model, 1)
+    return Erased(prompts, [model.prompt("")], prompts, states), frozen_eps(model, prompts, states)
 
 
 def test_the_search_finds_the_wording_that_is_erased_least(
@@ -221,8 +211,8 @@ def test_a_target_without_hostile_wordings_is_erased_by_its_own_name(
 
 def test_a_comeback_is_the_smaller_distance(tiny_model: Model) -> None:
     inject_lora(tiny_model.unet, "xattn", 2, 8.0, 0)
-    prompts, states = [tiny_model.prompt("church"), tiny_model.prompt("dog")], _states(tiny_model, 1) * 2
-    comeback = Comeback(tiny_model, "eps", states, _wanted(tiny_model, prompts[:1] * 2, states))
+    prompts, states = [tiny_model.prompt("church"), tiny_model.prompt("dog")], random_states(tiny_model, 1) * 2
+    comeback = Comeback(tiny_model, "eps", states, frozen_eps(tiny_model, prompts[:1] * 2, states))
     own, other = comeback.measure(prompts).tolist()
     assert own == pytest.approx(0.0, abs=1e-9)
     assert other < own

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from erasure.api.routes import PREFIX, mount_api
+from erasure.api.routes import PREFIX
 from erasure.jobs.manager import JobManager
 from erasure.model.checkpoint import sha256
+from tests.api_client import client_of
 from tests.fake_host import FakeHost
 from tests.loras import random_lora
 
@@ -31,10 +31,7 @@ def host(tmp_path: Path, tiny_checkpoint: Path) -> FakeHost:
 
 @pytest.fixture
 def client(host: FakeHost) -> Iterator[TestClient]:
-    app, manager = FastAPI(), JobManager(host, start=False)
-    mount_api(app, manager, host)
-    yield TestClient(app)
-    manager.close()
+    yield from client_of(host, JobManager(host, start=False))
 
 
 def post(client: TestClient, path: str, body: dict[str, Any]) -> Any:

@@ -18,6 +18,8 @@ from erasure.jobs.job import Snapshot
 from erasure.jobs.measuring import MeasureSnapshot
 from erasure.share.private import bare_paths
 
+ErrandSnapshot = MeasureSnapshot | CombineSnapshot | BakeSnapshot
+
 # Left out of the list of jobs, because they are long; each job on its own has them.
 _LONG = ("config", "asked", "series", "picks", "plan", "notes", "verdict")
 _JSON_TYPES: dict[type, dict[str, Any]] = {
@@ -51,22 +53,10 @@ def job_dict(job: Snapshot, host: Host, *, short: bool = False) -> dict[str, Any
     return {key: value for key, value in values.items() if key not in _LONG} if short else values
 
 
-def measurement_dict(measured: MeasureSnapshot, host: Host) -> dict[str, Any]:
-    """Return a measurement as JSON."""
-    values = {**measured.to_dict(), "problem": without_places(measured.problem, host)}
-    return {**values, "notes": [without_places(note, host) for note in measured.notes]}
-
-
-def bake_dict(baked: BakeSnapshot, host: Host) -> dict[str, Any]:
-    """Return a bake as JSON."""
-    values = {**baked.to_dict(), "problem": without_places(baked.problem, host)}
-    return {**values, "notes": [without_places(note, host) for note in baked.notes]}
-
-
-def combine_dict(combined: CombineSnapshot, host: Host) -> dict[str, Any]:
-    """Return a combination as JSON."""
-    values = {**combined.to_dict(), "problem": without_places(combined.problem, host)}
-    return {**values, "notes": [without_places(note, host) for note in combined.notes]}
+def errand_dict(errand: ErrandSnapshot, host: Host) -> dict[str, Any]:
+    """Return a measurement, a combination or a bake as JSON."""
+    values = {**errand.to_dict(), "problem": without_places(errand.problem, host)}
+    return {**values, "notes": [without_places(note, host) for note in errand.notes]}
 
 
 def config_dict(config: dict[str, Any]) -> dict[str, Any]:

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from erasure.api.answers import (
-    bake_dict,
-    combine_dict,
+    ErrandSnapshot,
     config_dict,
+    errand_dict,
     job_dict,
-    measurement_dict,
     schema,
     without_places_in,
 )
@@ -148,16 +147,20 @@ def get_concepts(call: Call) -> dict[str, Any]:
     return {**found, "notes": [*notes_of(config), *found["notes"]]}
 
 
+def _errand(call: Call, errand: ErrandSnapshot | None, nothing: str) -> dict[str, Any]:
+    """Return an errand; ``nothing``: what to say if there was none."""
+    if errand is None:
+        raise JobNotFound(nothing)
+    return errand_dict(errand, call.host)
+
+
 def start_measuring(call: Call) -> dict[str, Any]:
     """It takes minutes, so the answer does not wait for its end."""
-    return measurement_dict(call.manager.measure(asked_measurement(call.host, call.body)), call.host)
+    return errand_dict(call.manager.measure(asked_measurement(call.host, call.body)), call.host)
 
 
 def get_measurement(call: Call) -> dict[str, Any]:
-    measured = call.manager.measurement()
-    if measured is None:
-        raise JobNotFound("no LoRA has been measured since the program started")
-    return measurement_dict(measured, call.host)
+    return _errand(call, call.manager.measurement(), "no LoRA has been measured since the program started")
 
 
 def cancel_measurement(call: Call) -> dict[str, Any]:
@@ -167,14 +170,11 @@ def cancel_measurement(call: Call) -> dict[str, Any]:
 
 def start_baking(call: Call) -> dict[str, Any]:
     """It may take minutes, so the answer does not wait for its end."""
-    return bake_dict(call.manager.bake(asked_bake(call.host, call.body)), call.host)
+    return errand_dict(call.manager.bake(asked_bake(call.host, call.body)), call.host)
 
 
 def get_bake(call: Call) -> dict[str, Any]:
-    baked = call.manager.bake_snapshot()
-    if baked is None:
-        raise JobNotFound("nothing has been baked since the program started")
-    return bake_dict(baked, call.host)
+    return _errand(call, call.manager.bake_snapshot(), "nothing has been baked since the program started")
 
 
 def cancel_bake(call: Call) -> dict[str, Any]:
@@ -184,14 +184,11 @@ def cancel_bake(call: Call) -> dict[str, Any]:
 
 def start_combining(call: Call) -> dict[str, Any]:
     """It takes seconds, but the answer does not wait for its end."""
-    return combine_dict(call.manager.combine(asked_combination(call.host, call.body)), call.host)
+    return errand_dict(call.manager.combine(asked_combination(call.host, call.body)), call.host)
 
 
 def get_combination(call: Call) -> dict[str, Any]:
-    combined = call.manager.combine_snapshot()
-    if combined is None:
-        raise JobNotFound("nothing has been combined since the program started")
-    return combine_dict(combined, call.host)
+    return _errand(call, call.manager.combine_snapshot(), "nothing has been combined since the program started")
 
 
 def get_combination_pictures(call: Call) -> Content:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 from erasure import bounded_json
 from erasure.attacks.outcome import Outcome
@@ -16,6 +18,7 @@ from erasure.run.state import load_state, save_state
 from erasure.whole_file import write_json
 
 _LONGEST = 40
+_T = TypeVar("_T")
 
 
 class Archive:
@@ -39,13 +42,7 @@ class Archive:
 
     def outcome(self, name: str) -> Outcome | None:
         """Return what an attack found earlier, None if it was not made. Raises: RunError if the file is damaged."""
-        path = self.folder / f"{name}.json"
-        if not path.exists():
-            return None
-        try:
-            return Outcome.from_dict(bounded_json.read(path))
-        except (OSError, KeyError, TypeError, ValueError) as error:
-            raise RunError(f"{path.name} cannot be read ({error}); delete it to make the attack again") from error
+        return _read(self.folder / f"{name}.json", Outcome.from_dict, "make the attack again")
 
     def keep(self, name: str, outcome: Outcome) -> None:
         """Write what an attack found. Raises: OSError."""
@@ -61,13 +58,7 @@ class Archive:
 
     def space(self, key: object) -> ConceptSpace | None:
         """Return the concept space that was kept, None if there is none. Raises: RunError if the file is damaged."""
-        path = self._space(key)
-        if not path.exists():
-            return None
-        try:
-            return ConceptSpace.from_dict(bounded_json.read(path))
-        except (OSError, KeyError, TypeError, ValueError) as error:
-            raise RunError(f"{path.name} cannot be read ({error}); delete it to measure it again") from error
+        return _read(self._space(key), ConceptSpace.from_dict, "measure it again")
 
     def keep_space(self, key: object, space: ConceptSpace) -> None:
         """Write a concept space. Raises: OSError."""
@@ -85,6 +76,19 @@ class Archive:
 
     def _space(self, key: object) -> Path:
         return self.folder / f"space-{_digest([self._known, key])}.json"
+
+
+def _read(path: Path, make: Callable[[Any], _T], again: str) -> _T | None:
+    """Return what ``make`` makes of a file, None if there is none.
+
+    Raises: RunError, which says what to do ``again``.
+    """
+    if not path.exists():
+        return None
+    try:
+        return make(bounded_json.read(path))
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{path.name} cannot be read ({error}); delete it to {again}") from error
 
 
 def _digest(value: object) -> str:

@@ -113,16 +113,8 @@ class Witness:
 
     def drawn(self, conditioning: Conditioning, seeds: Sequence[int]) -> Tensor:
         """Draw pictures of a batch of conditionings, as the model is now, one for each seed; return clean latents."""
-        drawing, found = self.album.judge.settings.drawing, []
-        for start in range(0, len(seeds), drawing.batch):
-            chunk = slice(start, start + drawing.batch)
-            noise = [self.model.noise(torch.Generator().manual_seed(seed), drawing.pixels) for seed in seeds[chunk]]
-            with torch.no_grad(), self.model.rows.purpose("attacks"):
-                z = self.model.sample(
-                    conditioning[chunk], torch.stack(noise), steps=drawing.steps, guidance=drawing.guidance
-                )
-            found.append(z.cpu())
-        return torch.cat(found)
+        with self.model.rows.purpose("attacks"):
+            return self.album.judge.draw_conditionings(conditioning, seeds)
 
     def levels(self, latents: Tensor, templates: Sequence[str]) -> list[float]:
         """Return for each picture how strongly it shows the concept: 1 like the untouched model's own, 0 not at all.

@@ -12,7 +12,7 @@ from pathlib import Path
 from erasure.cli.flags import DEVICE_HELP, Commands, add_command, add_opening_flags, opening_of
 from erasure.errors import ConfigError, RunError
 from erasure.families.known import supported
-from erasure.host.always_on import FLAG, FLAG_HELP, Rule, read_rule
+from erasure.host.always_on import FLAG, FLAG_HELP, Rule, read_each
 
 DEFAULT_DATA = Path.home() / "adversarial-erase"
 
@@ -103,17 +103,11 @@ def _accounts(given: list[str]) -> dict[str, str]:
     return {user: password for user, _, password in pairs}
 
 
-def _always(given: list[str]) -> list[Rule]:
-    rules: list[Rule] = []
-    problems: list[str] = []
-    for text in given:
-        try:
-            rules.append(read_rule(text))
-        except ConfigError as error:
-            problems += [f"{FLAG}: {problem}" for problem in error.problems]
-    if problems:
-        raise ConfigError(problems)
-    return rules
+def _always(given: list[str]) -> tuple[Rule, ...]:
+    listed = read_each(given)
+    if listed.problems:
+        raise ConfigError([f"{FLAG}: {problem}" for problem in listed.problems])
+    return listed.rules
 
 
 def _wait() -> None:

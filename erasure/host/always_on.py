@@ -83,19 +83,26 @@ def read_rule(text: str) -> Rule:
     return make_rule(name, number, *only)
 
 
-def read_rules(text: Any) -> AlwaysOn:
-    """Return the rules of a text with one in a line; a line that makes no sense is a problem, and the others hold."""
+def read_each(lines: Iterable[str]) -> AlwaysOn:
+    """Return the rules of some lines; one that makes no sense is a problem, and the others hold."""
     rules: list[Rule] = []
     problems: list[str] = []
-    lines = [line for line in str(text or "").splitlines() if line.strip()]
-    for line in lines[:_MOST]:
+    for line in lines:
         try:
             rules.append(read_rule(line))
         except ConfigError as error:
             problems += error.problems
-    if len(lines) > _MOST:
-        problems.append(f"at most {_MOST} LoRAs can be kept on; {len(lines) - _MOST} are left out")
     return AlwaysOn(tuple(rules), "", tuple(problems))
+
+
+def read_rules(text: Any) -> AlwaysOn:
+    """Return :func:`read_each` of a text with one rule in a line. Empty lines and those past the most do not count."""
+    lines = [line for line in str(text or "").splitlines() if line.strip()]
+    listed = read_each(lines[:_MOST])
+    if len(lines) <= _MOST:
+        return listed
+    more = f"at most {_MOST} LoRAs can be kept on; {len(lines) - _MOST} are left out"
+    return AlwaysOn(listed.rules, "", (*listed.problems, more))
 
 
 def rules_text(rules: Iterable[Rule]) -> str:

@@ -46,11 +46,10 @@ def in_force(rules: Iterable[Rule], titles: Collection[str]) -> tuple[Rule, ...]
 
 def kept_on(host: Host) -> list[Kept]:
     """Return every rule of the host, in its order."""
-    current = host.current_checkpoint()
-    titles = () if current is None else (current.title,)
-    now = in_force(host.always_on().rules, titles)
+    current, rules = host.current_checkpoint(), host.always_on().rules
+    now = in_force(rules, () if current is None else (current.title,))
     found = []
-    for rule in host.always_on().rules:
+    for rule in rules:
         holds = rule in now
         checkpoint = current.path if current is not None and holds else None
         problem = _unknown_checkpoint(host, rule) or file_problem(host.lora_folder(), rule, checkpoint)

@@ -8,13 +8,13 @@ from pathlib import Path
 from threading import Condition
 from typing import TYPE_CHECKING, Any, Literal
 
-from erasure.errors import ConfigError, EraseError, RunError
+from erasure.errors import ConfigError, RunError
 from erasure.host.base import Host
 from erasure.jobs.errand import Begun, End, Followed
 from erasure.jobs.gate import BAKE, Gate
 from erasure.jobs.live import logger
 from erasure.jobs.names import safe_name
-from erasure.jobs.problems import describe
+from erasure.jobs.problems import described
 
 if TYPE_CHECKING:
     from erasure.bake.task import BakeTask
@@ -123,11 +123,7 @@ def _read(request: BakeRequest, host: Host) -> BakeTask:
         name = safe_name(request.name, "checkpoint")
     except RunError as error:
         raise ConfigError([f"name: {error}"]) from error
-    try:
+    with described():
         # Not by the name's suffix: a name may have a dot in it.
         name = name if request.checkpoint.is_dir() else f"{name}.safetensors"
         return bake_task(request.checkpoint, request.loras, host.folder_for_new(request.checkpoint) / name)
-    except EraseError:
-        raise
-    except Exception as error:  # of a library, or of the disk
-        raise RunError(describe(error)) from error

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from erasure.errors import EraseError, RunError
-from erasure.jobs.problems import describe
+from erasure.jobs.problems import described
 from erasure.lora.parts import UNMEASURED
 from erasure.verdict.verdict import lines, stated_verdict
 
@@ -48,13 +47,9 @@ def check_received(lora: Path, checkpoint: Path) -> LoraCheck:
     from erasure.model.checkpoint import inspect_checkpoint
     from erasure.verdict.base_check import check_base
 
-    try:
+    with described():
         report = explain_lora(lora)
         base = check_base(read_lora_header(lora).metadata, inspect_checkpoint(checkpoint))
-    except EraseError:
-        raise
-    except Exception as error:  # of a library, or of the disk
-        raise RunError(describe(error)) from error
     return LoraCheck(
         lora=lora.name,
         checkpoint=checkpoint.name,

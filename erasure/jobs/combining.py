@@ -9,14 +9,14 @@ from pathlib import Path
 from threading import Condition
 from typing import TYPE_CHECKING, Any, Literal
 
-from erasure.errors import ConfigError, EraseError, RunError
+from erasure.errors import ConfigError, RunError
 from erasure.host.base import Host
 from erasure.jobs.errand import Begun, End, Followed, told
 from erasure.jobs.gate import COMBINE, Gate
 from erasure.jobs.job import JobRequest
 from erasure.jobs.live import logger
 from erasure.jobs.names import safe_name, suggest_name, taken_names
-from erasure.jobs.problems import describe
+from erasure.jobs.problems import describe, described
 from erasure.lora.metadata import CONFIG_KEY, json_object
 from erasure.lora.parts import erased_by
 from erasure.run.card import write_card
@@ -173,7 +173,7 @@ def read_request(host: Host, request: CombineRequest, coming: Collection[str] = 
         raise ConfigError([f"name: {error}"]) from error
     if name.casefold() in taken:
         raise ConfigError([f"name: there is a LoRA {name!r} already, or a job makes it; choose another name"])
-    try:
+    with described():
         return combine_task(
             request.loras,
             folder / f"{name}.safetensors",
@@ -182,10 +182,6 @@ def read_request(host: Host, request: CombineRequest, coming: Collection[str] = 
             preserve=request.preserve,
             given=request.given,
         )
-    except EraseError:
-        raise
-    except Exception as error:  # of a library, or of the disk
-        raise RunError(describe(error)) from error
 
 
 def _suggested(request: CombineRequest, taken: Collection[str]) -> str:

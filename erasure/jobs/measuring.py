@@ -8,11 +8,10 @@ from pathlib import Path
 from threading import Condition
 from typing import TYPE_CHECKING, Any, Literal
 
-from erasure.errors import EraseError, RunError
 from erasure.host.base import Host
 from erasure.jobs.errand import Begun, End, Followed
 from erasure.jobs.gate import LORA, Gate
-from erasure.jobs.problems import describe
+from erasure.jobs.problems import described
 from erasure.model.opening import Opening
 from erasure.verdict.verdict import Verdict, told_verdict
 
@@ -109,11 +108,7 @@ def _read(request: MeasureRequest, opening: Opening) -> MeasureTask:
     """Raises: EraseError."""
     from erasure.verdict.measurement import measure_task
 
-    try:
+    with described():
         return measure_task(
             request.checkpoint, request.lora, request.given, request.weight, usual=request.usual, opening=opening
         )
-    except EraseError:
-        raise
-    except Exception as error:  # of a library, or of the disk
-        raise RunError(describe(error)) from error

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from erasure.errors import EraseError
+from erasure.errors import EraseError, RunError
 
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
 
@@ -28,6 +30,20 @@ def describe(error: BaseException) -> str:
     if isinstance(error, ImportError):
         return f"a library is missing or does not fit ({text}); install the requirements again and restart"
     return f"something unexpected happened: {type(error).__name__}: {text}"
+
+
+@contextmanager
+def described() -> Iterator[None]:
+    """Turn what a library or the disk raises inside the block into an error that :func:`describe` words.
+
+    Raises: EraseError.
+    """
+    try:
+        yield
+    except EraseError:
+        raise
+    except Exception as error:
+        raise RunError(describe(error)) from error
 
 
 def traceback_of(error: BaseException) -> str:

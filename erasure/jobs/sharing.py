@@ -9,8 +9,8 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from erasure.errors import EraseError, JobNotFound, RunError
-from erasure.jobs.problems import describe
+from erasure.errors import JobNotFound
+from erasure.jobs.problems import described
 from erasure.whole_file import whole_file
 
 if TYPE_CHECKING:
@@ -47,15 +47,10 @@ class Sharing:
         from erasure.share.folder import share_lora
 
         name = order.lora.stem
-        try:
-            with self._one_at_a_time:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                made = share_lora(order, self.folder / name, overwrite=overwrite)
-                self._zip(name, made.files)
-        except EraseError:
-            raise
-        except Exception as error:  # of a library, or of the disk
-            raise RunError(describe(error)) from error
+        with described(), self._one_at_a_time:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            made = share_lora(order, self.folder / name, overwrite=overwrite)
+            self._zip(name, made.files)
         return Shared(name, made.files, made.notes)
 
     def zip_file(self, name: str) -> Path:

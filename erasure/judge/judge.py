@@ -10,6 +10,7 @@ from torch import Tensor
 
 from erasure.judge.judge_settings import JUDGE_SETTINGS, JudgeSettings
 from erasure.judge.scores import denoise, make_probes
+from erasure.model.conditioning import Conditioning
 from erasure.model.drawing import latent_steps
 from erasure.model.model import Model
 
@@ -40,6 +41,19 @@ class Judge:
         every step of the sampling.
         """
         return latent_steps(self._model, prompts, seeds, self.settings.drawing)
+
+    @torch.no_grad()
+    def draw_conditionings(self, conditioning: Conditioning, seeds: Sequence[int]) -> Tensor:
+        """Sample a picture of each conditioning of a batch like :meth:`draw`, all of it at once."""
+        drawing, found = self.settings.drawing, []
+        for start in range(0, len(seeds), drawing.batch):
+            chunk = slice(start, start + drawing.batch)
+            noise = [self._model.noise(torch.Generator().manual_seed(seed), drawing.pixels) for seed in seeds[chunk]]
+            z = self._model.sample(
+                conditioning[chunk], torch.stack(noise), steps=drawing.steps, guidance=drawing.guidance
+            )
+            found.append(z.cpu())
+        return torch.cat(found)
 
     def scores(self, latents: Tensor, queries: Sequence[Sequence[Query]]) -> list[list[float]]:
         """Return a score for each query about each picture; see :meth:`erasure.judge.scores.Denoised.scores`.

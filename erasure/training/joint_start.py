@@ -27,7 +27,9 @@ from erasure.config.settings import EraseConfig
 from erasure.config.template import fill
 from erasure.errors import LoraFileError
 from erasure.lora.adapter import DOWN, UP, base_layers, load_lora_state, lora_layers, lora_state, text_reader_names
-from erasure.lora.file import LoraFile, match_lora, module_paths, read_lora
+from erasure.lora.combine import summed_change
+from erasure.lora.file import match_lora, module_paths, read_lora
+from erasure.lora.low_rank import truncated
 from erasure.lora.parent import Parent
 from erasure.model.model import Model
 from erasure.spread import spread
@@ -42,8 +44,9 @@ from erasure.training.uce import edited_states
 READERS, OTHERS = (0.4, 1.0), (0.5, 0.05)
 # A layer that reads longer vectors would need too much memory.
 LONGEST = 2048
-_Changes = Mapping[str, Tensor]
-"""What a LoRA adds to the weights, at its weight: (out, in * k * k) by module path, float64 on the CPU."""
+_Changes = Mapping[str, tuple[Tensor, Tensor]]
+"""What a LoRA adds to the weights, at its weight: ``up`` (out, r) and ``down`` (r, in * k * k) by module path, float64
+on the CPU."""
 
 
 @torch.no_grad()
@@ -72,8 +75,7 @@ def joint_start(
     for path in touched:
         change, metric = joints[path].solved()
         down, up, _ = low_rank(change / scale, config.rank, metric)
-        for name, found in ((path + DOWN, down), (path + UP, up)):
-            first[name] = found.reshape(first[name].shape).to(first[name])
+        _set(first, path, up, down)
     return first
 
 
@@ -135,21 +137,22 @@ def _joints(
         prompts = _prompts(parent, space, config)
         if not prompts:
             for path in touched:
-                joints[path].add(own.get(path))
+                joints[path].add(_whole(own, path))
             continue
         _put_on(model, own, config)
         moments = input_moments(model, seen, prompts, config.seed, config.sampling_steps) if seen else {}
         moments |= dict.fromkeys(readers, _reading(model, space, config, parent)) if readers else {}
         for path in touched:
-            joints[path].keep(own.get(path), moments.get(path))
+            joints[path].keep(_whole(own, path), moments.get(path))
     if seen:
         with model.frozen():
             words = _preserved_prompts(model, space, config)
             for path, moment in input_moments(model, seen, words, config.seed, config.sampling_steps).items():
                 joints[path].preserve(moment)
     if preserved is not None:
+        moment = preserved.moment()
         for path in readers:
-            joints[path].preserve(preserved.moment())
+            joints[path].preserve(moment)
     return joints
 
 
@@ -160,12 +163,27 @@ def _is_seen(layer: nn.Module) -> bool:
 def _put_on(model: Model, changes: _Changes, config: EraseConfig) -> None:
     """Put a LoRA on the U-Net, as far as the rank of the one that is on it holds it."""
     state = {name: torch.zeros_like(weight) for name, weight in lora_state(model.unet).items()}
-    for path, change in changes.items():
-        metric = torch.eye(change.shape[1], dtype=change.dtype)
-        down, up, _ = low_rank(change * (config.rank / config.alpha), config.rank, metric)
-        for name, found in ((path + DOWN, down), (path + UP, up)):
-            state[name] = found.reshape(state[name].shape).to(state[name])
+    for path, (up, down) in changes.items():
+        cut = truncated(up, down, config.rank)
+        _set(state, path, cut.up * (config.rank / config.alpha), cut.down)
     load_lora_state(model.unet, state)
+
+
+def _set(state: dict[str, Tensor], path: str, up: Tensor, down: Tensor) -> None:
+    """Set a layer of an adapter's state; what is left of its rank becomes zero."""
+    for name, found in ((path + DOWN, down), (path + UP, up)):
+        whole = torch.zeros_like(state[name])
+        part = whole[: len(found)] if name.endswith(DOWN) else whole[:, : found.shape[1]]
+        part.copy_(found.reshape(part.shape))
+        state[name] = whole
+
+
+def _whole(changes: _Changes, path: str) -> Tensor | None:
+    """Return (out, in * k * k) of a layer, None if it is not changed."""
+    if path not in changes:
+        return None
+    up, down = changes[path]
+    return up @ down
 
 
 def _prompts(parent: Parent, space: ConceptSpace, config: EraseConfig) -> list[str]:
@@ -206,10 +224,5 @@ def _changes(parent: Parent, unet: nn.Module) -> _Changes:
             f"{file.path.name} changes layers that the new LoRA does not have ({len(missing)}, such as {missing[0]}); "
             "choose layers that have them all, such as full"
         )
-    return {paths[module]: _change(file, module, parent.weight) for module in file.modules}
-
-
-def _change(file: LoraFile, module: str, weight: float) -> Tensor:
-    down, up, scale = file.weights(module)
-    change: Tensor = weight * scale * up.double().flatten(1) @ down.double().flatten(1)
-    return change
+    found = {paths[module]: summed_change([(file, parent.weight)], module, torch.float64) for module in file.modules}
+    return {path: change for path, change in found.items() if change is not None}

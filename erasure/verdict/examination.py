@@ -167,17 +167,11 @@ class Examination:
 
         All begin from the shot's noise, or with ``other_seed`` from another one. Counts as ``looks``.
         """
-        drawing = self._judge.settings.drawing
-        generator = torch.Generator().manual_seed(shot.seed + _OTHER_SEED * other_seed)
-        noise = self._model.noise(generator, drawing.pixels)
-        with torch.no_grad(), self._model.rows.purpose("looks"):
-            latents = self._model.sample(
-                Conditioning.cat([prompt.conditioning for prompt in prompts]),
-                noise.expand(len(prompts), *noise.shape).clone(),
-                steps=drawing.steps,
-                guidance=drawing.guidance,
-            )
-            scores = self._judge.own_scores(latents.cpu(), [self._query(shot, shot.member)] * len(prompts))
+        conditioning = Conditioning.cat([prompt.conditioning for prompt in prompts])
+        seeds = [shot.seed + _OTHER_SEED * other_seed] * len(prompts)
+        with self._model.rows.purpose("looks"):
+            latents = self._judge.draw_conditionings(conditioning, seeds)
+            scores = self._judge.own_scores(latents, [self._query(shot, shot.member)] * len(prompts))
         return [self.scale(shot.member).level(score) for score in scores]
 
     # --- after and in between
