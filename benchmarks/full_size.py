@@ -31,15 +31,15 @@ SETTINGS = {"erase": ["garbage truck"], "layers": "xattn", "neighbours": 20, "te
 PAUSE_AFTER = 5
 
 
-def write_checkpoint(path: Path, device: str) -> None:
-    """Write a checkpoint with random fp16 weights in the original layout."""
+def write_checkpoint(path: Path, device: str, dtype: torch.dtype = torch.float16) -> None:
+    """Write a checkpoint with random weights in the original layout."""
     torch.manual_seed(0)
     with torch.device(device):
         unet, vae = build_unet(full_size_config["unet"]), build_vae(full_size_config["vae"])
         text_encoder = build_text_encoder(full_size_config["text"])
     state = original_state_dict(unet, vae, text_encoder)
-    half = {name: (value.half() if value.is_floating_point() else value).cpu() for name, value in state.items()}
-    save_file(half, path, metadata={"format": "pt"})
+    stored = {name: (value.to(dtype) if value.is_floating_point() else value).cpu() for name, value in state.items()}
+    save_file(stored, path, metadata={"format": "pt"})
 
 
 def memory(device: str) -> str:
