@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPTextModel
 
-from emoji_sd.making.unet import alphas_cumprod
+from emoji_sd.making.batches import alphas_cumprod
 from emoji_sd.making.widen_text import widened_text_encoder
 from emoji_sd.making.width import SHIPPED, WIDTHS, Width
 from emoji_sd.original_layout import original_state_dict
