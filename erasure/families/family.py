@@ -42,15 +42,38 @@ class Relative:
 
 @dataclass(frozen=True)
 class PartNames:
-    """Prefixes of the tensor names of each part in the original layout.
-
-    ``text``: all text encoders; ``clip``: the one that is loaded, up to where transformers' names begin.
-    """
+    """Prefixes of the tensor names of each part in the original layout; ``text``: of all text encoders."""
 
     unet: str
     vae: str
     text: str
-    clip: str
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """One text encoder: where it is, and what is read of it.
+
+    ``prefix``: of its tensor names in the original layout; they go on with transformers' or OpenCLIP's (``layout``).
+    ``part`` and ``tokenizer``: its sub-folders in the diffusers layout. ``folder``: configuration, and
+    ``tokenizer_folder``: tokenizer, used if an LDM configuration names none, or one of ``models``; ``padding``: the
+    token that pads prompts then, "" for the tokenizer's own.
+
+    Cross-attention reads its last layer after the final layer norm, or without ``final_norm`` the states before the
+    last ``skipped`` layers as they are. ``pooled``: whether the U-Net is also told the prompt's embedding, which is the
+    end token's state after all layers and the final norm, projected.
+    """
+
+    prefix: str
+    folder: Path
+    tokenizer_folder: Path
+    models: tuple[str, ...]
+    layout: Literal["transformers", "openclip"] = "transformers"
+    part: str = "text_encoder"
+    tokenizer: str = "tokenizer"
+    padding: str = ""
+    skipped: int = 0
+    final_norm: bool = True
+    pooled: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,7 +90,8 @@ class LoraNames:
     """What LoRA files of the family say, inside and beside them.
 
     ``prefix``: of every module key; ``version`` and ``v2``: kohya's ``ss_base_model_version`` and ``ss_v2``;
-    ``architecture``: ModelSpec's; ``card``: "sd version" in the web UI's note beside the file.
+    ``architecture``: ModelSpec's; ``card``: "sd version" in the web UI's note beside the file; ``layers``: whether
+    module keys go on with diffusers' names of the layers or with the original ones.
     """
 
     prefix: str
@@ -75,6 +99,7 @@ class LoraNames:
     v2: str
     architecture: str
     card: str
+    layers: Literal["diffusers", "original"] = "diffusers"
 
 
 @dataclass(frozen=True)
@@ -83,8 +108,10 @@ class Family:
 
     ``name`` and ``short`` (with its ``article``) are shown to people. ``pipelines``: pipeline classes of its diffusers
     folders. ``pixels_per_latent`` and ``vae_scale`` are used if a configuration does not give them. ``tokens``: length
-    of a padded prompt. ``yaml``: LDM configuration for files that come without one. ``text_folder``: configuration and
-    tokenizer of its text encoder, used if an LDM configuration names none, or one of ``text_models``.
+    of a padded prompt. ``yaml``: LDM configuration for files that come without one. ``text_encoders``: their states are
+    read side by side. ``zero_empty``: whether the empty prompt stands for zeros in place of its embedding.
+    ``latent_colours``: red, green and blue, from -1 to 1, that each latent channel adds, and last of all what there is
+    without them.
     """
 
     name: str
@@ -100,10 +127,11 @@ class Family:
     schedule: Schedule
     tokens: int
     yaml: Path
-    text_folder: Path
-    text_models: tuple[str, ...]
+    text_encoders: tuple[TextEncoder, ...]
     lora: LoraNames
     full: FullSize
+    latent_colours: tuple[tuple[float, float, float], ...]
+    zero_empty: bool = False
 
     def __str__(self) -> str:
         """Return the short name with its article, ``an SD 1.x``."""

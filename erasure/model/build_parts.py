@@ -18,11 +18,12 @@ from diffusers.loaders.single_file_utils import (
     create_unet_diffusers_config_from_ldm,
     create_vae_diffusers_config_from_ldm,
 )
-from transformers import CLIPTextConfig, CLIPTextModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from erasure.errors import BrokenCheckpoint
 
 Weights = dict[str, torch.Tensor]
+TextModel = CLIPTextModel | CLIPTextModelWithProjection
 Part = TypeVar("Part", bound=torch.nn.Module)
 Made = TypeVar("Made")
 
@@ -71,14 +72,19 @@ def _unet_in_diffusers_names(
 ) -> tuple[dict[str, Any], Weights]:
     config = _configured(lambda: _unet_config(document), "U-Net", origin)
     config["sample_size"] = size
-    return config, _converted(lambda: convert_ldm_unet_checkpoint(weights, config), "U-Net", origin)
+    return config, converted(lambda: convert_ldm_unet_checkpoint(weights, config), "U-Net", origin)
 
 
 def _unet_config(document: dict[str, Any]) -> dict[str, Any]:
     config: dict[str, Any] = create_unet_diffusers_config_from_ldm(document, {})
-    heads = config["attention_head_dim"]  # for historical reasons diffusers has the number of heads here
-    if not isinstance(heads, int) or heads < 1 or any(width % heads for width in config["block_out_channels"]):
+    # For historical reasons diffusers has the number of heads here: of all layers, or of the layers of each width.
+    heads, widths = config["attention_head_dim"], config["block_out_channels"]
+    each = heads if isinstance(heads, list) else [heads] * len(widths)
+    if any(not isinstance(n, int) or n < 1 or width % n for width, n in zip(widths, each, strict=True)):
         raise ValueError(f"num_heads is {heads}, which does not divide the layers' widths")
+    if config.get("class_embed_type") == "projection":
+        # Diffusers tells text_time by SDXL's width of the text. Of models that are supported, no other has vectors.
+        config |= {"class_embed_type": None, "addition_embed_type": "text_time", "addition_time_embed_dim": 256}
     return config
 
 
@@ -99,7 +105,7 @@ def fill_vae(config: dict[str, Any], weights: Weights, origin: str, ignored: lis
     """
     if not any(".up_blocks." in name for name in weights):
         original = {_original_attention(name): tensor for name, tensor in weights.items()}
-        weights = _converted(lambda: convert_ldm_vae_checkpoint(original, config), "VAE", origin)
+        weights = converted(lambda: convert_ldm_vae_checkpoint(original, config), "VAE", origin)
         ignored += _unused(original, weights)
     vae = build_vae(config, origin)
     if not any(name.startswith("encoder.") for name in weights):
@@ -131,12 +137,13 @@ def build_vae(config: dict[str, Any], origin: str) -> AutoencoderKL:
     return _configured(lambda: AutoencoderKL.from_config(config), "VAE", origin)
 
 
-def build_text_encoder(config: dict[str, Any], origin: str) -> CLIPTextModel:
+def build_text_encoder(config: dict[str, Any], origin: str, *, projection: bool = False) -> TextModel:
     """Build an empty CLIP text encoder (without memory) from its own ``config.json``, or that of a whole CLIP model.
 
-    Raises: BrokenCheckpoint if that fails.
+    ``projection``: whether it also projects a prompt's embedding. Raises: BrokenCheckpoint if that fails.
     """
-    return _configured(lambda: CLIPTextModel(CLIPTextConfig(**text_settings(config))), "text encoder", origin)
+    kind = CLIPTextModelWithProjection if projection else CLIPTextModel
+    return _configured(lambda: kind(CLIPTextConfig(**text_settings(config))), "text encoder", origin)
 
 
 def text_settings(config: dict[str, Any]) -> dict[str, Any]:
@@ -245,7 +252,7 @@ def _configured(make: Callable[[], Made], part: str, origin: str) -> Made:
         ) from error
 
 
-def _converted(convert: Callable[[], Weights], part: str, origin: str) -> Weights:
+def converted(convert: Callable[[], Weights], part: str, origin: str) -> Weights:
     """Translate the names of weights. Raises: BrokenCheckpoint if some are missing."""
     try:
         return convert()

@@ -174,7 +174,7 @@ def inspect_checkpoint(path: Path, families: Sequence[Family] = FAMILIES) -> Che
         read = (path, beside) if beside.is_file() else (path,)
         info = _inspect_file(path, tuple(_stamp(file) for file in read if file.exists()), tuple(families))
         if isinstance(info.contents, OriginalFile):
-            info.contents.config.text_folder()  # lies elsewhere, so that it may be gone
+            info.contents.config.text_folders()  # lie elsewhere, so that they may be gone
         return info
     except OSError as error:
         raise BrokenCheckpoint(f"{path} cannot be read ({error}). Check the path and permissions.") from error

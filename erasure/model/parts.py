@@ -6,7 +6,7 @@ Nothing is downloaded: configurations and tokenizer ship with the package, or li
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,16 @@ from typing import Any
 import torch
 import yaml
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTokenizer
 
 from erasure.errors import BrokenCheckpoint
-from erasure.families.family import Family
+from erasure.families.family import Family, TextEncoder
 from erasure.model.build_parts import (
+    TextModel,
     Weights,
     build_text_encoder,
     build_unet,
+    converted,
     fill,
     fill_vae,
     noise_schedule,
@@ -31,31 +33,47 @@ from erasure.model.build_parts import (
 )
 from erasure.model.checkpoint import CheckpointInfo, OriginalFile, ema_names, inspect_checkpoint, unet_names
 from erasure.model.diffusers_folder import DiffusersFolder, read_config
+from erasure.model.denoiser import SIZES
+from erasure.model.open_clip import PARTS as OPEN_CLIP
+from erasure.model.open_clip import clip_names
+from erasure.model.text_reader import TextReader
 from erasure.model.tokenizer import load_tokenizer
 from erasure.model.vae_file import VaeFile
 from erasure.model.weights_file import FLOATS, WeightsFile, read_tensors
 
-_Parts = tuple[UNet2DConditionModel, CLIPTextModel, CLIPTokenizer, torch.Tensor]
+_Parts = tuple[UNet2DConditionModel, tuple[TextReader, ...], torch.Tensor]
 # How the names of weights begin that a text encoder reads; files of a whole CLIP have more.
 _TEXT = ("text_model.", "embeddings.", "encoder.", "final_layer_norm.")
+_PROJECTION = "text_projection."
+# What every file of OpenCLIP has, and training alone reads.
+_UNREAD = (".logit_scale", ".attn_mask")
 
 
 @dataclass
 class ModelParts:
     """The parts of a model, in evaluation mode and with ``requires_grad`` off.
 
-    ``vae``: None if the checkpoint has none and none was given. ``alphas_cumprod``: alpha_bar_t of the training
+    ``texts``: its text encoders; they read the same tokens, but for their padding. ``vae``: None if the checkpoint has none and none was given. ``alphas_cumprod``: alpha_bar_t of the training
     schedule, (1000,) for SD 1.x, fp32 on the device of the parts. ``ignored``: names of weights that the parts have no
     place for.
     """
 
     unet: UNet2DConditionModel
     vae: AutoencoderKL | None
-    text_encoder: CLIPTextModel
-    tokenizer: CLIPTokenizer
+    texts: tuple[TextReader, ...]
     info: CheckpointInfo
     alphas_cumprod: torch.Tensor
     ignored: tuple[str, ...] = ()
+
+    @property
+    def text_encoder(self) -> TextModel:
+        """The first text encoder."""
+        return self.texts[0].encoder
+
+    @property
+    def tokenizer(self) -> CLIPTokenizer:
+        """The first text encoder's tokenizer."""
+        return self.texts[0].tokenizer
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -98,7 +116,7 @@ class ModelParts:
 
     def move(self, device: str | torch.device) -> None:
         """Move all parts to a device."""
-        for part in (self.unet, self.vae, self.text_encoder):
+        for part in (self.unet, self.vae, *(reader.encoder for reader in self.texts)):
             if part is not None:
                 part.to(device)
         self.alphas_cumprod = self.alphas_cumprod.to(device)
@@ -116,30 +134,47 @@ def load_parts(
     contents = info.contents
     ignored: list[str] = []
     load = _load_original if isinstance(contents, OriginalFile) else _load_folder
-    unet, text_encoder, tokenizer, alphas_cumprod = load(info, dtype, ignored)
+    unet, texts, alphas_cumprod = load(info, dtype, ignored)
+    _check_widths(info, unet, texts)
     vae = _load_vae(info, dtype, ignored)
-    for part in (unet, vae, text_encoder):
+    for part in (unet, vae, *(reader.encoder for reader in texts)):
         if part is not None:
             part.eval().requires_grad_(False).to(device)
-    return ModelParts(unet, vae, text_encoder, tokenizer, info, alphas_cumprod.float().to(device), tuple(ignored))
+    return ModelParts(unet, vae, texts, info, alphas_cumprod.float().to(device), tuple(ignored))
+
+
+def _check_widths(info: CheckpointInfo, unet: UNet2DConditionModel, texts: Sequence[TextReader]) -> None:
+    """Check that the U-Net takes what the text encoders give. Raises: BrokenCheckpoint if it does not."""
+    given, taken = sum(reader.encoder.config.hidden_size for reader in texts), unet.config.cross_attention_dim
+    what = "text"
+    if given == taken and unet.config.addition_embed_type == "text_time":
+        pooled = sum(reader.encoder.config.projection_dim for reader in texts if reader.family.pooled)
+        given = pooled + SIZES * unet.config.addition_time_embed_dim
+        taken, what = unet.config.projection_class_embeddings_input_dim, "pooled text and sizes"
+    if given != taken:
+        raise BrokenCheckpoint(
+            f"{info.path}: the U-Net expects {what} of width {taken}, its text encoders give {given}. "
+            "It mixes two models, or its configuration does. Download it again."
+        )
 
 
 def _load_original(info: CheckpointInfo, dtype: torch.dtype, ignored: list[str]) -> _Parts:
     """Load the parts but the VAE from a single file."""
     assert isinstance(info.contents, OriginalFile)
     weights, config = info.contents.weights, info.contents.config
-    family, parameters, texts = config.family, config.parameters, config.text_folder()
+    family, parameters = config.family, config.parameters
     origin = f"{weights.path} (configuration {config.path.name})"
 
     twins = ema_names(weights, family) if info.averaged else None
     unet_weights = _read_unet(weights, family, dtype, ignored) if twins is None else _read_twins(weights, twins, dtype)
     unet = unet_from_ldm(config.document, unet_weights, config.latent_side, origin, ignored)
+    texts = tuple(
+        _reader_of_file(info.contents, own, folders, dtype, origin, ignored)
+        for own, folders in zip(family.text_encoders, config.text_folders(), strict=True)
+    )
+    prefixes = tuple(own.prefix for own in family.text_encoders)
     inside = [name for name in weights.shapes if name.startswith(family.parts.text)]
-    clip = tuple(family.parts.clip + start for start in _TEXT)
-    ignored += [name for name in inside if not name.startswith(clip)]
-    text = _read(weights, dtype, [name for name in inside if name.startswith(clip)], strip=family.parts.clip)
-    text_encoder = _text_encoder(read_config(texts / "config.json"), text, config.skipped_layers, origin, ignored)
-
+    ignored += [name for name in inside if not name.startswith(prefixes)]
     schedule = family.schedule
     betas = {
         "num_train_timesteps": int(parameters.get("timesteps", schedule.steps)),
@@ -147,8 +182,7 @@ def _load_original(info: CheckpointInfo, dtype: torch.dtype, ignored: list[str])
         "beta_end": float(parameters.get("linear_end", schedule.end)),
         "beta_schedule": "scaled_linear",  # what LDM calls linear
     }
-    tokenizer = load_tokenizer(texts, text_encoder, family)
-    return unet, text_encoder, tokenizer, noise_schedule(betas, origin)
+    return unet, texts, noise_schedule(betas, origin)
 
 
 def _load_folder(info: CheckpointInfo, dtype: torch.dtype, ignored: list[str]) -> _Parts:
@@ -159,19 +193,52 @@ def _load_folder(info: CheckpointInfo, dtype: torch.dtype, ignored: list[str]) -
     chosen = folder.averaged_unet if info.averaged else folder.plain_unet
     files = folder.weights["unet"] if info.opening.ema == "auto" else chosen or folder.weights["unet"]
     unet = fill(build_unet(configs["unet"], origin), _read_all(files, dtype), "U-Net", origin, ignored)
-    read = _read_all(folder.weights["text_encoder"], dtype)
-    text = {name: tensor for name, tensor in read.items() if name.startswith(_TEXT)}
-    ignored += [name for name in read if name not in text]
-    text_encoder = _text_encoder(configs["text_encoder"], text, 0, origin, ignored)
+    texts = tuple(_reader_of_folder(folder, own, dtype, ignored) for own in family.text_encoders)
     known = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas")
     config = configs["scheduler"]
     alphas_cumprod = noise_schedule({key: config[key] for key in known if key in config}, origin)
-    return unet, text_encoder, load_tokenizer(folder.tokenizer, text_encoder, family), alphas_cumprod
+    return unet, texts, alphas_cumprod
+
+
+def _reader_of_file(
+    file: OriginalFile,
+    own: TextEncoder,
+    folders: tuple[Path, Path],
+    dtype: torch.dtype,
+    origin: str,
+    ignored: list[str],
+) -> TextReader:
+    weights, config = file.weights, file.config
+    inside = [name for name in weights.shapes if name.startswith(own.prefix)]
+    starts = OPEN_CLIP if own.layout == "openclip" else _text_names(own)
+    names = [name for name in inside if name.removeprefix(own.prefix).startswith(starts)]
+    ignored += [name for name in inside if name not in names and not name.endswith(_UNREAD)]
+    text = _read(weights, dtype, names, strip=own.prefix)
+    if own.layout == "openclip":
+        text = converted(lambda: clip_names(text, projection=own.pooled), "text encoder", origin)
+    told = read_config(folders[0] / "config.json")
+    encoder = _text_encoder(told, text, own, config.skipped_layers, origin, ignored)
+    return TextReader(encoder, load_tokenizer(folders[1], encoder, config.family, own.padding), own)
+
+
+def _reader_of_folder(folder: DiffusersFolder, own: TextEncoder, dtype: torch.dtype, ignored: list[str]) -> TextReader:
+    read, starts = _read_all(folder.weights[own.part], dtype), _text_names(own)
+    text = {name: tensor for name, tensor in read.items() if name.startswith(starts)}
+    ignored += [name for name in read if name not in text]
+    encoder = _text_encoder(folder.configs[own.part], text, own, 0, str(folder.path), ignored)
+    place = folder.tokenizer(own)
+    # A tokenizer of the folder's own knows what pads its prompts.
+    padding = own.padding if place == own.tokenizer_folder else ""
+    return TextReader(encoder, load_tokenizer(place, encoder, folder.family, padding), own)
+
+
+def _text_names(own: TextEncoder) -> tuple[str, ...]:
+    return (*_TEXT, _PROJECTION) if own.pooled else _TEXT
 
 
 def _text_encoder(
-    config: dict[str, Any], weights: Weights, skipped: int, origin: str, ignored: list[str]
-) -> CLIPTextModel:
+    config: dict[str, Any], weights: Weights, own: TextEncoder, skipped: int, origin: str, ignored: list[str]
+) -> TextModel:
     """Build the text encoder without so many of its last layers, which is what web UIs call Clip skip."""
     if skipped:
         config = text_settings(config)
@@ -184,7 +251,10 @@ def _text_encoder(
         config = {**config, "num_hidden_layers": kept}
         left_out = re.compile(rf"(^|\.)encoder\.layers\.{kept}\.")
         weights = {name: tensor for name, tensor in weights.items() if not left_out.search(name)}
-    return fill(build_text_encoder(config, origin), weights, "text encoder", origin, ignored)
+    empty = build_text_encoder(config, origin, projection=own.pooled)
+    if empty.config.num_hidden_layers <= own.skipped:
+        raise BrokenCheckpoint(f"{origin}: the configuration of its text encoder has no layer to leave out.")
+    return fill(empty, weights, "text encoder", origin, ignored)
 
 
 def _load_vae(info: CheckpointInfo, dtype: torch.dtype, ignored: list[str]) -> AutoencoderKL | None:
