@@ -153,7 +153,7 @@ def test_a_lora_has_the_names_of_its_family_and_comes_back(tiny_models: ModelPar
     apply_lora_file(tiny_models.unet, file)
     assert "a LoRA for Stable Diffusion 2 in kohya's layout" in str(explain_lora(path, BOTH))
     with pytest.raises(LoraFileError, match=r"a LoRA for Stable Diffusion 2; a LoRA for an SD 1\.x U-Net"):
-        read_lora(path)
+        read_lora(path, (SD1,))
 
 
 def test_a_lora_without_words_is_told_by_its_text_width(tmp_path: Path) -> None:

@@ -65,10 +65,8 @@ def companions(info: CheckpointInfo, out: Path, *, overwrite: bool) -> Companion
         if folder == own.folder:
             continue
         if here not in inside.parents:
-            note = (
-                f"{target.name} takes the text encoder's configuration from {folder.name}, which is not beside it: check"
-            )
-            notes += [] if _is_absolute(told) else [f"{note} its path"]
+            note = f"{target.name} takes the text encoder's configuration from {folder.name}, which is not beside it"
+            notes += [] if _is_absolute(told) else [f"{note}: check its path"]
             continue
         copy = there / inside.relative_to(here)
         if not copy.exists():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
@@ -23,7 +23,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 from erasure.errors import BrokenCheckpoint
 
 Weights = dict[str, torch.Tensor]
-TextModel = CLIPTextModel | CLIPTextModelWithProjection
+TextModel: TypeAlias = CLIPTextModel | CLIPTextModelWithProjection
 Part = TypeVar("Part", bound=torch.nn.Module)
 Made = TypeVar("Made")
 
@@ -142,7 +142,7 @@ def build_text_encoder(config: dict[str, Any], origin: str, *, projection: bool 
 
     ``projection``: whether it also projects a prompt's embedding. Raises: BrokenCheckpoint if that fails.
     """
-    kind = CLIPTextModelWithProjection if projection else CLIPTextModel
+    kind: type[TextModel] = CLIPTextModelWithProjection if projection else CLIPTextModel
     return _configured(lambda: kind(CLIPTextConfig(**text_settings(config))), "text encoder", origin)
 
 

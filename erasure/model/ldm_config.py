@@ -233,8 +233,8 @@ def _check_numbers(config: LdmConfig) -> None:
         sound = False
     if not sound:
         raise BrokenCheckpoint(
-            f"{config.path}: image_size of {_parts_of(config.parameters)[0]} and ch_mult of first_stage_config do not give a picture size. "
-            "Correct them."
+            f"{config.path}: image_size of {_parts_of(config.parameters)[0]} and ch_mult of first_stage_config do not "
+            "give a picture size. Correct them."
         )
 
 

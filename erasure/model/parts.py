@@ -32,8 +32,8 @@ from erasure.model.build_parts import (
     vae_config_from_ldm,
 )
 from erasure.model.checkpoint import CheckpointInfo, OriginalFile, ema_names, inspect_checkpoint, unet_names
-from erasure.model.diffusers_folder import DiffusersFolder, read_config
 from erasure.model.denoiser import SIZES
+from erasure.model.diffusers_folder import DiffusersFolder, read_config
 from erasure.model.open_clip import PARTS as OPEN_CLIP
 from erasure.model.open_clip import clip_names
 from erasure.model.text_reader import TextReader
@@ -53,9 +53,9 @@ _UNREAD = (".logit_scale", ".attn_mask")
 class ModelParts:
     """The parts of a model, in evaluation mode and with ``requires_grad`` off.
 
-    ``texts``: its text encoders; they read the same tokens, but for their padding. ``vae``: None if the checkpoint has none and none was given. ``alphas_cumprod``: alpha_bar_t of the training
-    schedule, (1000,) for SD 1.x, fp32 on the device of the parts. ``ignored``: names of weights that the parts have no
-    place for.
+    ``texts``: its text encoders; they read the same tokens, but for their padding. ``vae``: None if the checkpoint has
+    none and none was given. ``alphas_cumprod``: alpha_bar_t of the training schedule, (1000,) for SD 1.x, fp32 on the
+    device of the parts. ``ignored``: names of weights that the parts have no place for.
     """
 
     unet: UNet2DConditionModel
@@ -288,7 +288,8 @@ def _vae_config(found: VaeFile, info: CheckpointInfo, origin: str) -> dict[str, 
 
 def _read(weights: WeightsFile, dtype: torch.dtype, names: Iterable[str], strip: str = "") -> Weights:
     """Read the named tensors; floating-point ones in ``dtype``."""
-    return _cast({name.removeprefix(strip): tensor for name, tensor in read_tensors(weights, names).items()}, dtype)
+    read = _cast(read_tensors(weights, names), dtype)
+    return {name.removeprefix(strip): tensor for name, tensor in read.items()}
 
 
 def _read_all(files: Iterable[WeightsFile], dtype: torch.dtype) -> Weights:
@@ -307,8 +308,14 @@ def _read_unet(weights: WeightsFile, family: Family, dtype: torch.dtype, ignored
 def _read_twins(weights: WeightsFile, twins: Mapping[str, str], dtype: torch.dtype) -> Weights:
     """Read averaged weights, by the names of the plain ones."""
     tensors = read_tensors(weights, twins.values())
-    return _cast({name: tensors[twin] for name, twin in twins.items()}, dtype)
+    cast = _cast(tensors, dtype)
+    return {name: cast[twin] for name, twin in twins.items()}
 
 
 def _cast(tensors: Weights, dtype: torch.dtype) -> Weights:
-    return {name: t.to(dtype) if t.is_floating_point() else t for name, t in tensors.items()}
+    """Return the tensors, taken out of the dictionary one by one: both kinds of all of them would take much memory."""
+    cast: Weights = {}
+    for name in list(tensors):
+        tensor = tensors.pop(name)
+        cast[name] = tensor.to(dtype) if tensor.is_floating_point() else tensor
+    return cast

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+
 def rough_picture(latent: Tensor, colours: Sequence[Sequence[float]], enlarged: int) -> Image.Image:
     """Return a picture of clean latents (c, h, w), ``enlarged`` times as wide and high.
 

@@ -32,13 +32,14 @@ class TextReader:
             truncation=True,
             return_tensors="pt",
         )
-        ids: Tensor = tokens.input_ids.to(self.encoder.device)
-        return ids
+        ids: Tensor = tokens.input_ids
+        return ids.to(self.encoder.device)
 
     def ends(self, ids: Tensor) -> Tensor:
         """Return (b,): the place of each text's end token."""
         # Some models pad with the end token itself, so the first one ends the text.
-        return (ids == self.tokenizer.eos_token_id).int().argmax(dim=1)
+        end: Tensor = (ids == self.tokenizer.eos_token_id).int().argmax(dim=1)
+        return end
 
     def read(self, ids: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the states (b, tokens, d) that cross-attention reads, and the pooled embedding (b, p) if it is used.
@@ -62,4 +63,5 @@ def read_together(readers: Sequence[TextReader], ids: Sequence[Tensor]) -> Condi
     """
     read = [reader.read(own) for reader, own in zip(readers, ids, strict=True)]
     pooled = [each for _, each in read if each is not None]
-    return Conditioning(torch.cat([states for states, _ in read], dim=-1), torch.cat(pooled, dim=-1) if pooled else None)
+    states = torch.cat([each for each, _ in read], dim=-1)
+    return Conditioning(states, torch.cat(pooled, dim=-1) if pooled else None)

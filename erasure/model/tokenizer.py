@@ -19,7 +19,8 @@ _MOST_BYTES = 8_000_000  # of one file; CLIP's largest have 2 to 4 MB
 def load_tokenizer(folder: Path, text_encoder: TextModel, family: Family, padding: str = "") -> CLIPTokenizer:
     """Load the tokenizer, as the fast class: tokens of the slow one depend on whether ftfy is installed.
 
-    ``padding``: the token that pads prompts, "" for the tokenizer's own. Raises: BrokenCheckpoint if it cannot be used with the text encoder.
+    ``padding``: the token that pads prompts, "" for the tokenizer's own. Raises: BrokenCheckpoint if it cannot be used
+    with the text encoder.
     """
     known = text_encoder.config.vocab_size
     try:
