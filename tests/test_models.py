@@ -45,8 +45,11 @@ def load(state: State, folder: Path) -> ModelParts:
 
 
 def assert_same(models: ModelParts, reference: ModelParts) -> None:
-    for part in PARTS:
-        given, expected = getattr(models, part).state_dict(), getattr(reference, part).state_dict()
+    own, others = ([each.unet, each.vae, *(r.encoder for r in each.texts)] for each in (models, reference))
+    for one, other in zip(own, others, strict=True):
+        assert one is not None
+        assert other is not None
+        given, expected = one.state_dict(), other.state_dict()
         assert given.keys() == expected.keys()
         for name, tensor in expected.items():
             torch.testing.assert_close(given[name], tensor, rtol=0, atol=0)
