@@ -223,5 +223,5 @@ def test_full_size_weights_fit_the_shipped_configuration() -> None:
     original = {vae_key(name): tensor for name, tensor in vae.state_dict().items()}
     vae_config = vae_config_from_ldm(document, SD1.vae_scale, "full")
     assert fill_vae(vae_config, original, "full", []).config.block_out_channels == [128, 256, 512, 512]
-    clip = json.loads((SD1.text_encoders[0].folder / "config.json").read_text(encoding="utf-8"))
+    clip = json.loads(SD1.text_encoders[0].config.read_text(encoding="utf-8"))
     fill(build_text_encoder(clip, "full"), dict(text_encoder.state_dict()), "text encoder", "full", [])

@@ -165,7 +165,14 @@ def tiny_xl_checkpoint(folder: Path, *, seed: int = 0, name: str = "tiny-xl") ->
     path.with_suffix(".yaml").write_text(yaml.safe_dump(ldm_config(folders)), encoding="utf-8")
     for reader, text in zip(models.texts, folders, strict=True):
         tiny.write_text_folder(folder / text, reader.encoder)
+        _pad_with(str(reader.tokenizer.pad_token), folder / text)
     return path
+
+
+def _pad_with(token: str, tokenizer: Path) -> None:
+    for name in ("special_tokens_map.json", "tokenizer_config.json"):
+        told = json.loads((tokenizer / name).read_text(encoding="utf-8"))
+        (tokenizer / name).write_text(json.dumps({**told, "pad_token": token}), encoding="utf-8")
 
 
 def tiny_xl_folder(folder: Path, *, seed: int = 0) -> Path:
@@ -180,13 +187,7 @@ def tiny_xl_folder(folder: Path, *, seed: int = 0) -> Path:
         place.mkdir(parents=True)
         for name in tiny.TOKENIZER_FILES:
             shutil.copy(tiny.CLIP / name, place / name)
-        tokens = json.loads((place / "special_tokens_map.json").read_text(encoding="utf-8"))
-        tokens["pad_token"] = reader.tokenizer.pad_token
-        (place / "special_tokens_map.json").write_text(json.dumps(tokens), encoding="utf-8")
-        told = json.loads((place / "tokenizer_config.json").read_text(encoding="utf-8"))
-        (place / "tokenizer_config.json").write_text(
-            json.dumps({**told, "pad_token": reader.tokenizer.pad_token}), encoding="utf-8"
-        )
+        _pad_with(str(reader.tokenizer.pad_token), place)
     EulerDiscreteScheduler(**tiny.SCHEDULE, steps_offset=1, timestep_spacing="leading").save_pretrained(
         folder / "scheduler"
     )

@@ -59,10 +59,10 @@ def companions(info: CheckpointInfo, out: Path, *, overwrite: bool) -> Companion
         return Companions(yaml)
     config = info.contents.config
     copies, notes = [], []
-    named = zip(config.text_folders(), info.family.text_encoders, config.texts, strict=True)
-    for (folder, _), own, told in named:
+    named = zip(config.text_files(), info.family.text_encoders, config.texts, strict=True)
+    for (_, folder), own, told in named:
         inside = Path(os.path.normpath(folder))
-        if folder == own.folder:
+        if folder == own.tokenizer_folder:
             continue
         if here not in inside.parents:
             note = f"{target.name} takes the text encoder's configuration from {folder.name}, which is not beside it"

@@ -20,14 +20,17 @@ class Marks:
 
     ``text_names``: prefixes of tensor names that only its text encoders have in the original layout;
     ``context``: widths of the text states that its U-Net reads, if no relative has them; ``text_classes``: words in
-    the text encoder's class in an LDM yaml; ``embeddings``: diffusers' ``addition_embed_type``. For its LoRA files:
-    ``lora_names``, a pattern of tensor names, and ``lora_metadata``, pairs of a key and the beginning of its value.
+    the text encoder's class in an LDM yaml; ``embeddings``: diffusers' ``addition_embed_type``; ``unet_settings``:
+    pairs of diffusers' settings of the U-Net and their values, which tell a folder if no width does. For its LoRA
+    files: ``lora_names``, a pattern of tensor names, and ``lora_metadata``, pairs of a key and the beginning of its
+    value.
     """
 
     text_names: tuple[str, ...] = ()
     context: tuple[int, ...] = ()
     text_classes: tuple[str, ...] = ()
     embeddings: tuple[str, ...] = ()
+    unet_settings: tuple[tuple[str, object], ...] = ()
     lora_names: str = ""
     lora_metadata: tuple[tuple[str, str], ...] = ()
 
@@ -54,17 +57,17 @@ class TextEncoder:
     """One text encoder: where it is, and what is read of it.
 
     ``prefix``: of its tensor names in the original layout; they go on with transformers' or OpenCLIP's (``layout``).
-    ``part`` and ``tokenizer``: its sub-folders in the diffusers layout. ``folder``: configuration, and
-    ``tokenizer_folder``: tokenizer, used if an LDM configuration names none, or one of ``models``; ``padding``: the
-    token that pads prompts then, "" for the tokenizer's own.
+    ``part`` and ``tokenizer``: its sub-folders in the diffusers layout. ``config`` (a file) and ``tokenizer_folder``
+    are used if an LDM configuration names no others, or one of ``models``; ``padding``: the token that pads prompts
+    then, "" for the tokenizer's own.
 
-    Cross-attention reads its last layer after the final layer norm, or without ``final_norm`` the states before the
-    last ``skipped`` layers as they are. ``pooled``: whether the U-Net is also told the prompt's embedding, which is the
+    Cross-attention reads the states before its last ``skipped`` layers: after the final layer norm, or without
+    ``final_norm`` as they are. ``pooled``: whether the U-Net is also told the prompt's embedding, which is the
     end token's state after all layers and the final norm, projected.
     """
 
     prefix: str
-    folder: Path
+    config: Path
     tokenizer_folder: Path
     models: tuple[str, ...]
     layout: Literal["transformers", "openclip"] = "transformers"
@@ -90,8 +93,9 @@ class LoraNames:
     """What LoRA files of the family say, inside and beside them.
 
     ``prefix``: of every module key; ``version`` and ``v2``: kohya's ``ss_base_model_version`` and ``ss_v2``;
-    ``architecture``: ModelSpec's; ``card``: "sd version" in the web UI's note beside the file; ``layers``: whether
-    module keys go on with diffusers' names of the layers or with the original ones.
+    ``architecture``: ModelSpec's; ``card``: "sd version" in the web UI's note beside the file. ``architecture_v``:
+    ModelSpec's of models that predict v, "" if it is the same; ``version_v``: what kohya's version then ends in.
+    ``layers``: whether module keys go on with diffusers' names of the layers or with the original ones.
     """
 
     prefix: str
@@ -99,7 +103,22 @@ class LoraNames:
     v2: str
     architecture: str
     card: str
+    architecture_v: str = ""
+    version_v: str = "_v"
     layers: Literal["diffusers", "original"] = "diffusers"
+
+    @property
+    def versions(self) -> tuple[str, str]:
+        """Every ``ss_base_model_version`` of the family."""
+        return self.version_of("epsilon"), self.version_of("v_prediction")
+
+    def version_of(self, prediction: PredictionType | None) -> str:
+        """Return ``ss_base_model_version`` as kohya's sd-scripts write it, for a base that predicts this."""
+        return self.version + (self.version_v if prediction == "v_prediction" else "")
+
+    def architecture_of(self, prediction: PredictionType | None) -> str:
+        """Return ModelSpec's architecture, for a base that predicts this."""
+        return self.architecture_v or self.architecture if prediction == "v_prediction" else self.architecture
 
 
 @dataclass(frozen=True)
@@ -109,9 +128,12 @@ class Family:
     ``name`` and ``short`` (with its ``article``) are shown to people. ``pipelines``: pipeline classes of its diffusers
     folders. ``pixels_per_latent`` and ``vae_scale`` are used if a configuration does not give them. ``tokens``: length
     of a padded prompt. ``yaml``: LDM configuration for files that come without one. ``text_encoders``: their states are
-    read side by side. ``zero_empty``: whether the empty prompt stands for zeros in place of its embedding.
-    ``latent_colours``: red, green and blue, from -1 to 1, that each latent channel adds, and last of all what there is
-    without them.
+    read side by side. ``latent_colours``: red, green and blue, from -1 to 1, that each latent channel adds, and last of
+    all what there is without them.
+
+    ``prediction_type``: of checkpoints that do not say what they predict; None if only the model itself can tell.
+    ``v_pixels``: side of the pictures of checkpoints that predict v, if it is another than that of ``full``.
+    ``zero_empty``: whether the empty prompt stands for zeros in place of its embedding.
     """
 
     name: str
@@ -120,7 +142,7 @@ class Family:
     marks: Marks
     pipelines: tuple[str, ...]
     parts: PartNames
-    prediction_type: PredictionType
+    prediction_type: PredictionType | None
     latent_channels: int
     pixels_per_latent: int
     vae_scale: float
@@ -131,6 +153,7 @@ class Family:
     lora: LoraNames
     full: FullSize
     latent_colours: tuple[tuple[float, float, float], ...]
+    v_pixels: int = 0
     zero_empty: bool = False
 
     def __str__(self) -> str:

@@ -7,7 +7,8 @@ from pathlib import Path
 from erasure.families.family import Family, LoraNames, Marks, PartNames, Schedule, TextEncoder
 from erasure.families.full_size import GIB, MIB, FullSize, UpdateMemory
 
-_DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[1] / "data"
+TOKENIZER = DATA / "clip-vit-large-patch14"
 
 # Memory: ``python -m benchmarks.memory`` (docs/measurements.md). Seconds: four rows took 42.
 _FULL_SIZE = FullSize(
@@ -41,12 +42,12 @@ SD1 = Family(
     vae_scale=0.18215,
     schedule=Schedule(steps=1000, start=0.00085, end=0.012),
     tokens=77,
-    yaml=_DATA / "sd1.yaml",
+    yaml=DATA / "sd1.yaml",
     text_encoders=(
         TextEncoder(
             prefix="cond_stage_model.transformer.",
-            folder=_DATA / "clip-vit-large-patch14",
-            tokenizer_folder=_DATA / "clip-vit-large-patch14",
+            config=TOKENIZER / "config.json",
+            tokenizer_folder=TOKENIZER,
             models=("openai/clip-vit-large-patch14",),
         ),
     ),

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from erasure.families.family import Family, LoraNames, Marks, PartNames, Schedule, TextEncoder
+from erasure.families.family import Family, LoraNames, Marks, PartNames, TextEncoder
 from erasure.families.full_size import GIB, MIB, FullSize, UpdateMemory
-
-_DATA = Path(__file__).parents[1] / "data"
-_TOKENIZER = _DATA / "clip-vit-large-patch14"
+from erasure.families.sd1 import DATA, SD1, TOKENIZER
 
 _FULL_SIZE = FullSize(
     pixels=1024,
@@ -41,14 +37,14 @@ SDXL = Family(
     latent_channels=4,
     pixels_per_latent=8,
     vae_scale=0.13025,
-    schedule=Schedule(steps=1000, start=0.00085, end=0.012),
+    schedule=SD1.schedule,
     tokens=77,
-    yaml=_DATA / "sdxl.yaml",
+    yaml=DATA / "sdxl.yaml",
     text_encoders=(
         TextEncoder(
             prefix="conditioner.embedders.0.transformer.",
-            folder=_TOKENIZER,
-            tokenizer_folder=_TOKENIZER,
+            config=TOKENIZER / "config.json",
+            tokenizer_folder=TOKENIZER,
             models=("openai/clip-vit-large-patch14",),
             skipped=1,
             final_norm=False,
@@ -56,8 +52,8 @@ SDXL = Family(
         TextEncoder(
             prefix="conditioner.embedders.1.model.",
             layout="openclip",
-            folder=_DATA / "clip-vit-bigg-14",
-            tokenizer_folder=_TOKENIZER,
+            config=DATA / "open-clip-vit-bigg-14.json",
+            tokenizer_folder=TOKENIZER,
             padding="!",  # token 0, with which OpenCLIP pads
             models=("laion2b_s39b_b160k",),
             part="text_encoder_2",
@@ -73,6 +69,7 @@ SDXL = Family(
         v2="False",
         architecture="stable-diffusion-xl-v1-base/lora",
         card="SDXL",
+        version_v="",
         layers="original",
     ),
     full=_FULL_SIZE,

@@ -21,6 +21,10 @@ from diffusers.loaders.single_file_utils import (
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from erasure.errors import BrokenCheckpoint
+from erasure.model.open_clip import clip_names
+
+LEAST_ALPHA_BAR = 2.0**-24
+"""The least picture in zero-SNR noise: 1 - this is a number of fp32 below 1. diffusers' Euler sampler has the same."""
 
 Weights = dict[str, torch.Tensor]
 TextModel: TypeAlias = CLIPTextModel | CLIPTextModelWithProjection
@@ -72,16 +76,17 @@ def _unet_in_diffusers_names(
 ) -> tuple[dict[str, Any], Weights]:
     config = _configured(lambda: _unet_config(document), "U-Net", origin)
     config["sample_size"] = size
-    return config, converted(lambda: convert_ldm_unet_checkpoint(weights, config), "U-Net", origin)
+    return config, _converted(lambda: convert_ldm_unet_checkpoint(weights, config), "U-Net", origin)
 
 
 def _unet_config(document: dict[str, Any]) -> dict[str, Any]:
     config: dict[str, Any] = create_unet_diffusers_config_from_ldm(document, {})
-    # For historical reasons diffusers has the number of heads here: of all layers, or of the layers of each width.
-    heads, widths = config["attention_head_dim"], config["block_out_channels"]
-    each = heads if isinstance(heads, list) else [heads] * len(widths)
-    if any(not isinstance(n, int) or n < 1 or width % n for width, n in zip(widths, each, strict=True)):
-        raise ValueError(f"num_heads is {heads}, which does not divide the layers' widths")
+    told, widths = config["attention_head_dim"], config["block_out_channels"]
+    # For historical reasons diffusers has the number of heads here, of SD 2 and SDXL one for each level.
+    heads = told if isinstance(told, list) else [told] * len(widths)
+    sound = len(heads) == len(widths) and all(isinstance(each, int) and each > 0 for each in heads)
+    if not sound or any(width % each for width, each in zip(widths, heads, strict=True)):
+        raise ValueError(f"num_heads is {told}, which does not divide the layers' widths")
     if config.get("class_embed_type") == "projection":
         # Diffusers tells text_time by SDXL's width of the text. Of models that are supported, no other has vectors.
         config |= {"class_embed_type": None, "addition_embed_type": "text_time", "addition_time_embed_dim": 256}
@@ -105,7 +110,7 @@ def fill_vae(config: dict[str, Any], weights: Weights, origin: str, ignored: lis
     """
     if not any(".up_blocks." in name for name in weights):
         original = {_original_attention(name): tensor for name, tensor in weights.items()}
-        weights = converted(lambda: convert_ldm_vae_checkpoint(original, config), "VAE", origin)
+        weights = _converted(lambda: convert_ldm_vae_checkpoint(original, config), "VAE", origin)
         ignored += _unused(original, weights)
     vae = build_vae(config, origin)
     if not any(name.startswith("encoder.") for name in weights):
@@ -146,6 +151,14 @@ def build_text_encoder(config: dict[str, Any], origin: str, *, projection: bool 
     return _configured(lambda: kind(CLIPTextConfig(**text_settings(config))), "text encoder", origin)
 
 
+def text_from_open_clip(weights: Weights, origin: str, *, projection: bool) -> Weights:
+    """Return the weights of an OpenCLIP text encoder by transformers' names; the prefix is taken off already.
+
+    ``projection``: whether that of a prompt's embedding is wanted. Raises: BrokenCheckpoint if weights are missing.
+    """
+    return _converted(lambda: clip_names(weights, projection=projection), "text encoder", origin)
+
+
 def text_settings(config: dict[str, Any]) -> dict[str, Any]:
     """Return what decides the text encoder: of the library's many other settings, some are lists of any length.
 
@@ -157,9 +170,15 @@ def text_settings(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def noise_schedule(config: dict[str, Any], origin: str) -> torch.Tensor:
-    """Return alpha_bar_t of a training schedule, from DDPM's settings. Raises: BrokenCheckpoint if there is none."""
+    """Return alpha_bar_t of a training schedule, from DDPM's settings. Raises: BrokenCheckpoint if there is none.
+
+    With ``rescale_betas_zero_snr`` the levels are stretched to a last one without picture (Lin et al. 2023, Algorithm
+    1), where alpha_bar is ``LEAST_ALPHA_BAR`` instead of 0: the picture is had from the noise by dividing by its root.
+    """
     try:
         alphas: torch.Tensor = DDPMScheduler(**config).alphas_cumprod
+        if config.get("rescale_betas_zero_snr"):
+            alphas = alphas.clamp_min(LEAST_ALPHA_BAR)
         sound = bool(((alphas > 0) & (alphas < 1)).all()) and bool((alphas.diff() < 0).all())
     except Exception as error:  # of the library, which checks little
         raise BrokenCheckpoint(
@@ -252,7 +271,7 @@ def _configured(make: Callable[[], Made], part: str, origin: str) -> Made:
         ) from error
 
 
-def converted(convert: Callable[[], Weights], part: str, origin: str) -> Weights:
+def _converted(convert: Callable[[], Weights], part: str, origin: str) -> Weights:
     """Translate the names of weights. Raises: BrokenCheckpoint if some are missing."""
     try:
         return convert()

@@ -9,36 +9,43 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from erasure.errors import BrokenCheckpoint, UnsupportedCheckpoint, shown
-from erasure.families.family import Family, TextEncoder
+from erasure.families.family import Family, PredictionType, TextEncoder
 from erasure.families.known import choose, relatives_besides
 from erasure.model.diffusers_folder import TOKENIZER_FILES
-from erasure.model.kinds import predicting
 from erasure.model.ldm_yaml import parse_yaml
 from erasure.model.part_config import LONGEST_SIDE, check_document, check_part
+from erasure.model.prediction import check_zero_snr, has_zero_snr, prediction_named, told_by_file
+from erasure.model.weights_file import WeightsFile
 from erasure.regular_file import read_bytes
 
 _NUMBERS = ("image_size", "timesteps", "linear_start", "linear_end", "scale_factor")
 _PARTS = ("unet_config", "first_stage_config", "cond_stage_config")
 _NEW_PARTS = ("network_config", "first_stage_config", "conditioner_config")
 _MOST_BYTES = 100_000  # published files have about 2,000
-_PREDICTIONS = {"eps": "epsilon", "v": "v_prediction"}  # LDM's words and diffusers'
-_SCALINGS = {"EpsScaling": "eps", "VScaling": "v"}  # the end of the other format's class names, and LDM's words
+_SCALINGS = {"EpsScaling": "eps", "VScaling": "v"}  # how names of classes end in the newer format, and LDM's words
 
 
 @dataclass(frozen=True)
 class LdmConfig:
-    """A configuration that was read: the parsed ``document`` of the file at ``path``, for a model of ``family``."""
+    """A configuration that was read: the parsed ``document`` of the file at ``path``, for a model of ``family``.
+
+    ``prediction_type``: of the checkpoint; None until the model is loaded and measured, if no file tells (then
+    ``measured``). ``zero_snr``: whether the last of its noise levels has no picture in it.
+    """
 
     path: Path
     document: dict[str, Any]
     family: Family
+    prediction_type: PredictionType | None = "epsilon"
+    zero_snr: bool = False
+    measured: bool = False
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -62,10 +69,15 @@ class LdmConfig:
 
     @property
     def latent_side(self) -> int:
-        """Height and width of the latents: ``model.params.image_size``, or else the U-Net's (wrong in SD 1's file)."""
-        unet, full = self.unet, self.family.full
-        side = self.parameters.get("image_size") or unet.get("image_size")
-        return int(side or full.pixels // self.family.pixels_per_latent)
+        """Height and width of the latents: ``model.params.image_size``, or else the U-Net's (wrong in SD 1's file).
+
+        Published files have one ``image_size`` for models of two sizes: what predicts v, or may, is of the larger.
+        """
+        family = self.family
+        usual = family.full.pixels // family.pixels_per_latent
+        side = int(self.parameters.get("image_size") or self.unet.get("image_size") or usual)
+        larger = family.v_pixels and side == usual and self.prediction_type != "epsilon"
+        return family.v_pixels // family.pixels_per_latent if larger else side
 
     @property
     def pixels_per_latent(self) -> int:
@@ -84,19 +96,23 @@ class LdmConfig:
         """How many of the text encoder's last layers are left out: 1 for ``layer: penultimate``, else 0."""
         return int(self.family.text_encoders[0].final_norm and _text_layer(self) == "penultimate")
 
-    def text_folders(self) -> list[tuple[Path, Path]]:
-        """Return the folders with each text encoder's ``config.json`` and tokenizer; look for them at every call.
+    def settled(self, prediction: PredictionType) -> LdmConfig:
+        """Return the configuration of a checkpoint that was loaded and measured."""
+        return replace(self, prediction_type=prediction, measured=True)
+
+    def text_files(self) -> list[tuple[Path, Path]]:
+        """Return each text encoder's ``config.json`` and the folder of its tokenizer; look for them at every call.
 
         ``params.version`` of a text encoder is the path of both, absolute or relative to the yaml. If that is missing,
         or the name of the family's own text encoder, they are the folders that ship with us. Raises: BrokenCheckpoint
         if a folder or a file in it is missing.
         """
-        return [self._text_folder(own, told) for own, told in zip(self.family.text_encoders, self.texts, strict=True)]
+        return [self._text_files(own, told) for own, told in zip(self.family.text_encoders, self.texts, strict=True)]
 
-    def _text_folder(self, own: TextEncoder, told: dict[str, Any]) -> tuple[Path, Path]:
+    def _text_files(self, own: TextEncoder, told: dict[str, Any]) -> tuple[Path, Path]:
         version = str(_part(told, "params").get("version") or "")
         if version in ("", *own.models):
-            return own.folder, own.tokenizer_folder
+            return own.config, own.tokenizer_folder
         folder = self.path.parent / version
         missing = [name for name in ("config.json", *TOKENIZER_FILES) if not (folder / name).exists()]
         if missing:
@@ -105,7 +121,7 @@ class LdmConfig:
                 f"{self.path} takes its text encoder's configuration and tokenizer from {folder}, which lacks "
                 f"{', '.join(missing)}. Put the folder there, or correct version in {place}."
             )
-        return folder, folder
+        return folder / "config.json", folder
 
 
 def yaml_beside(checkpoint: Path) -> Path:
@@ -113,12 +129,14 @@ def yaml_beside(checkpoint: Path) -> Path:
     return checkpoint.with_suffix(".yaml")
 
 
-def read_ldm_config(checkpoint: Path, family: Family, families: Sequence[Family]) -> LdmConfig:
+def read_ldm_config(weights: WeightsFile, family: Family, families: Sequence[Family]) -> LdmConfig:
     """Read the file beside the checkpoint, or the family's own if there is none.
+
+    What the checkpoint predicts is looked for where web UIs do: the yaml beside it, then the file itself.
 
     Raises: BrokenCheckpoint if it is not a sound configuration; UnsupportedCheckpoint if it describes another model.
     """
-    beside = yaml_beside(checkpoint)
+    beside = yaml_beside(weights.path)
     path = beside if beside.exists() else family.yaml
     try:
         document = parse_yaml(read_bytes(path, _MOST_BYTES))
@@ -141,14 +159,18 @@ def read_ldm_config(checkpoint: Path, family: Family, families: Sequence[Family]
         raise BrokenCheckpoint(
             f"{path}: {error}. Correct it, or move it away to use the standard configuration."
         ) from error
-    config = LdmConfig(path, document, family)
+    zero_snr = has_zero_snr(weights) or bool(parameters.get("zero_terminal_snr"))
+    prediction = _prediction(parameters, weights, zero_snr, path) or (
+        "epsilon" if path == beside else family.prediction_type
+    )
+    check_zero_snr(prediction, zero_snr, str(weights.path))
+    config = LdmConfig(path, document, family, prediction, zero_snr)
     _check_texts(config, families)
-    _check_prediction(config)
     _check_text_class(config, families)
     _check_text_layer(config)
     _check_numbers(config)
     _check_schedule(config, families)
-    config.text_folders()
+    config.text_files()
     return config
 
 
@@ -162,31 +184,19 @@ def _check_texts(config: LdmConfig, families: Sequence[Family]) -> None:
     if found != wanted:
         raise UnsupportedCheckpoint(
             f"{config.path} describes a model with {found} text encoders, where {config.family.short} has {wanted}. "
-            f"Move it away to use the standard configuration, or {choose(families)[0].lower()}{choose(families)[1:]}"
+            f"Move it away to use the standard configuration. {choose(families)}"
         )
 
 
-def _prediction(config: LdmConfig) -> object:
-    """Return what the U-Net predicts, in LDM's words; what is no known class name comes as it is."""
-    denoiser = _part(_part(config.parameters, "denoiser_config"), "params")
-    target = str(_part(denoiser, "scaling_config").get("target", ""))
-    if "denoiser_config" in config.parameters and target:
-        return _SCALINGS.get(target.rpartition(".")[2], target)
-    return config.parameters.get("parameterization", "eps")
-
-
-def _check_prediction(config: LdmConfig) -> None:
-    prediction = _prediction(config)
-    if _PREDICTIONS.get(str(prediction)) != config.family.prediction_type:
-        what = {
-            "eps": "a model that predicts the noise",
-            "v": "a v-prediction model",
-            "x0": "a model that predicts the picture (x0)",
-        }
-        raise UnsupportedCheckpoint(
-            f"{config.path} says that its checkpoint is {what.get(str(prediction), 'of another kind')} "
-            f"(parameterization {shown(prediction)}). {predicting(config.family)}"
-        )
+def _prediction(parameters: dict[str, Any], weights: WeightsFile, zero_snr: bool, path: Path) -> PredictionType | None:
+    """Return what the yaml or the checkpoint says that it predicts; None if neither does."""
+    denoiser = _part(_part(parameters, "denoiser_config"), "params")
+    scaling = str(_part(denoiser, "scaling_config").get("target", "")).rpartition(".")[2]
+    said = parameters.get("parameterization", _SCALINGS.get(scaling, scaling) or None)
+    if said is not None:
+        return prediction_named(said, str(path))
+    # Where nothing but noise is left, only v tells anything of the picture.
+    return told_by_file(weights) or ("v_prediction" if zero_snr else None)
 
 
 def _check_text_class(config: LdmConfig, families: Sequence[Family]) -> None:
@@ -241,7 +251,7 @@ def _check_numbers(config: LdmConfig) -> None:
 def _check_schedule(config: LdmConfig, families: Sequence[Family]) -> None:
     parameters, steps = config.parameters, config.family.schedule.steps
     linear = parameters.get("beta_schedule", "linear") == "linear"
-    if not linear or parameters.get("zero_terminal_snr") or parameters.get("timesteps", steps) != steps:
+    if not linear or parameters.get("timesteps", steps) != steps:
         raise UnsupportedCheckpoint(
             f"{config.path} describes another noise schedule than {config.family.short}'s. {choose(families)}"
         )

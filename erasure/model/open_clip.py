@@ -12,8 +12,10 @@ from types import SimpleNamespace
 import torch
 from diffusers.loaders.single_file_utils import convert_open_clip_checkpoint
 
-# How the names begin that a text encoder reads; files have more, such as the scale of the logits.
+# How the names begin that a text encoder reads, and what files have besides that pictures do not need.
 PARTS = ("token_embedding.", "positional_embedding", "transformer.", "ln_final.", "text_projection")
+
+UNUSED = ("text_projection", "logit_scale", "attn_mask")
 
 
 def clip_names(

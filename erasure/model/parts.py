@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,17 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTokenizer
 
 from erasure.errors import BrokenCheckpoint
-from erasure.families.family import Family, TextEncoder
+from erasure.families.family import Family, PredictionType, TextEncoder
+from erasure.model import open_clip
 from erasure.model.build_parts import (
     TextModel,
     Weights,
     build_text_encoder,
     build_unet,
-    converted,
     fill,
     fill_vae,
     noise_schedule,
+    text_from_open_clip,
     text_settings,
     unet_from_ldm,
     vae_config_from_ldm,
@@ -34,19 +35,17 @@ from erasure.model.build_parts import (
 from erasure.model.checkpoint import CheckpointInfo, OriginalFile, ema_names, inspect_checkpoint, unet_names
 from erasure.model.denoiser import SIZES
 from erasure.model.diffusers_folder import DiffusersFolder, read_config
-from erasure.model.open_clip import PARTS as OPEN_CLIP
-from erasure.model.open_clip import clip_names
-from erasure.model.text_reader import TextReader
+from erasure.model.prediction import measured_prediction, noise_in
+from erasure.model.text_reader import TextReader, read_together
 from erasure.model.tokenizer import load_tokenizer
 from erasure.model.vae_file import VaeFile
 from erasure.model.weights_file import FLOATS, WeightsFile, read_tensors
 
 _Parts = tuple[UNet2DConditionModel, tuple[TextReader, ...], torch.Tensor]
+_MEASURED_SIDE = 32  # of latents, each side: enough for a mean, and a quarter of a full-size row's work
 # How the names of weights begin that a text encoder reads; files of a whole CLIP have more.
 _TEXT = ("text_model.", "embeddings.", "encoder.", "final_layer_norm.")
 _PROJECTION = "text_projection."
-# What every file of OpenCLIP has, and training alone reads.
-_UNREAD = (".logit_scale", ".attn_mask")
 
 
 @dataclass
@@ -97,6 +96,15 @@ class ModelParts:
         return dtype
 
     @property
+    def prediction_type(self) -> PredictionType:
+        """What the U-Net predicts."""
+        return self.info.prediction_type or "epsilon"
+
+    def noise_in(self, output: torch.Tensor, z: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """Return the noise (b, c, h, w), fp32, of what the U-Net returned for z (b, c, h, w) and timesteps t (b,)."""
+        return noise_in(output, z, self.alphas_cumprod[t], self.prediction_type)
+
+    @property
     def sample_size(self) -> int:
         """Native height and width of the latents (64 for SD 1.x)."""
         family = self.info.family
@@ -140,7 +148,8 @@ def load_parts(
     for part in (unet, vae, *(reader.encoder for reader in texts)):
         if part is not None:
             part.eval().requires_grad_(False).to(device)
-    return ModelParts(unet, vae, texts, info, alphas_cumprod.float().to(device), tuple(ignored))
+    parts = ModelParts(unet, vae, texts, info, alphas_cumprod.float().to(device), tuple(ignored))
+    return parts if info.prediction_type else _settled(parts)
 
 
 def _check_widths(info: CheckpointInfo, unet: UNet2DConditionModel, texts: Sequence[TextReader]) -> None:
@@ -158,6 +167,20 @@ def _check_widths(info: CheckpointInfo, unet: UNet2DConditionModel, texts: Seque
         )
 
 
+@torch.no_grad()
+def _settled(parts: ModelParts) -> ModelParts:
+    """Measure what the U-Net predicts: one row of pure noise, with the empty prompt, at the noisiest timestep."""
+    channels, side, _ = parts.latents_of()
+    side = min(side, _MEASURED_SIDE)
+    z = torch.randn((1, channels, side, side), generator=torch.Generator().manual_seed(0)).to(parts.device, parts.dtype)
+    states = read_together(parts.texts, [reader.ids([""]) for reader in parts.texts]).states
+    output = parts.unet(z, len(parts.alphas_cumprod) - 1, encoder_hidden_states=states.to(parts.dtype)).sample
+    parts = replace(parts, info=parts.info.settled(measured_prediction(output, z)))
+    assert isinstance(parts.info.contents, OriginalFile)
+    parts.unet.register_to_config(sample_size=parts.info.contents.config.latent_side)
+    return parts
+
+
 def _load_original(info: CheckpointInfo, dtype: torch.dtype, ignored: list[str]) -> _Parts:
     """Load the parts but the VAE from a single file."""
     assert isinstance(info.contents, OriginalFile)
@@ -169,8 +192,8 @@ def _load_original(info: CheckpointInfo, dtype: torch.dtype, ignored: list[str])
     unet_weights = _read_unet(weights, family, dtype, ignored) if twins is None else _read_twins(weights, twins, dtype)
     unet = unet_from_ldm(config.document, unet_weights, config.latent_side, origin, ignored)
     texts = tuple(
-        _reader_of_file(info.contents, own, folders, dtype, origin, ignored)
-        for own, folders in zip(family.text_encoders, config.text_folders(), strict=True)
+        _reader_of_file(info.contents, own, files, dtype, origin, ignored)
+        for own, files in zip(family.text_encoders, config.text_files(), strict=True)
     )
     prefixes = tuple(own.prefix for own in family.text_encoders)
     inside = [name for name in weights.shapes if name.startswith(family.parts.text)]
@@ -181,6 +204,7 @@ def _load_original(info: CheckpointInfo, dtype: torch.dtype, ignored: list[str])
         "beta_start": float(parameters.get("linear_start", schedule.start)),
         "beta_end": float(parameters.get("linear_end", schedule.end)),
         "beta_schedule": "scaled_linear",  # what LDM calls linear
+        "rescale_betas_zero_snr": config.zero_snr,
     }
     return unet, texts, noise_schedule(betas, origin)
 
@@ -194,31 +218,33 @@ def _load_folder(info: CheckpointInfo, dtype: torch.dtype, ignored: list[str]) -
     files = folder.weights["unet"] if info.opening.ema == "auto" else chosen or folder.weights["unet"]
     unet = fill(build_unet(configs["unet"], origin), _read_all(files, dtype), "U-Net", origin, ignored)
     texts = tuple(_reader_of_folder(folder, own, dtype, ignored) for own in family.text_encoders)
-    known = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas")
+    known = (
+        "num_train_timesteps",
+        "beta_start",
+        "beta_end",
+        "beta_schedule",
+        "trained_betas",
+        "rescale_betas_zero_snr",
+    )
     config = configs["scheduler"]
     alphas_cumprod = noise_schedule({key: config[key] for key in known if key in config}, origin)
     return unet, texts, alphas_cumprod
 
 
 def _reader_of_file(
-    file: OriginalFile,
-    own: TextEncoder,
-    folders: tuple[Path, Path],
-    dtype: torch.dtype,
-    origin: str,
-    ignored: list[str],
+    file: OriginalFile, own: TextEncoder, files: tuple[Path, Path], dtype: torch.dtype, origin: str, ignored: list[str]
 ) -> TextReader:
-    weights, config = file.weights, file.config
-    inside = [name for name in weights.shapes if name.startswith(own.prefix)]
-    starts = OPEN_CLIP if own.layout == "openclip" else _text_names(own)
-    names = [name for name in inside if name.removeprefix(own.prefix).startswith(starts)]
-    ignored += [name for name in inside if name not in names and not name.endswith(_UNREAD)]
-    text = _read(weights, dtype, names, strip=own.prefix)
-    if own.layout == "openclip":
-        text = converted(lambda: clip_names(text, projection=own.pooled), "text encoder", origin)
-    told = read_config(folders[0] / "config.json")
-    encoder = _text_encoder(told, text, own, config.skipped_layers, origin, ignored)
-    return TextReader(encoder, load_tokenizer(folders[1], encoder, config.family, own.padding), own)
+    """Load a text encoder from a single file; ``files``: its configuration, and the folder of its tokenizer."""
+    weights, config, translated = file.weights, file.config, own.layout == "openclip"
+    starts, unused = (open_clip.PARTS, open_clip.UNUSED) if translated else (_text_names(own), ())
+    inside = [name.removeprefix(own.prefix) for name in weights.shapes if name.startswith(own.prefix)]
+    wanted = [name for name in inside if name.startswith(starts)]
+    ignored += [own.prefix + name for name in inside if name not in wanted and name not in unused]
+    text = _read(weights, dtype, [own.prefix + name for name in wanted], strip=own.prefix)
+    if translated:
+        text = text_from_open_clip(text, origin, projection=own.pooled)
+    encoder = _text_encoder(read_config(files[0]), text, own, config.skipped_layers, origin, ignored)
+    return _reader(encoder, files[1], own, config.family)
 
 
 def _reader_of_folder(folder: DiffusersFolder, own: TextEncoder, dtype: torch.dtype, ignored: list[str]) -> TextReader:
@@ -226,10 +252,13 @@ def _reader_of_folder(folder: DiffusersFolder, own: TextEncoder, dtype: torch.dt
     text = {name: tensor for name, tensor in read.items() if name.startswith(starts)}
     ignored += [name for name in read if name not in text]
     encoder = _text_encoder(folder.configs[own.part], text, own, 0, str(folder.path), ignored)
-    place = folder.tokenizer(own)
-    # A tokenizer of the folder's own knows what pads its prompts.
-    padding = own.padding if place == own.tokenizer_folder else ""
-    return TextReader(encoder, load_tokenizer(place, encoder, folder.family, padding), own)
+    return _reader(encoder, folder.tokenizer(own), own, folder.family)
+
+
+def _reader(encoder: TextModel, tokenizer: Path, own: TextEncoder, family: Family) -> TextReader:
+    # A tokenizer that comes with the checkpoint knows what pads its prompts.
+    padding = own.padding if tokenizer == own.tokenizer_folder else ""
+    return TextReader(encoder, load_tokenizer(tokenizer, encoder, family, padding), own)
 
 
 def _text_names(own: TextEncoder) -> tuple[str, ...]:
@@ -252,7 +281,7 @@ def _text_encoder(
         left_out = re.compile(rf"(^|\.)encoder\.layers\.{kept}\.")
         weights = {name: tensor for name, tensor in weights.items() if not left_out.search(name)}
     empty = build_text_encoder(config, origin, projection=own.pooled)
-    if empty.config.num_hidden_layers <= own.skipped:
+    if not own.final_norm and empty.config.num_hidden_layers <= own.skipped:
         raise BrokenCheckpoint(f"{origin}: the configuration of its text encoder has no layer to leave out.")
     return fill(empty, weights, "text encoder", origin, ignored)
 

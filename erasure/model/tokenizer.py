@@ -25,12 +25,11 @@ def load_tokenizer(folder: Path, text_encoder: TextModel, family: Family, paddin
     known = text_encoder.config.vocab_size
     try:
         _check_files(folder)
-        tokenizer: Any = CLIPTokenizerFast.from_pretrained(str(folder), local_files_only=True)
+        tokenizer, own = _with_padding(folder)
         tokens = max(len(tokenizer), max(tokenizer.get_vocab().values()) + 1)
         longest = min(family.tokens, text_encoder.config.max_position_embeddings)
         tokenizer.model_max_length = min(tokenizer.model_max_length, longest)
-        if padding or tokenizer.pad_token is None:
-            tokenizer.pad_token = padding or tokenizer.eos_token
+        tokenizer.pad_token = padding or own or tokenizer.eos_token
         # A prompt as it will be read: with a start and an end, and padded.
         sample = tokenizer("a picture", padding="max_length", truncation=True).input_ids
     except BaseException as error:
@@ -51,6 +50,20 @@ def load_tokenizer(folder: Path, text_encoder: TextModel, family: Family, paddin
             "Replace it with the tokenizer that belongs to the checkpoint."
         )
     return tokenizer
+
+
+def _with_padding(folder: Path) -> tuple[Any, str | None]:
+    """Return the tokenizer, and the token that it says prompts are padded with.
+
+    SD 2's folders pad with "!", which the library would then take for no word where a prompt has it: neither OpenCLIP's
+    own tokenizer nor web UIs do.
+    """
+    tokenizer: Any = CLIPTokenizerFast.from_pretrained(str(folder), local_files_only=True)
+    padding: str | None = tokenizer.pad_token
+    if padding not in (None, tokenizer.eos_token):
+        end = str(tokenizer.eos_token)
+        tokenizer = CLIPTokenizerFast.from_pretrained(str(folder), local_files_only=True, pad_token=end)
+    return tokenizer, padding
 
 
 def _check_files(folder: Path) -> None:
