@@ -36,7 +36,8 @@ MADE_UP = dataclasses.replace(
     marks=Marks(
         text_names=("second_stage.",), context=(WIDTH,), text_classes=("OpenCLIP",), lora_metadata=(("ss_v2", "True"),)
     ),
-    parts=dataclasses.replace(SD1.parts, text="second_stage.", clip="second_stage.clip."),
+    parts=dataclasses.replace(SD1.parts, text="second_stage."),
+    text_encoders=(dataclasses.replace(SD1.text_encoders[0], prefix="second_stage.clip."),),
     lora=LoraNames("lora_second_", version="sd_v2", v2="True", architecture="stable-diffusion-v2/lora", card="SD2"),
     full=dataclasses.replace(SD1.full, unet=2 * SD1.full.unet, pixels=768),
 )
@@ -48,7 +49,7 @@ TEXT = "cond_stage_model.transformer."
 def second(tiny_checkpoint: Path, tmp_path: Path) -> Path:
     """The tiny checkpoint as the made-up family has it: its text encoder goes by another name."""
     state = {
-        name.replace(TEXT, MADE_UP.parts.clip) if name.startswith(TEXT) else name: tensor
+        name.replace(TEXT, MADE_UP.text_encoders[0].prefix) if name.startswith(TEXT) else name: tensor
         for name, tensor in load_file(tiny_checkpoint).items()
     }
     save_file(state, tmp_path / "tiny.safetensors")
@@ -152,7 +153,7 @@ def test_a_lora_has_the_names_of_its_family_and_comes_back(tiny_models: ModelPar
     apply_lora_file(tiny_models.unet, file)
     assert "a LoRA for Stable Diffusion 2 in kohya's layout" in str(explain_lora(path, BOTH))
     with pytest.raises(LoraFileError, match=r"a LoRA for Stable Diffusion 2; a LoRA for an SD 1\.x U-Net"):
-        read_lora(path)
+        read_lora(path, (SD1,))
 
 
 def test_a_lora_without_words_is_told_by_its_text_width(tmp_path: Path) -> None:

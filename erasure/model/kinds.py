@@ -21,6 +21,7 @@ _TEXT_TO_IMAGE = "Choose the text-to-image version of the model."
 # What the U-Net of a latent consistency model has for the guidance scale, in the names of either layout.
 _GUIDANCE_INPUT = re.compile(r"(^|\.)time_embed(ding)?\.cond_proj\.weight$")
 GUIDED = "a latent consistency model (LCM), whose U-Net takes the guidance scale as another input"
+CONTINUOUS = "a model with EDM's noise levels, such as Playground 2.5 or CosXL"
 UNDISTILLED = "Choose the checkpoint that it was distilled from."
 _AVERAGED = "model_ema.diffusion_model"
 
@@ -167,30 +168,22 @@ def _missing_parts(names: Names, parts: PartNames, families: Families) -> Foreig
 
 
 def _other_input(weights: WeightsFile, family: Family, families: Families) -> Foreign | None:
-    """Recognise models that take more than latents and text, or that do not predict what the family does."""
+    """Recognise models that take more than latents and text."""
     shape, usual = weights.shapes[conv_in(family.parts)], family.latent_channels
     channels = shape[1] if len(shape) == 4 else 0
     # An inpainting model also takes a mask and the masked picture's latents, InstructPix2Pix the edited picture's.
     if channels == 2 * usual + 1:
         return Foreign(f"an inpainting model ({channels} input channels)", _TEXT_TO_IMAGE)
+    if channels == usual + 1:
+        return Foreign(f"a depth-to-image model ({channels} input channels)", _TEXT_TO_IMAGE)
     if channels == 2 * usual:
         return Foreign(f"an InstructPix2Pix model ({channels} input channels)", _TEXT_TO_IMAGE)
     if any(_GUIDANCE_INPUT.search(name) for name in weights.shapes):
         return Foreign(GUIDED, UNDISTILLED)
-    if has(weights.shapes, f"{family.parts.unet}label_emb."):
+    if has(weights.shapes, f"{family.parts.unet}label_emb.") and not family.marks.embeddings:
         return Foreign("a model whose U-Net takes more than text (label_emb)", choose(families))
     if channels != usual:
         return Foreign(f"a model with {channels} input channels (text-to-image has {usual})", choose(families))
-    everything = {*weights.shapes, *weights.others}
-    predicts_v = "v_pred" in everything or weights.metadata.get("modelspec.prediction_type", "").startswith("v")
-    if predicts_v and family.prediction_type == "epsilon":
-        return Foreign("a v-prediction model", predicting(family))
-    if "ztsnr" in everything:
-        return Foreign("a zero-terminal-SNR model", choose(families))
+    if any(name.startswith("edm_") for name in (*weights.shapes, *weights.others)):
+        return Foreign(CONTINUOUS, choose(families))
     return None
-
-
-def predicting(family: Family) -> str:
-    """Return the advice to choose a checkpoint with the family's prediction type."""
-    what = {"epsilon": "the noise (epsilon)", "v_prediction": "the velocity (v)"}[family.prediction_type]
-    return f"Choose a {family.name} checkpoint that predicts {what}."
