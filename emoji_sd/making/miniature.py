@@ -24,12 +24,13 @@ SPREAD = 1.75
 class Miniature:
     """What distinguishes a miniature from the model that ships.
 
-    ``prediction``: of its U-Net; ``vae_scale``: of its latents; ``xl``: whether it has SDXL's layout, with two text
-    encoders, sizes and pooled text, and zeros in place of the empty caption; ``alike``: pairs of a part of its U-Net
-    and one of the shipped U-Net, whose outputs have the same shape and should be the same.
+    ``title``: name of its files; ``prediction``: of its U-Net; ``vae_scale``: of its latents; ``xl``: whether it has
+    SDXL's layout, with two text encoders, sizes and pooled text, and zeros in place of the empty caption; ``alike``:
+    pairs of a part of its U-Net and one of the shipped U-Net, whose outputs have the same shape and should be the same.
     """
 
     name: str
+    title: str
     prediction: Literal["epsilon", "v_prediction"]
     vae_scale: float
     xl: bool = False
@@ -38,14 +39,6 @@ class Miniature:
     def run_folder(self, work: Path) -> Path:
         """Return where its U-Net is trained."""
         return work / f"run-{self.name}"
-
-    def states_file(self, work: Path) -> Path:
-        """Return the file with the text states of all captions, (captions, 77, d) fp16."""
-        return work / f"captions-{self.name}.npy"
-
-    def pooled_file(self, work: Path) -> Path:
-        """Return the file with the pooled text of all captions, (captions, p) fp16; only SDXL's layout has one."""
-        return work / f"pooled-{self.name}.npy"
 
     def empty_unet(self) -> UNet2DConditionModel:
         """Return its U-Net with random weights."""
@@ -62,9 +55,10 @@ class Miniature:
         return (clip_encoder(shipped), own) if self.xl else (own,)
 
 
-SD2V = Miniature("sd2v", "v_prediction", vae_scale=0.18215)
+SD2V = Miniature("sd2v", "emoji-sd-2v", "v_prediction", vae_scale=0.18215)
 SDXL = Miniature(
     "sdxl",
+    "emoji-sdxl",
     "epsilon",
     vae_scale=0.13025,
     xl=True,

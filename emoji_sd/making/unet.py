@@ -3,7 +3,7 @@
 ``python -m emoji_sd.making.unet --work DIR`` reads what ``latents`` wrote. About every five minutes it writes
 ``run/state.pt`` (to resume from) and ``run/ema.pt`` (the averaged weights); its log is ``run/log.jsonl``. Another width
 (``--channels``) has a folder of its own, say ``run-128``. So has a miniature of another family (``--miniature``), which
-learns from the shipped U-Net and also needs what ``miniature_captions`` writes.
+learns from the shipped U-Net.
 """
 
 from __future__ import annotations
