@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -41,9 +41,8 @@ class Batch:
 
     def to(self, device: str) -> Batch:
         """Return the batch on another device."""
-        moved = (tensor.to(device) for tensor in (self.noisy, self.eps, self.t))
-        rest = (tensor.to(device) for tensor in (self.text, self.alpha_bar, self.weight))
-        return Batch(*moved, self.rows, *rest)
+        tensors = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **tensors)
 
 
 class Batches:

@@ -90,7 +90,7 @@ class Distillation:
         if self.v:
             # Of the same error of x0, v has (snr + 1) times the square, and the noise snr times.
             goal, weight = v_of(eps, batch.noisy, batch.alpha_bar), batch.weight * batch.alpha_bar
-        loss = ((predicted - goal).square().mean((1, 2, 3)) * weight).mean()
+        loss: Tensor = ((predicted - goal).square().mean((1, 2, 3)) * weight).mean()
         for own, other in zip(self.found, self.goals, strict=True):
             difference = (own.float() - other.float()).square().mean()
             loss = loss + FEATURES * difference / other.float().square().mean()

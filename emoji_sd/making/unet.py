@@ -111,7 +111,7 @@ def _noise_loss(text_map: Tensor) -> Callable[[Callable[..., Any], Batch], Tenso
     """Return the loss of SD's own training, of a U-Net that reads mapped text states."""
 
     def loss_of(model: Callable[..., Any], batch: Batch) -> Tensor:
-        predicted = model(batch.noisy, batch.t, batch.text @ text_map).sample
+        predicted: Tensor = model(batch.noisy, batch.t, batch.text @ text_map).sample
         return ((predicted.float() - batch.eps).square().mean((1, 2, 3)) * batch.weight).mean()
 
     return loss_of
