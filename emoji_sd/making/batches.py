@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -41,8 +41,8 @@ class Batch:
 
     def to(self, device: str) -> Batch:
         """Return the batch on another device."""
-        tensors = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
-        return replace(self, **tensors)
+        noisy, eps, t, text = (tensor.to(device) for tensor in (self.noisy, self.eps, self.t, self.text))
+        return Batch(noisy, eps, t, self.rows, text, self.alpha_bar.to(device), self.weight.to(device))
 
 
 class Batches:
