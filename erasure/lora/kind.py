@@ -61,7 +61,7 @@ def tell_lora(shapes: Shapes, metadata: Mapping[str, str], families: Sequence[Fa
     version = metadata.get("ss_base_model_version")
     named = [each for each in families if version in each.lora.versions]
     fitting = [each for each in families if _fits(each.marks, context, metadata)]
-    family = next(iter([*named, *fitting, *families]))
+    family = next(iter([*fitting, *named, *families]))
     return family if all(name.startswith(family.lora.prefix) for name in shapes) else "a LoRA of an unknown layout"
 
 
