@@ -71,6 +71,7 @@ SDXL = Family(
         card="SDXL",
         version_v="",
         layers="original",
+        civitai="SDXL 1.0",
     ),
     full=_FULL_SIZE,
     # From T. Vass, "Explaining the SDXL latent space" (huggingface.co/blog/TimothyAlexisVass): (x - 127.5) / 127.5.

@@ -194,17 +194,23 @@ def _unreadable(path: Path, error: DamagedFile | OSError) -> LoraFileError:
     return LoraFileError(f"{path.name} is {what} ({error}); download it again")
 
 
+def check_family(file: LoraFile, family: Family) -> None:
+    """Raises: LoraFileError if the file says that it is for models of another family than this."""
+    if file.told_family and file.family.name != family.name:
+        raise LoraFileError(
+            f"{file.path.name} is a LoRA for {file.family.name}, but the checkpoint is {family} model; choose a LoRA "
+            f"for {family.name}, or the checkpoint that it was made from"
+        )
+
+
 def match_lora(file: LoraFile, unet: nn.Module, family: Family | None = None) -> None:
     """Check that the file fits a U-Net: every key has a layer, shapes match, values are finite and not all zero.
 
     ``family``: of the model, if it is known. Raises: LoraFileError with the problems; IneffectiveLora if the only one
     is that all values are zero.
     """
-    if family is not None and file.told_family and file.family.name != family.name:
-        raise LoraFileError(
-            f"{file.path.name} is a LoRA for {file.family.name}, but the checkpoint is {family} model; choose a LoRA "
-            f"for {family.name}, or the checkpoint that it was made from"
-        )
+    if family is not None:
+        check_family(file, family)
     layers, paths = base_layers(unet), module_paths(unet, file.family)
     problems, effective = [], False
     for module in file.modules:

@@ -62,7 +62,7 @@ def tell_lora(shapes: Shapes, metadata: Mapping[str, str], families: Sequence[Fa
     named = [each for each in families if version in each.lora.versions]
     fitting = [each for each in families if _fits(each.marks, context, metadata)]
     spelt = [each for each in families if each.marks.lora_names and _marked([(each.marks.lora_names, "it")], shapes)]
-    family = next(iter([*named, *fitting, *spelt, *families]))
+    family = next(iter([*fitting, *named, *spelt, *families]))
     return family if all(name.startswith(family.lora.prefix) for name in shapes) else "a LoRA of an unknown layout"
 
 
