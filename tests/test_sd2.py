@@ -23,6 +23,7 @@ from erasure.errors import LoraFileError, UnsupportedCheckpoint
 from erasure.families.family import Family, PredictionType
 from erasure.families.sd1 import SD1
 from erasure.families.sd2 import SD2
+from erasure.host.kept_on import lora_problem
 from erasure.lora.explain import explain_lora
 from erasure.lora.file import inject_lora_file, read_lora
 from erasure.model.build_parts import build_text_encoder, unet_from_ldm
@@ -344,6 +345,8 @@ def test_files_of_two_families_are_not_mixed(
         measure_task(built, first, {})
     with pytest.raises(LoraFileError, match=r"two\.safetensors is a LoRA for Stable Diffusion 2, but .* SD 1\.x model"):
         measure_task(tiny_checkpoint, second, {})
+    assert lora_problem(second, built) == lora_problem(first, tiny_checkpoint) == ""
+    assert "made for Stable Diffusion 1.x, and sd2.safetensors is another kind of model" in lora_problem(first, built)
     assert main(["combine", str(first), str(second), "--out", str(tmp_path / "both.safetensors")]) == 1
     assert "is for Stable Diffusion 1.x, two.safetensors for Stable Diffusion 2" in capsys.readouterr().err
 

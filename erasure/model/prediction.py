@@ -16,7 +16,7 @@ from erasure.errors import UnsupportedCheckpoint, shown
 from erasure.families.family import PredictionType
 from erasure.model.weights_file import WeightsFile
 
-# By LDM's words, diffusers' and ModelSpec's.
+# By LDM's words and diffusers'.
 _KINDS: Mapping[str, PredictionType] = {
     **{"eps": "epsilon", "epsilon": "epsilon"},
     **{"v": "v_prediction", "v_prediction": "v_prediction"},
@@ -30,7 +30,9 @@ def told_by_file(weights: WeightsFile) -> PredictionType | None:
     """Return what a single file says of itself, by a tensor called ``v_pred`` or by ModelSpec; None if nothing."""
     if "v_pred" in weights.shapes or "v_pred" in weights.others:
         return "v_prediction"
-    return _KINDS.get(weights.metadata.get("modelspec.prediction_type", ""))
+    said = weights.metadata.get("modelspec.prediction_type", "").lower()
+    # kohya's scripts write "v", others "v_prediction" or "v-prediction".
+    return "v_prediction" if said.startswith("v") else "epsilon" if said.startswith("eps") else None
 
 
 def has_zero_snr(weights: WeightsFile) -> bool:
