@@ -128,8 +128,9 @@ def without_yaml(built: Path, folder: Path, weights: dict[str, torch.Tensor]) ->
     document = tiny_sd2.ldm_config(None, str(built.with_name("sd2-text")))
     (folder / "family.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
     full = dataclasses.replace(SD2.full, pixels=64)
+    texts = (dataclasses.replace(SD2.text_encoders[0], models=()),)
     return folder / "alone.safetensors", dataclasses.replace(
-        SD2, yaml=folder / "family.yaml", full=full, v_pixels=96, text_models=()
+        SD2, yaml=folder / "family.yaml", full=full, v_pixels=96, text_encoders=texts
     )
 
 
@@ -191,7 +192,7 @@ def test_the_text_states_are_those_of_both_layouts_and_of_open_clip(built: Path,
     states = one.embed(PROMPTS).states
     assert torch.equal(states, other.embed(PROMPTS).states)
     original = OpenClipText(width=tiny_sd2.WIDTH, layers=tiny_sd2.LAYERS, heads=4, projection=tiny_sd2.WIDTH)
-    prefix = SD2.parts.clip
+    prefix = SD2.text_encoders[0].prefix
     read = {name.removeprefix(prefix): t for name, t in load_file(built).items() if name.startswith(prefix)}
     for block in original.transformer.blocks:  # the tiny one is narrower there than OpenCLIP's four times
         block.mlp.c_fc, block.mlp.c_proj = torch.nn.Linear(32, 64), torch.nn.Linear(64, 32)
