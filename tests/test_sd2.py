@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 import yaml
 from diffusers import DDIMScheduler, StableDiffusionPipeline
+from packaging.version import Version
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel
@@ -54,6 +56,18 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same model as a diffusers folder that predicts v; only to be read."""
     return tiny_sd2.diffusers_folder(tmp_path_factory.mktemp("sd2") / "model", "v_prediction")
+
+
+@pytest.fixture(scope="module")
+def opened(built: Path) -> Model:
+    """The file, loaded; only to be read."""
+    return open_model(inspect_checkpoint(built))
+
+
+@pytest.fixture(scope="module")
+def opened_folder(folder: Path) -> Model:
+    """The folder, loaded; only to be read."""
+    return open_model(inspect_checkpoint(folder))
 
 
 def latents(model: Model) -> torch.Tensor:
@@ -135,12 +149,12 @@ def without_yaml(built: Path, folder: Path, weights: dict[str, torch.Tensor]) ->
 
 
 @torch.no_grad()
-def eps_weights(built: Path) -> dict[str, torch.Tensor]:
+def eps_weights(built: Path, opened: Model) -> dict[str, torch.Tensor]:
     """The tiny model with a last layer that finds the noise: fitted by least squares."""
     unet, _, _ = tiny_sd2.build()
     generator = torch.Generator().manual_seed(5)
     z = torch.randn(64, 4, 8, 8, generator=generator)
-    states = open_model(inspect_checkpoint(built)).embed([""]).states.expand(64, -1, -1)
+    states = opened.embed([""]).states.expand(64, -1, -1)
     read: list[torch.Tensor] = []
     hook = unet.conv_out.register_forward_pre_hook(lambda module, inputs: read.append(inputs[0]))
     unet(z, 999, encoder_hidden_states=states)
@@ -153,8 +167,11 @@ def eps_weights(built: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize(("kind", "pixels"), [("epsilon", 64), ("v_prediction", 96)])
-def test_what_nothing_tells_is_measured(kind: PredictionType, pixels: int, built: Path, tmp_path: Path) -> None:
-    path, family = without_yaml(built, tmp_path, eps_weights(built) if kind == "epsilon" else load_file(built))
+def test_what_nothing_tells_is_measured(
+    kind: PredictionType, pixels: int, built: Path, opened: Model, tmp_path: Path
+) -> None:
+    weights = eps_weights(built, opened) if kind == "epsilon" else load_file(built)
+    path, family = without_yaml(built, tmp_path, weights)
     info = inspect_checkpoint(path, (SD1, family))
     assert info.prediction_type is None
     assert info.size.pixels == 96  # the larger, for forecasts of memory
@@ -186,8 +203,10 @@ def test_its_other_models_are_refused_by_name(channels: int, what: str, built: P
 
 
 @torch.no_grad()
-def test_the_text_states_are_those_of_both_layouts_and_of_open_clip(built: Path, folder: Path) -> None:
-    one, other = open_model(inspect_checkpoint(built)), open_model(inspect_checkpoint(folder))
+def test_the_text_states_are_those_of_both_layouts_and_of_open_clip(
+    built: Path, opened: Model, opened_folder: Model
+) -> None:
+    one, other = opened, opened_folder
     assert one.parts.text_encoder.config.num_hidden_layers == tiny_sd2.LAYERS - 1
     states = one.embed(PROMPTS).states
     assert torch.equal(states, other.embed(PROMPTS).states)
@@ -201,25 +220,21 @@ def test_the_text_states_are_those_of_both_layouts_and_of_open_clip(built: Path,
     torch.testing.assert_close(states, original.eval().states(ids, skip=1))
 
 
-def test_prompts_are_padded_as_web_uis_do(built: Path, folder: Path) -> None:
-    text = tiny_sd2.build()[2]
-    for tokenizer in (
-        load_parts(built).tokenizer,
-        load_parts(folder).tokenizer,
-        load_tokenizer(SD2.text_encoders[0].tokenizer_folder, text, SD2, SD2.text_encoders[0].padding),
-    ):
+def test_prompts_are_padded_as_web_uis_do(opened: Model, opened_folder: Model) -> None:
+    own = SD2.text_encoders[0]
+    shipped = load_tokenizer(own.tokenizer_folder, opened.parts.text_encoder, SD2, own.padding)
+    for tokenizer in (opened.tokenizer, opened_folder.tokenizer, shipped):
         ids = tokenizer(["a cat!", "a " * 100], padding="max_length", truncation=True).input_ids
         assert ids[0] == [49406, 320, 2368, 256, 49407] + [0] * 72  # "!" is a word where a prompt has it
         assert ids[1] == [49406] + [320] * 75 + [49407]
 
 
-def test_pooled_states_are_those_of_the_end(built: Path) -> None:
-    model = open_model(inspect_checkpoint(built))
-    torch.testing.assert_close(model.pooled(["a church"])[0], model.embed(["a church"]).states[0, 3])
+def test_pooled_states_are_those_of_the_end(opened: Model) -> None:
+    torch.testing.assert_close(opened.pooled(["a church"])[0], opened.embed(["a church"]).states[0, 3])
 
 
-def test_both_layouts_give_the_same_unet(built: Path, folder: Path) -> None:
-    one, other = load_parts(built), load_parts(folder)
+def test_both_layouts_give_the_same_unet(opened: Model, opened_folder: Model) -> None:
+    one, other = opened, opened_folder
     for name, tensor in one.unet.state_dict().items():
         assert torch.equal(tensor, other.unet.state_dict()[name])
     assert one.unet.config.use_linear_projection
@@ -281,6 +296,10 @@ def test_a_training_ends_with_a_file_that_says_what_it_is_for(
     assert "it was made from model" in shown
 
 
+@pytest.mark.skipif(
+    Version(transformers.__version__) < Version("4.34"),
+    reason="this transformers is too old for diffusers' load_lora_weights",
+)
 def test_diffusers_loads_the_same_model(folder: Path, tmp_path: Path) -> None:
     model = open_model(inspect_checkpoint(folder))
     base = latents(model)
@@ -315,8 +334,8 @@ def test_a_baked_file_draws_what_the_base_with_the_lora_draws(built: Path, tmp_p
     assert all(name.startswith(SD2.parts.unet) for name in changed)
 
 
-def test_a_label_says_what_is_known_of_the_prediction(built: Path, tmp_path: Path) -> None:
-    lora = made_with(open_model(inspect_checkpoint(built)), tmp_path / "church.safetensors")
+def test_a_label_says_what_is_known_of_the_prediction(built: Path, opened: Model, tmp_path: Path) -> None:
+    lora = made_with(opened, tmp_path / "church.safetensors")
     for prediction, architecture in (("v", "stable-diffusion-v2-768-v"), ("eps", "stable-diffusion-v2-512")):
         base = beside(built, tmp_path / prediction, prediction, {})
         out = tmp_path / f"{prediction}.safetensors"
@@ -334,11 +353,10 @@ def _metadata(info: CheckpointInfo) -> dict[str, str]:
 
 
 def test_files_of_two_families_are_not_mixed(
-    built: Path, tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    built: Path, opened: Model, tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = random_lora(tmp_path / "one.safetensors", {"erase": ["church"]}, {"ss_base_model_version": "sd_v1"})
-    model = open_model(inspect_checkpoint(built))
-    second = made_with(model, tmp_path / "two.safetensors", ss_base_model_version="sd_v2", ss_v2="True")
+    second = made_with(opened, tmp_path / "two.safetensors", ss_base_model_version="sd_v2", ss_v2="True")
     why = r"one\.safetensors is a LoRA for Stable Diffusion 1\.x, but the checkpoint is an SD 2\.x model"
     with pytest.raises(LoraFileError, match=why):
         bake_task(built, [(first, 1.0)], tmp_path / "out.safetensors")
@@ -352,10 +370,9 @@ def test_files_of_two_families_are_not_mixed(
     assert "is for Stable Diffusion 1.x, two.safetensors for Stable Diffusion 2" in capsys.readouterr().err
 
 
-def test_two_files_are_combined_into_one_of_the_same_kind(built: Path, tmp_path: Path) -> None:
-    model = open_model(inspect_checkpoint(built))
+def test_two_files_are_combined_into_one_of_the_same_kind(opened: Model, tmp_path: Path) -> None:
     told = {"ss_base_model_version": "sd_v2_v", "ss_v2": "True", "modelspec.prediction_type": "v_prediction"}
-    files = [made_with(model, tmp_path / f"{name}.safetensors", **told, said=name) for name in ("a", "b")]
+    files = [made_with(opened, tmp_path / f"{name}.safetensors", **told, said=name) for name in ("a", "b")]
     out = tmp_path / "both.safetensors"
     assert main(["combine", *map(str, files), "--out", str(out)]) == 0
     made = read_lora(out)
@@ -364,12 +381,11 @@ def test_two_files_are_combined_into_one_of_the_same_kind(built: Path, tmp_path:
     assert made.metadata["modelspec.architecture"] == "stable-diffusion-v2-768-v/lora"
 
 
-def test_what_is_shared_names_the_base(built: Path, tmp_path: Path) -> None:
-    model = open_model(inspect_checkpoint(built))
+def test_what_is_shared_names_the_base(opened: Model, tmp_path: Path) -> None:
     known = "88ecb782561455673c4b78d05093494b9c539fc6bfc08f3a9a4a0dd7b0b10f36"  # v2-1_512-ema-pruned.ckpt
     for sha256, version in ((known, "SD 2.1"), ("ab" * 32, "SD 2.x")):
         told = {"ss_base_model_version": "sd_v2", "ss_v2": "True", "ss_new_sd_model_hash": sha256}
-        lora = made_with(model, tmp_path / f"{version.replace('.', '-')}.safetensors", **told)
+        lora = made_with(opened, tmp_path / f"{version.replace('.', '-')}.safetensors", **told)
         about = read_about(lora)
         assert about.family is SD2
         values = civitai_values(about, share_order(lora, "openrail++"), sha256=sha256, size=1)
