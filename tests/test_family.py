@@ -72,7 +72,7 @@ def test_a_file_of_another_family_is_recognised_loaded_and_sized(
 
 def test_what_is_no_entry_is_refused_by_name(second: Path) -> None:
     with pytest.raises(UnsupportedCheckpoint, match=r"a U-Net without text encoder, not an SD 1\.x"):
-        inspect_checkpoint(second)
+        inspect_checkpoint(second, (SD1,))
 
 
 def test_a_relative_that_became_a_family_is_no_stranger() -> None:

@@ -161,15 +161,7 @@ def diffusers_folder(folder: Path, prediction: str = "epsilon", *, zero_snr: boo
     DDIMScheduler(
         **tiny.SCHEDULE, clip_sample=False, steps_offset=1, prediction_type=prediction, rescale_betas_zero_snr=zero_snr
     ).save_pretrained(folder / "scheduler")
-    index = {
-        "_class_name": "StableDiffusionPipeline",
-        "scheduler": ["diffusers", "DDIMScheduler"],
-        "text_encoder": ["transformers", "CLIPTextModel"],
-        "tokenizer": ["transformers", "CLIPTokenizer"],
-        "unet": ["diffusers", "UNet2DConditionModel"],
-        "vae": ["diffusers", "AutoencoderKL"],
-    }
-    (folder / "model_index.json").write_text(json.dumps(index), encoding="utf-8")
+    (folder / "model_index.json").write_text(json.dumps(tiny.PIPELINE), encoding="utf-8")
     return folder
 
 

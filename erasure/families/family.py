@@ -95,7 +95,8 @@ class LoraNames:
     ``prefix``: of every module key; ``version`` and ``v2``: kohya's ``ss_base_model_version`` and ``ss_v2``;
     ``architecture``: ModelSpec's; ``card``: "sd version" in the web UI's note beside the file. ``architecture_v``:
     ModelSpec's of models that predict v, "" if it is the same; ``version_v``: what kohya's version then ends in.
-    ``layers``: whether module keys go on with diffusers' names of the layers or with the original ones.
+    ``layers``: whether module keys go on with diffusers' names of the layers or with the original ones. ``civitai``:
+    what Civitai calls the base of all of them, "" if that depends on the base.
     """
 
     prefix: str
@@ -106,6 +107,7 @@ class LoraNames:
     architecture_v: str = ""
     version_v: str = "_v"
     layers: Literal["diffusers", "original"] = "diffusers"
+    civitai: str = ""
 
     @property
     def versions(self) -> tuple[str, str]:

@@ -9,8 +9,15 @@ from erasure.families.sd1 import DATA, SD1, TOKENIZER
 
 # Numbers of weights are counted, of the text encoder those of the layers that are run. Memory and time are not
 # measured, but those of SD 1.x: the U-Net has the same widths and depths and differs only in what cross-attention
-# reads (1024 instead of 768) and in the number of heads, and attention is computed without its map.
-_FULL_SIZE = dataclasses.replace(SD1.full, unet=865_910_724, text_encoder=340_387_840, prompt_bytes=77 * 1024 * 4)
+# reads (1024 instead of 768) and in the number of heads, and attention is computed without its map. (That is why
+# ``upcast_attention`` of 2.1's folders decides nothing here: torch's kernels sum in fp32 in any case.)
+_FULL_SIZE = dataclasses.replace(
+    SD1.full,
+    unet=865_910_724,
+    text_encoder=340_387_840,
+    prompt_bytes=77 * 1024 * 4,
+    measured_on=SD1.short,
+)
 
 SD2 = Family(
     name="Stable Diffusion 2",

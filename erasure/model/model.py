@@ -182,7 +182,7 @@ def open_model(
     check_device(device, precision)
     parts = load_parts(checkpoint, device=device, dtype=DTYPES[precision])
     if precision == "fp16" and parts.vae is not None:
-        # The VAE of SD 1.x overflows in fp16 for some pictures, which then come out black; that of SDXL for most.
+        # The VAE of SD 1.x overflows in fp16 for some pictures, which then come out black, that of SDXL for most.
         parts.vae.float()
     return Model(parts, resolution=resolution, max_rows=rows_at_once(parts, resolution))
 

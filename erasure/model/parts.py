@@ -35,10 +35,10 @@ from erasure.model.build_parts import (
 from erasure.model.checkpoint import CheckpointInfo, OriginalFile, ema_names, inspect_checkpoint, unet_names
 from erasure.model.denoiser import SIZES
 from erasure.model.diffusers_folder import DiffusersFolder, read_config
-from erasure.model.prediction import measured_prediction, noise_in
 from erasure.model.text_reader import TextReader, read_together
 from erasure.model.tokenizer import load_tokenizer
 from erasure.model.vae_file import VaeFile
+from erasure.model.velocity import measured_prediction, noise_in
 from erasure.model.weights_file import FLOATS, WeightsFile, read_tensors
 
 _Parts = tuple[UNet2DConditionModel, tuple[TextReader, ...], torch.Tensor]
