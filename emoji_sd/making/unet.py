@@ -124,13 +124,12 @@ def train(rank: int, world: int, s: Settings) -> None:
         loss_of, warmup = _noise_loss(s.width.text_map().T.to(s.device)), WARMUP
     else:
         unet, teacher = (part.to(s.device) for part in start_miniature(s.miniature))
-        warmup = min(WARMUP, s.steps // 10 + 1)
+        # It starts near its goal, and its run is short.
+        loss_of, warmup = Distillation(s.miniature, s.work, teacher, unet), min(WARMUP, s.steps // 10 + 1)
     if s.device == "cpu":
         unet.set_attn_processor(AttnProcessor())
     ema = copy.deepcopy(unet).requires_grad_(False)
     optimizer = torch.optim.AdamW(unet.parameters(), lr=s.lr, betas=(0.9, 0.99), weight_decay=1e-3, foreach=True)
-    if s.miniature is not None:  # after the copy, which is to have none of its hooks
-        loss_of = Distillation(s.miniature, s.work, teacher, unet)
     run, first, spent = s.run_folder, 0, 0.0
     run.mkdir(exist_ok=True)
     if (run / "state.pt").exists() and not s.bench:
