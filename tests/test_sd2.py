@@ -15,7 +15,6 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline
 from packaging.version import Version
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from transformers import CLIPTextModel
 
 from emoji_sd.original_layout import unet_key
 from erasure.bake.baking import bake
@@ -31,7 +30,6 @@ from erasure.lora.file import inject_lora_file, read_lora
 from erasure.model.build_parts import build_text_encoder, unet_from_ldm
 from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint
 from erasure.model.model import Model, open_model
-from erasure.model.open_clip import clip_names
 from erasure.model.parts import load_parts
 from erasure.model.tokenizer import load_tokenizer
 from erasure.share.about import read_about
@@ -395,10 +393,3 @@ def test_what_is_shared_names_the_base(opened: Model, tmp_path: Path) -> None:
     assert base is not None
     assert base.hub == "stabilityai/stable-diffusion-2-1-base"
     assert "a LoRA for Stable Diffusion 2" in str(explain_lora(lora))
-
-
-def test_clip_names_are_those_of_the_library() -> None:
-    text = CLIPTextModel(tiny_sd2.text_config(1))
-    names = {name.removeprefix("text_model.") for name in text.state_dict() if not name.endswith("position_ids")}
-    found = clip_names(tiny_sd2.open_clip_state(text))
-    assert {name.removeprefix("text_model.") for name in found} == names

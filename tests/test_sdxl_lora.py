@@ -26,12 +26,17 @@ from erasure.lora.explain import explain_lora
 from erasure.lora.file import inject_lora_file, match_lora, module_key, module_paths, read_lora, write_lora
 from erasure.model.model import Model
 from erasure.model.parts import load_parts
+from erasure.share.about import read_about
+from erasure.share.civitai import civitai_values
+from erasure.share.model_card import model_card
+from erasure.share.order import share_order
+from erasure.share.pictures import SharedPictures
 from tests import tiny, tiny_xl
 from tests.loras import random_lora
 from tests.test_lora import randomise
 
 Tensor = torch.Tensor
-CHOICES: tuple[LayerChoice, ...] = ("xattn_kv", "selfattn", "noxattn", "full")
+CHOICES: tuple[LayerChoice, ...] = ("xattn_kv", "full")
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +95,7 @@ def test_every_layer_has_the_name_of_the_original_layout() -> None:
 
 def test_the_layers_of_a_file_tell_which_choice_trained_them() -> None:
     unet = tiny_xl.build_unet(tiny_xl.UNET)
-    for choice in ("xattn", *CHOICES):
+    for choice in ("xattn_kv", "noxattn", "full"):
         inject_lora(unet, choice, 1, 1.0, seed=0)
         keys = [module_key(path, SDXL).removeprefix("lora_unet_") for path in lora_layers(unet)]
         remove_lora(unet)
@@ -223,3 +228,19 @@ def test_what_is_for_another_family_is_refused_by_name(checkpoint: Path, model: 
     unet = tiny.build_tiny_models().unet
     with pytest.raises(LoraFileError, match=r"a LoRA for Stable Diffusion XL, but the checkpoint is an SD 1\.x model"):
         match_lora(read_lora(own), unet, SD1)
+
+
+def test_what_is_shared_names_the_base_and_how_to_load_it(tmp_path: Path) -> None:
+    known = "31e35c80fc4829d14f90153f4c74cd59c90b779f6afe05a74cd6120b893f7e5b"  # sd_xl_base_1.0.safetensors
+    for sha256, hub in ((known, "stabilityai/stable-diffusion-xl-base-1.0"), ("ab" * 32, None)):
+        told = {"ss_base_model_version": "sdxl_base_v1-0", "ss_new_sd_model_hash": sha256}
+        about = read_about(random_lora(tmp_path / "gone.safetensors", {"erase": ["church"]}, told))
+        assert about.family is SDXL
+        assert (about.base and about.base.hub) == hub
+        order = share_order(about.report.path, "openrail++")
+        assert civitai_values(about, order, sha256=sha256, size=1)["baseModel"] == "SDXL 1.0"
+        card = model_card(about, order, SharedPictures(None, ()), sha256)
+        assert "from diffusers import StableDiffusionXLPipeline" in card
+        assert "gen_img.py --sdxl --ckpt" in card
+        assert ("base_model: stabilityai/stable-diffusion-xl-base-1.0" in card) == (hub is not None)
+        about.report.path.unlink()

@@ -96,7 +96,8 @@ class LoraNames:
     ``architecture``: ModelSpec's; ``card``: "sd version" in the web UI's note beside the file. ``architecture_v``:
     ModelSpec's of models that predict v, "" if it is the same; ``version_v``: what kohya's version then ends in.
     ``layers``: whether module keys go on with diffusers' names of the layers or with the original ones. ``civitai``:
-    what Civitai calls the base of all of them, "" if that depends on the base.
+    what Civitai calls the base of all of them, "" if that depends on the base. ``flags``: those that sd-scripts'
+    ``gen_img.py`` needs for them.
     """
 
     prefix: str
@@ -108,6 +109,7 @@ class LoraNames:
     version_v: str = "_v"
     layers: Literal["diffusers", "original"] = "diffusers"
     civitai: str = ""
+    flags: tuple[str, ...] = ()
 
     @property
     def versions(self) -> tuple[str, str]:

@@ -77,6 +77,7 @@ SDXL = Family(
         version_v="",
         layers="original",
         civitai="SDXL 1.0",
+        flags=("sdxl",),
     ),
     full=_FULL_SIZE,
     # From T. Vass, "Explaining the SDXL latent space" (huggingface.co/blog/TimothyAlexisVass): (x - 127.5) / 127.5.

@@ -160,9 +160,9 @@ def read_ldm_config(weights: WeightsFile, family: Family, families: Sequence[Fam
             f"{path}: {error}. Correct it, or move it away to use the standard configuration."
         ) from error
     zero_snr = has_zero_snr(weights) or bool(parameters.get("zero_terminal_snr"))
-    prediction = _prediction(parameters, weights, zero_snr, path) or (
-        "epsilon" if path == beside else family.prediction_type
-    )
+    # A file of ours is for all checkpoints of the family, and says nothing of this one.
+    told = parameters if path == beside else {}
+    prediction = _prediction(told, weights, zero_snr, path) or ("epsilon" if path == beside else family.prediction_type)
     check_zero_snr(prediction, zero_snr, str(weights.path))
     config = LdmConfig(path, document, family, prediction, zero_snr)
     _check_texts(config, families)
