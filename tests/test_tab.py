@@ -767,16 +767,20 @@ def test_a_bake_is_followed_and_can_be_cancelled(host: FakeHost) -> None:
     assert "without the LoRA in the prompt" in said(blocks["bake"] or "")
 
 
-def test_bake_names_files_of_the_lora_folder_and_a_checkpoint_of_the_host(host: FakeHost) -> None:
+def test_bake_names_files_of_the_lora_folder_with_their_weights_and_a_checkpoint_of_the_host(host: FakeHost) -> None:
     manager: Any = Manager()
-    file = random_lora(host.lora_folder() / "mine.safetensors")
-    assert actions.bake_loras(host, manager, host.checkpoint.name, ["mine"], 0.5, " new ") == ""
-    assert manager.told == [BakeRequest(host.checkpoint, [(file, 0.5)], "new")]
-    assert "choose at least one LoRA" in said(actions.bake_loras(host, manager, None, [], 1.0, "new"))
-    assert "there is no '../<b>mine'" in said(actions.bake_loras(host, manager, None, ["../<b>mine"], 1.0, "new"))
-    assert "there is no checkpoint" in said(actions.bake_loras(host, manager, "gone", ["mine"], 1.0, "new"))
+    mine, other = (random_lora(host.lora_folder() / f"{name}.safetensors") for name in ("mine", "sub/other"))
+    title = host.checkpoint.name
+    assert actions.bake_loras(host, manager, title, ["mine", "other"], "0.5", " new ") == ""
+    assert manager.told.pop() == BakeRequest(host.checkpoint, [(mine, 0.5), (other, 0.5)], "new")
+    assert actions.bake_loras(host, manager, title, ["other", "mine"], "1, -0.8", "new") == ""
+    assert manager.told.pop() == BakeRequest(host.checkpoint, [(other, 1.0), (mine, -0.8)], "new")
+    assert "3 for 2 LoRAs" in said(actions.bake_loras(host, manager, None, ["mine", "other"], "1 2 3", "new"))
+    assert "choose at least one LoRA" in said(actions.bake_loras(host, manager, None, [], "1", "new"))
+    assert "there is no '../<b>mine'" in said(actions.bake_loras(host, manager, None, ["../<b>mine"], "1", "new"))
+    assert "there is no checkpoint" in said(actions.bake_loras(host, manager, "gone", ["mine"], "1", "new"))
     manager.fails = JobConflict("erase-bell is using the device")
-    assert "erase-bell is using" in said(actions.bake_loras(host, manager, None, ["mine"], 1.0, "new"))
+    assert "erase-bell is using" in said(actions.bake_loras(host, manager, None, ["mine"], "1", "new"))
 
 
 # --- combining

@@ -28,7 +28,7 @@ from erasure.jobs.problems import describe
 from erasure.share.order import share_order
 from erasure.ui.bake import BAKE_CANCEL
 from erasure.ui.cards import estimate_html
-from erasure.ui.combine import COMBINE_CANCEL, read_weights
+from erasure.ui.combine import COMBINE_CANCEL
 from erasure.ui.html import notes_html, problems_html
 from erasure.ui.keep_on import keep, kept_html, kept_weights, turn_off
 from erasure.ui.measure import CANCEL
@@ -36,6 +36,7 @@ from erasure.ui.page import Page
 from erasure.ui.picture_html import pair_html, single_html
 from erasure.ui.search import SEARCH_CANCEL
 from erasure.ui.share import received_html, shared_html
+from erasure.ui.weights import weighted_files
 
 logger = logging.getLogger(__name__)
 
@@ -156,18 +157,17 @@ def measure_lora(
 
 
 def bake_loras(
-    host: Host, manager: JobManager, checkpoint: str | None, loras: Sequence[str], weight: float, name: str
+    host: Host, manager: JobManager, checkpoint: str | None, loras: Sequence[str], weights: str, name: str
 ) -> str:
-    """Begin to bake files of the Lora folder, each at the weight, into a copy of a checkpoint, given by its title, that
-    gets a name. Return the outcome as HTML."""
+    """Begin to bake files of the Lora folder into a copy of a checkpoint, given by its title, that gets a name.
+
+    ``weights``: one for all, or one for each. Return the outcome as HTML."""
 
     def work() -> None:
         found, missing = find_checkpoint(host, checkpoint)
         if found is None:
             raise ConfigError(missing)
-        if not loras:
-            raise ConfigError(["choose at least one LoRA"])
-        files = [(lora_file(host.lora_folder(), lora), weight) for lora in loras]
+        files = weighted_files(host.lora_folder(), loras, weights)
         manager.bake(BakeRequest(found.path, files, name.strip()))
 
     return problems_html(problem_lines(work), "This cannot be baked")
@@ -218,11 +218,8 @@ def _combination(
     host: Host, loras: Sequence[str], weights: str, rank: float | None, name: str, erase: Sequence[str]
 ) -> CombineRequest:
     """Raises: ConfigError."""
-    if not loras:
-        raise ConfigError(["choose at least one LoRA"])
-    files = [lora_file(host.lora_folder(), lora) for lora in loras]
-    weighted = list(zip(files, read_weights(weights, len(files)), strict=True))
-    return CombineRequest(weighted, name.strip(), 0 if rank is None else _whole(rank), erase)
+    files = weighted_files(host.lora_folder(), loras, weights)
+    return CombineRequest(files, name.strip(), 0 if rank is None else _whole(rank), erase)
 
 
 def _whole(number: float) -> float | int:

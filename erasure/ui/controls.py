@@ -111,6 +111,12 @@ def draw_loras(names: Sequence[str], label: str, info: str, elem_id: str) -> Any
     return choices(names, label=label, info=info, elem_id=elem_id)
 
 
+def draw_weights(label: str, elem_id: str) -> Any:
+    """Return the box for the weights of several files, see :func:`erasure.ui.weights.read_weights`."""
+    info = "One for all, or one for each in the order chosen: 1, 0.8."
+    return leaf(gr.Textbox(value="1", label=label, info=info, elem_id=elem_id))
+
+
 def draw_upload() -> Any:
     """Return the upload for a list of prompts. It accepts any file: only the content shows whether it is a list."""
     return leaf(gr.File(label="Upload a text file with one prompt per line", height=120, elem_id="ae_upload"))

@@ -24,6 +24,7 @@ from erasure.ui.controls import (
     draw_quality,
     draw_settings,
     draw_upload,
+    draw_weights,
 )
 from erasure.ui.form import MAIN, PROTECT, controls
 from erasure.ui.html import heading_html
@@ -210,14 +211,7 @@ def _combine(components: Components, host: Host) -> None:
             "Files of the Lora folder, made from one base.",
             "ae_combine_loras",
         )
-        main["combine_weights"] = leaf(
-            gr.Textbox(
-                value="1",
-                label="Weights",
-                info="One for all, or one for each in the order chosen: 1, 0.8.",
-                elem_id="ae_combine_weights",
-            )
-        )
+        main["combine_weights"] = draw_weights("Weights", "ae_combine_weights")
     with gr.Row(elem_classes=["ae-pair-row"]):
         main["combine_rank"] = leaf(
             gr.Number(value=0, precision=0, label="Rank (0: the exact sum)", elem_id="ae_combine_rank")
@@ -267,9 +261,7 @@ def _bake(components: Components, host: Host) -> None:
             "Files of the Lora folder. They go into a copy of the checkpoint chosen above.",
             "ae_bake_loras",
         )
-        main["bake_weight"] = leaf(
-            gr.Slider(0.05, 2.0, value=1.0, step=0.05, label="Weight of each", elem_id="ae_bake_weight")
-        )
+        main["bake_weights"] = draw_weights("Weights to bake with", "ae_bake_weights")
     main["bake_name"] = leaf(
         gr.Textbox(
             label="Name of the new checkpoint",

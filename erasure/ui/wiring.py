@@ -302,10 +302,11 @@ def _wire_combining(components: Components, host: Host, manager: JobManager) -> 
 def _wire_baking(components: Components, host: Host, manager: JobManager) -> None:
     main, blocks = components.main, components.blocks
 
-    def bake(page: Page, title: str | None, loras: list[str] | None, weight: float, name: str) -> list[Any]:
-        return [answer(page, actions.bake_loras(host, manager, title or None, loras or [], weight, name or ""))]
+    def bake(page: Page, title: str | None, loras: list[str] | None, weights: str, name: str) -> list[Any]:
+        order = (title or None, loras or [], weights or "", name or "")
+        return [answer(page, actions.bake_loras(host, manager, *order))]
 
-    names = ("checkpoint", "bake_loras", "bake_weight", "bake_name")
+    names = ("checkpoint", "bake_loras", "bake_weights", "bake_name")
     _call(components, main["bake"], "bake", bake, [main[name] for name in names], [blocks["bake-message"]])
 
 
