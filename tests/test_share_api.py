@@ -102,5 +102,8 @@ def test_a_received_file_is_checked(client: TestClient, host: FakeHost, tmp_path
     assert str(tmp_path) not in json.dumps(found)
     assert post(client, "/inspect", {"lora": "mine"}).json()["same_base"] is None
     assert post(client, "/inspect", {"lora": "none"}).status_code == 422
+    bare = post(client, "/inspect", {}).json()
+    assert (bare["file"], bare["baked"], bare["whole"]) == (host.checkpoint.name, [], True)
+    assert str(tmp_path) not in json.dumps(bare)
     (host.lora_folder() / "bad.safetensors").write_bytes(b"x" * 40)
     assert post(client, "/inspect", {"lora": "bad"}).status_code == 422

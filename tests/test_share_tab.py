@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from erasure.bake.baking import bake
+from erasure.bake.label import BAKED_KEY
+from erasure.bake.task import bake_task
 from erasure.errors import JobNotFound
 from erasure.jobs.manager import JobManager
 from erasure.jobs.sharing import Shared
+from erasure.lora.relabel import copy_with_metadata
 from erasure.ui import actions
 from erasure.ui.run_view import _result
 from erasure.ui.runs import runs_html
@@ -68,6 +73,13 @@ def test_a_strangers_words_stay_text(host: FakeHost, word: str) -> None:
     random_lora(host.lora_folder() / "mine.safetensors", {"erase": [word]}, metadata)
     found = actions.check_received_lora(host, None, "mine")
     assert {name for name, _ in Page(found).elements} <= {*OURS, "p"}
+    label = [{"base": word, "made": word, "loras": [{"name": word, "weight": 1, "erases": [word]}]}]
+    told = {BAKED_KEY: json.dumps(label), "modelspec.hash_sha256": word}
+    copy_with_metadata(host.checkpoint, host.root / "odd.safetensors", told)
+    host.checkpoint = host.root / "odd.safetensors"
+    for lora in ("", "mine"):
+        found = actions.check_received_lora(host, None, lora)
+        assert {name for name, _ in Page(found).elements} <= {*OURS, "p"}
 
 
 def test_a_received_file_is_checked_against_the_chosen_checkpoint(host: FakeHost) -> None:
@@ -77,7 +89,25 @@ def test_a_received_file_is_checked_against_the_chosen_checkpoint(host: FakeHost
     assert "does not state the hash of its base" in shown
     assert "Measure says what it does to this checkpoint." in shown
     assert "there is no checkpoint" in actions.check_received_lora(host, "gone.ckpt", "mine")
-    assert "choose a file" in actions.check_received_lora(host, None, "")
+    bare = actions.check_received_lora(host, None, "")
+    assert "Nothing is known to be baked into it" in bare
+
+
+def test_a_baked_checkpoint_says_what_is_in_it_and_warns_of_using_it_twice(host: FakeHost, tmp_path: Path) -> None:
+    mine = random_lora(host.lora_folder() / "mine.safetensors", {"erase": ["church"]}, strength=0.1)
+    out = tmp_path / "baked.safetensors"
+    for _ in bake(bake_task(host.checkpoint, [(mine, 0.8)], out)):
+        pass
+    host.checkpoint = out
+    shown = actions.check_received_lora(host, out.name, "")
+    assert "mine (weight 0.8, erases church), into tiny" in shown
+    assert "ok (" in shown
+    twice = "This LoRA is among it: in a prompt it would count twice."
+    assert twice in actions.check_received_lora(host, out.name, "mine")
+    random_lora(host.lora_folder() / "other.safetensors", {"erase": ["car"]}, strength=0.2)
+    other = actions.check_received_lora(host, out.name, "other")
+    assert "mine (weight 0.8" in other
+    assert twice not in other
 
 
 def test_the_lora_of_a_run_is_named_as_in_the_lora_folder(host: FakeHost, manager: JobManager) -> None:

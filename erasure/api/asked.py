@@ -169,13 +169,15 @@ def asked_refinement(host: Host, body: Mapping[str, Any]) -> tuple[CombineReques
     return request, checkpoint.path, body.get("rows")
 
 
-def asked_check(host: Host, body: Mapping[str, Any]) -> tuple[Path, Path]:
-    """Return the LoRA file and the checkpoint that a body names. Raises: ConfigError with every problem."""
+def asked_check(host: Host, body: Mapping[str, Any]) -> tuple[Path | None, Path]:
+    """Return the LoRA file, None if it names none, and the checkpoint that a body names.
+
+    Raises: ConfigError with every problem."""
     wanted, problems = _wanted(body, ("checkpoint",), ("lora",))
     checkpoint, missing = find_checkpoint(host, wanted.checkpoint)
-    lora, unknown = _lora_of(host, body)
+    lora, unknown = _lora_of(host, body) if body.get("lora") is not None else (None, [])
     problems += [*missing, *unknown]
-    if problems or lora is None or checkpoint is None:
+    if problems or checkpoint is None:
         raise ConfigError(problems)
     return lora, checkpoint.path
 

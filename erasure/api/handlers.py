@@ -34,7 +34,7 @@ from erasure.errors import ConfigError, JobNotFound
 from erasure.host.base import Host
 from erasure.host.data_folder import DataFolder
 from erasure.host.kept_on import kept_on, refuse_broken
-from erasure.jobs.checking import check_received
+from erasure.jobs.checking import check_checkpoint, check_received
 from erasure.jobs.manager import JobManager
 from erasure.jobs.order import coming_names
 from erasure.share.order import LICENSES
@@ -206,7 +206,8 @@ def cancel_combination(call: Call) -> dict[str, Any]:
 def check_lora(call: Call) -> dict[str, Any]:
     """Takes no device; the first time, all of the checkpoint is read."""
     lora, checkpoint = asked_check(call.host, call.body)
-    return without_places_in(check_received(lora, checkpoint).to_dict(), call.host)
+    found = check_checkpoint(checkpoint) if lora is None else check_received(lora, checkpoint)
+    return without_places_in(found.to_dict(), call.host)
 
 
 def share_lora(call: Call) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from erasure.errors import ConfigError, EraseError, JobNotFound, RunError
 from erasure.host.base import Host, TextToImage
 from erasure.host.data_folder import DataFolder
 from erasure.jobs.baking import BakeRequest
-from erasure.jobs.checking import check_received
+from erasure.jobs.checking import check_checkpoint, check_received
 from erasure.jobs.combining import CombineRequest
 from erasure.jobs.estimate import estimate
 from erasure.jobs.job import ACTIVE, Snapshot
@@ -35,7 +35,7 @@ from erasure.ui.measure import CANCEL
 from erasure.ui.page import Page
 from erasure.ui.picture_html import pair_html, single_html
 from erasure.ui.search import SEARCH_CANCEL
-from erasure.ui.share import received_html, shared_html
+from erasure.ui.share import baked_html, received_html, shared_html
 from erasure.ui.weights import weighted_files
 
 logger = logging.getLogger(__name__)
@@ -228,13 +228,18 @@ def _whole(number: float) -> float | int:
 
 
 def check_received_lora(host: Host, checkpoint: str | None, lora: str) -> str:
-    """Check a file of the Lora folder, without measuring it. Return what was found as HTML."""
+    """Check a file of the Lora folder, without measuring it, or if that is "", what is baked into the checkpoint.
+
+    Return what was found as HTML."""
     shown: list[str] = []
 
     def work() -> None:
         found, missing = find_checkpoint(host, checkpoint)
         if found is None:
             raise ConfigError(missing)
+        if not lora:
+            shown.append(baked_html(check_checkpoint(found.path)))
+            return
         shown.append(received_html(check_received(lora_file(host.lora_folder(), lora), found.path)))
 
     problems = problem_lines(work)

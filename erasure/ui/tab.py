@@ -171,7 +171,8 @@ def _measure(components: Components, host: Host) -> None:
         main["measure_lora"] = draw_lora(
             lora_names(host.lora_folder()),
             "LoRA to check",
-            "A file of the Lora folder. It is checked and measured on the checkpoint chosen above.",
+            "A file of the Lora folder. It is checked and measured on the checkpoint chosen above. "
+            "Without one, Check says what is baked into that checkpoint.",
             "ae_measure_lora",
         )
         main["measure_weight"] = leaf(
