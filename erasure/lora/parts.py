@@ -67,7 +67,7 @@ def stated_combination(metadata: Mapping[str, str]) -> Combination | None:
     said = json_object(metadata, COMBINED_KEY) or {}
     listed, rank = said.get("parts"), said.get("rank")
     parts = stated_parts(listed)
-    if not parts or len(parts) < len(listed[:MOST_PARTS]):
+    if not isinstance(listed, list) or not parts or len(parts) < len(listed[:MOST_PARTS]):
         return None
     return Combination(
         parts,
