@@ -193,7 +193,7 @@ def test_a_folder_that_changed_meanwhile_is_not_uploaded(client: TestClient, hos
 def test_an_upload_is_the_only_one_and_is_cancelled_in_the_midst(
     client: TestClient, host: FakeHost, hub: FakeHub
 ) -> None:
-    first, second = offered(client, host), offered(client, host, public=True)
+    first, second = offered(client, host), offered(client, host)
     reached, go = threading.Event(), threading.Event()
 
     def wait(path: str) -> None:

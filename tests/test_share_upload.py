@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import os
+import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +18,7 @@ from huggingface_hub import HfApi
 
 from erasure.cli import main
 from erasure.errors import EraseError, OutputExists, RunError
+from erasure.host import uploads
 from erasure.share.folder import files_in
 from erasure.share.upload import UploadPlan, account_of, upload
 from tests.fake_hub import TOKEN, FakeHub, fake_hub, hub_with_login
@@ -85,6 +89,13 @@ def test_what_is_to_be_private_is_not_put_where_everybody_can_see_it(plan: Uploa
     hub.files[REPO], hub.private[REPO] = {}, False
     with pytest.raises(RunError, match="is there already and public"):
         sent(plan, hub)
+    assert hub.files[REPO] == {}
+
+
+def test_what_is_to_be_public_is_not_put_where_nobody_sees_it(plan: UploadPlan, hub: FakeHub) -> None:
+    hub.files[REPO], hub.private[REPO] = {}, True
+    with pytest.raises(RunError, match="is there already and private; make it public"):
+        sent(replace(plan, public=True), hub)
     assert hub.files[REPO] == {}
 
 
@@ -195,3 +206,39 @@ def test_the_command_uploads_with_the_login_of_huggingface_hub(tmp_path: Path) -
         assert set(hub.files[REPO]) == {".gitattributes", "README.md", "civitai.json", "x.safetensors"}
     for path in (tmp_path / "out").rglob("*"):
         assert path.is_dir() or TOKEN.encode() not in path.read_bytes()
+
+
+# --- the switch
+
+
+@pytest.mark.parametrize("flag", ["--upload", "--adversarial-erase-upload", ""])
+def test_the_app_lets_its_page_upload_only_if_asked(
+    flag: str,
+    tmp_path: Path,
+    tiny_checkpoint: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pytest.importorskip("gradio")
+    hosts: list[Any] = []
+
+    def serve(host: Any, manager: Any, **_: Any) -> Any:
+        hosts.append(host)
+        manager.close()
+        return SimpleNamespace(url="http://127.0.0.1:1/", close=lambda: None)
+
+    monkeypatch.setattr("erasure.ui.app.serve", serve)
+    for name in ("_wait", "_leave"):
+        monkeypatch.setattr(f"erasure.cli.app.{name}", lambda: None)
+    arguments = ["app", "--data", str(tmp_path), "--checkpoint", str(tiny_checkpoint)]
+    assert main([*arguments, *([flag] if flag else [])]) == 0
+    assert hosts[0].uploads() is bool(flag)
+    assert ("with this machine's login" in capsys.readouterr().out) is bool(flag)
+
+
+def test_the_web_ui_has_the_same_flag_and_it_is_off_by_default() -> None:
+    parser = argparse.ArgumentParser()
+    values = runpy.run_path(str(Path(__file__).parents[1] / "preload.py"))
+    values["preload"](parser)
+    assert getattr(parser.parse_args([]), uploads.OPTION) is False
+    assert getattr(parser.parse_args([uploads.FLAG]), uploads.OPTION) is True

@@ -23,6 +23,7 @@ from erasure.jobs.job import JobState, Snapshot
 from erasure.jobs.measuring import MeasureRequest, MeasureSnapshot
 from erasure.jobs.order import Order, Wanted, coming_names, read_order, suggested_name
 from erasure.jobs.searching import SearchSnapshot
+from erasure.jobs.uploading import UploadSnapshot
 from erasure.model.stage import Stage
 from erasure.run.folder import RunFolder
 from erasure.run.picture_folder import Subject
@@ -50,6 +51,20 @@ from tests.loras import random_lora
 from tests.verdicts import a_verdict
 
 
+class Uploads:
+    """A stand-in for the uploads of a host."""
+
+    def __init__(self) -> None:
+        self.shown: UploadSnapshot | None = None
+        self.told: list[str] = []
+
+    def snapshot(self) -> UploadSnapshot | None:
+        return self.shown
+
+    def cancel(self) -> None:
+        self.told.append("cancel")
+
+
 class Manager:
     """A manager that knows some jobs, and remembers what was asked of it."""
 
@@ -63,6 +78,7 @@ class Manager:
         self.baked: BakeSnapshot | None = None
         self.combined: CombineSnapshot | None = None
         self.known: dict[str, Any] | None = None
+        self.uploading = Uploads()
 
     def snapshots(self) -> list[Snapshot]:
         return self.jobs
@@ -781,6 +797,23 @@ def test_bake_names_files_of_the_lora_folder_with_their_weights_and_a_checkpoint
     assert "there is no checkpoint" in said(actions.bake_loras(host, manager, "gone", ["mine"], "1", "new"))
     manager.fails = JobConflict("erase-bell is using the device")
     assert "erase-bell is using" in said(actions.bake_loras(host, manager, None, ["mine"], "1", "new"))
+
+
+# --- uploading
+
+
+def test_an_upload_is_followed_beside_all_else_and_can_be_cancelled(host: FakeHost) -> None:
+    manager: Any = Manager()
+    page, _ = pages(manager)
+    manager.uploading.shown = UploadSnapshot("uploading", "mine", "zoe/mine", False, "zoe", ("a",), "begins", 3, 0.5)
+    page, blocks = pages(manager, page)
+    shown = Html(blocks["publish"] or "")
+    assert shown.all(role="progressbar")[0]["aria-valuenow"] == "50"
+    assert shown.actions() == [("upload-cancel", "")]
+    assert Html(blocks["status"] or "").all("div", data_ae_active="1")
+    assert actions.act(manager, Page(action="upload-cancel")) == ""
+    assert manager.uploading.told == ["cancel"]
+    assert "has no LoRA to try yet" in said(actions.try_it(host, manager, None, "", 1, 1.0))
 
 
 # --- combining

@@ -82,6 +82,11 @@ def upload(
         info = api.model_info(plan.repo, token=token, files_metadata=True)
         if info.private is False and not plan.public:
             raise RunError(f"{plan.repo} is there already and public; ask for a public upload, or choose another name")
+        if info.private is True and plan.public:
+            raise RunError(
+                f"{plan.repo} is there already and private; make it public on its own page of the Hugging Face Hub, "
+                "choose another name, or ask for a private upload"
+            )
         missing = _missing(plan, {file.rfilename: file for file in info.siblings or []}, overwrite=overwrite)
         additions, contents = _additions(plan, missing, opened, watched=sending is not None)
         sizes = [(plan.folder / file).stat().st_size for file in missing]

@@ -25,7 +25,6 @@ from erasure.jobs.manager import JobManager
 from erasure.jobs.measuring import MeasureRequest
 from erasure.jobs.order import Order, find_checkpoint, start_problems
 from erasure.jobs.problems import describe
-from erasure.share.order import share_order
 from erasure.ui.bake import BAKE_CANCEL
 from erasure.ui.cards import estimate_html
 from erasure.ui.combine import COMBINE_CANCEL
@@ -35,7 +34,8 @@ from erasure.ui.measure import CANCEL
 from erasure.ui.page import Page
 from erasure.ui.picture_html import pair_html, single_html
 from erasure.ui.search import SEARCH_CANCEL
-from erasure.ui.share import baked_html, received_html, shared_html
+from erasure.ui.share import baked_html, received_html
+from erasure.ui.upload import UPLOAD_CANCEL
 from erasure.ui.weights import weighted_files
 
 logger = logging.getLogger(__name__)
@@ -109,6 +109,7 @@ def act(manager: JobManager, page: Page) -> str:
         SEARCH_CANCEL: manager.cancel_search,
         BAKE_CANCEL: manager.cancel_bake,
         COMBINE_CANCEL: manager.cancel_combine,
+        UPLOAD_CANCEL: manager.uploading.cancel,
     }
     if page.action in cancels:
         return problems_html(problem_lines(cancels[page.action]))
@@ -244,24 +245,6 @@ def check_received_lora(host: Host, checkpoint: str | None, lora: str) -> str:
 
     problems = problem_lines(work)
     return problems_html(problems, "This cannot be checked") if problems else shown[0]
-
-
-def share(
-    host: Host, manager: JobManager, lora: str, license: str, *, overwrite: bool = False, **given: Any
-) -> str:  # fmt: skip
-    """Make the folder of a file of the Lora folder. ``given``: as :func:`erasure.share.order.share_order` takes it.
-
-    Return where it is, or why there is none, as HTML.
-    """
-    shown: list[str] = []
-
-    def work() -> None:
-        file = lora_file(host.lora_folder(), lora)
-        order = share_order(file, license, run=manager.run_of(file), **given)
-        shown.append(shared_html(manager.sharing.share(order, overwrite=overwrite)))
-
-    problems = problem_lines(work)
-    return problems_html(problems, "This cannot be shared yet") if problems else shown[0]
 
 
 def keep_on(host: Host, lora: str, weight: float, checkpoint: str) -> str:

@@ -12,8 +12,11 @@ from erasure.config.presets import KINDS, QUALITIES, Preset, Quality, kind_setti
 from erasure.families.known import supported
 from erasure.share.order import LICENSES
 from erasure.ui.compat import choices, html, leaf
+from erasure.ui.components import Components
 from erasure.ui.form import Control, advanced, controls, show_settings
 from erasure.ui.html import heading_html
+from erasure.ui.page import block
+from erasure.ui.run_view import BLOCKS
 
 _KIND_LABELS = {"object": "Object", "style": "Art style", "person": "Person", "nudity": "Unsafe content"}
 _QUALITY_LABELS: dict[Quality, str] = {"quick": "Quick", "normal": "Normal", "thorough": "Thorough"}
@@ -125,6 +128,13 @@ def draw_upload() -> Any:
 def first_values() -> dict[str, Any]:
     """Return what every control holds at first: the settings of the first kind at normal quality."""
     return show_settings(kind_settings(presets()[KINDS[0]], "normal"))
+
+
+def draw_block(components: Components, name: str, content: str = "") -> None:
+    """Draw a place for HTML, which the page's script follows if it is a block of the run view, or holds the chips."""
+    value = block(name, content) if name in BLOCKS or name == "chips" else content
+    label = "Block " + name.replace("-", " ")
+    components.blocks[name] = html(value, label, f"ae_{name.replace('-', '_')}_block")
 
 
 def draw_control(control: Control, value: Any, **options: Any) -> Any:
