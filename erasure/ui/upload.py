@@ -7,6 +7,7 @@ from markupsafe import Markup
 from erasure.jobs.uploading import UploadOffer, UploadSnapshot
 from erasure.ui.errand import errand_progress
 from erasure.ui.html import box, button, element, facts, icon, notes_html, problems_html
+from erasure.ui.units import size
 
 PUBLISH, NOT_NOW = "publish", "publish-not"  # actions of the buttons
 UPLOAD_CANCEL = "upload-cancel"
@@ -16,7 +17,7 @@ def offer_html(offer: UploadOffer) -> Markup:
     """Return what would be published, to where, who sees it, and as whom, with a button that does it."""
     kind = _kind(offer.public)
     rows = [
-        ("What", f"{len(offer.files)} files, {offer.size / 1e6:.1f} MB: {', '.join(offer.files)}"),
+        ("What", f"{len(offer.files)} files, {size(offer.size)}: {', '.join(offer.files)}"),
         ("Where", f"the {kind} repository {offer.repo} on the Hugging Face Hub"),
         ("Who sees it", "everybody" if offer.public else "whoever may see the owner's private repositories"),
         ("As", f"{offer.account}, whose login this machine has"),
