@@ -31,7 +31,6 @@
   let arrived = ""; // the job whose result comes into view once it is drawn
   let said = { job: "", state: "" }; // what was announced last
   const errands = new Map(); // the states of the errands that were seen last, by block
-  let combined = null; // the same of the combination, or which file it made; null: not seen yet
   let edited = false; // whether the user has written into the web UI's own setting for what is always on
   let focus = null; // the button that had the focus, to find it again when its HTML is replaced
 
@@ -177,36 +176,32 @@
     live().textContent = [...parts, ["Done", "Stopped"].includes(now.state) ? check : ""].filter(Boolean).join(". ");
   }
 
-  /** Return a block whose errand was seen at work and has ended, null for one that is at work or was not. */
+  /** Return a block whose errand has ended since the last look, else null. It may take less time than passes between two
+      polls, so that it was never seen at work; what had ended before the page was opened is no news. */
   function ended(name, atWork) {
     const shown = block(name);
+    const { aeState: state, aeMade: made = "" } = shown?.dataset ?? {};
+    if (state === undefined) return null; // no poll has drawn it yet
     const before = errands.get(name);
-    if (shown) errands.set(name, shown.dataset.aeState ?? "");
-    return shown && before === atWork && errands.get(name) !== before ? shown : null;
+    const now = `${state} ${made}`;
+    errands.set(name, now);
+    return before !== undefined && before !== now && state && state !== atWork ? shown : null;
   }
 
-  /** The same for the end of a measurement, a bake, an upload, or a search for nearby concepts, which chips follow. */
+  /** The same for the end of a measurement, a bake, an upload, a combination, which may have made a LoRA, or a search for
+      nearby concepts, which the chips follow. */
   function announceErrands() {
     const measured = ended("measure", "measuring");
     if (measured) live().textContent = `Measured. ${(measured.querySelector(".ae-check") ?? measured).textContent.trim()}`;
-    const done = ended("bake", "baking") ?? ended("publish", "uploading");
-    if (done) live().textContent = done.textContent.trim();
+    const summed = ended("combine", "combining");
+    if (summed?.dataset.aeMade) REFRESH.forEach(press);
+    for (const done of [summed, ended("bake", "baking"), ended("publish", "uploading")]) {
+      if (done) live().textContent = done.textContent.trim();
+    }
     const found = ended("search", "searching");
     if (!found) return;
     changed();
     live().textContent = found.textContent.trim() || "Nearby concepts are found.";
-  }
-
-  /** The same for the end of a combination, which has made a LoRA. */
-  function announceCombined() {
-    const shown = block("combine");
-    if (!shown) return;
-    const { aeState: state = "", aeMade: made = "" } = shown.dataset;
-    const before = combined;
-    combined = made || state; // it may take less time than passes between two polls
-    if (before === null || combined === before || !state || state === "combining") return;
-    if (made) REFRESH.forEach(press);
-    live().textContent = shown.textContent.trim();
   }
 
   /** Return a place that stays when all else is replaced: only then are its changes announced. */
@@ -342,7 +337,6 @@
     showResult();
     announce();
     announceErrands();
-    announceCombined();
     showInserted();
     if (tab()) keepFocus();
   }

@@ -97,8 +97,20 @@ def render(manager: JobManager, page: Page) -> RunView:
             state=combined.state if combined else "",
             made=str(combined.version) if combined and combined.state == "done" else "",
         ),
-        "bake": news(page, "bake", bake_html(baked), state=baked.state if baked else ""),
-        "publish": news(page, "publish", upload_html(upload), state=upload.state if upload else ""),
+        "bake": news(
+            page,
+            "bake",
+            bake_html(baked),
+            state=baked.state if baked else "",
+            made=str(baked.version) if baked and baked.state == "done" else "",
+        ),
+        "publish": news(
+            page,
+            "publish",
+            upload_html(upload),
+            state=upload.state if upload else "",
+            made=str(upload.version) if upload and upload.state == "done" else "",
+        ),
     }
     return RunView(answer(page, "", seen=seen), blocks, usable, searching)
 
