@@ -11,7 +11,7 @@
   const CALLS = {
     "chip-erase": "chip", "chip-protect": "chip", "chip-auto": "chip",
     settings: "load", remedy: "load", "preset-overwrite": "preset", share: "share",
-    keep: "keep", "keep-off": "keep",
+    keep: "keep", "keep-off": "keep", publish: "publish", "publish-not": "publish",
   };
   const ALWAYS = "setting_adversarial_erase_always";
   const REFRESH = ["txt2img_lora_extra_refresh_internal", "img2img_lora_extra_refresh_internal"];
@@ -30,10 +30,7 @@
   let states = null; // of jobs, as last seen: a job that was running and is done now has made a LoRA
   let arrived = ""; // the job whose result comes into view once it is drawn
   let said = { job: "", state: "" }; // what was announced last
-  let measured = ""; // the state of the measurement that was seen last
-  let baked = ""; // the same of the bake
-  let combined = null; // the same of the combination, or which file it made; null: not seen yet
-  let searched = ""; // the same of the search for nearby concepts
+  const errands = new Map(); // the states of the errands that were seen last, by block
   let edited = false; // whether the user has written into the web UI's own setting for what is always on
   let focus = null; // the button that had the focus, to find it again when its HTML is replaced
 
@@ -179,47 +176,32 @@
     live().textContent = [...parts, ["Done", "Stopped"].includes(now.state) ? check : ""].filter(Boolean).join(". ");
   }
 
-  /** The same for the end of a measurement. */
-  function announceMeasured() {
-    const shown = block("measure");
-    if (!shown) return;
-    const before = measured;
-    measured = shown.dataset.aeState ?? "";
-    if (before !== "measuring" || measured === before) return;
-    live().textContent = `Measured. ${(shown.querySelector(".ae-check") ?? shown).textContent.trim()}`;
+  /** Return a block whose errand has ended since the last look, else null. It may take less time than passes between two
+      polls, so that it was never seen at work; what had ended before the page was opened is no news. */
+  function ended(name, atWork) {
+    const shown = block(name);
+    const { aeState: state, aeMade: made = "" } = shown?.dataset ?? {};
+    if (state === undefined) return null; // no poll has drawn it yet
+    const before = errands.get(name);
+    const now = `${state} ${made}`;
+    errands.set(name, now);
+    return before !== undefined && before !== now && state && state !== atWork ? shown : null;
   }
 
-  /** The same for the end of a bake. */
-  function announceBaked() {
-    const shown = block("bake");
-    if (!shown) return;
-    const before = baked;
-    baked = shown.dataset.aeState ?? "";
-    if (before !== "baking" || baked === before) return;
-    live().textContent = shown.textContent.trim();
-  }
-
-  /** The same for the end of a combination, which has made a LoRA. */
-  function announceCombined() {
-    const shown = block("combine");
-    if (!shown) return;
-    const { aeState: state = "", aeMade: made = "" } = shown.dataset;
-    const before = combined;
-    combined = made || state; // it may take less time than passes between two polls
-    if (before === null || combined === before || !state || state === "combining") return;
-    if (made) REFRESH.forEach(press);
-    live().textContent = shown.textContent.trim();
-  }
-
-  /** The same for the end of a search for nearby concepts; the chips follow. */
-  function announceFound() {
-    const shown = block("search");
-    if (!shown) return;
-    const before = searched;
-    searched = shown.dataset.aeState ?? "";
-    if (before !== "searching" || searched === before) return;
+  /** The same for the end of a measurement, a bake, an upload, a combination, which may have made a LoRA, or a search for
+      nearby concepts, which the chips follow. */
+  function announceErrands() {
+    const measured = ended("measure", "measuring");
+    if (measured) live().textContent = `Measured. ${(measured.querySelector(".ae-check") ?? measured).textContent.trim()}`;
+    const summed = ended("combine", "combining");
+    if (summed?.dataset.aeMade) REFRESH.forEach(press);
+    for (const done of [summed, ended("bake", "baking"), ended("publish", "uploading")]) {
+      if (done) live().textContent = done.textContent.trim();
+    }
+    const found = ended("search", "searching");
+    if (!found) return;
     changed();
-    live().textContent = shown.textContent.trim() || "Nearby concepts are found.";
+    live().textContent = found.textContent.trim() || "Nearby concepts are found.";
   }
 
   /** Return a place that stays when all else is replaced: only then are its changes announced. */
@@ -354,10 +336,7 @@
     forgetStart();
     showResult();
     announce();
-    announceMeasured();
-    announceBaked();
-    announceCombined();
-    announceFound();
+    announceErrands();
     showInserted();
     if (tab()) keepFocus();
   }

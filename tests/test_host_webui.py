@@ -88,6 +88,12 @@ def test_data_is_outside_of_the_extension_and_moves_with_flag_and_setting(webui:
     assert webui.host().data_folder() == tmp_path / "by-flag"
 
 
+def test_the_page_uploads_only_if_the_command_line_says_so(webui: WebUI) -> None:
+    assert webui.host().uploads() is False
+    webui.shared.cmd_opts.adversarial_erase_upload = True
+    assert webui.host().uploads() is True
+
+
 def test_the_device_is_the_web_uis_unless_the_setting_names_another(webui: WebUI) -> None:
     assert webui.host().device() == "gpu"
     webui.shared.opts.data["adversarial_erase_device"] = "cuda:1"

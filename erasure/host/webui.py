@@ -25,6 +25,7 @@ from modules import (
 
 from erasure.errors import CheckpointError, EraseError, OutOfMemory, RunError
 from erasure.families.known import supported
+from erasure.host import uploads
 from erasure.host.always_on import AlwaysOn, Rule
 from erasure.host.base import HostCheckpoint, TextToImage
 from erasure.host.exits import before_signals
@@ -145,6 +146,9 @@ class WebuiHost:
 
     def set_always_on(self, rules: Sequence[Rule]) -> None:
         set_always_on(rules)
+
+    def uploads(self) -> bool:
+        return bool(getattr(shared.cmd_opts, uploads.OPTION, False))
 
     def draw(self, request: TextToImage) -> Image.Image:
         side = request.size or self._native_side()

@@ -16,6 +16,7 @@ from erasure.jobs.job import ACTIVE, Snapshot
 from erasure.jobs.manager import JobManager
 from erasure.jobs.measuring import MeasureSnapshot
 from erasure.jobs.searching import SearchSnapshot
+from erasure.jobs.uploading import UploadSnapshot
 from erasure.run.cover import is_unsafe
 from erasure.run.preview import RunPreview
 from erasure.ui.bake import bake_html
@@ -30,8 +31,9 @@ from erasure.ui.picture_html import grid_html, shown_step, thumbnail_url
 from erasure.ui.runs import ACTION_WORDS, runs_html
 from erasure.ui.search import search_html
 from erasure.ui.status import progress_html, status_html
+from erasure.ui.upload import upload_html
 
-BLOCKS = ("status", "chart", "picks", "grid", "result", "runs", "measure", "search", "combine", "bake")
+BLOCKS = ("status", "chart", "picks", "grid", "result", "runs", "measure", "search", "combine", "bake", "publish")
 _THUMBNAILS = 30  # of the newest runs
 
 
@@ -57,8 +59,8 @@ def render(manager: JobManager, page: Page) -> RunView:
     snapshots = manager.snapshots()
     run = followed(snapshots, page.job)
     measured, search, baked = manager.measurement(), manager.search_snapshot(), manager.bake_snapshot()
-    combined = manager.combine_snapshot()
-    seen = _seen(snapshots, run, page, (measured, search, baked, combined))
+    combined, upload = manager.combine_snapshot(), manager.uploading.snapshot()
+    seen = _seen(snapshots, run, page, (measured, search, baked, combined, upload))
     usable = run is not None and run.result is not None
     searching = search is not None and search.state == "searching"
     if seen == page.seen:
@@ -68,7 +70,9 @@ def render(manager: JobManager, page: Page) -> RunView:
     measuring = measured is not None and measured.state == "measuring"
     baking = baked is not None and baked.state == "baking"
     combining = combined is not None and combined.state == "combining"
-    active = measuring or searching or baking or combining or any(other.state in ACTIVE for other in snapshots)
+    uploading = upload is not None and upload.state == "uploading"
+    errands = measuring or searching or baking or combining or uploading
+    active = errands or any(other.state in ACTIVE for other in snapshots)
     states = " ".join(f"{other.id}:{other.state}" for other in snapshots if other.result or other.state in ACTIVE)
     blocks = {
         "status": news(
@@ -93,7 +97,20 @@ def render(manager: JobManager, page: Page) -> RunView:
             state=combined.state if combined else "",
             made=str(combined.version) if combined and combined.state == "done" else "",
         ),
-        "bake": news(page, "bake", bake_html(baked), state=baked.state if baked else ""),
+        "bake": news(
+            page,
+            "bake",
+            bake_html(baked),
+            state=baked.state if baked else "",
+            made=str(baked.version) if baked and baked.state == "done" else "",
+        ),
+        "publish": news(
+            page,
+            "publish",
+            upload_html(upload),
+            state=upload.state if upload else "",
+            made=str(upload.version) if upload and upload.state == "done" else "",
+        ),
     }
     return RunView(answer(page, "", seen=seen), blocks, usable, searching)
 
@@ -102,7 +119,7 @@ def _seen(
     snapshots: list[Snapshot],
     run: Snapshot | None,
     page: Page,
-    errands: Sequence[MeasureSnapshot | SearchSnapshot | BakeSnapshot | CombineSnapshot | None],
+    errands: Sequence[MeasureSnapshot | SearchSnapshot | BakeSnapshot | CombineSnapshot | UploadSnapshot | None],
 ) -> str:
     """Return a text that changes with all that is shown. No version comes twice, but a run of an earlier process has
     none, so the states count too."""

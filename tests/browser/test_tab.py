@@ -463,6 +463,7 @@ def test_a_lora_is_checked_and_shared_and_downloaded(app: App, tab: Tab, tmp_pat
     tab.choose("share_license", "creativeml-openrail-m")
     tab.button("share").click()
     expect(said).to_contain_text("passed-on is ready to be passed on", timeout=LONG)
+    expect(tab.page.locator("#ae_offer_block").first).to_contain_text("--adversarial-erase-upload")
     with tab.page.expect_download() as download:
         said.locator("a").click()
     assert download.value.suggested_filename == "passed-on.zip"
