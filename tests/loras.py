@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from erasure.families.family import Family
 from erasure.families.sd1 import SD1
 from erasure.lora.file import write_lora
 from erasure.lora.metadata import CONFIG_KEY
@@ -24,6 +25,7 @@ def random_lora(
     strength: float = 0.5,
     unet: nn.Module | None = None,
     layers: tuple[str, ...] = ("attn2.to_k", "attn2.to_v"),
+    family: Family = SD1,
 ) -> Path:
     """Write a LoRA of rank 2 for cross-attention of a U-Net, None for that of the tiny model. ``config``: what it says
     of itself; ``layers``: what the names of its layers end with."""
@@ -36,5 +38,5 @@ def random_lora(
             state[f"{name}.lora_up.weight"] = strength * torch.randn(rows, 2, generator=generator)
     told = {} if config is None else {CONFIG_KEY: json.dumps(config)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_lora(path, state, family=SD1, alpha=2.0, metadata={**told, **(metadata or {})}, dtype=torch.float32)
+    write_lora(path, state, family=family, alpha=2.0, metadata={**told, **(metadata or {})}, dtype=torch.float32)
     return path

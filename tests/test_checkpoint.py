@@ -77,14 +77,14 @@ def of(*names: str, shape: tuple[int, ...] = (4, 4)) -> Callable[[State], State]
 
 
 FOREIGN: dict[str, tuple[Callable[[State], State], str]] = {
-    "sd2": (sd2, "a Stable Diffusion 2 model"),
+    "sd2 inpainting": (lambda state: conv_in(9)(sd2(state)), "an inpainting model"),
+    "sd2 depth": (lambda state: conv_in(5)(sd2(state)), "a depth-to-image model"),
     "sdxl": (sdxl, "a Stable Diffusion XL model"),
     "sd3": (of(UNET + "joint_blocks.0.x_block.attn.qkv.weight"), "a Stable Diffusion 3 model"),
     "flux": (of("double_blocks.0.img_attn.qkv.weight", "single_blocks.0.linear1.weight"), "a Flux model"),
     "flux in a checkpoint": (of(UNET + "double_blocks.0.img_attn.qkv.weight"), "a Flux model"),
     "inpainting": (conv_in(9), "an inpainting model"),
     "pix2pix": (conv_in(8), "an InstructPix2Pix model"),
-    "v-prediction": (lambda state: {**state, "v_pred": empty(1)}, "a v-prediction model"),
     "vae": (only(VAE, strip=VAE), "a VAE"),
     "vae with prefix": (only(VAE), "a VAE"),
     "text encoder": (only(TEXT), "a text encoder"),
@@ -248,7 +248,7 @@ def edited(checkpoint: Path, folder: Path, **changes: object) -> Path:
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
-        ({"parameterization": "v"}, "a v-prediction model"),
+        ({"parameterization": "flow"}, "predicts something else"),
         ({"parameterization": "x0"}, "predicts the picture"),
         (
             {"cond_stage_config": {"target": "ldm.modules.FrozenOpenCLIPEmbedder"}},
@@ -312,9 +312,9 @@ def test_json_and_yaml_may_have_a_byte_order_mark(
         ("model_index.json", {"_class_name": "DiTPipeline"}, UnsupportedCheckpoint, "DiTPipeline"),
         (
             "scheduler/scheduler_config.json",
-            {"prediction_type": "v_prediction"},
+            {"prediction_type": "sample"},
             UnsupportedCheckpoint,
-            "v_pred",
+            "predicts the picture",
         ),
         (
             "scheduler/scheduler_config.json",
@@ -323,7 +323,8 @@ def test_json_and_yaml_may_have_a_byte_order_mark(
             "1000 noise levels",
         ),
         ("unet/config.json", {"in_channels": 9}, UnsupportedCheckpoint, "an inpainting model"),
-        ("unet/config.json", {"cross_attention_dim": 1024}, UnsupportedCheckpoint, "Stable Diffusion 2"),
+        ("unet/config.json", {"in_channels": 5}, UnsupportedCheckpoint, "a depth-to-image model"),
+        ("unet/config.json", {"cross_attention_dim": 2048}, UnsupportedCheckpoint, "Stable Diffusion XL"),
         ("unet/config.json", {"cross_attention_dim": 64}, BrokenCheckpoint, "mixes two models"),
     ],
 )

@@ -71,7 +71,7 @@ def test_a_file_of_another_family_is_recognised_loaded_and_sized(
 
 def test_what_is_no_entry_is_refused_by_name(second: Path) -> None:
     with pytest.raises(UnsupportedCheckpoint, match=r"a U-Net without text encoder, not an SD 1\.x"):
-        inspect_checkpoint(second)
+        inspect_checkpoint(second, (SD1,))
 
 
 def test_a_relative_that_became_a_family_is_no_stranger() -> None:
@@ -152,7 +152,7 @@ def test_a_lora_has_the_names_of_its_family_and_comes_back(tiny_models: ModelPar
     apply_lora_file(tiny_models.unet, file)
     assert "a LoRA for Stable Diffusion 2 in kohya's layout" in str(explain_lora(path, BOTH))
     with pytest.raises(LoraFileError, match=r"a LoRA for Stable Diffusion 2; a LoRA for an SD 1\.x U-Net"):
-        read_lora(path)
+        read_lora(path, (SD1,))
 
 
 def test_a_lora_without_words_is_told_by_its_text_width(tmp_path: Path) -> None:

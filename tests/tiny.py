@@ -27,6 +27,15 @@ DATA = Path(__file__).parents[1] / "erasure" / "data"
 CLIP = DATA / "clip-vit-large-patch14"
 TOKENIZER_FILES = ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
 SCHEDULE: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+PIPELINE = {
+    "_class_name": "StableDiffusionPipeline",
+    "scheduler": ["diffusers", "DDIMScheduler"],
+    "text_encoder": ["transformers", "CLIPTextModel"],
+    "tokenizer": ["transformers", "CLIPTokenizer"],
+    "unet": ["diffusers", "UNet2DConditionModel"],
+    "vae": ["diffusers", "AutoencoderKL"],
+}
+"""What ``model_index.json`` of a diffusers folder says."""
 
 # The three parts' configurations, tiny and as SD 1.x has them.
 tiny_config: dict[str, dict[str, Any]] = {
@@ -153,13 +162,5 @@ def tiny_diffusers_folder(folder: Path, *, seed: int = 0) -> Path:
     for name in TOKENIZER_FILES:
         shutil.copy(CLIP / name, folder / "tokenizer" / name)
     DDIMScheduler(**SCHEDULE, clip_sample=False, steps_offset=1).save_pretrained(folder / "scheduler")
-    index = {
-        "_class_name": "StableDiffusionPipeline",
-        "scheduler": ["diffusers", "DDIMScheduler"],
-        "text_encoder": ["transformers", "CLIPTextModel"],
-        "tokenizer": ["transformers", "CLIPTokenizer"],
-        "unet": ["diffusers", "UNet2DConditionModel"],
-        "vae": ["diffusers", "AutoencoderKL"],
-    }
-    (folder / "model_index.json").write_text(json.dumps(index, indent=2), encoding="utf-8")
+    (folder / "model_index.json").write_text(json.dumps(PIPELINE, indent=2), encoding="utf-8")
     return folder

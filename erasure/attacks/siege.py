@@ -79,7 +79,7 @@ def besiege(siege: Siege, space: ConceptSpace | None = None) -> Generator[Stage,
         model.unet.enable_gradient_checkpointing()
         # Older versions of diffusers checkpoint only in training mode. SD 1.x has no dropout for it to switch on.
         model.unet.train()
-    match_lora(task.file, model.unet)
+    match_lora(task.file, model.unet, task.checkpoint.family)
     known = [sha256(task.checkpoint.path), sha256_of_files([task.file.path]), task.weight, list(config.templates)]
     archive = Archive(siege.folder, known, siege.untouched)
     album = open_album(model, config.templates)

@@ -79,6 +79,7 @@ def bake(task: BakeTask) -> Generator[float, None, Baked]:
         name=task.out.stem if task.folder is None else task.out.name,
         base=info.name,
         family=info.family,
+        prediction=info.prediction_type,
         layout=info.layout,
         pixels=info.size.pixels,
         loras=[(file, weight, sha256_of_files([file.path])) for file, weight in task.loras],

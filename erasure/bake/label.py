@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from erasure import __version__, bounded_json
-from erasure.families.family import Family
+from erasure.families.family import Family, PredictionType
 from erasure.lora.file import LoraFile
 from erasure.lora.metadata import CONFIG_KEY, json_object
 from erasure.lora.parts import erased_by
@@ -27,12 +27,14 @@ _CODEBASES = {"original": "https://github.com/CompVis/stable-diffusion", "diffus
 class Label:
     """All that is said of a baked checkpoint but for hashes of data that is still to be read or written.
 
-    ``loras``: each with its weight and the sha256 of its file.
+    ``prediction``: None if the base does not say what it predicts; ``loras``: each with its weight and the sha256 of
+    its file.
     """
 
     name: str
     base: str
     family: Family
+    prediction: PredictionType | None
     layout: str
     pixels: int
     loras: Sequence[tuple[LoraFile, float, str]]
@@ -43,7 +45,9 @@ class Label:
         kept = {key: text for key, text in before.items() if not key.startswith(("sshs_", f"{_SPEC}hash_"))}
         spec = {
             "sai_model_spec": "1.0.1",
-            "architecture": kept.get(f"{_SPEC}architecture", self.family.lora.architecture.removesuffix("/lora")),
+            "architecture": kept.get(
+                f"{_SPEC}architecture", self.family.lora.architecture_of(self.prediction).removesuffix("/lora")
+            ),
             "implementation": kept.get(f"{_SPEC}implementation", _CODEBASES[self.layout]),
             "title": self.name,
             "description": "\n\n".join(filter(None, (self._described(), kept.get(f"{_SPEC}description", "")))),
@@ -51,8 +55,9 @@ class Label:
             "hash_sha256": f"0x{data_sha256}",
             "merged_from": ", ".join(name.replace(",", ";") for name in (self.base, *self._names())),
             "resolution": kept.get(f"{_SPEC}resolution", f"{self.pixels}x{self.pixels}"),
-            "prediction_type": kept.get(f"{_SPEC}prediction_type", self.family.prediction_type),
         }
+        if self.prediction is not None:  # what nobody has measured is not for a label that decides how a file is read
+            spec["prediction_type"] = kept.get(f"{_SPEC}prediction_type", self.prediction)
         baked = [*baked_before(before), self._baked(base_sha256)]
         return {
             "format": "pt",

@@ -61,7 +61,7 @@ def bake_task(checkpoint: Path, loras: Sequence[tuple[Path, Any]], out: Path, *,
     files = tuple((read_lora(path), float(weight)) for path, weight in loras)
     unet, every = empty_unet(info)
     for file, _ in files:
-        match_lora(file, unet)
+        match_lora(file, unet, info.family)
     changed = {module for file, _ in files for module in file.modules}
     places = tuple(place for place in every if module_key(place.layer, info.family) in changed)
     _check_numbers(places)

@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     checkpoint, file = inspect_checkpoint(arguments.checkpoint).opened(opening_of(arguments)), read_lora(arguments.lora)
     model = open_model(checkpoint, resolution=arguments.pixels, device=arguments.device or default_device())
     print_notes(model.parts.notes)
-    match_lora(file, model.unet)
+    match_lora(file, model.unet, checkpoint.family)
     seeds = arguments.seed or [1, 2]
     prompts = [prompt for prompt in arguments.prompt for _ in seeds]
     drawing = DrawSettings(arguments.steps, arguments.guidance)

@@ -179,7 +179,8 @@ def _dry_run(arguments: argparse.Namespace, config: EraseConfig) -> int:
     print(f"memory:  {cost.peak_bytes / 2**30:.1f} GiB, peak of the {cost.peak_of}, measured here")
     if cost.peak_of == "process":
         # That says little about a GPU, where memory is what people run out of.
-        expected = memory_bytes(config, checkpoint.size, checkpoint.family.full) / 2**30
-        measured = f"a full-size {checkpoint.family.short} took on a CPU"
+        full = checkpoint.family.full
+        expected = memory_bytes(config, checkpoint.size, full) / 2**30
+        measured = f"a full-size {full.measured_on or checkpoint.family.short} took on a CPU"
         print(f"         on a GPU, expect about {expected:.1f} GiB, scaled from what {measured}")
     return 0

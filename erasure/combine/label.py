@@ -21,6 +21,7 @@ def label(task: CombineTask, combination: Combination, made: Sum, when: datetime
     return combined_metadata(
         name=task.out.stem,
         family=task.family,
+        prediction=task.prediction,
         erases=task.joint.erases,
         config=used,
         asked=None if config is None else config.asked,

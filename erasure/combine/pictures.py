@@ -26,7 +26,7 @@ def check_fit(task: CombineTask, checkpoint: CheckpointInfo) -> None:
     """Check, from headers of the checkpoint, that the files are for its U-Net. Raises: LoraFileError."""
     unet, _ = empty_unet(checkpoint)
     for file, _ in task.loras:
-        match_lora(file, unet)
+        match_lora(file, unet, checkpoint.family)
 
 
 def prompts_of(task: CombineTask) -> list[str]:

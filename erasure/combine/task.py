@@ -13,7 +13,7 @@ from torch import Tensor
 from erasure.combine.joint import Joint, Stated, joint_config
 from erasure.config.settings import LayerChoice
 from erasure.errors import ConfigError, LoraFileError, shown
-from erasure.families.family import Family
+from erasure.families.family import Family, PredictionType
 from erasure.file_hashes import sha256_of_files
 from erasure.lora.adapter import smallest_choice
 from erasure.lora.combine import check_one_model, check_weights
@@ -48,6 +48,12 @@ class CombineTask:
     @property
     def family(self) -> Family:
         return self.loras[0][0].family
+
+    @property
+    def prediction(self) -> PredictionType:
+        """What the files' bases predict, as they say: the velocity if all of them do."""
+        told = (file.metadata.get("modelspec.prediction_type", "") for file, _ in self.loras)
+        return "v_prediction" if all(each.startswith("v") for each in told) else "epsilon"
 
     @property
     def modules(self) -> tuple[str, ...]:

@@ -20,14 +20,17 @@ class Marks:
 
     ``text_names``: prefixes of tensor names that only its text encoders have in the original layout;
     ``context``: widths of the text states that its U-Net reads, if no relative has them; ``text_classes``: words in
-    the text encoder's class in an LDM yaml; ``embeddings``: diffusers' ``addition_embed_type``. For its LoRA files:
-    ``lora_names``, a pattern of tensor names, and ``lora_metadata``, pairs of a key and the beginning of its value.
+    the text encoder's class in an LDM yaml; ``embeddings``: diffusers' ``addition_embed_type``; ``unet_settings``:
+    pairs of diffusers' settings of the U-Net and their values, which tell a folder if no width does. For its LoRA
+    files: ``lora_names``, a pattern of tensor names, and ``lora_metadata``, pairs of a key and the beginning of its
+    value.
     """
 
     text_names: tuple[str, ...] = ()
     context: tuple[int, ...] = ()
     text_classes: tuple[str, ...] = ()
     embeddings: tuple[str, ...] = ()
+    unet_settings: tuple[tuple[str, object], ...] = ()
     lora_names: str = ""
     lora_metadata: tuple[tuple[str, str], ...] = ()
 
@@ -67,7 +70,8 @@ class LoraNames:
     """What LoRA files of the family say, inside and beside them.
 
     ``prefix``: of every module key; ``version`` and ``v2``: kohya's ``ss_base_model_version`` and ``ss_v2``;
-    ``architecture``: ModelSpec's; ``card``: "sd version" in the web UI's note beside the file.
+    ``architecture``: ModelSpec's; ``architecture_v``: that of models that predict v, "" if it is the same; ``card``:
+    "sd version" in the web UI's note beside the file.
     """
 
     prefix: str
@@ -75,6 +79,20 @@ class LoraNames:
     v2: str
     architecture: str
     card: str
+    architecture_v: str = ""
+
+    @property
+    def versions(self) -> tuple[str, str]:
+        """Every ``ss_base_model_version`` of the family."""
+        return self.version_of("epsilon"), self.version_of("v_prediction")
+
+    def version_of(self, prediction: PredictionType | None) -> str:
+        """Return ``ss_base_model_version`` as kohya's sd-scripts write it, for a base that predicts this."""
+        return self.version + ("_v" if prediction == "v_prediction" else "")
+
+    def architecture_of(self, prediction: PredictionType | None) -> str:
+        """Return ModelSpec's architecture, for a base that predicts this."""
+        return self.architecture_v or self.architecture if prediction == "v_prediction" else self.architecture
 
 
 @dataclass(frozen=True)
@@ -85,6 +103,12 @@ class Family:
     folders. ``pixels_per_latent`` and ``vae_scale`` are used if a configuration does not give them. ``tokens``: length
     of a padded prompt. ``yaml``: LDM configuration for files that come without one. ``text_folder``: configuration and
     tokenizer of its text encoder, used if an LDM configuration names none, or one of ``text_models``.
+
+    ``prediction_type``: of checkpoints that do not say what they predict; None if only the model itself can tell.
+    ``v_pixels``: side of the pictures of checkpoints that predict v, if it is another than that of ``full``.
+    ``open_clip``: whether the text encoder has OpenCLIP's names in the original layout. ``skipped_layers``: how many of
+    its last layers are not run. ``text_config``: its configuration, if ``text_folder`` has that of another one;
+    ``pad_token``: what prompts are padded with, if the tokenizer of ``text_folder`` pads otherwise.
     """
 
     name: str
@@ -93,7 +117,7 @@ class Family:
     marks: Marks
     pipelines: tuple[str, ...]
     parts: PartNames
-    prediction_type: PredictionType
+    prediction_type: PredictionType | None
     latent_channels: int
     pixels_per_latent: int
     vae_scale: float
@@ -104,6 +128,11 @@ class Family:
     text_models: tuple[str, ...]
     lora: LoraNames
     full: FullSize
+    v_pixels: int = 0
+    open_clip: bool = False
+    skipped_layers: int = 0
+    text_config: Path | None = None
+    pad_token: str = ""
 
     def __str__(self) -> str:
         """Return the short name with its article, ``an SD 1.x``."""

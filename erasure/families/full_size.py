@@ -34,6 +34,7 @@ class FullSize:
     ``cpu_seconds``: time of one U-Net row on two CPU cores.
     ``state_per_rank``: bytes on disk per rank of a LoRA on all layers with Adam's two moments, counted twice because
     the old state is kept until the new one is written.
+    ``measured_on``: the model on which memory and time were measured, if it was another family's; "" otherwise.
     """
 
     pixels: int
@@ -47,3 +48,4 @@ class FullSize:
     decoding: float
     cpu_seconds: float
     state_per_rank: int
+    measured_on: str = ""

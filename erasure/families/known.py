@@ -10,8 +10,9 @@ from collections.abc import Iterable
 
 from erasure.families.family import Family, Marks, Relative
 from erasure.families.sd1 import SD1
+from erasure.families.sd2 import SD2
 
-FAMILIES: tuple[Family, ...] = (SD1,)
+FAMILIES: tuple[Family, ...] = (SD1, SD2)
 
 # The first that fits is taken, so the most specific come first.
 RELATIVES = (
@@ -26,15 +27,7 @@ RELATIVES = (
         ),
     ),
     Relative("Stable Diffusion XL refiner", Marks(text_names=("conditioner.embedders.0.model.",), context=(1280,))),
-    Relative(
-        "Stable Diffusion 2",
-        Marks(
-            text_names=("cond_stage_model.model.",),
-            context=(1024,),
-            text_classes=("OpenCLIP", "OpenClip"),
-            lora_metadata=(("ss_v2", "True"),),
-        ),
-    ),
+    Relative(SD2.name, SD2.marks),
 )
 
 

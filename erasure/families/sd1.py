@@ -7,7 +7,7 @@ from pathlib import Path
 from erasure.families.family import Family, LoraNames, Marks, PartNames, Schedule
 from erasure.families.full_size import GIB, MIB, FullSize, UpdateMemory
 
-_DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[1] / "data"
 
 # Memory: ``python -m benchmarks.memory`` (docs/measurements.md). Seconds: four rows took 42.
 _FULL_SIZE = FullSize(
@@ -42,8 +42,8 @@ SD1 = Family(
     vae_scale=0.18215,
     schedule=Schedule(steps=1000, start=0.00085, end=0.012),
     tokens=77,
-    yaml=_DATA / "sd1.yaml",
-    text_folder=_DATA / "clip-vit-large-patch14",
+    yaml=DATA / "sd1.yaml",
+    text_folder=DATA / "clip-vit-large-patch14",
     text_models=("openai/clip-vit-large-patch14",),
     lora=LoraNames(
         prefix="lora_unet_",

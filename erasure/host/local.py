@@ -182,7 +182,7 @@ class LocalHost:
         wanted = [(find_lora(self.lora_folder(), name), weight) for name, weight in tags]
         files = [(read_lora(path), weight) for path, weight in self._with_always_on(wanted)]
         for file, _ in files:
-            match_lora(file, model.unet)
+            match_lora(file, model.unet, model.parts.info.family)
         noise = model.noise(torch.Generator().manual_seed(request.seed), request.size)[None]
         given, null = model.embed([prompt, request.negative])
         with _worn(model, files) if files else nullcontext(), torch.no_grad():

@@ -46,7 +46,8 @@ def estimate(config: EraseConfig, checkpoint: Path, device: str, runs_folder: Pa
         return Estimate(None, None, "not known: the checkpoint cannot be read")
     size, full = info.size, info.family.full
     seconds, basis = _seconds(config, size, full, device, runs_folder)
-    memory = f"memory from a table measured on a full-size {info.family.short}, scaled by this U-Net's size"
+    measured = full.measured_on or info.family.short
+    memory = f"memory from a table measured on a full-size {measured}, scaled by this U-Net's size"
     taken = memory_bytes(config, size, full)
     if device == "cpu":  # embeddings are remembered on the CPU, so on other devices they take nothing
         taken += round(embedding_cache_bytes(remembered_prompts(config), full, size.text_encoder))

@@ -50,6 +50,13 @@ class LoraFile:
         """Module keys, in the order of the file."""
         return tuple(dict.fromkeys(key.partition(".")[0] for key in self.state))
 
+    @property
+    def told_family(self) -> bool:
+        """Whether the file says for which family it is, or the width of the text states that it reads; else a guess."""
+        reads = (key for key in self.state if key.endswith((f"_attn2_to_k.{DOWN}", f"_attn2_to_v.{DOWN}")))
+        by_width = any(self.state[key].shape[-1] in self.family.marks.context for key in reads)
+        return by_width or "ss_base_model_version" in self.metadata
+
     def weights(self, module: str) -> tuple[Tensor, Tensor, float]:
         """Return ``down``, ``up`` and the scale alpha / rank of one module."""
         down, up = self.state[f"{module}.{DOWN}"], self.state[f"{module}.{UP}"]
@@ -163,11 +170,23 @@ def _unreadable(path: Path, error: DamagedFile | OSError) -> LoraFileError:
     return LoraFileError(f"{path.name} is {what} ({error}); download it again")
 
 
-def match_lora(file: LoraFile, unet: nn.Module) -> None:
+def check_family(file: LoraFile, family: Family) -> None:
+    """Raises: LoraFileError if the file says that it is for models of another family than this."""
+    if file.told_family and file.family.name != family.name:
+        raise LoraFileError(
+            f"{file.path.name} is a LoRA for {file.family.name}, but the checkpoint is {family} model; choose a LoRA "
+            f"for {family.name}, or the checkpoint that it was made from"
+        )
+
+
+def match_lora(file: LoraFile, unet: nn.Module, family: Family | None = None) -> None:
     """Check that the file fits a U-Net: every key has a layer, shapes match, values are finite and not all zero.
 
-    Raises: LoraFileError with the problems; IneffectiveLora if the only one is that all values are zero.
+    ``family``: of the model, if it is known. Raises: LoraFileError with the problems; IneffectiveLora if the only one
+    is that all values are zero.
     """
+    if family is not None:
+        check_family(file, family)
     layers, paths = base_layers(unet), module_paths(unet, file.family)
     problems, effective = [], False
     for module in file.modules:

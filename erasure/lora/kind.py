@@ -59,8 +59,9 @@ def tell_lora(shapes: Shapes, metadata: Mapping[str, str], families: Sequence[Fa
     if not any(name.endswith((DOWN, UP)) for name in shapes):
         return "no LoRA (it holds no lora_down or lora_up weights)"
     version = metadata.get("ss_base_model_version")
-    told = (each for each in families if each.lora.version == version or _fits(each.marks, context, metadata))
-    family = next(told, families[0])
+    named = [each for each in families if version in each.lora.versions]
+    fitting = [each for each in families if _fits(each.marks, context, metadata)]
+    family = next(iter([*fitting, *named, *families]))
     return family if all(name.startswith(family.lora.prefix) for name in shapes) else "a LoRA of an unknown layout"
 
 

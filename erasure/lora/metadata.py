@@ -16,7 +16,7 @@ from typing import Any
 from PIL import Image
 
 from erasure import __version__, bounded_json
-from erasure.families.family import Family
+from erasure.families.family import Family, PredictionType
 
 CONFIG_KEY = "adversarial_erase"  # every setting with the value that was used
 ASKED_KEY = "adversarial_erase_asked"  # those that were asked for, as they were asked for
@@ -43,6 +43,7 @@ def lora_metadata(
     *,
     name: str,
     family: Family,
+    prediction: PredictionType = "epsilon",
     config: Mapping[str, object],
     asked: Mapping[str, object] | None = None,
     base_name: str,
@@ -62,6 +63,7 @@ def lora_metadata(
     """Return the metadata of a finished LoRA, except what is added when it is written (network size and hashes).
 
     ``name``: the stem of the file; web UIs insert ``ss_output_name`` into prompts, so the two must be equal.
+    ``prediction``: what the base predicts.
     ``config``: every setting as used, plain JSON types; ``asked``: those that were asked for.
     ``finished`` and ``started``: times with a time zone. ``planned_steps``: updates if the run is not stopped early.
     ``base_weights``: ``plain`` or ``averaged`` if the base has both kinds of weights for its U-Net, else "".
@@ -74,14 +76,15 @@ def lora_metadata(
     name = _base_name(name)
     side = resolution or config.get("resolution") or family.full.pixels
     values = {
-        **_kohya(name, family, config, steps, finished),
+        **_kohya(name, config, steps, finished),
+        **_versions(family, prediction),
         "ss_max_train_steps": planned_steps or steps,
         "ss_training_started_at": None if started is None else started.timestamp(),
         "ss_sd_model_name": _base_name(base_name),
         "ss_sd_model_hash": base_short_hash,
         "ss_new_sd_model_hash": base_sha256,
         "ss_resolution": f"({side}, {side})",
-        **_modelspec(name, family, _concepts(config), finished),
+        **_modelspec(name, family, prediction, _concepts(config), finished),
         "modelspec.resolution": f"{side}x{side}",
         CONFIG_KEY: json.dumps(config),
         ASKED_KEY: None if asked is None else json.dumps(_without_places(asked)),
@@ -99,6 +102,7 @@ def combined_metadata(
     *,
     name: str,
     family: Family,
+    prediction: PredictionType = "epsilon",
     erases: Sequence[str],
     config: Mapping[str, object] | None,
     asked: Mapping[str, object] | None,
@@ -119,11 +123,10 @@ def combined_metadata(
     name = _base_name(name)
     values = {
         "ss_output_name": name,
-        "ss_base_model_version": family.lora.version,
-        "ss_v2": family.lora.v2,
+        **_versions(family, prediction),
         "ss_training_comment": f"combined; erases {', '.join(erases)}" if erases else "combined",
         **{key: _base_name(text) if key == "ss_sd_model_name" else text for key, text in base.items()},
-        **_modelspec(name, family, erases, made),
+        **_modelspec(name, family, prediction, erases, made),
         "modelspec.description": f"Combined from {merged_from}; {_made_by(erases)}",
         "modelspec.merged_from": merged_from,
         "modelspec.resolution": f"{side}x{side}",
@@ -135,12 +138,16 @@ def combined_metadata(
     return {key: str(value) for key, value in values.items() if value is not None}
 
 
-def _kohya(name: str, family: Family, config: Mapping[str, Any], steps: int, finished: datetime) -> dict[str, object]:
+def _versions(family: Family, prediction: PredictionType) -> dict[str, object]:
+    """Return what kohya's scripts say of the base's kind."""
+    told = {"ss_base_model_version": family.lora.version_of(prediction), "ss_v2": family.lora.v2}
+    return {**told, "ss_v_parameterization": "True"} if prediction == "v_prediction" else {**told}
+
+
+def _kohya(name: str, config: Mapping[str, Any], steps: int, finished: datetime) -> dict[str, object]:
     concepts = ", ".join(_concepts(config))
     return {
         "ss_output_name": name,
-        "ss_base_model_version": family.lora.version,
-        "ss_v2": family.lora.v2,
         "ss_steps": steps,
         "ss_seed": config.get("seed"),
         "ss_learning_rate": config.get("learning_rate"),
@@ -158,7 +165,9 @@ def _kohya(name: str, family: Family, config: Mapping[str, Any], steps: int, fin
     }
 
 
-def _modelspec(name: str, family: Family, erases: Sequence[str], finished: datetime) -> dict[str, object]:
+def _modelspec(
+    name: str, family: Family, prediction: PredictionType, erases: Sequence[str], finished: datetime
+) -> dict[str, object]:
     """Return the ModelSpec (github.com/Stability-AI/ModelSpec), in the version that kohya's scripts write.
 
     Forge reads the family from its architecture. Author and license are for whoever shares the file to give; the hash
@@ -166,7 +175,7 @@ def _modelspec(name: str, family: Family, erases: Sequence[str], finished: datet
     """
     return {
         "modelspec.sai_model_spec": "1.0.1",
-        "modelspec.architecture": family.lora.architecture,
+        "modelspec.architecture": family.lora.architecture_of(prediction),
         "modelspec.implementation": "diffusers",
         "modelspec.title": name,
         "modelspec.description": _made_by(erases, "E"),
@@ -174,7 +183,7 @@ def _modelspec(name: str, family: Family, erases: Sequence[str], finished: datet
         "modelspec.trigger_phrase": "",  # it has none: it works without any word in the prompt
         "modelspec.tags": ", ".join(TAGS),
         "modelspec.date": finished.isoformat(timespec="seconds"),
-        "modelspec.prediction_type": family.prediction_type,
+        "modelspec.prediction_type": prediction,
     }
 
 

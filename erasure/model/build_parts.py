@@ -21,6 +21,10 @@ from diffusers.loaders.single_file_utils import (
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from erasure.errors import BrokenCheckpoint
+from erasure.model.open_clip import clip_names
+
+LEAST_ALPHA_BAR = 2.0**-24
+"""The least picture in zero-SNR noise: 1 - this is a number of fp32 below 1. diffusers' Euler sampler has the same."""
 
 Weights = dict[str, torch.Tensor]
 Part = TypeVar("Part", bound=torch.nn.Module)
@@ -76,9 +80,12 @@ def _unet_in_diffusers_names(
 
 def _unet_config(document: dict[str, Any]) -> dict[str, Any]:
     config: dict[str, Any] = create_unet_diffusers_config_from_ldm(document, {})
-    heads = config["attention_head_dim"]  # for historical reasons diffusers has the number of heads here
-    if not isinstance(heads, int) or heads < 1 or any(width % heads for width in config["block_out_channels"]):
-        raise ValueError(f"num_heads is {heads}, which does not divide the layers' widths")
+    told, widths = config["attention_head_dim"], config["block_out_channels"]
+    # For historical reasons diffusers has the number of heads here, of SD 2 one for each level.
+    heads = told if isinstance(told, list) else [told] * len(widths)
+    sound = len(heads) == len(widths) and all(isinstance(each, int) and each > 0 for each in heads)
+    if not sound or any(width % each for width, each in zip(widths, heads, strict=True)):
+        raise ValueError(f"num_heads is {told}, which does not divide the layers' widths")
     return config
 
 
@@ -139,6 +146,14 @@ def build_text_encoder(config: dict[str, Any], origin: str) -> CLIPTextModel:
     return _configured(lambda: CLIPTextModel(CLIPTextConfig(**text_settings(config))), "text encoder", origin)
 
 
+def text_from_open_clip(weights: Weights, origin: str) -> Weights:
+    """Return the weights of an OpenCLIP text encoder by transformers' names; the prefix is taken off already.
+
+    Raises: BrokenCheckpoint if weights are missing.
+    """
+    return _converted(lambda: clip_names(weights), "text encoder", origin)
+
+
 def text_settings(config: dict[str, Any]) -> dict[str, Any]:
     """Return what decides the text encoder: of the library's many other settings, some are lists of any length.
 
@@ -150,9 +165,15 @@ def text_settings(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def noise_schedule(config: dict[str, Any], origin: str) -> torch.Tensor:
-    """Return alpha_bar_t of a training schedule, from DDPM's settings. Raises: BrokenCheckpoint if there is none."""
+    """Return alpha_bar_t of a training schedule, from DDPM's settings. Raises: BrokenCheckpoint if there is none.
+
+    With ``rescale_betas_zero_snr`` the levels are stretched to a last one without picture (Lin et al. 2023, Algorithm
+    1), where alpha_bar is ``LEAST_ALPHA_BAR`` instead of 0: the picture is had from the noise by dividing by its root.
+    """
     try:
         alphas: torch.Tensor = DDPMScheduler(**config).alphas_cumprod
+        if config.get("rescale_betas_zero_snr"):
+            alphas = alphas.clamp_min(LEAST_ALPHA_BAR)
         sound = bool(((alphas > 0) & (alphas < 1)).all()) and bool((alphas.diff() < 0).all())
     except Exception as error:  # of the library, which checks little
         raise BrokenCheckpoint(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from erasure.errors import BrokenCheckpoint, CheckpointError, UnsupportedCheckpoint
-from erasure.families.family import Family
+from erasure.families.family import Family, PredictionType
 from erasure.families.known import FAMILIES, supported
 from erasure.file_hashes import sha256_of_files, short_hash_of_file
 from erasure.model.diffusers_folder import INDEX, DiffusersFolder, read_folder, weight_files
@@ -17,6 +17,7 @@ from erasure.model.kinds import Foreign, has, tell_family
 from erasure.model.ldm_config import LdmConfig, read_ldm_config, yaml_beside
 from erasure.model.opening import AS_DRAWN, Opening
 from erasure.model.packing import packed
+from erasure.model.prediction import WORDS
 from erasure.model.size import ModelSize, size_of_file, size_of_folder
 from erasure.model.vae_file import VaeFile, read_vae
 from erasure.model.weights_file import FLOATS, WeightsFile, open_weights
@@ -59,6 +60,22 @@ class CheckpointInfo:
     def config(self) -> Path:
         """The LDM yaml that is used, or ``model_index.json`` of the diffusers layout."""
         return self.contents.config.path if isinstance(self.contents, OriginalFile) else self.path / INDEX
+
+    @property
+    def prediction_type(self) -> PredictionType | None:
+        """What the U-Net predicts; None if only the loaded model tells (see :meth:`settled`)."""
+        contents = self.contents
+        return contents.config.prediction_type if isinstance(contents, OriginalFile) else contents.prediction_type
+
+    @property
+    def zero_snr(self) -> bool:
+        """Whether the last of its noise levels has no picture in it (zero terminal SNR)."""
+        return self.contents.config.zero_snr if isinstance(self.contents, OriginalFile) else self.contents.zero_snr
+
+    def settled(self, prediction: PredictionType) -> CheckpointInfo:
+        """Return the same checkpoint after it was measured what it predicts."""
+        assert isinstance(self.contents, OriginalFile)
+        return replace(self, contents=replace(self.contents, config=self.contents.config.settled(prediction)))
 
     @property
     def has_ema(self) -> bool:
@@ -135,7 +152,12 @@ class CheckpointInfo:
             yield f"{config.path.name} says use_ema, but {name} lacks averaged weights: the plain ones are used"
         if weights.wrapped:
             yield f"the names of weights in {name} have additions, which were taken off; web UIs may not open it so"
-        if config.skipped_layers:
+        if config.measured and config.prediction_type is not None:
+            yield (
+                f"nothing says what {name} predicts: measured, it is {WORDS[config.prediction_type]}. A yaml beside it "
+                "with model.params.parameterization (eps or v) decides otherwise"
+            )
+        if config.skipped_layers > self.family.skipped_layers:
             yield (
                 f"the text encoder's last layer is left out, as {config.path.name} says (layer: penultimate): "
                 "draw with Clip skip 2"
@@ -206,7 +228,7 @@ def _inspect_file(path: Path, stamps: tuple[_Stamp, ...], families: tuple[Family
     how = packed(weights, [name for name in weights.shapes if name.startswith(parts)])
     if how:
         raise UnsupportedCheckpoint(f"{path} is a quantised model ({how}). Choose the fp16 or fp32 version of it.")
-    return CheckpointInfo(path, path.stem, family, OriginalFile(weights, read_ldm_config(path, family, families)))
+    return CheckpointInfo(path, path.stem, family, OriginalFile(weights, read_ldm_config(weights, family, families)))
 
 
 def unet_names(weights: WeightsFile, family: Family) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
@@ -15,6 +15,9 @@ from erasure.model.conditioning import Conditioning
 from erasure.model.rows import RowBook
 
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+NoiseIn = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Returns the noise (b, c, h, w), fp32, from the U-Net's output, z_t (b, c, h, w) and t (b,)."""
 
 
 def _half_precision(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
@@ -32,10 +35,14 @@ class Denoiser:
     Weights and activations have the dtype of the U-Net; predictions are returned in fp32, in which losses are computed.
     """
 
-    def __init__(self, unet: UNet2DConditionModel, *, max_rows: int = 0):
-        """``max_rows``: most rows of a call without gradients, for small GPUs (0 = no limit)."""
+    def __init__(self, unet: UNet2DConditionModel, *, noise_in: NoiseIn | None = None, max_rows: int = 0):
+        """``noise_in``: how the noise is had from what the U-Net predicts, if it does not predict noise.
+
+        ``max_rows``: most rows of a call without gradients, for small GPUs (0 = no limit).
+        """
         self.unet = unet
         self.rows = RowBook()
+        self._noise_in = noise_in
         self.max_rows = max_rows
 
     def __call__(self, z: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
@@ -49,8 +56,8 @@ class Denoiser:
     def _forward(self, z: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
         dtype = self.unet.dtype
         with _half_precision(self.unet.device, dtype):
-            eps: Tensor = self.unet(z.to(dtype), t, encoder_hidden_states=conditioning.states.to(dtype)).sample
-        return eps.float()
+            output: Tensor = self.unet(z.to(dtype), t, encoder_hidden_states=conditioning.states.to(dtype)).sample
+        return output.float() if self._noise_in is None else self._noise_in(output, z, t)
 
     @contextmanager
     def frozen(self) -> Iterator[None]:

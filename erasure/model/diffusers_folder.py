@@ -9,11 +9,12 @@ from typing import Any
 
 from erasure import bounded_json
 from erasure.errors import BrokenCheckpoint, UnsupportedCheckpoint, shown
-from erasure.families.family import Family
+from erasure.families.family import Family, PredictionType
 from erasure.families.known import choose, relatives_besides
-from erasure.model.kinds import GUIDED, UNDISTILLED, predicting
+from erasure.model.kinds import GUIDED, UNDISTILLED
 from erasure.model.packing import packed
 from erasure.model.part_config import LONGEST_SIDE, check_part
+from erasure.model.prediction import check_zero_snr, prediction_named
 from erasure.model.weights_file import WeightsFile, open_weights
 
 INDEX = "model_index.json"
@@ -49,6 +50,17 @@ class DiffusersFolder:
     weights: Mapping[str, tuple[WeightsFile, ...]]
     averaged_unet: tuple[WeightsFile, ...] = ()
     plain_unet: tuple[WeightsFile, ...] = ()
+
+    @property
+    def prediction_type(self) -> PredictionType:
+        """What the U-Net predicts, as the scheduler's configuration says. Raises: UnsupportedCheckpoint."""
+        origin = str(self.path / "scheduler" / "scheduler_config.json")
+        return prediction_named(self.configs["scheduler"].get("prediction_type", "epsilon"), origin)
+
+    @property
+    def zero_snr(self) -> bool:
+        """Whether the last of the noise levels has no picture in it."""
+        return bool(self.configs["scheduler"].get("rescale_betas_zero_snr"))
 
     @property
     def latent_side(self) -> int:
@@ -94,10 +106,11 @@ def read_folder(folder: Path, families: Sequence[Family]) -> DiffusersFolder:
     configs["scheduler"] = read_config(folder / "scheduler" / "scheduler_config.json")
     family = _told_by_unet(folder, configs["unet"], candidates, families)
     _check_parts(folder, configs, family, families)
-    _check_scheduler(folder, configs["scheduler"], family, families)
+    _check_steps(folder, configs["scheduler"], family, families)
     weights = {part: tuple(open_weights(file) for file in found) for part, found in files.items()}
     averaged, plain = (tuple(open_weights(file) for file in found) for found in _other_unets(folder))
     read = DiffusersFolder(folder, family, configs, weights, averaged, plain)
+    check_zero_snr(read.prediction_type, read.zero_snr, str(folder))
     _check_types(read, families)
     try:
         sound = read.latent_side > 0 and read.latent_side * read.pixels_per_latent <= LONGEST_SIDE
@@ -121,6 +134,8 @@ def _told_by_unet(
             what = f"a {other.name} model (context width {context})"
             raise UnsupportedCheckpoint(f"{folder} is {what}. {choose(families)}")
     told = [family for family in candidates if context in family.marks.context]
+    for each in candidates:  # of other widths: a model of any size has the settings of its family
+        told += [each] if any(unet.get(key) == value for key, value in each.marks.unet_settings) else []
     family = next(iter([*told, *candidates]))
     if embedding is not None and embedding not in family.marks.embeddings:
         raise UnsupportedCheckpoint(
@@ -144,7 +159,11 @@ def _check_parts(
     usual = family.latent_channels
     channels, context = unet.get("in_channels", usual), unet.get("cross_attention_dim")
     if channels != usual:
-        known = {str(2 * usual + 1): "an inpainting model", str(2 * usual): "an InstructPix2Pix model"}
+        known = {
+            str(2 * usual + 1): "an inpainting model",
+            str(usual + 1): "a depth-to-image model",
+            str(2 * usual): "an InstructPix2Pix model",
+        }
         raise UnsupportedCheckpoint(
             f"{folder} is {known.get(str(channels), 'not text-to-image')} "
             f"({shown(channels)} input channels; text-to-image has {usual}). {choose(families)}"
@@ -169,12 +188,8 @@ def _check_types(read: DiffusersFolder, families: Sequence[Family]) -> None:
             )
 
 
-def _check_scheduler(folder: Path, scheduler: Mapping[str, Any], family: Family, families: Sequence[Family]) -> None:
-    prediction, steps = scheduler.get("prediction_type", "epsilon"), family.schedule.steps
-    if prediction != family.prediction_type:
-        raise UnsupportedCheckpoint(f"{folder} is a model with prediction type {prediction}. {predicting(family)}")
-    if scheduler.get("rescale_betas_zero_snr"):
-        raise UnsupportedCheckpoint(f"{folder} is a zero-terminal-SNR model. {choose(families)}")
+def _check_steps(folder: Path, scheduler: Mapping[str, Any], family: Family, families: Sequence[Family]) -> None:
+    steps = family.schedule.steps
     if scheduler.get("num_train_timesteps", steps) != steps:
         raise UnsupportedCheckpoint(
             f"{folder} was not trained with {family.short}'s {steps} noise levels. {choose(families)}"

@@ -16,8 +16,8 @@ from erasure.model.parts import ModelParts
 class Embedder:
     """Embeds prompts with the checkpoint's text encoder and remembers them.
 
-    Embeddings are fp32 on the model's device: (tokens, d) each, the last layer after the final layer norm, as SD 1.x
-    uses it. They are remembered on the CPU, in fp32, and take at most ``most`` bytes: the least recently used ones are
+    Embeddings are fp32 on the model's device: (tokens, d) each, the last layer that is run, after the final layer
+    norm. They are remembered on the CPU, in fp32, and take at most ``most`` bytes: the least recently used ones are
     forgotten.
     """
 
@@ -81,6 +81,6 @@ class Embedder:
         # The text encoder is causal: the padding after the end token cannot change its state.
         ids = self._ids(texts, padding="longest")
         states: Tensor = self._parts.text_encoder(ids).last_hidden_state.float()
-        # SD 1.x pads with the end token itself, so the first one ends the text.
+        # The first end token ends the text: SD 1.x pads with the same one.
         end = (ids == self._parts.tokenizer.eos_token_id).int().argmax(dim=1)
         return states[torch.arange(len(ids), device=ids.device), end]

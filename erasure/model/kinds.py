@@ -167,12 +167,14 @@ def _missing_parts(names: Names, parts: PartNames, families: Families) -> Foreig
 
 
 def _other_input(weights: WeightsFile, family: Family, families: Families) -> Foreign | None:
-    """Recognise models that take more than latents and text, or that do not predict what the family does."""
+    """Recognise models that take more than latents and text."""
     shape, usual = weights.shapes[conv_in(family.parts)], family.latent_channels
     channels = shape[1] if len(shape) == 4 else 0
     # An inpainting model also takes a mask and the masked picture's latents, InstructPix2Pix the edited picture's.
     if channels == 2 * usual + 1:
         return Foreign(f"an inpainting model ({channels} input channels)", _TEXT_TO_IMAGE)
+    if channels == usual + 1:
+        return Foreign(f"a depth-to-image model ({channels} input channels)", _TEXT_TO_IMAGE)
     if channels == 2 * usual:
         return Foreign(f"an InstructPix2Pix model ({channels} input channels)", _TEXT_TO_IMAGE)
     if any(_GUIDANCE_INPUT.search(name) for name in weights.shapes):
@@ -181,16 +183,4 @@ def _other_input(weights: WeightsFile, family: Family, families: Families) -> Fo
         return Foreign("a model whose U-Net takes more than text (label_emb)", choose(families))
     if channels != usual:
         return Foreign(f"a model with {channels} input channels (text-to-image has {usual})", choose(families))
-    everything = {*weights.shapes, *weights.others}
-    predicts_v = "v_pred" in everything or weights.metadata.get("modelspec.prediction_type", "").startswith("v")
-    if predicts_v and family.prediction_type == "epsilon":
-        return Foreign("a v-prediction model", predicting(family))
-    if "ztsnr" in everything:
-        return Foreign("a zero-terminal-SNR model", choose(families))
     return None
-
-
-def predicting(family: Family) -> str:
-    """Return the advice to choose a checkpoint with the family's prediction type."""
-    what = {"epsilon": "the noise (epsilon)", "v_prediction": "the velocity (v)"}[family.prediction_type]
-    return f"Choose a {family.name} checkpoint that predicts {what}."

@@ -8,34 +8,41 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from erasure.errors import BrokenCheckpoint, UnsupportedCheckpoint, shown
-from erasure.families.family import Family
+from erasure.families.family import Family, PredictionType
 from erasure.families.known import choose, relatives_besides
 from erasure.model.diffusers_folder import TOKENIZER_FILES
-from erasure.model.kinds import predicting
 from erasure.model.ldm_yaml import parse_yaml
 from erasure.model.part_config import LONGEST_SIDE, check_document, check_part
+from erasure.model.prediction import check_zero_snr, has_zero_snr, prediction_named, told_by_file
+from erasure.model.weights_file import WeightsFile
 from erasure.regular_file import read_bytes
 
 _NUMBERS = ("image_size", "timesteps", "linear_start", "linear_end", "scale_factor")
 _PARTS = ("unet_config", "first_stage_config", "cond_stage_config")
 _MOST_BYTES = 100_000  # published files have about 2,000
-_PREDICTIONS = {"eps": "epsilon", "v": "v_prediction"}  # LDM's words and diffusers'
 
 
 @dataclass(frozen=True)
 class LdmConfig:
-    """A configuration that was read: the parsed ``document`` of the file at ``path``, for a model of ``family``."""
+    """A configuration that was read: the parsed ``document`` of the file at ``path``, for a model of ``family``.
+
+    ``prediction_type``: of the checkpoint; None until the model is loaded and measured, if no file tells (then
+    ``measured``). ``zero_snr``: whether the last of its noise levels has no picture in it.
+    """
 
     path: Path
     document: dict[str, Any]
     family: Family
+    prediction_type: PredictionType | None = "epsilon"
+    zero_snr: bool = False
+    measured: bool = False
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -45,10 +52,15 @@ class LdmConfig:
 
     @property
     def latent_side(self) -> int:
-        """Height and width of the latents: ``model.params.image_size``, or else the U-Net's (wrong in SD 1's file)."""
-        unet, full = _part(self.parameters["unet_config"], "params"), self.family.full
-        side = self.parameters.get("image_size") or unet.get("image_size")
-        return int(side or full.pixels // self.family.pixels_per_latent)
+        """Height and width of the latents: ``model.params.image_size``, or else the U-Net's (wrong in SD 1's file).
+
+        Published files have one ``image_size`` for models of two sizes: what predicts v, or may, is of the larger.
+        """
+        unet, family = _part(self.parameters["unet_config"], "params"), self.family
+        usual = family.full.pixels // family.pixels_per_latent
+        side = int(self.parameters.get("image_size") or unet.get("image_size") or usual)
+        larger = family.v_pixels and side == usual and self.prediction_type != "epsilon"
+        return family.v_pixels // family.pixels_per_latent if larger else side
 
     @property
     def pixels_per_latent(self) -> int:
@@ -66,6 +78,16 @@ class LdmConfig:
     def skipped_layers(self) -> int:
         """How many of the text encoder's last layers are left out: 1 for ``layer: penultimate``, else 0."""
         return int(_text_layer(self) == "penultimate")
+
+    def settled(self, prediction: PredictionType) -> LdmConfig:
+        """Return the configuration of a checkpoint that was loaded and measured."""
+        return replace(self, prediction_type=prediction, measured=True)
+
+    def text_config(self) -> Path:
+        """Return the text encoder's ``config.json``; raises what :meth:`text_folder` does."""
+        folder, family = self.text_folder(), self.family
+        own = family.text_config if folder == family.text_folder else None
+        return own or folder / "config.json"
 
     def text_folder(self) -> Path:
         """Return the folder with the text encoder's ``config.json`` and tokenizer; look for it at every call.
@@ -92,12 +114,14 @@ def yaml_beside(checkpoint: Path) -> Path:
     return checkpoint.with_suffix(".yaml")
 
 
-def read_ldm_config(checkpoint: Path, family: Family, families: Sequence[Family]) -> LdmConfig:
+def read_ldm_config(weights: WeightsFile, family: Family, families: Sequence[Family]) -> LdmConfig:
     """Read the file beside the checkpoint, or the family's own if there is none.
+
+    What the checkpoint predicts is looked for where web UIs do: the yaml beside it, then the file itself.
 
     Raises: BrokenCheckpoint if it is not a sound configuration; UnsupportedCheckpoint if it describes another model.
     """
-    beside = yaml_beside(checkpoint)
+    beside = yaml_beside(weights.path)
     path = beside if beside.exists() else family.yaml
     try:
         document = parse_yaml(read_bytes(path, _MOST_BYTES))
@@ -119,8 +143,12 @@ def read_ldm_config(checkpoint: Path, family: Family, families: Sequence[Family]
         raise BrokenCheckpoint(
             f"{path}: {error}. Correct it, or move it away to use the standard configuration."
         ) from error
-    config = LdmConfig(path, document, family)
-    _check_prediction(config)
+    zero_snr = has_zero_snr(weights) or bool(parameters.get("zero_terminal_snr"))
+    prediction = _prediction(parameters, weights, zero_snr, path) or (
+        "epsilon" if path == beside else family.prediction_type
+    )
+    check_zero_snr(prediction, zero_snr, str(weights.path))
+    config = LdmConfig(path, document, family, prediction, zero_snr)
     _check_text_class(config, families)
     _check_text_layer(config)
     _check_numbers(config)
@@ -129,18 +157,13 @@ def read_ldm_config(checkpoint: Path, family: Family, families: Sequence[Family]
     return config
 
 
-def _check_prediction(config: LdmConfig) -> None:
-    prediction = config.parameters.get("parameterization", "eps")
-    if _PREDICTIONS.get(str(prediction)) != config.family.prediction_type:
-        what = {
-            "eps": "a model that predicts the noise",
-            "v": "a v-prediction model",
-            "x0": "a model that predicts the picture (x0)",
-        }
-        raise UnsupportedCheckpoint(
-            f"{config.path} says that its checkpoint is {what.get(str(prediction), 'of another kind')} "
-            f"(parameterization {shown(prediction)}). {predicting(config.family)}"
-        )
+def _prediction(parameters: dict[str, Any], weights: WeightsFile, zero_snr: bool, path: Path) -> PredictionType | None:
+    """Return what the yaml or the checkpoint says that it predicts; None if neither does."""
+    said = parameters.get("parameterization")
+    if said is not None:
+        return prediction_named(said, str(path))
+    # Where nothing but noise is left, only v tells anything of the picture.
+    return told_by_file(weights) or ("v_prediction" if zero_snr else None)
 
 
 def _check_text_class(config: LdmConfig, families: Sequence[Family]) -> None:
@@ -193,7 +216,7 @@ def _check_numbers(config: LdmConfig) -> None:
 def _check_schedule(config: LdmConfig, families: Sequence[Family]) -> None:
     parameters, steps = config.parameters, config.family.schedule.steps
     linear = parameters.get("beta_schedule", "linear") == "linear"
-    if not linear or parameters.get("zero_terminal_snr") or parameters.get("timesteps", steps) != steps:
+    if not linear or parameters.get("timesteps", steps) != steps:
         raise UnsupportedCheckpoint(
             f"{config.path} describes another noise schedule than {config.family.short}'s. {choose(families)}"
         )

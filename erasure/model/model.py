@@ -34,7 +34,7 @@ class Model:
         """``resolution``: side in pixels (0: what the checkpoint was made for); ``max_rows``: see :class:`Denoiser`."""
         self.parts = parts
         self.latent_shape = parts.latents_of(resolution)
-        self._denoiser = Denoiser(parts.unet, max_rows=max_rows)
+        self._denoiser = Denoiser(parts.unet, noise_in=parts.noise_in, max_rows=max_rows)
         self._embedder = Embedder(parts)
 
     @property

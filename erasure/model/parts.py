@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from erasure.errors import BrokenCheckpoint
-from erasure.families.family import Family
+from erasure.families.family import Family, PredictionType
+from erasure.model import open_clip
 from erasure.model.build_parts import (
     Weights,
     build_text_encoder,
@@ -25,6 +26,7 @@ from erasure.model.build_parts import (
     fill,
     fill_vae,
     noise_schedule,
+    text_from_open_clip,
     text_settings,
     unet_from_ldm,
     vae_config_from_ldm,
@@ -33,9 +35,11 @@ from erasure.model.checkpoint import CheckpointInfo, OriginalFile, ema_names, in
 from erasure.model.diffusers_folder import DiffusersFolder, read_config
 from erasure.model.tokenizer import load_tokenizer
 from erasure.model.vae_file import VaeFile
+from erasure.model.velocity import measured_prediction, noise_in
 from erasure.model.weights_file import FLOATS, WeightsFile, read_tensors
 
 _Parts = tuple[UNet2DConditionModel, CLIPTextModel, CLIPTokenizer, torch.Tensor]
+_MEASURED_SIDE = 32  # of latents, each side: enough for a mean, and a quarter of a full-size row's work
 # How the names of weights begin that a text encoder reads; files of a whole CLIP have more.
 _TEXT = ("text_model.", "embeddings.", "encoder.", "final_layer_norm.")
 
@@ -77,6 +81,15 @@ class ModelParts:
         """The U-Net's number type."""
         dtype: torch.dtype = next(self.unet.parameters()).dtype
         return dtype
+
+    @property
+    def prediction_type(self) -> PredictionType:
+        """What the U-Net predicts."""
+        return self.info.prediction_type or "epsilon"
+
+    def noise_in(self, output: torch.Tensor, z: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """Return the noise (b, c, h, w), fp32, of what the U-Net returned for z (b, c, h, w) and timesteps t (b,)."""
+        return noise_in(output, z, self.alphas_cumprod[t], self.prediction_type)
 
     @property
     def sample_size(self) -> int:
@@ -121,24 +134,37 @@ def load_parts(
     for part in (unet, vae, text_encoder):
         if part is not None:
             part.eval().requires_grad_(False).to(device)
-    return ModelParts(unet, vae, text_encoder, tokenizer, info, alphas_cumprod.float().to(device), tuple(ignored))
+    parts = ModelParts(unet, vae, text_encoder, tokenizer, info, alphas_cumprod.float().to(device), tuple(ignored))
+    return parts if info.prediction_type else _settled(parts)
+
+
+@torch.no_grad()
+def _settled(parts: ModelParts) -> ModelParts:
+    """Measure what the U-Net predicts: one row of pure noise, with the empty prompt, at the noisiest timestep."""
+    channels, side, _ = parts.latents_of()
+    side = min(side, _MEASURED_SIDE)
+    z = torch.randn((1, channels, side, side), generator=torch.Generator().manual_seed(0)).to(parts.device, parts.dtype)
+    ids = parts.tokenizer([""], padding="max_length", truncation=True, return_tensors="pt").input_ids
+    states = parts.text_encoder(ids.to(parts.device)).last_hidden_state
+    output = parts.unet(z, len(parts.alphas_cumprod) - 1, encoder_hidden_states=states.to(parts.dtype)).sample
+    parts = replace(parts, info=parts.info.settled(measured_prediction(output, z)))
+    assert isinstance(parts.info.contents, OriginalFile)
+    parts.unet.register_to_config(sample_size=parts.info.contents.config.latent_side)
+    return parts
 
 
 def _load_original(info: CheckpointInfo, dtype: torch.dtype, ignored: list[str]) -> _Parts:
     """Load the parts but the VAE from a single file."""
     assert isinstance(info.contents, OriginalFile)
     weights, config = info.contents.weights, info.contents.config
-    family, parameters, texts = config.family, config.parameters, config.text_folder()
+    family, parameters = config.family, config.parameters
     origin = f"{weights.path} (configuration {config.path.name})"
 
     twins = ema_names(weights, family) if info.averaged else None
     unet_weights = _read_unet(weights, family, dtype, ignored) if twins is None else _read_twins(weights, twins, dtype)
     unet = unet_from_ldm(config.document, unet_weights, config.latent_side, origin, ignored)
-    inside = [name for name in weights.shapes if name.startswith(family.parts.text)]
-    clip = tuple(family.parts.clip + start for start in _TEXT)
-    ignored += [name for name in inside if not name.startswith(clip)]
-    text = _read(weights, dtype, [name for name in inside if name.startswith(clip)], strip=family.parts.clip)
-    text_encoder = _text_encoder(read_config(texts / "config.json"), text, config.skipped_layers, origin, ignored)
+    text = _read_text(weights, family, dtype, origin, ignored)
+    text_encoder = _text_encoder(read_config(config.text_config()), text, config.skipped_layers, origin, ignored)
 
     schedule = family.schedule
     betas = {
@@ -146,8 +172,9 @@ def _load_original(info: CheckpointInfo, dtype: torch.dtype, ignored: list[str])
         "beta_start": float(parameters.get("linear_start", schedule.start)),
         "beta_end": float(parameters.get("linear_end", schedule.end)),
         "beta_schedule": "scaled_linear",  # what LDM calls linear
+        "rescale_betas_zero_snr": config.zero_snr,
     }
-    tokenizer = load_tokenizer(texts, text_encoder, family)
+    tokenizer = load_tokenizer(config.text_folder(), text_encoder, family)
     return unet, text_encoder, tokenizer, noise_schedule(betas, origin)
 
 
@@ -163,7 +190,14 @@ def _load_folder(info: CheckpointInfo, dtype: torch.dtype, ignored: list[str]) -
     text = {name: tensor for name, tensor in read.items() if name.startswith(_TEXT)}
     ignored += [name for name in read if name not in text]
     text_encoder = _text_encoder(configs["text_encoder"], text, 0, origin, ignored)
-    known = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas")
+    known = (
+        "num_train_timesteps",
+        "beta_start",
+        "beta_end",
+        "beta_schedule",
+        "trained_betas",
+        "rescale_betas_zero_snr",
+    )
     config = configs["scheduler"]
     alphas_cumprod = noise_schedule({key: config[key] for key in known if key in config}, origin)
     return unet, text_encoder, load_tokenizer(folder.tokenizer, text_encoder, family), alphas_cumprod
@@ -232,6 +266,18 @@ def _read_unet(weights: WeightsFile, family: Family, dtype: torch.dtype, ignored
     names = unet_names(weights, family)
     ignored += [name for name in names if weights.dtypes[name] not in FLOATS]
     return _read(weights, dtype, [name for name in names if weights.dtypes[name] in FLOATS])
+
+
+def _read_text(weights: WeightsFile, family: Family, dtype: torch.dtype, origin: str, ignored: list[str]) -> Weights:
+    """Read the text encoder by transformers' names."""
+    prefix = family.parts.clip
+    starts, unused = (open_clip.PARTS, open_clip.UNUSED) if family.open_clip else (_TEXT, ())
+    inside = [name for name in weights.shapes if name.startswith(family.parts.text)]
+    inside = [name for name in inside if name.removeprefix(prefix) not in unused]
+    wanted = [name for name in inside if name.startswith(tuple(prefix + start for start in starts))]
+    ignored += sorted(set(inside) - set(wanted))
+    text = _read(weights, dtype, wanted, strip=prefix)
+    return text_from_open_clip(text, origin) if family.open_clip else text
 
 
 def _read_twins(weights: WeightsFile, twins: Mapping[str, str], dtype: torch.dtype) -> Weights:

@@ -23,12 +23,12 @@ def load_tokenizer(folder: Path, text_encoder: CLIPTextModel, family: Family) ->
     known = text_encoder.config.vocab_size
     try:
         _check_files(folder)
-        tokenizer: Any = CLIPTokenizerFast.from_pretrained(str(folder), local_files_only=True)
+        tokenizer, padding = _with_padding(folder)
         tokens = max(len(tokenizer), max(tokenizer.get_vocab().values()) + 1)
         longest = min(family.tokens, text_encoder.config.max_position_embeddings)
         tokenizer.model_max_length = min(tokenizer.model_max_length, longest)
-        if tokenizer.pad_token is None:
-            tokenizer.pad_token = tokenizer.eos_token
+        own = family.pad_token if folder == family.text_folder else ""
+        tokenizer.pad_token = own or padding or tokenizer.eos_token
         # A prompt as it will be read: with a start and an end, and padded.
         sample = tokenizer("a picture", padding="max_length", truncation=True).input_ids
     except BaseException as error:
@@ -49,6 +49,20 @@ def load_tokenizer(folder: Path, text_encoder: CLIPTextModel, family: Family) ->
             "Replace it with the tokenizer that belongs to the checkpoint."
         )
     return tokenizer
+
+
+def _with_padding(folder: Path) -> tuple[Any, str | None]:
+    """Return the tokenizer, and the token that it says prompts are padded with.
+
+    SD 2's folders pad with "!", which the library would then take for no word where a prompt has it: neither OpenCLIP's
+    own tokenizer nor web UIs do.
+    """
+    tokenizer: Any = CLIPTokenizerFast.from_pretrained(str(folder), local_files_only=True)
+    padding: str | None = tokenizer.pad_token
+    if padding not in (None, tokenizer.eos_token):
+        end = str(tokenizer.eos_token)
+        tokenizer = CLIPTokenizerFast.from_pretrained(str(folder), local_files_only=True, pad_token=end)
+    return tokenizer, padding
 
 
 def _check_files(folder: Path) -> None:

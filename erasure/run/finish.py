@@ -76,6 +76,7 @@ def _metadata(
     return lora_metadata(
         name=out.stem,
         family=tuned.family,
+        prediction=tuned.prediction_type,
         config=config.to_dict(),
         asked=asked_of(config),
         resolution=tuned.pixels,

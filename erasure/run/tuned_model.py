@@ -14,7 +14,7 @@ from torch import Tensor
 from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.errors import OutOfMemory
-from erasure.families.family import Family
+from erasure.families.family import Family, PredictionType
 from erasure.lora.adapter import lora_state, remove_lora
 from erasure.lora.file import apply_lora_file, read_lora, write_lora
 from erasure.lora.parent import Parent
@@ -67,6 +67,10 @@ class TunedModel(Protocol):
 
     @property
     def family(self) -> Family: ...
+
+    @property
+    def prediction_type(self) -> PredictionType:
+        """What the model predicts."""
 
     @property
     def rows(self) -> RowBook:
@@ -123,6 +127,7 @@ class SessionModel:
         self.rows: RowBook = session.model.rows
         self.notes: tuple[str, ...] = session.model.parts.notes
         self.family: Family = session.model.parts.info.family
+        self.prediction_type: PredictionType = session.model.parts.prediction_type
         self.examination: Examined | None = session.examination
         self._session = session
         self._config = session.trainer.config

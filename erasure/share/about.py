@@ -11,6 +11,7 @@ from erasure.config.concept_texts import read_lists
 from erasure.config.template import fill, template_problem
 from erasure.errors import ConfigError, LoraFileError
 from erasure.families.family import Family
+from erasure.families.known import supported
 from erasure.lora.explain import UNKNOWN, LoraReport, explain_lora
 from erasure.lora.file import read_lora_header
 from erasure.lora.kind import tell_lora
@@ -82,7 +83,8 @@ def read_about(path: Path, erase: Sequence[str] = ()) -> About:
     header = read_lora_header(path)
     family = tell_lora(header.shapes, header.metadata)
     if not isinstance(family, Family):
-        raise LoraFileError(f"{path.name} is {family}; only LoRAs in kohya's layout for the U-Net of SD 1.x are shared")
+        shared = f"a LoRA in kohya's layout for {supported()} U-Net"
+        raise LoraFileError(f"{path.name} is {family}; only {shared} is shared")
     report = explain_lora(path)
     if report.problems:
         raise LoraFileError(f"{path.name} cannot be shared: {report.problems[0]}")

@@ -1,14 +1,12 @@
 """Base checkpoints that are known by their hash: what the Hugging Face Hub and Civitai call them. Needs no torch.
 
-The hashes are those that the Hub lists for the files in the two repositories (CompVis' also in
+The hashes are those that the Hub lists for the files in the repositories (CompVis' also in
 ``CompVis/stable-diffusion-v-1-4-original``).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-UNKNOWN_VERSION = "SD 1.x"
 
 
 @dataclass(frozen=True)
@@ -37,6 +35,29 @@ KNOWN = (
             "cc6cb27103417325ff94f52b7a5d2dde45a7515b25c255d8e396c90014281516",  # v1-5-pruned-emaonly.ckpt
             "1a189f0be69d6106a48548e7626207dddd7042a418dbf372cefd05e0cdba61b6",  # v1-5-pruned.safetensors
             "e1441589a6f3c5a53f5f54d0975a18a7feb7cdf0b0dee276dfc3331ae376a053",  # v1-5-pruned.ckpt
+        ),
+    ),
+    KnownBase(
+        "stabilityai/stable-diffusion-2-base",
+        "SD 2.0",
+        ("d635794c1fedfdfa261e065370bea59c651fc9bfa65dc6d67ad29e11869a1824",),  # 512-base-ema.ckpt
+    ),
+    KnownBase(
+        "stabilityai/stable-diffusion-2",
+        "SD 2.0 768",
+        ("bfcaf0755797b0c30eb00a3787e8b423eb1f5decd8de76c4d824ac2dd27e139f",),  # 768-v-ema.ckpt
+    ),
+    KnownBase(
+        "stabilityai/stable-diffusion-2-1-base",
+        "SD 2.1",
+        ("88ecb782561455673c4b78d05093494b9c539fc6bfc08f3a9a4a0dd7b0b10f36",),  # v2-1_512-ema-pruned.ckpt
+    ),
+    KnownBase(
+        "stabilityai/stable-diffusion-2-1",
+        "SD 2.1 768",
+        (
+            "dcd690123cfc64383981a31d955694f6acf2072a80537fdb612c8e58ec87a8ac",  # v2-1_768-ema-pruned.safetensors
+            "ad2a33c361c1f593c4a1fb32ea81afce2b5bb7d1983c6b94793a26a3b54b08a0",  # v2-1_768-ema-pruned.ckpt
         ),
     ),
 )

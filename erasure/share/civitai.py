@@ -6,7 +6,6 @@ import html
 from typing import Any
 
 from erasure.share.about import About
-from erasure.share.bases import UNKNOWN_VERSION
 from erasure.share.markdown import one_line
 from erasure.share.model_card import TAGS
 from erasure.share.order import ShareOrder
@@ -29,7 +28,7 @@ def civitai_values(about: About, order: ShareOrder, *, sha256: str, size: int) -
     return {
         "name": one_line(about.name),
         "type": "LORA",
-        "baseModel": about.base.version if about.base else UNKNOWN_VERSION,
+        "baseModel": about.base.version if about.base else about.family.short,
         "trainedWords": [],
         "weight": 1.0,
         "description": "".join(f"<p>{html.escape(one_line(line))}</p>" for line in said if line),

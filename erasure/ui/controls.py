@@ -102,7 +102,7 @@ def draw_license() -> Any:
             list(LICENSES),
             value=None,
             label="Licence",
-            info=f"What the file may be used for. Usual for Stable Diffusion 1.x: {next(iter(LICENSES))}.",
+            info="What the file may be used for. Usual for SD 1.x: creativeml-openrail-m; for SD 2.x: openrail++.",
             elem_id="ae_share_license",
             allow_custom_value=True,
         )

@@ -47,7 +47,7 @@ def examine_lora(task: MeasureTask, *, device: str = "cpu") -> Generator[float, 
     # Its maker may have had a device that works in other number formats.
     precision = "fp32" if device == "cpu" else config.precision
     model = open_model(task.checkpoint, precision=precision, resolution=config.resolution, device=device)
-    match_lora(file, model.unet)
+    match_lora(file, model.unet, task.checkpoint.family)
     album = open_album(model, config.templates)
     space = yield from relayed(space_steps(model, config, album), lambda _: 0.0)
     examination = open_examination(model, space, config, album=album)

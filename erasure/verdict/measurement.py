@@ -14,7 +14,7 @@ from erasure.config.settings import EraseConfig, settings
 from erasure.config.values import config_from_dict, settle_values
 from erasure.errors import ConfigError, shown
 from erasure.lora.combine import LARGEST_WEIGHT
-from erasure.lora.file import LoraFile, read_lora
+from erasure.lora.file import LoraFile, check_family, read_lora
 from erasure.lora.metadata import CONFIG_KEY, json_object
 from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint, sha256
 from erasure.model.opening import AS_DRAWN, Opening
@@ -80,6 +80,7 @@ def measure_task(
         raise ConfigError([f"weight: {shown(weight)} is not a number from -{LARGEST_WEIGHT:g} to {LARGEST_WEIGHT:g}"])
     given = {name: value for name, value in given.items() if value not in (None, "", [], ())}
     info, file = inspect_checkpoint(checkpoint).opened(opening), read_lora(lora)
+    check_family(file, info.family)
     config, notes = _config(file, given, preset("object").settings if usual is None else usual)
     problems = [f"preserve: {problem}" for problem in clashes(config)]
     if problems:

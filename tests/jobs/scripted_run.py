@@ -13,6 +13,7 @@ from PIL import Image
 
 from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
+from erasure.families.family import PredictionType
 from erasure.lora.parent import Parent
 from erasure.model.checkpoint import CheckpointInfo
 from erasure.model.rows import Purpose, RowBook
@@ -143,6 +144,7 @@ class ScriptedModel:
 
     def __init__(self, run: ScriptedRun, checkpoint: CheckpointInfo, config: EraseConfig, device: str):
         self.family = checkpoint.family
+        self.prediction_type: PredictionType = checkpoint.prediction_type or "epsilon"
         self.space = space_of(*config.erase)
         self.plan = Plan(1, 6, config.rank, config.updates, 8.0, 0, self.space)
         self.training = ScriptedTraining(run, config)
