@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _MAX_HEADER = 16_000_000
 _MOST_DIMENSIONS = 64  # as in torch
 _LARGEST = 2**63  # torch counts numbers and bytes in 64 bits
+_MOST_MAPPED = 2**30  # bytes of a file that are read in one go
 _DIGITS = 20  # more than any number below that has
 BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1,
           "F8_E4M3": 1, "F8_E5M2": 1}  # fmt: skip
@@ -89,16 +90,32 @@ def read_header(path: Path) -> Header:
 def read_tensors(path: Path, names: Iterable[str]) -> dict[str, torch.Tensor]:
     """Load the named tensors as stored, on the CPU, in memory of their own.
 
-    Raises: DamagedFile if the file is not sound, OSError if it cannot be read.
+    Raises: DamagedFile if the file is not sound or is replaced meanwhile, OSError if it cannot be read.
     """
     from safetensors import SafetensorError, safe_open
 
+    tensors: dict[str, torch.Tensor] = {}
+    ahead, stamp = list(names), _stamp(path)
     try:
-        with safe_open(str(path), framework="pt", device="cpu") as file:
-            # Cloned, because the tensors are views of the file, which may be replaced in the meantime.
-            return {name: file.get_tensor(name).clone() for name in names}
+        while ahead:
+            # What was read stays mapped until the file is closed, and would take as much memory again.
+            with safe_open(str(path), framework="pt", device="cpu") as file:
+                mapped = 0
+                while ahead and mapped < _MOST_MAPPED:
+                    name = ahead.pop(0)
+                    # Cloned, because the tensors are views of the file, which may be replaced in the meantime.
+                    tensors[name] = file.get_tensor(name).clone()
+                    mapped += tensors[name].nbytes
+            if ahead and _stamp(path) != stamp:
+                raise DamagedFile("another file than a moment ago: it was replaced while it was read", "Try again.")
     except SafetensorError as error:
         raise DamagedFile(f"damaged ({error})") from error
+    return tensors
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    state = path.stat()
+    return state.st_ino, state.st_size, state.st_mtime_ns
 
 
 def header_bytes(entries: Mapping[str, Entry], metadata: Mapping[str, str]) -> bytes:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import dataclasses
 import os
 from pathlib import Path
 
@@ -37,9 +35,7 @@ def _built_models() -> ModelParts:
 @pytest.fixture
 def tiny_models(_built_models: ModelParts) -> ModelParts:
     """Tiny random SD 1.x models, frozen; a fresh copy for every test, so that a test may change them."""
-    parts = ("unet", "vae", "text_encoder")
-    copies = {part: copy.deepcopy(getattr(_built_models, part)) for part in parts}
-    return dataclasses.replace(_built_models, **copies)
+    return tiny.copied(_built_models)
 
 
 @pytest.fixture

@@ -399,7 +399,7 @@ def wrong_shape(path: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (sdxl_lora, "Stable Diffusion XL"),
+        (sdxl_lora, "a LoRA for Stable Diffusion XL, but the checkpoint is an SD 1.x model"),
         (text_lora, "also changes the text encoder"),
         (strange_lora, "the model has no such layer"),
         (wrong_shape, "has the wrong shape"),

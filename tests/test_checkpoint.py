@@ -58,10 +58,10 @@ def sd2(state: State) -> State:
     return {**kept, TEXT + "model.ln_final.weight": empty(1024)}
 
 
-def sdxl(state: State) -> State:
-    contexts(state, 2048)
+def refiner(state: State) -> State:
+    contexts(state, 1280)
     kept = {name: tensor for name, tensor in state.items() if not name.startswith(TEXT)}
-    return {**kept, "conditioner.embedders.1.model.ln_final.weight": empty(1280)}
+    return {**kept, "conditioner.embedders.0.model.ln_final.weight": empty(1280)}
 
 
 def conv_in(channels: int) -> Callable[[State], State]:
@@ -79,7 +79,7 @@ def of(*names: str, shape: tuple[int, ...] = (4, 4)) -> Callable[[State], State]
 FOREIGN: dict[str, tuple[Callable[[State], State], str]] = {
     "sd2 inpainting": (lambda state: conv_in(9)(sd2(state)), "an inpainting model"),
     "sd2 depth": (lambda state: conv_in(5)(sd2(state)), "a depth-to-image model"),
-    "sdxl": (sdxl, "a Stable Diffusion XL model"),
+    "sdxl refiner": (refiner, "a Stable Diffusion XL refiner model"),
     "sd3": (of(UNET + "joint_blocks.0.x_block.attn.qkv.weight"), "a Stable Diffusion 3 model"),
     "flux": (of("double_blocks.0.img_attn.qkv.weight", "single_blocks.0.linear1.weight"), "a Flux model"),
     "flux in a checkpoint": (of(UNET + "double_blocks.0.img_attn.qkv.weight"), "a Flux model"),
@@ -307,7 +307,7 @@ def test_json_and_yaml_may_have_a_byte_order_mark(
 @pytest.mark.parametrize(
     ("file", "changes", "error", "what"),
     [
-        ("model_index.json", {"_class_name": "StableDiffusionXLPipeline"}, UnsupportedCheckpoint, "XL"),
+        ("model_index.json", {"_class_name": "StableDiffusionXLAdapterPipeline"}, UnsupportedCheckpoint, "XL"),
         ("model_index.json", {"_class_name": "FluxPipeline"}, UnsupportedCheckpoint, "a Flux model"),
         ("model_index.json", {"_class_name": "DiTPipeline"}, UnsupportedCheckpoint, "DiTPipeline"),
         (

@@ -44,6 +44,6 @@ def test_memory_stays_below_its_bound_and_every_prompt_is_still_answered(tiny_mo
     embedder, roomy = Embedder(tiny_models, most=10 * ONE), Embedder(tiny_models)
     assert torch.equal(embedder(words).states, roomy(words).states)
     assert embedder.remembered_bytes == 10 * ONE
-    held = list(embedder._known.values())
+    held = [embedded.states for embedded in embedder._known.values()]
     assert sum(tensor.untyped_storage().nbytes() for tensor in held) == 10 * ONE, "no view of a whole batch"
     assert {tensor.dtype for tensor in held} == {torch.float32}

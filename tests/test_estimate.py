@@ -189,10 +189,10 @@ def test_another_kind_of_model_is_named_without_its_folder(host: FakeHost, tmp_p
     from safetensors.torch import save_file
     from torch import zeros
 
-    names = ["model.diffusion_model.input_blocks.0.0.weight", "conditioner.embedders.1.model.ln_final.weight"]
+    names = ["model.diffusion_model.input_blocks.0.0.weight", "conditioner.embedders.0.model.ln_final.weight"]
     save_file({name: zeros(1) for name in names}, tmp_path / "xl.safetensors")
     (problem,) = readiness(host, tmp_path / "xl.safetensors", "gone", CHURCH)
-    assert "xl.safetensors is a Stable Diffusion XL model" in problem
+    assert "xl.safetensors is a Stable Diffusion XL refiner model" in problem
     assert str(tmp_path) not in problem
 
 

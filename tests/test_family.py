@@ -36,7 +36,8 @@ MADE_UP = dataclasses.replace(
     marks=Marks(
         text_names=("second_stage.",), context=(WIDTH,), text_classes=("OpenCLIP",), lora_metadata=(("ss_v2", "True"),)
     ),
-    parts=dataclasses.replace(SD1.parts, text="second_stage.", clip="second_stage.clip."),
+    parts=dataclasses.replace(SD1.parts, text="second_stage."),
+    text_encoders=(dataclasses.replace(SD1.text_encoders[0], prefix="second_stage.clip."),),
     lora=LoraNames("lora_second_", version="sd_v2", v2="True", architecture="stable-diffusion-v2/lora", card="SD2"),
     full=dataclasses.replace(SD1.full, unet=2 * SD1.full.unet, pixels=768),
 )
@@ -48,7 +49,7 @@ TEXT = "cond_stage_model.transformer."
 def second(tiny_checkpoint: Path, tmp_path: Path) -> Path:
     """The tiny checkpoint as the made-up family has it: its text encoder goes by another name."""
     state = {
-        name.replace(TEXT, MADE_UP.parts.clip) if name.startswith(TEXT) else name: tensor
+        name.replace(TEXT, MADE_UP.text_encoders[0].prefix) if name.startswith(TEXT) else name: tensor
         for name, tensor in load_file(tiny_checkpoint).items()
     }
     save_file(state, tmp_path / "tiny.safetensors")

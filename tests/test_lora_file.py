@@ -367,8 +367,9 @@ def test_missing_and_foreign_files_are_refused(tmp_path: Path, tiny_checkpoint: 
 
 
 KINDS: dict[str, dict[str, Any]] = {
-    "Stable Diffusion XL": {"lora_unet_input_blocks_4_1_proj_in.lora_down.weight": (2, 640)},
-    "XL": {"lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k.lora_down.weight": (2, 2048)},
+    "Stable Diffusion XL refiner": {
+        "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k.lora_down.weight": (2, 1280)
+    },
     "Flux": {"lora_unet_double_blocks_0_img_attn_qkv.lora_down.weight": (2, 8)},
     "LoHa": {"lora_unet_conv_in.hada_w1_a": (2, 2)},
     "LoKr": {"lora_unet_conv_in.lokr_w1": (2, 2)},
@@ -392,8 +393,10 @@ def test_other_kinds_are_refused_by_name(tmp_path: Path, kind: str) -> None:
 
 
 def test_other_generations_are_told_by_metadata(written: Path) -> None:
-    with pytest.raises(LoraFileError, match="Stable Diffusion XL"):
-        read_lora(changed(written, lambda tensors: None, ss_base_model_version="sdxl_base_v1-0"))
+    other = changed(written, lambda tensors: None, ss_base_model_version="sdxl_base_v1-0")
+    assert read_lora(other).family.name == "Stable Diffusion XL"
+    with pytest.raises(LoraFileError, match="a LoRA for Stable Diffusion XL"):
+        read_lora(other, (SD1,))
 
 
 PARTS: dict[str, Callable[[Tensors], object]] = {

@@ -45,8 +45,11 @@ def load(state: State, folder: Path) -> ModelParts:
 
 
 def assert_same(models: ModelParts, reference: ModelParts) -> None:
-    for part in PARTS:
-        given, expected = getattr(models, part).state_dict(), getattr(reference, part).state_dict()
+    own, others = ([each.unet, each.vae, *(r.encoder for r in each.texts)] for each in (models, reference))
+    for one, other in zip(own, others, strict=True):
+        assert one is not None
+        assert other is not None
+        given, expected = one.state_dict(), other.state_dict()
         assert given.keys() == expected.keys()
         for name, tensor in expected.items():
             torch.testing.assert_close(given[name], tensor, rtol=0, atol=0)
@@ -220,5 +223,5 @@ def test_full_size_weights_fit_the_shipped_configuration() -> None:
     original = {vae_key(name): tensor for name, tensor in vae.state_dict().items()}
     vae_config = vae_config_from_ldm(document, SD1.vae_scale, "full")
     assert fill_vae(vae_config, original, "full", []).config.block_out_channels == [128, 256, 512, 512]
-    clip = json.loads((SD1.text_folder / "config.json").read_text(encoding="utf-8"))
+    clip = json.loads(SD1.text_encoders[0].config.read_text(encoding="utf-8"))
     fill(build_text_encoder(clip, "full"), dict(text_encoder.state_dict()), "text encoder", "full", [])

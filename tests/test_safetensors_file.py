@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from erasure.errors import LoraFileError, RunError
@@ -40,6 +41,26 @@ def test_a_sound_header_is_what_safetensors_wrote(tmp_path: Path) -> None:
     read = read_tensors(tmp_path / "x.safetensors", ["a", "c"])
     assert read.keys() == {"a", "c"}
     assert all(torch.equal(read[name], tensors[name]) for name in read)
+
+
+def test_a_large_file_is_read_in_parts_but_not_from_two_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tensors, path = {name: torch.randn(3) for name in "abc"}, tmp_path / "x.safetensors"
+    save_file(tensors, path)
+    monkeypatch.setattr("erasure.safetensors_file._MOST_MAPPED", 1)
+    read = read_tensors(path, ["c", "a", "b"])
+    assert list(read) == ["c", "a", "b"]
+    assert all(torch.equal(read[name], tensors[name]) for name in read)
+
+    def replaced(*arguments: Any, **keywords: Any) -> Any:
+        opened = safe_open(*arguments, **keywords)
+        save_file(tensors, tmp_path / "other.safetensors")
+        (tmp_path / "other.safetensors").replace(path)
+        return opened
+
+    monkeypatch.setattr("safetensors.safe_open", replaced)
+    with pytest.raises(DamagedFile, match="it was replaced while it was read"):
+        read_tensors(path, ["a", "b"])
+    assert read_tensors(path, ["a"]).keys() == {"a"}
 
 
 def changed(name: str, **values: object) -> dict[str, Any]:

@@ -140,8 +140,9 @@ def without_yaml(built: Path, folder: Path, weights: dict[str, torch.Tensor]) ->
     document = tiny_sd2.ldm_config(None, str(built.with_name("sd2-text")))
     (folder / "family.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
     full = dataclasses.replace(SD2.full, pixels=64)
+    texts = (dataclasses.replace(SD2.text_encoders[0], models=()),)
     return folder / "alone.safetensors", dataclasses.replace(
-        SD2, yaml=folder / "family.yaml", full=full, v_pixels=96, text_models=()
+        SD2, yaml=folder / "family.yaml", full=full, v_pixels=96, text_encoders=texts
     )
 
 
@@ -208,7 +209,7 @@ def test_the_text_states_are_those_of_both_layouts_and_of_open_clip(
     states = one.embed(PROMPTS).states
     assert torch.equal(states, other.embed(PROMPTS).states)
     original = OpenClipText(width=tiny_sd2.WIDTH, layers=tiny_sd2.LAYERS, heads=4, projection=tiny_sd2.WIDTH)
-    prefix = SD2.parts.clip
+    prefix = SD2.text_encoders[0].prefix
     read = {name.removeprefix(prefix): t for name, t in load_file(built).items() if name.startswith(prefix)}
     for block in original.transformer.blocks:  # the tiny one is narrower there than OpenCLIP's four times
         block.mlp.c_fc, block.mlp.c_proj = torch.nn.Linear(32, 64), torch.nn.Linear(64, 32)
@@ -218,7 +219,8 @@ def test_the_text_states_are_those_of_both_layouts_and_of_open_clip(
 
 
 def test_prompts_are_padded_as_web_uis_do(opened: Model, opened_folder: Model) -> None:
-    shipped = load_tokenizer(SD2.text_folder, opened.parts.text_encoder, SD2)
+    own = SD2.text_encoders[0]
+    shipped = load_tokenizer(own.tokenizer_folder, opened.parts.text_encoder, SD2, own.padding)
     for tokenizer in (opened.tokenizer, opened_folder.tokenizer, shipped):
         ids = tokenizer(["a cat!", "a " * 100], padding="max_length", truncation=True).input_ids
         assert ids[0] == [49406, 320, 2368, 256, 49407] + [0] * 72  # "!" is a word where a prompt has it
@@ -247,9 +249,9 @@ def test_full_size_weights_fit_the_shipped_configuration() -> None:
     read = unet_from_ldm(document, original, 64, "full", [])
     assert list(read.config.attention_head_dim) == [5, 10, 20, 20]
     assert sum(weight.numel() for weight in unet.parameters()) == SD2.full.unet
-    assert SD2.text_config is not None
-    config = json.loads(SD2.text_config.read_text(encoding="utf-8"))
-    text = build_text_encoder({**config, "num_hidden_layers": config["num_hidden_layers"] - SD2.skipped_layers}, "full")
+    own = SD2.text_encoders[0]
+    config = json.loads(own.config.read_text(encoding="utf-8"))
+    text = build_text_encoder({**config, "num_hidden_layers": config["num_hidden_layers"] - own.skipped}, "full")
     assert sum(weight.numel() for weight in text.parameters()) == SD2.full.text_encoder
     assert (text.config.hidden_size, text.config.num_attention_heads, text.config.hidden_act) == (1024, 16, "gelu")
 

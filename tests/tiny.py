@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from erasure.families.sd1 import SD1
 from erasure.model.checkpoint import CheckpointInfo, OriginalFile
 from erasure.model.ldm_config import LdmConfig
 from erasure.model.parts import ModelParts
+from erasure.model.text_reader import TextReader
 from erasure.model.weights_file import WeightsFile
 
 DATA = Path(__file__).parents[1] / "erasure" / "data"
@@ -102,7 +105,14 @@ def build_tiny_models(seed: int = 0) -> ModelParts:
     contents = OriginalFile(WeightsFile(Path("tiny.safetensors"), {}, {}), config)
     info = CheckpointInfo(Path("tiny.safetensors"), "tiny", SD1, contents)
     tokenizer = CLIPTokenizerFast.from_pretrained(CLIP)
-    return ModelParts(unet, vae, text_encoder, tokenizer, info, DDIMScheduler(**SCHEDULE).alphas_cumprod)
+    texts = (TextReader(text_encoder, tokenizer, SD1.text_encoders[0]),)
+    return ModelParts(unet, vae, texts, info, DDIMScheduler(**SCHEDULE).alphas_cumprod)
+
+
+def copied(models: ModelParts) -> ModelParts:
+    """A fresh copy of the parts, which a test may change."""
+    texts = tuple(replace(reader, encoder=deepcopy(reader.encoder)) for reader in models.texts)
+    return replace(models, unet=deepcopy(models.unet), vae=deepcopy(models.vae), texts=texts)
 
 
 def ldm_config(config: dict[str, dict[str, Any]], text_folder: str | None = None) -> dict[str, Any]:

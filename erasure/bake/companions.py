@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from erasure.errors import OutputExists
 from erasure.model.checkpoint import CheckpointInfo, OriginalFile
@@ -24,15 +25,14 @@ class Companions:
     """Pairs (from, to) of what is to be copied, None for what is not; ``notes`` on what cannot be, one line each."""
 
     yaml: tuple[Path, Path] | None = None
-    text_folder: tuple[Path, Path] | None = None
+    text_folders: tuple[tuple[Path, Path], ...] = ()
     notes: tuple[str, ...] = ()
 
     @contextmanager
     def copied(self) -> Iterator[None]:
         """Copy them; they take their names if the block ends without an error. Raises: OSError."""
         with ExitStack() as stack:
-            if self.text_folder is not None:
-                source, target = self.text_folder
+            for source, target in self.text_folders:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 folder = stack.enter_context(whole_folder(target))
                 for name in _TEXT_FILES:
@@ -53,28 +53,34 @@ def companions(info: CheckpointInfo, out: Path, *, overwrite: bool) -> Companion
         return Companions()
     if target.exists() and not (overwrite and target.is_file()):
         raise OutputExists(f"{target} exists; choose another name, or ask to overwrite it")
-    config = info.contents.config
-    folder = config.text_folder()
-    named = Path(os.path.normpath(folder))
     here, there = Path(os.path.normpath(beside.parent)), Path(os.path.normpath(out.parent))
     yaml = (beside, target)
-    if folder == info.family.text_folder or _is_same(here, there):
+    if _is_same(here, there):
         return Companions(yaml)
-    if here not in named.parents:
-        note = f"{target.name} takes the text encoder's configuration from {folder.name}, which is not beside it: check"
-        return Companions(yaml, notes=() if _is_absolute(info) else (f"{note} its path",))
-    copy = there / named.relative_to(here)
-    if not copy.exists():
-        return Companions(yaml, (folder, copy))
-    if not (copy / _CONFIG).is_file() or (copy / _CONFIG).read_bytes() != (folder / _CONFIG).read_bytes():
-        raise OutputExists(f"{copy} exists, but is not the text folder that {beside.name} names; choose another place")
-    return Companions(yaml)
+    config = info.contents.config
+    copies, notes = [], []
+    named = zip(config.text_files(), info.family.text_encoders, config.texts, strict=True)
+    for (_, folder), own, told in named:
+        inside = Path(os.path.normpath(folder))
+        if folder == own.tokenizer_folder:
+            continue
+        if here not in inside.parents:
+            note = f"{target.name} takes the text encoder's configuration from {folder.name}, which is not beside it"
+            notes += [] if _is_absolute(told) else [f"{note}: check its path"]
+            continue
+        copy = there / inside.relative_to(here)
+        if not copy.exists():
+            copies.append((folder, copy))
+        elif not (copy / _CONFIG).is_file() or (copy / _CONFIG).read_bytes() != (folder / _CONFIG).read_bytes():
+            raise OutputExists(
+                f"{copy} exists, but is not the text folder that {beside.name} names; choose another place"
+            )
+    return Companions(yaml, tuple(copies), tuple(notes))
 
 
-def _is_absolute(info: CheckpointInfo) -> bool:
-    assert isinstance(info.contents, OriginalFile)
-    stage = info.contents.config.parameters["cond_stage_config"]
-    return Path(str((stage.get("params") or {}).get("version") or "")).is_absolute()
+def _is_absolute(told: Mapping[str, Any]) -> bool:
+    """Return whether what an LDM yaml says of a text encoder names its folder by an absolute path."""
+    return Path(str((told.get("params") or {}).get("version") or "")).is_absolute()
 
 
 def _is_same(one: Path, other: Path) -> bool:

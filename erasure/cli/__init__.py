@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print_any_character()
     parser = argparse.ArgumentParser(
         prog="python -m erasure",
-        description="Erase concepts from Stable Diffusion 1.x and 2 with a LoRA, preserving what would be hurt most.",
+        description="Erase concepts from Stable Diffusion 1.x, 2 and XL with a LoRA, keeping what would be hurt most.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     ways = (train, concepts, preview, judge, attack, inspect, share, combine, bake, presets, bench, spectrum, app)

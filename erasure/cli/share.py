@@ -16,9 +16,9 @@ def add_parser(commands: Commands) -> None:
     add("file", type=Path, metavar="FILE", help="the LoRA file")
     add("--to", type=Path, required=True, metavar="FOLDER", help="the folder to make")
     add("--license", metavar="ID", help="what the file may be used for, by the Hugging Face Hub's id; for SD 1.x "
-        "usually creativeml-openrail-m, for SD 2.x openrail++")  # fmt: skip
+        "usually creativeml-openrail-m, for SD 2.x and SDXL openrail++")  # fmt: skip
     add("--base-model", metavar="OWNER/NAME", help="the base on the Hugging Face Hub (default: known for the files of "
-        "SD 1.4, 1.5, 2.0 and 2.1)")  # fmt: skip
+        "SD 1.4, 1.5, 2.0, 2.1 and SDXL 1.0)")  # fmt: skip
     add("--erase", action="append", metavar="TEXT", help="what it erases (default: what the file says)")
     add("--author", metavar="NAME", help="who is named as its author (default: nobody)")
     add("--run", dest="folder", type=Path, metavar="DIR", help="run folder with its pictures (default: looked for in "

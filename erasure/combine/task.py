@@ -23,7 +23,7 @@ from erasure.lora.metadata import CONFIG_KEY, WEIGHTS_KEY, json_object
 from erasure.lora.parts import MOST_PARTS, Part, erased_by, stated_combination
 from erasure.run.output import check_output
 
-MOST_RANK = 1280  # the shorter side of the largest layers of a full-size SD 1.x: no change has a larger rank
+MOST_RANK = 1280  # the shorter side of the largest layers of any family at full size: no change has a larger rank
 _BASE = ("ss_sd_model_name", "ss_sd_model_hash", "ss_new_sd_model_hash", WEIGHTS_KEY)
 
 

@@ -45,15 +45,38 @@ class Relative:
 
 @dataclass(frozen=True)
 class PartNames:
-    """Prefixes of the tensor names of each part in the original layout.
-
-    ``text``: all text encoders; ``clip``: the one that is loaded, up to where transformers' names begin.
-    """
+    """Prefixes of the tensor names of each part in the original layout; ``text``: of all text encoders."""
 
     unet: str
     vae: str
     text: str
-    clip: str
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """One text encoder: where it is, and what is read of it.
+
+    ``prefix``: of its tensor names in the original layout; they go on with transformers' or OpenCLIP's (``layout``).
+    ``part`` and ``tokenizer``: its sub-folders in the diffusers layout. ``config`` (a file) and ``tokenizer_folder``
+    are used if an LDM configuration names no others, or one of ``models``; ``padding``: the token that pads prompts
+    then, "" for the tokenizer's own.
+
+    Cross-attention reads the states before its last ``skipped`` layers: after the final layer norm, or without
+    ``final_norm`` as they are. ``pooled``: whether the U-Net is also told the prompt's embedding, which is the
+    end token's state after all layers and the final norm, projected.
+    """
+
+    prefix: str
+    config: Path
+    tokenizer_folder: Path
+    models: tuple[str, ...]
+    layout: Literal["transformers", "openclip"] = "transformers"
+    part: str = "text_encoder"
+    tokenizer: str = "tokenizer"
+    padding: str = ""
+    skipped: int = 0
+    final_norm: bool = True
+    pooled: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,8 +93,11 @@ class LoraNames:
     """What LoRA files of the family say, inside and beside them.
 
     ``prefix``: of every module key; ``version`` and ``v2``: kohya's ``ss_base_model_version`` and ``ss_v2``;
-    ``architecture``: ModelSpec's; ``architecture_v``: that of models that predict v, "" if it is the same; ``card``:
-    "sd version" in the web UI's note beside the file.
+    ``architecture``: ModelSpec's; ``card``: "sd version" in the web UI's note beside the file. ``architecture_v``:
+    ModelSpec's of models that predict v, "" if it is the same; ``version_v``: what kohya's version then ends in.
+    ``layers``: whether module keys go on with diffusers' names of the layers or with the original ones. ``civitai``:
+    what Civitai calls the base of all of them, "" if that depends on the base. ``flags``: those that sd-scripts'
+    ``gen_img.py`` needs for them.
     """
 
     prefix: str
@@ -80,6 +106,10 @@ class LoraNames:
     architecture: str
     card: str
     architecture_v: str = ""
+    version_v: str = "_v"
+    layers: Literal["diffusers", "original"] = "diffusers"
+    civitai: str = ""
+    flags: tuple[str, ...] = ()
 
     @property
     def versions(self) -> tuple[str, str]:
@@ -88,7 +118,7 @@ class LoraNames:
 
     def version_of(self, prediction: PredictionType | None) -> str:
         """Return ``ss_base_model_version`` as kohya's sd-scripts write it, for a base that predicts this."""
-        return self.version + ("_v" if prediction == "v_prediction" else "")
+        return self.version + (self.version_v if prediction == "v_prediction" else "")
 
     def architecture_of(self, prediction: PredictionType | None) -> str:
         """Return ModelSpec's architecture, for a base that predicts this."""
@@ -101,14 +131,13 @@ class Family:
 
     ``name`` and ``short`` (with its ``article``) are shown to people. ``pipelines``: pipeline classes of its diffusers
     folders. ``pixels_per_latent`` and ``vae_scale`` are used if a configuration does not give them. ``tokens``: length
-    of a padded prompt. ``yaml``: LDM configuration for files that come without one. ``text_folder``: configuration and
-    tokenizer of its text encoder, used if an LDM configuration names none, or one of ``text_models``.
+    of a padded prompt. ``yaml``: LDM configuration for files that come without one. ``text_encoders``: their states are
+    read side by side. ``latent_colours``: red, green and blue, from -1 to 1, that each latent channel adds, and last of
+    all what there is without them.
 
     ``prediction_type``: of checkpoints that do not say what they predict; None if only the model itself can tell.
     ``v_pixels``: side of the pictures of checkpoints that predict v, if it is another than that of ``full``.
-    ``open_clip``: whether the text encoder has OpenCLIP's names in the original layout. ``skipped_layers``: how many of
-    its last layers are not run. ``text_config``: its configuration, if ``text_folder`` has that of another one;
-    ``pad_token``: what prompts are padded with, if the tokenizer of ``text_folder`` pads otherwise.
+    ``zero_empty``: whether the empty prompt stands for zeros in place of its embedding.
     """
 
     name: str
@@ -124,15 +153,12 @@ class Family:
     schedule: Schedule
     tokens: int
     yaml: Path
-    text_folder: Path
-    text_models: tuple[str, ...]
+    text_encoders: tuple[TextEncoder, ...]
     lora: LoraNames
     full: FullSize
+    latent_colours: tuple[tuple[float, float, float], ...]
     v_pixels: int = 0
-    open_clip: bool = False
-    skipped_layers: int = 0
-    text_config: Path | None = None
-    pad_token: str = ""
+    zero_empty: bool = False
 
     def __str__(self) -> str:
         """Return the short name with its article, ``an SD 1.x``."""

@@ -11,21 +11,13 @@ from collections.abc import Iterable
 from erasure.families.family import Family, Marks, Relative
 from erasure.families.sd1 import SD1
 from erasure.families.sd2 import SD2
+from erasure.families.sdxl import SDXL
 
-FAMILIES: tuple[Family, ...] = (SD1, SD2)
+FAMILIES: tuple[Family, ...] = (SD1, SD2, SDXL)
 
 # The first that fits is taken, so the most specific come first.
 RELATIVES = (
-    Relative(
-        "Stable Diffusion XL",
-        Marks(
-            text_names=("conditioner.embedders.1.",),
-            context=(2048,),
-            embeddings=("text_time",),
-            lora_names=r"^lora_te[12]_|^lora_unet_(input|output)_blocks_",
-            lora_metadata=(("ss_base_model_version", "sdxl"),),
-        ),
-    ),
+    Relative(SDXL.name, SDXL.marks),
     Relative("Stable Diffusion XL refiner", Marks(text_names=("conditioner.embedders.0.model.",), context=(1280,))),
     Relative(SD2.name, SD2.marks),
 )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from erasure.families.family import Family, LoraNames, Marks, PartNames, Schedule
+from erasure.families.family import Family, LoraNames, Marks, PartNames, Schedule, TextEncoder
 from erasure.families.full_size import GIB, MIB, FullSize, UpdateMemory
 
 DATA = Path(__file__).parents[1] / "data"
+TOKENIZER = DATA / "clip-vit-large-patch14"
 
 # Memory: ``python -m benchmarks.memory`` (docs/measurements.md). Seconds: four rows took 42.
 _FULL_SIZE = FullSize(
@@ -34,7 +35,6 @@ SD1 = Family(
         unet="model.diffusion_model.",
         vae="first_stage_model.",
         text="cond_stage_model.",
-        clip="cond_stage_model.transformer.",
     ),
     prediction_type="epsilon",
     latent_channels=4,
@@ -43,8 +43,14 @@ SD1 = Family(
     schedule=Schedule(steps=1000, start=0.00085, end=0.012),
     tokens=77,
     yaml=DATA / "sd1.yaml",
-    text_folder=DATA / "clip-vit-large-patch14",
-    text_models=("openai/clip-vit-large-patch14",),
+    text_encoders=(
+        TextEncoder(
+            prefix="cond_stage_model.transformer.",
+            config=TOKENIZER / "config.json",
+            tokenizer_folder=TOKENIZER,
+            models=("openai/clip-vit-large-patch14",),
+        ),
+    ),
     lora=LoraNames(
         prefix="lora_unet_",
         version="sd_v1",
@@ -53,4 +59,12 @@ SD1 = Family(
         card="SD1",
     ),
     full=_FULL_SIZE,
+    # As fitted and published in discuss.huggingface.co/t/decoding-latents-to-rgb-without-upscaling/23204.
+    latent_colours=(
+        (0.298, 0.207, 0.208),
+        (0.187, 0.286, 0.173),
+        (-0.158, 0.189, 0.264),
+        (-0.184, -0.271, -0.473),
+        (0.0, 0.0, 0.0),
+    ),
 )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from erasure.families.family import Family, LoraNames, Marks, PartNames
-from erasure.families.sd1 import DATA, SD1
+from erasure.families.family import Family, LoraNames, Marks, PartNames, TextEncoder
+from erasure.families.sd1 import DATA, SD1, TOKENIZER
 
 # Numbers of weights are counted, of the text encoder those of the layers that are run. Memory and time are not
 # measured, but those of SD 1.x: the U-Net has the same widths and depths and differs only in what cross-attention
@@ -31,7 +31,7 @@ SD2 = Family(
         lora_metadata=(("ss_v2", "True"),),
     ),
     pipelines=SD1.pipelines,
-    parts=PartNames(unet=SD1.parts.unet, vae=SD1.parts.vae, text="cond_stage_model.", clip="cond_stage_model.model."),
+    parts=PartNames(unet=SD1.parts.unet, vae=SD1.parts.vae, text="cond_stage_model."),
     prediction_type=None,
     latent_channels=4,
     pixels_per_latent=8,
@@ -39,8 +39,17 @@ SD2 = Family(
     schedule=SD1.schedule,
     tokens=77,
     yaml=DATA / "sd2.yaml",
-    text_folder=SD1.text_folder,
-    text_models=("laion2b_s32b_b79k",),
+    text_encoders=(
+        TextEncoder(
+            prefix="cond_stage_model.model.",
+            layout="openclip",
+            config=DATA / "open-clip-vit-h-14.json",
+            tokenizer_folder=TOKENIZER,
+            padding="!",  # id 0, with which OpenCLIP's tokenizer and web UIs fill up
+            models=("laion2b_s32b_b79k",),
+            skipped=1,
+        ),
+    ),
     lora=LoraNames(
         prefix="lora_unet_",
         version="sd_v2",
@@ -51,8 +60,5 @@ SD2 = Family(
     ),
     full=_FULL_SIZE,
     v_pixels=768,
-    open_clip=True,
-    skipped_layers=1,
-    text_config=DATA / "open-clip-vit-h-14.json",
-    pad_token="!",  # id 0, with which OpenCLIP's tokenizer and web UIs fill up
+    latent_colours=SD1.latent_colours,
 )

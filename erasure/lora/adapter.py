@@ -70,9 +70,10 @@ def layer_names(unet: nn.Module, layers: LayerChoice) -> tuple[str, ...]:
 def smallest_choice(names: Iterable[str]) -> LayerChoice:
     """Return the choice with the fewest layers that has all of these, named by their paths or by keys of files.
 
-    In a file's key, dots are underscores.
+    In a file's key, dots are underscores; its names may be the original ones.
     """
-    dotted = [_ATTENTION.sub(r".\1.\2", re.sub("^time_embedding_", "time_embedding.", name)) for name in names]
+    plain = [re.sub("^out_2$", "conv_out", re.sub("^time_embed(ding)?_", "time_embedding.", name)) for name in names]
+    dotted = [_ATTENTION.sub(r".\1.\2", name) for name in plain]
     order: tuple[LayerChoice, ...] = ("xattn_v", "xattn_kv", "xattn", "selfattn", "noxattn", "full")
     return next(choice for choice in order if all(map(_CHOOSE[choice], dotted)))
 

@@ -2,13 +2,14 @@
 
 It is a safetensors file with three tensors per layer: ``lora_unet_<module path with _ for .>`` followed by
 ``.lora_down.weight`` (rank, in[, k, k]), ``.lora_up.weight`` (out, rank[, 1, 1]) and ``.alpha`` (a number: the scale is
-alpha / rank, or 1 if alpha is missing).
+alpha / rank, or 1 if alpha is missing). Of SDXL, the module path is the original one, see
+:mod:`erasure.lora.layer_names`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from erasure.families.known import FAMILIES, supported
 from erasure.lora.adapter import ADAPTER, base_layers, inject_lora_state, lora_layers
 from erasure.lora.hashes import lora_hashes
 from erasure.lora.kind import ALPHA, DOWN, PARTS, UP, tell_lora
+from erasure.lora.layer_names import original_name
 from erasure.safetensors_file import DamagedFile, Header, read_header, read_tensors
 from erasure.whole_file import whole_file
 
@@ -35,7 +37,8 @@ class LoraFile:
 
     ``family``: that of the U-Nets it is for.
     ``state``: ``<module key>.lora_down.weight`` and ``.lora_up.weight``, as stored, on the CPU.
-    ``alphas``: by module key; a missing one means alpha = rank. A module key is as in the file: ``lora_unet_conv_in``.
+    ``alphas``: by module key; a missing one means alpha = rank. A module key is as :func:`module_key` makes it:
+    ``lora_unet_conv_in``, also if the file has the family's other name for it.
     """
 
     path: Path
@@ -52,10 +55,10 @@ class LoraFile:
 
     @property
     def told_family(self) -> bool:
-        """Whether the file says for which family it is, or the width of the text states that it reads; else a guess."""
+        """Whether the file says for which family it is, or its names or the width of its text states; else a guess."""
         reads = (key for key in self.state if key.endswith((f"_attn2_to_k.{DOWN}", f"_attn2_to_v.{DOWN}")))
         by_width = any(self.state[key].shape[-1] in self.family.marks.context for key in reads)
-        return by_width or "ss_base_model_version" in self.metadata
+        return by_width or self.family.lora.layers == "original" or "ss_base_model_version" in self.metadata
 
     def weights(self, module: str) -> tuple[Tensor, Tensor, float]:
         """Return ``down``, ``up`` and the scale alpha / rank of one module."""
@@ -66,7 +69,15 @@ class LoraFile:
 
 def module_key(path: str, family: Family) -> str:
     """Return the name that a module path has in a file: ``conv_in`` -> ``lora_unet_conv_in``."""
-    return family.lora.prefix + path.replace(".", "_")
+    return _canonical(family.lora.prefix + path.replace(".", "_"), family)
+
+
+def _canonical(key: str, family: Family) -> str:
+    """Return a module key with the names of layers that the family's files have; either kind may be given."""
+    prefix = family.lora.prefix
+    if family.lora.layers == "diffusers" or not key.startswith(prefix):
+        return key
+    return prefix + original_name(key.removeprefix(prefix))
 
 
 def module_paths(unet: nn.Module, family: Family) -> dict[str, str]:
@@ -147,9 +158,10 @@ def read_weights(path: Path, header: Header, family: Family) -> LoraFile:
 
     Raises: LoraFileError if it is incomplete or damaged.
     """
-    _check_parts(path, header.shapes)
+    names = _canonical_names(path, header.shapes, family)
+    _check_parts(path, {names[name]: shape for name, shape in header.shapes.items()})
     try:
-        tensors = read_tensors(path, header.shapes)
+        tensors = {names[name]: tensor for name, tensor in read_tensors(path, header.shapes).items()}
     except (DamagedFile, OSError) as error:
         raise _unreadable(path, error) from error
     suffix = "." + ALPHA
@@ -160,6 +172,18 @@ def read_weights(path: Path, header: Header, family: Family) -> LoraFile:
         kind = str(state[whole].dtype).removeprefix("torch.")
         raise LoraFileError(f"{path.name} holds packed (quantised) weights ({kind}, such as {whole}); fp16 is needed")
     return LoraFile(path, family, state, alphas, dict(header.metadata), next(iter(state.values())).dtype)
+
+
+def _canonical_names(path: Path, names: Iterable[str], family: Family) -> dict[str, str]:
+    """Return what each tensor is called here. Raises: LoraFileError if a file has both names of one layer."""
+    canonical: dict[str, str] = {}
+    for name in names:
+        key, dot, part = name.partition(".")
+        canonical[name] = _canonical(key, family) + dot + part
+    if len(set(canonical.values())) < len(canonical):
+        both = next(name for name, own in canonical.items() if own != name and own in canonical)
+        raise LoraFileError(f"{path.name} is not a sound LoRA file: {both} and {canonical[both]} are for one layer")
+    return canonical
 
 
 def _unreadable(path: Path, error: DamagedFile | OSError) -> LoraFileError:

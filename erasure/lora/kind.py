@@ -32,7 +32,7 @@ _MARKS: tuple[tuple[str, str], ...] = (
         "a LoRA for Stable Diffusion 3 or newer",
     ),
     (r"\.lora_(A|B)(\.|$)|\.lora\.(up|down)\.|\.lora_linear_layer\.", "a LoRA in diffusers' own layout"),
-    (r"^lora_te_", "a LoRA that also changes the text encoder"),
+    (r"^lora_te\d?_", "a LoRA that also changes the text encoder"),
     (r"^model\.diffusion_model\.", "a full checkpoint, no LoRA"),
     (r"^(first_stage_model|encoder|decoder)\.", "a VAE, no LoRA"),
     (r"^(down_blocks|up_blocks|mid_block)\.", "a U-Net, no LoRA"),
@@ -61,7 +61,8 @@ def tell_lora(shapes: Shapes, metadata: Mapping[str, str], families: Sequence[Fa
     version = metadata.get("ss_base_model_version")
     named = [each for each in families if version in each.lora.versions]
     fitting = [each for each in families if _fits(each.marks, context, metadata)]
-    family = next(iter([*fitting, *named, *families]))
+    spelt = [each for each in families if each.marks.lora_names and _marked([(each.marks.lora_names, "it")], shapes)]
+    family = next(iter([*fitting, *named, *spelt, *families]))
     return family if all(name.startswith(family.lora.prefix) for name in shapes) else "a LoRA of an unknown layout"
 
 

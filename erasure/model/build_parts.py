@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
@@ -18,7 +18,7 @@ from diffusers.loaders.single_file_utils import (
     create_unet_diffusers_config_from_ldm,
     create_vae_diffusers_config_from_ldm,
 )
-from transformers import CLIPTextConfig, CLIPTextModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from erasure.errors import BrokenCheckpoint
 from erasure.model.open_clip import clip_names
@@ -27,6 +27,7 @@ LEAST_ALPHA_BAR = 2.0**-24
 """The least picture in zero-SNR noise: 1 - this is a number of fp32 below 1. diffusers' Euler sampler has the same."""
 
 Weights = dict[str, torch.Tensor]
+TextModel: TypeAlias = CLIPTextModel | CLIPTextModelWithProjection
 Part = TypeVar("Part", bound=torch.nn.Module)
 Made = TypeVar("Made")
 
@@ -81,11 +82,14 @@ def _unet_in_diffusers_names(
 def _unet_config(document: dict[str, Any]) -> dict[str, Any]:
     config: dict[str, Any] = create_unet_diffusers_config_from_ldm(document, {})
     told, widths = config["attention_head_dim"], config["block_out_channels"]
-    # For historical reasons diffusers has the number of heads here, of SD 2 one for each level.
+    # For historical reasons diffusers has the number of heads here, of SD 2 and SDXL one for each level.
     heads = told if isinstance(told, list) else [told] * len(widths)
     sound = len(heads) == len(widths) and all(isinstance(each, int) and each > 0 for each in heads)
     if not sound or any(width % each for width, each in zip(widths, heads, strict=True)):
         raise ValueError(f"num_heads is {told}, which does not divide the layers' widths")
+    if config.get("class_embed_type") == "projection":
+        # Diffusers tells text_time by SDXL's width of the text. Of models that are supported, no other has vectors.
+        config |= {"class_embed_type": None, "addition_embed_type": "text_time", "addition_time_embed_dim": 256}
     return config
 
 
@@ -138,20 +142,21 @@ def build_vae(config: dict[str, Any], origin: str) -> AutoencoderKL:
     return _configured(lambda: AutoencoderKL.from_config(config), "VAE", origin)
 
 
-def build_text_encoder(config: dict[str, Any], origin: str) -> CLIPTextModel:
+def build_text_encoder(config: dict[str, Any], origin: str, *, projection: bool = False) -> TextModel:
     """Build an empty CLIP text encoder (without memory) from its own ``config.json``, or that of a whole CLIP model.
 
-    Raises: BrokenCheckpoint if that fails.
+    ``projection``: whether it also projects a prompt's embedding. Raises: BrokenCheckpoint if that fails.
     """
-    return _configured(lambda: CLIPTextModel(CLIPTextConfig(**text_settings(config))), "text encoder", origin)
+    kind: type[TextModel] = CLIPTextModelWithProjection if projection else CLIPTextModel
+    return _configured(lambda: kind(CLIPTextConfig(**text_settings(config))), "text encoder", origin)
 
 
-def text_from_open_clip(weights: Weights, origin: str) -> Weights:
+def text_from_open_clip(weights: Weights, origin: str, *, projection: bool) -> Weights:
     """Return the weights of an OpenCLIP text encoder by transformers' names; the prefix is taken off already.
 
-    Raises: BrokenCheckpoint if weights are missing.
+    ``projection``: whether that of a prompt's embedding is wanted. Raises: BrokenCheckpoint if weights are missing.
     """
-    return _converted(lambda: clip_names(weights), "text encoder", origin)
+    return _converted(lambda: clip_names(weights, projection=projection), "text encoder", origin)
 
 
 def text_settings(config: dict[str, Any]) -> dict[str, Any]:

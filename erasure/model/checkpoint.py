@@ -157,7 +157,7 @@ class CheckpointInfo:
                 f"nothing says what {name} predicts: measured, it is {WORDS[config.prediction_type]}. A yaml beside it "
                 "with model.params.parameterization (eps or v) decides otherwise"
             )
-        if config.skipped_layers > self.family.skipped_layers:
+        if config.skipped_layers > self.family.text_encoders[0].skipped:
             yield (
                 f"the text encoder's last layer is left out, as {config.path.name} says (layer: penultimate): "
                 "draw with Clip skip 2"
@@ -196,7 +196,7 @@ def inspect_checkpoint(path: Path, families: Sequence[Family] = FAMILIES) -> Che
         read = (path, beside) if beside.is_file() else (path,)
         info = _inspect_file(path, tuple(_stamp(file) for file in read if file.exists()), tuple(families))
         if isinstance(info.contents, OriginalFile):
-            info.contents.config.text_folder()  # lies elsewhere, so that it may be gone
+            info.contents.config.text_files()  # lie elsewhere, so that they may be gone
         return info
     except OSError as error:
         raise BrokenCheckpoint(f"{path} cannot be read ({error}). Check the path and permissions.") from error

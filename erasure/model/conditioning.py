@@ -14,14 +14,22 @@ class Conditioning:
     """A batch of prompts as tensors whose first dimension is the batch. A single prompt is a batch of one.
 
     Searches, losses and latents use only the methods below, so a model that takes more tensors needs only a new field.
+    What the U-Net is told of the picture alone, such as its size, is not here: no search should change it.
     """
 
-    states: Tensor  # (b, tokens, d): the text encoder's states, read by cross-attention
+    states: Tensor  # (b, tokens, d): the text encoders' states, read by cross-attention
+    pooled: Tensor | None = None  # (b, p): the text as one vector, added to the timestep's; None: the U-Net takes none
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
-        """All fields, in order."""
-        return tuple(getattr(self, field.name) for field in fields(self))
+        """All fields that there are, in order."""
+        values = (getattr(self, field.name) for field in fields(self))
+        return tuple(value for value in values if value is not None)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all its tensors."""
+        return sum(tensor.nbytes for tensor in self.tensors)
 
     def apply(self, function: Callable[..., Tensor], *others: Conditioning) -> Conditioning:
         """Apply ``function`` to every tensor, together with the same field of each of ``others``."""

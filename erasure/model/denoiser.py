@@ -14,6 +14,7 @@ from erasure.lora.adapter import without_lora, without_lora_from
 from erasure.model.conditioning import Conditioning
 from erasure.model.rows import RowBook
 
+SIZES = 6  # numbers that SDXL's U-Net is told of a picture's size, see Denoiser
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 NoiseIn = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -35,12 +36,21 @@ class Denoiser:
     Weights and activations have the dtype of the U-Net; predictions are returned in fp32, in which losses are computed.
     """
 
-    def __init__(self, unet: UNet2DConditionModel, *, noise_in: NoiseIn | None = None, max_rows: int = 0):
+    def __init__(
+        self,
+        unet: UNet2DConditionModel,
+        *,
+        noise_in: NoiseIn | None = None,
+        pixels_per_latent: int = 8,
+        max_rows: int = 0,
+    ):
         """``noise_in``: how the noise is had from what the U-Net predicts, if it does not predict noise.
 
-        ``max_rows``: most rows of a call without gradients, for small GPUs (0 = no limit).
+        ``pixels_per_latent``: along one side; ``max_rows``: most rows of a call without gradients, for small GPUs (0 =
+        no limit).
         """
         self.unet = unet
+        self.pixels_per_latent = pixels_per_latent
         self.rows = RowBook()
         self._noise_in = noise_in
         self.max_rows = max_rows
@@ -55,9 +65,24 @@ class Denoiser:
 
     def _forward(self, z: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
         dtype = self.unet.dtype
+        states = conditioning.states.to(dtype)
         with _half_precision(self.unet.device, dtype):
-            output: Tensor = self.unet(z.to(dtype), t, encoder_hidden_states=conditioning.states.to(dtype)).sample
+            output: Tensor = self.unet(
+                z.to(dtype), t, encoder_hidden_states=states, added_cond_kwargs=self._added(z, conditioning)
+            ).sample
         return output.float() if self._noise_in is None else self._noise_in(output, z, t)
+
+    def _added(self, z: Tensor, conditioning: Conditioning) -> dict[str, Tensor] | None:
+        """Return what SDXL's U-Net is told besides: the pooled text, and sizes (Podell et al. 2023, section 2.2).
+
+        As in AUTOMATIC1111 and diffusers, the original and the target size are those of the picture that is drawn, and
+        nothing is cut off: (height, width, top, left, height, width) in pixels.
+        """
+        if conditioning.pooled is None:
+            return None
+        height, width = (side * self.pixels_per_latent for side in z.shape[-2:])
+        sizes = torch.tensor([[height, width, 0, 0, height, width]], device=z.device, dtype=torch.float32)
+        return {"text_embeds": conditioning.pooled.to(self.unet.dtype), "time_ids": sizes.expand(len(z), -1)}
 
     @contextmanager
     def frozen(self) -> Iterator[None]:

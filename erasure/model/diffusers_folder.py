@@ -9,9 +9,9 @@ from typing import Any
 
 from erasure import bounded_json
 from erasure.errors import BrokenCheckpoint, UnsupportedCheckpoint, shown
-from erasure.families.family import Family, PredictionType
+from erasure.families.family import Family, PredictionType, TextEncoder
 from erasure.families.known import choose, relatives_besides
-from erasure.model.kinds import GUIDED, UNDISTILLED
+from erasure.model.kinds import CONTINUOUS, GUIDED, UNDISTILLED
 from erasure.model.packing import packed
 from erasure.model.part_config import LONGEST_SIDE, check_part
 from erasure.model.prediction import check_zero_snr, prediction_named
@@ -20,8 +20,9 @@ from erasure.model.weights_file import WeightsFile, open_weights
 INDEX = "model_index.json"
 _MOST_PIECES = 1000  # files that hold the weights of one part
 TOKENIZER_FILES = ("vocab.json", "merges.txt")
-# Part -> stem of its weights files.
-PARTS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
+_TEXT = "model"
+# Part -> stem of its weights files; those of text encoders have another.
+PARTS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model"}
 # (word in a pipeline's class name, what the model is); the first word found decides.
 _PIPELINE_WORDS = (
     ("Inpaint", "an inpainting model"),
@@ -38,7 +39,9 @@ _PIPELINE_WORDS = (
 
 @dataclass(frozen=True)
 class DiffusersFolder:
-    """A folder that was read: ``configs`` of the parts (see ``PARTS``) and the scheduler, ``weights`` of the parts.
+    """A folder that was read: ``configs`` of the parts and the scheduler, ``weights`` of the parts.
+
+    The parts are ``unet``, ``vae`` and the sub-folders of the family's text encoders.
 
     There may be no ``vae``. The U-Net in ``weights`` is the one that diffusers loads; beside it there may be
     ``averaged_unet``, as trainers leave it in ``unet_ema``, or ``plain_unet`` (files called ``.non_ema``).
@@ -74,12 +77,11 @@ class DiffusersFolder:
         levels = self.configs.get("vae", {}).get("block_out_channels")
         return self.family.pixels_per_latent if levels is None else int(2 ** (len(levels) - 1))
 
-    @property
-    def tokenizer(self) -> Path:
-        """The folder of its tokenizer, or of the family's if it has none."""
-        folder = part_folder(self.path, "tokenizer")
+    def tokenizer(self, encoder: TextEncoder) -> Path:
+        """Return the folder of a text encoder's tokenizer, or of the family's if it has none."""
+        folder = part_folder(self.path, encoder.tokenizer)
         there = all((folder / name).exists() for name in TOKENIZER_FILES)
-        return folder if there else self.family.text_folder
+        return folder if there else encoder.tokenizer_folder
 
 
 def read_folder(folder: Path, families: Sequence[Family]) -> DiffusersFolder:
@@ -99,12 +101,15 @@ def read_folder(folder: Path, families: Sequence[Family]) -> DiffusersFolder:
     if not candidates:
         what = next((what for word, what in _PIPELINE_WORDS if word in pipeline), "another kind of model")
         raise UnsupportedCheckpoint(f"{folder} is {what} (pipeline class {pipeline or 'missing'}). {choose(families)}")
+    unet_files = weight_files(folder, "unet")
+    unet = read_config(part_folder(folder, "unet") / "config.json")
+    family = _told_by_unet(folder, unet, candidates, families)
     # Without a VAE a model can be trained; half a one is a download that was cut off.
-    parts = [part for part in PARTS if part != "vae" or part_folder(folder, part).is_dir()]
-    files = {part: weight_files(folder, part) for part in parts}
-    configs = {part: read_config(part_folder(folder, part) / "config.json") for part in parts}
+    others = ["vae"] if part_folder(folder, "vae").is_dir() else []
+    others += [encoder.part for encoder in family.text_encoders]
+    files = {"unet": unet_files} | {part: weight_files(folder, part) for part in others}
+    configs = {"unet": unet} | {part: read_config(part_folder(folder, part) / "config.json") for part in others}
     configs["scheduler"] = read_config(folder / "scheduler" / "scheduler_config.json")
-    family = _told_by_unet(folder, configs["unet"], candidates, families)
     _check_parts(folder, configs, family, families)
     _check_steps(folder, configs["scheduler"], family, families)
     weights = {part: tuple(open_weights(file) for file in found) for part, found in files.items()}
@@ -141,6 +146,10 @@ def _told_by_unet(
         raise UnsupportedCheckpoint(
             f"{folder} is a model whose U-Net takes more than text ({embedding}). {choose(families)}"
         )
+    if embedding is None and family.marks.embeddings:
+        raise BrokenCheckpoint(
+            f"{folder}: the U-Net takes text alone, but that of {family.name} takes more. Download it again."
+        )
     if unet.get("time_cond_proj_dim"):
         raise UnsupportedCheckpoint(f"{folder} is {GUIDED}. {UNDISTILLED}")
     for more in ("class_embed_type", "num_class_embeds", "encoder_hid_dim_type"):
@@ -154,8 +163,8 @@ def _told_by_unet(
 def _check_parts(
     folder: Path, configs: Mapping[str, dict[str, Any]], family: Family, families: Sequence[Family]
 ) -> None:
-    unet, text = configs["unet"], configs["text_encoder"]
-    text = text.get("text_config", text)
+    unet, texts = configs["unet"], [configs[encoder.part] for encoder in family.text_encoders]
+    widths = [text.get("text_config", text).get("hidden_size") for text in texts]
     usual = family.latent_channels
     channels, context = unet.get("in_channels", usual), unet.get("cross_attention_dim")
     if channels != usual:
@@ -168,10 +177,11 @@ def _check_parts(
             f"{folder} is {known.get(str(channels), 'not text-to-image')} "
             f"({shown(channels)} input channels; text-to-image has {usual}). {choose(families)}"
         )
-    if context != text.get("hidden_size", context):
+    if None not in widths and context != sum(widths):
+        have = "text encoder has" if len(widths) == 1 else "text encoders have"
         raise BrokenCheckpoint(
-            f"{folder}: the U-Net expects text of width {context}, the text encoder has "
-            f"{text['hidden_size']}. The folder mixes two models. Download it again."
+            f"{folder}: the U-Net expects text of width {context}, the {have} "
+            f"{' and '.join(map(str, widths))}. The folder mixes two models. Download it again."
         )
 
 
@@ -190,6 +200,8 @@ def _check_types(read: DiffusersFolder, families: Sequence[Family]) -> None:
 
 def _check_steps(folder: Path, scheduler: Mapping[str, Any], family: Family, families: Sequence[Family]) -> None:
     steps = family.schedule.steps
+    if scheduler.get("sigma_data"):
+        raise UnsupportedCheckpoint(f"{folder} is {CONTINUOUS}. {choose(families)}")
     if scheduler.get("num_train_timesteps", steps) != steps:
         raise UnsupportedCheckpoint(
             f"{folder} was not trained with {family.short}'s {steps} noise levels. {choose(families)}"
@@ -217,7 +229,7 @@ def weight_files(folder: Path, part: str) -> list[Path]:
 
     Raises: BrokenCheckpoint if there are none.
     """
-    place, stem = part_folder(folder, part), PARTS[part]
+    place, stem = part_folder(folder, part), PARTS.get(part, _TEXT)
     found = weights_in(place, stem, ("", ".fp16", ".non_ema"))
     if found:
         return found

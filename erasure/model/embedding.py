@@ -1,4 +1,4 @@
-"""Text embeddings: turns prompts into the states that cross-attention reads, each prompt once."""
+"""Text embeddings: turns prompts into what the U-Net is told of them, each prompt once."""
 
 from __future__ import annotations
 
@@ -11,21 +11,27 @@ from torch import Tensor
 from erasure.model.conditioning import Conditioning
 from erasure.model.memory import EMBEDDING_CACHE
 from erasure.model.parts import ModelParts
+from erasure.model.text_reader import read_together
 
 
 class Embedder:
-    """Embeds prompts with the checkpoint's text encoder and remembers them.
+    """Embeds prompts with the checkpoint's text encoders and remembers them.
 
-    Embeddings are fp32 on the model's device: (tokens, d) each, the last layer that is run, after the final layer
-    norm. They are remembered on the CPU, in fp32, and take at most ``most`` bytes: the least recently used ones are
-    forgotten.
+    Embeddings are fp32 on the model's device: states (tokens, d) each, and a pooled embedding (p,) where the family's
+    U-Net takes one; which layers they are of, the family says. They are remembered on the CPU, in fp32, and take at
+    most ``most`` bytes: the least recently used ones are forgotten.
+
+    The empty prompt is what guidance leads away from. In families with ``zero_empty`` it is all zeros, as SDXL was
+    trained, as AUTOMATIC1111 makes it of an empty negative prompt (``force_zero_embeddings`` in its
+    ``modules/sd_models_xl.py``), and diffusers of none (``force_zeros_for_empty_prompt``). So it is here wherever a
+    prompt is empty, as a goal of erasing too. AUTOMATIC1111 encodes an empty prompt that is not negative.
     """
 
     def __init__(self, parts: ModelParts, *, batch: int = 64, most: int = EMBEDDING_CACHE):
         self._parts = parts
         self._batch = batch
         self._most = most
-        self._known: OrderedDict[str, Tensor] = OrderedDict()
+        self._known: OrderedDict[str, Conditioning] = OrderedDict()
         self._bytes = 0
 
     @property
@@ -42,45 +48,41 @@ class Embedder:
         missing = [text for text in dict.fromkeys(texts) if text not in found]
         for start in range(0, len(missing), self._batch):
             chunk = missing[start : start + self._batch]
-            for text, states in zip(chunk, self._states(chunk).cpu(), strict=True):
+            for text, embedded in zip(chunk, self._embed(chunk).to("cpu"), strict=True):
                 # A copy, because a view would keep its whole batch in memory.
-                found[text] = states.clone()
+                found[text] = embedded.apply(Tensor.clone)
                 self._remember(text, found[text])
-        return Conditioning(torch.stack([found[text] for text in texts]).to(self._parts.device))
+        return Conditioning.cat([found[text] for text in texts]).to(self._parts.device)
 
-    def _remember(self, text: str, states: Tensor) -> None:
-        self._known[text] = states
-        self._bytes += states.nbytes
+    def _remember(self, text: str, embedded: Conditioning) -> None:
+        self._known[text] = embedded
+        self._bytes += embedded.nbytes
         while self._bytes > self._most:
             _, forgotten = self._known.popitem(last=False)
             self._bytes -= forgotten.nbytes
 
     def pooled(self, texts: Sequence[str]) -> Tensor:
-        """Return (n, d): the state at each text's end token, the usual summary of a prompt. It is not remembered."""
+        """Return (n, d): the state at each text's end token, the usual summary of a prompt. It is not remembered.
+
+        Of several text encoders these are the states that cross-attention reads, side by side.
+        """
         pooled = [self._end_states(texts[start : start + self._batch]) for start in range(0, len(texts), self._batch)]
         return torch.cat(pooled)
 
-    def _ids(self, texts: Sequence[str], padding: str = "max_length") -> Tensor:
-        tokens = self._parts.tokenizer(
-            list(texts),
-            padding=padding,
-            max_length=self._parts.tokenizer.model_max_length,
-            truncation=True,
-            return_tensors="pt",
-        )
-        ids: Tensor = tokens.input_ids.to(self._parts.device)
-        return ids
-
     @torch.no_grad()
-    def _states(self, texts: Sequence[str]) -> Tensor:
-        states: Tensor = self._parts.text_encoder(self._ids(texts)).last_hidden_state.float()
-        return states
+    def _embed(self, texts: Sequence[str]) -> Conditioning:
+        readers = self._parts.texts
+        embedded = read_together(readers, [reader.ids(texts) for reader in readers])
+        if not self._parts.info.family.zero_empty:
+            return embedded
+        said = torch.tensor([text != "" for text in texts], device=self._parts.device)
+        return embedded.apply(lambda tensor: tensor * said.view(-1, *(1 for _ in tensor.shape[1:])))
 
     @torch.no_grad()
     def _end_states(self, texts: Sequence[str]) -> Tensor:
-        # The text encoder is causal: the padding after the end token cannot change its state.
-        ids = self._ids(texts, padding="longest")
-        states: Tensor = self._parts.text_encoder(ids).last_hidden_state.float()
-        # The first end token ends the text: SD 1.x pads with the same one.
-        end = (ids == self._parts.tokenizer.eos_token_id).int().argmax(dim=1)
-        return states[torch.arange(len(ids), device=ids.device), end]
+        states = []
+        for reader in self._parts.texts:
+            # The text encoder is causal: the padding after the end token cannot change its state.
+            ids = reader.ids(texts, padding="longest")
+            states.append(reader.read(ids)[0][torch.arange(len(ids), device=ids.device), reader.ends(ids)])
+        return torch.cat(states, dim=1)

@@ -21,6 +21,7 @@ _TEXT_TO_IMAGE = "Choose the text-to-image version of the model."
 # What the U-Net of a latent consistency model has for the guidance scale, in the names of either layout.
 _GUIDANCE_INPUT = re.compile(r"(^|\.)time_embed(ding)?\.cond_proj\.weight$")
 GUIDED = "a latent consistency model (LCM), whose U-Net takes the guidance scale as another input"
+CONTINUOUS = "a model with EDM's noise levels, such as Playground 2.5 or CosXL"
 UNDISTILLED = "Choose the checkpoint that it was distilled from."
 _AVERAGED = "model_ema.diffusion_model"
 
@@ -179,8 +180,10 @@ def _other_input(weights: WeightsFile, family: Family, families: Families) -> Fo
         return Foreign(f"an InstructPix2Pix model ({channels} input channels)", _TEXT_TO_IMAGE)
     if any(_GUIDANCE_INPUT.search(name) for name in weights.shapes):
         return Foreign(GUIDED, UNDISTILLED)
-    if has(weights.shapes, f"{family.parts.unet}label_emb."):
+    if has(weights.shapes, f"{family.parts.unet}label_emb.") and not family.marks.embeddings:
         return Foreign("a model whose U-Net takes more than text (label_emb)", choose(families))
     if channels != usual:
         return Foreign(f"a model with {channels} input channels (text-to-image has {usual})", choose(families))
+    if any(name.startswith("edm_") for name in (*weights.shapes, *weights.others)):
+        return Foreign(CONTINUOUS, choose(families))
     return None

@@ -1,7 +1,8 @@
 """Reads the LDM configuration: the ``.yaml`` beside a single-file checkpoint, or else the one that ships with us.
 
 The format is that of CompVis' ``latent-diffusion``: ``model.params`` with ``unet_config``, ``first_stage_config`` and
-``cond_stage_config``, each with ``params``.
+``cond_stage_config``, each with ``params``; or that of Stability AI's ``generative-models``, which has
+``network_config``, ``conditioner_config`` (a list of encoders) and ``denoiser_config`` instead.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 import yaml
 
 from erasure.errors import BrokenCheckpoint, UnsupportedCheckpoint, shown
-from erasure.families.family import Family, PredictionType
+from erasure.families.family import Family, PredictionType, TextEncoder
 from erasure.families.known import choose, relatives_besides
 from erasure.model.diffusers_folder import TOKENIZER_FILES
 from erasure.model.ldm_yaml import parse_yaml
@@ -26,7 +27,9 @@ from erasure.regular_file import read_bytes
 
 _NUMBERS = ("image_size", "timesteps", "linear_start", "linear_end", "scale_factor")
 _PARTS = ("unet_config", "first_stage_config", "cond_stage_config")
+_NEW_PARTS = ("network_config", "first_stage_config", "conditioner_config")
 _MOST_BYTES = 100_000  # published files have about 2,000
+_SCALINGS = {"EpsScaling": "eps", "VScaling": "v"}  # how names of classes end in the newer format, and LDM's words
 
 
 @dataclass(frozen=True)
@@ -51,14 +54,28 @@ class LdmConfig:
         return parameters
 
     @property
+    def unet(self) -> dict[str, Any]:
+        """The U-Net's ``params``."""
+        return _part(self.parameters[_parts_of(self.parameters)[0]], "params")
+
+    @property
+    def texts(self) -> list[dict[str, Any]]:
+        """What it says of each text encoder: ``target``, the name of a class, and ``params``."""
+        if "cond_stage_config" in self.parameters:
+            return [self.parameters["cond_stage_config"]]
+        listed = _part(self.parameters["conditioner_config"], "params").get("emb_models")
+        every = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+        return [each for each in every if "CLIP" in str(each.get("target", ""))]
+
+    @property
     def latent_side(self) -> int:
         """Height and width of the latents: ``model.params.image_size``, or else the U-Net's (wrong in SD 1's file).
 
         Published files have one ``image_size`` for models of two sizes: what predicts v, or may, is of the larger.
         """
-        unet, family = _part(self.parameters["unet_config"], "params"), self.family
+        family = self.family
         usual = family.full.pixels // family.pixels_per_latent
-        side = int(self.parameters.get("image_size") or unet.get("image_size") or usual)
+        side = int(self.parameters.get("image_size") or self.unet.get("image_size") or usual)
         larger = family.v_pixels and side == usual and self.prediction_type != "epsilon"
         return family.v_pixels // family.pixels_per_latent if larger else side
 
@@ -77,36 +94,34 @@ class LdmConfig:
     @property
     def skipped_layers(self) -> int:
         """How many of the text encoder's last layers are left out: 1 for ``layer: penultimate``, else 0."""
-        return int(_text_layer(self) == "penultimate")
+        return int(self.family.text_encoders[0].final_norm and _text_layer(self) == "penultimate")
 
     def settled(self, prediction: PredictionType) -> LdmConfig:
         """Return the configuration of a checkpoint that was loaded and measured."""
         return replace(self, prediction_type=prediction, measured=True)
 
-    def text_config(self) -> Path:
-        """Return the text encoder's ``config.json``; raises what :meth:`text_folder` does."""
-        folder, family = self.text_folder(), self.family
-        own = family.text_config if folder == family.text_folder else None
-        return own or folder / "config.json"
+    def text_files(self) -> list[tuple[Path, Path]]:
+        """Return each text encoder's ``config.json`` and the folder of its tokenizer; look for them at every call.
 
-    def text_folder(self) -> Path:
-        """Return the folder with the text encoder's ``config.json`` and tokenizer; look for it at every call.
-
-        ``cond_stage_config.params.version`` is its path, absolute or relative to the yaml. If that is missing, or the
-        name of the family's own text encoder, it is the folder that ships with us. Raises: BrokenCheckpoint if the
-        folder or a file in it is missing.
+        ``params.version`` of a text encoder is the path of both, absolute or relative to the yaml. If that is missing,
+        or the name of the family's own text encoder, they are the folders that ship with us. Raises: BrokenCheckpoint
+        if a folder or a file in it is missing.
         """
-        version = str(_part(self.parameters["cond_stage_config"], "params").get("version") or "")
-        if version in ("", *self.family.text_models):
-            return self.family.text_folder
+        return [self._text_files(own, told) for own, told in zip(self.family.text_encoders, self.texts, strict=True)]
+
+    def _text_files(self, own: TextEncoder, told: dict[str, Any]) -> tuple[Path, Path]:
+        version = str(_part(told, "params").get("version") or "")
+        if version in ("", *own.models):
+            return own.config, own.tokenizer_folder
         folder = self.path.parent / version
         missing = [name for name in ("config.json", *TOKENIZER_FILES) if not (folder / name).exists()]
         if missing:
+            place = "cond_stage_config" if "cond_stage_config" in self.parameters else "conditioner_config"
             raise BrokenCheckpoint(
                 f"{self.path} takes its text encoder's configuration and tokenizer from {folder}, which lacks "
-                f"{', '.join(missing)}. Put the folder there, or correct cond_stage_config.params.version."
+                f"{', '.join(missing)}. Put the folder there, or correct version in {place}."
             )
-        return folder
+        return folder / "config.json", folder
 
 
 def yaml_beside(checkpoint: Path) -> Path:
@@ -131,35 +146,53 @@ def read_ldm_config(weights: WeightsFile, family: Family, families: Sequence[Fam
             f"{path} cannot be read ({error}). Correct it, or move it away to use the standard one."
         ) from error
     parameters = _part(_part(document, "model"), "params")
-    if any(not _part(parameters, part) for part in _PARTS):
+    parts = _parts_of(parameters)
+    if any(not _part(parameters, part) for part in parts):
         raise BrokenCheckpoint(
-            f"{path} lies beside the checkpoint, but lacks model.params with unet_config, "
-            f"first_stage_config and cond_stage_config. Move it away to use the standard {family.short} configuration."
+            f"{path} lies beside the checkpoint, but lacks model.params with {parts[0]}, {parts[1]} and {parts[2]}. "
+            f"Move it away to use the standard {family.short} configuration."
         )
     try:
-        for part in _PARTS:
+        for part in parts:
             check_part(parameters[part])
     except ValueError as error:
         raise BrokenCheckpoint(
             f"{path}: {error}. Correct it, or move it away to use the standard configuration."
         ) from error
     zero_snr = has_zero_snr(weights) or bool(parameters.get("zero_terminal_snr"))
-    prediction = _prediction(parameters, weights, zero_snr, path) or (
-        "epsilon" if path == beside else family.prediction_type
-    )
+    # A file of ours is for all checkpoints of the family, and says nothing of this one.
+    told = parameters if path == beside else {}
+    prediction = _prediction(told, weights, zero_snr, path) or ("epsilon" if path == beside else family.prediction_type)
     check_zero_snr(prediction, zero_snr, str(weights.path))
     config = LdmConfig(path, document, family, prediction, zero_snr)
+    _check_texts(config, families)
     _check_text_class(config, families)
     _check_text_layer(config)
     _check_numbers(config)
     _check_schedule(config, families)
-    config.text_folder()
+    config.text_files()
     return config
+
+
+def _parts_of(parameters: dict[str, Any]) -> tuple[str, str, str]:
+    """Return the names of the parts in the format that a configuration has."""
+    return _NEW_PARTS if "network_config" in parameters else _PARTS
+
+
+def _check_texts(config: LdmConfig, families: Sequence[Family]) -> None:
+    found, wanted = len(config.texts), len(config.family.text_encoders)
+    if found != wanted:
+        raise UnsupportedCheckpoint(
+            f"{config.path} describes a model with {found} text encoders, where {config.family.short} has {wanted}. "
+            f"Move it away to use the standard configuration. {choose(families)}"
+        )
 
 
 def _prediction(parameters: dict[str, Any], weights: WeightsFile, zero_snr: bool, path: Path) -> PredictionType | None:
     """Return what the yaml or the checkpoint says that it predicts; None if neither does."""
-    said = parameters.get("parameterization")
+    denoiser = _part(_part(parameters, "denoiser_config"), "params")
+    scaling = str(_part(denoiser, "scaling_config").get("target", "")).rpartition(".")[2]
+    said = parameters.get("parameterization", _SCALINGS.get(scaling, scaling) or None)
     if said is not None:
         return prediction_named(said, str(path))
     # Where nothing but noise is left, only v tells anything of the picture.
@@ -167,7 +200,7 @@ def _prediction(parameters: dict[str, Any], weights: WeightsFile, zero_snr: bool
 
 
 def _check_text_class(config: LdmConfig, families: Sequence[Family]) -> None:
-    text_class = str(config.parameters["cond_stage_config"].get("target", ""))
+    text_class = str(config.texts[0].get("target", ""))
     for other in relatives_besides([config.family], families):
         if any(word in text_class for word in other.marks.text_classes):
             raise UnsupportedCheckpoint(
@@ -177,10 +210,12 @@ def _check_text_class(config: LdmConfig, families: Sequence[Family]) -> None:
 
 
 def _text_layer(config: LdmConfig) -> str:
-    return str(_part(config.parameters["cond_stage_config"], "params").get("layer") or "last")
+    return str(_part(config.texts[0], "params").get("layer") or "last")
 
 
 def _check_text_layer(config: LdmConfig) -> None:
+    if not config.family.text_encoders[0].final_norm:
+        return  # the family says which layers are read: all its files have the same
     layer = _text_layer(config)
     if layer not in ("last", "penultimate"):
         raise UnsupportedCheckpoint(
@@ -208,8 +243,8 @@ def _check_numbers(config: LdmConfig) -> None:
         sound = False
     if not sound:
         raise BrokenCheckpoint(
-            f"{config.path}: image_size of unet_config and ch_mult of first_stage_config do not give a picture size. "
-            "Correct them."
+            f"{config.path}: image_size of {_parts_of(config.parameters)[0]} and ch_mult of first_stage_config do not "
+            "give a picture size. Correct them."
         )
 
 

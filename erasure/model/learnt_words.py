@@ -7,6 +7,8 @@ word, and what is learnt is nothing but these vectors.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +17,7 @@ from torch import Tensor
 from erasure.config.template import fill
 from erasure.model.conditioning import Conditioning
 from erasure.model.parts import ModelParts
+from erasure.model.text_reader import TextReader, read_together
 from erasure.model.tokens import concept_tokens
 
 # Stands in the place of each vector until it is replaced; any word of one token does.
@@ -22,7 +25,10 @@ _PLACEHOLDER = "x"
 
 
 class LearntWord:
-    """``vectors`` (n, d) in place of a concept: a leaf, for an optimizer to train."""
+    """``vectors`` (n, d) in place of a concept: a leaf, for an optimizer to train.
+
+    Of several text encoders, each reads its own part of a vector: d is the sum of their widths.
+    """
 
     def __init__(self, parts: ModelParts, vectors: Tensor):
         self._parts = parts
@@ -30,35 +36,36 @@ class LearntWord:
 
     def __call__(self, templates: Sequence[str]) -> Conditioning:
         """Embed the word in each of the templates as a batch, differentiable in the vectors."""
-        tokenizer, encoder = self._parts.tokenizer, self._parts.text_encoder
         stand_in = " ".join([_PLACEHOLDER] * len(self.vectors))
-        read: Any = tokenizer(
-            [fill(template, stand_in) for template in templates],
-            padding="max_length",
-            max_length=tokenizer.model_max_length,
-            truncation=True,
-            return_tensors="pt",
-        )
-        places = [concept_tokens(tokenizer, template, stand_in) for template in templates]
+        prompts = [fill(template, stand_in) for template in templates]
+        places = [concept_tokens(self._parts.tokenizer, template, stand_in) for template in templates]
+        readers = self._parts.texts
+        widths = [_embeddings(reader).shape[1] for reader in readers]
+        with ExitStack() as hooks:
+            for reader, own in zip(readers, self.vectors.split(widths, dim=1), strict=True):
+                hook = partial(_put_in, own, places)
+                handle = reader.encoder.get_input_embeddings().register_forward_hook(hook)
+                hooks.callback(handle.remove)
+            return read_together(readers, [reader.ids(prompts) for reader in readers])
 
-        def put_in(module: torch.nn.Module, inputs: Any, embedded: Tensor) -> Tensor:
-            own = self.vectors.to(embedded)
-            rows = [
-                torch.cat([row[: place.start], own[: len(place)], row[place.stop :]])
-                for row, place in zip(embedded, places, strict=True)
-            ]
-            return torch.stack(rows)
 
-        handle = encoder.get_input_embeddings().register_forward_hook(put_in)
-        try:
-            states: Tensor = encoder(read.input_ids.to(self._parts.device)).last_hidden_state.float()
-        finally:
-            handle.remove()
-        return Conditioning(states)
+def _put_in(own: Tensor, places: Sequence[range], module: torch.nn.Module, inputs: Any, embedded: Tensor) -> Tensor:
+    """Return the embeddings of tokens (b, tokens, d) with the vectors (n, d) in the places of each row."""
+    vectors = own.to(embedded)
+    rows = [
+        torch.cat([row[: place.start], vectors[: len(place)], row[place.stop :]])
+        for row, place in zip(embedded, places, strict=True)
+    ]
+    return torch.stack(rows)
+
+
+def _embeddings(reader: TextReader) -> Tensor:
+    weight: Tensor = reader.encoder.get_input_embeddings().weight
+    return weight
 
 
 def token_vectors(parts: ModelParts, text: str, count: int) -> Tensor:
     """Return (count, d): the embeddings of a text's tokens, from the beginning again if it has fewer."""
     ids = parts.tokenizer(text, truncation=True).input_ids[1:-1]
-    embeddings: Tensor = parts.text_encoder.get_input_embeddings().weight
-    return embeddings[[ids[i % len(ids)] for i in range(count)]].detach()
+    chosen = [ids[i % len(ids)] for i in range(count)]
+    return torch.cat([_embeddings(reader)[chosen].detach() for reader in parts.texts], dim=1)

@@ -34,7 +34,9 @@ class Model:
         """``resolution``: side in pixels (0: what the checkpoint was made for); ``max_rows``: see :class:`Denoiser`."""
         self.parts = parts
         self.latent_shape = parts.latents_of(resolution)
-        self._denoiser = Denoiser(parts.unet, noise_in=parts.noise_in, max_rows=max_rows)
+        self._denoiser = Denoiser(
+            parts.unet, noise_in=parts.noise_in, pixels_per_latent=parts.vae_scale_factor, max_rows=max_rows
+        )
         self._embedder = Embedder(parts)
 
     @property
@@ -49,7 +51,7 @@ class Model:
 
     @property
     def tokenizer(self) -> CLIPTokenizer:
-        """The tokenizer of the text encoder."""
+        """The tokenizer of the first text encoder; others read the same tokens, but for their padding."""
         return self.parts.tokenizer
 
     @property
@@ -111,7 +113,7 @@ class Model:
         return Prompt(text, self.embed([text]))
 
     def pooled(self, texts: Sequence[str]) -> Tensor:
-        """Return (n, d): one vector per text, the state at its end token."""
+        """Return (n, d): one vector per text, the state at its end token; see :meth:`Embedder.pooled`."""
         return self._embedder.pooled(texts)
 
     # --- latents and pictures
@@ -157,7 +159,8 @@ class Model:
         """
         vae = self.vae
         if vae is None:
-            return rough_picture(latent, self.parts.vae_scale_factor)
+            colours = self.parts.info.family.latent_colours
+            return rough_picture(latent, colours, self.parts.vae_scale_factor)
         scaled = (latent[None].to(self.device) / vae.config.scaling_factor).to(vae.dtype)
         pixels = vae.decode(scaled).sample[0].float()
         levels = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
@@ -179,7 +182,7 @@ def open_model(
     check_device(device, precision)
     parts = load_parts(checkpoint, device=device, dtype=DTYPES[precision])
     if precision == "fp16" and parts.vae is not None:
-        # The VAE of SD 1.x overflows in fp16 for some pictures, which then come out black.
+        # The VAE of SD 1.x overflows in fp16 for some pictures, which then come out black, that of SDXL for most.
         parts.vae.float()
     return Model(parts, resolution=resolution, max_rows=rows_at_once(parts, resolution))
 

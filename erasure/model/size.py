@@ -30,7 +30,8 @@ def size_of_file(weights: WeightsFile, config: LdmConfig) -> ModelSize:
 
 def size_of_folder(folder: DiffusersFolder) -> ModelSize:
     """Return the sizes of a checkpoint in the diffusers layout."""
-    unet, text, vae = (_weights(folder.weights.get(part, ())) for part in ("unet", "text_encoder", "vae"))
+    unet, vae = (_weights(folder.weights.get(part, ())) for part in ("unet", "vae"))
+    text = sum(_weights(folder.weights[encoder.part]) for encoder in folder.family.text_encoders)
     return ModelSize(unet, text, vae, folder.latent_side * folder.pixels_per_latent)
 
 

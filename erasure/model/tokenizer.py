@@ -5,30 +5,31 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from transformers import CLIPTextModel, CLIPTokenizer, CLIPTokenizerFast
+from transformers import CLIPTokenizer, CLIPTokenizerFast
 
 from erasure.errors import BrokenCheckpoint
 from erasure.families.family import Family
+from erasure.model.build_parts import TextModel
 from erasure.regular_file import regular_size
 
 _SUFFIXES = (".json", ".txt", ".jinja")
 _MOST_BYTES = 8_000_000  # of one file; CLIP's largest have 2 to 4 MB
 
 
-def load_tokenizer(folder: Path, text_encoder: CLIPTextModel, family: Family) -> CLIPTokenizer:
+def load_tokenizer(folder: Path, text_encoder: TextModel, family: Family, padding: str = "") -> CLIPTokenizer:
     """Load the tokenizer, as the fast class: tokens of the slow one depend on whether ftfy is installed.
 
-    Raises: BrokenCheckpoint if it cannot be used with the text encoder.
+    ``padding``: the token that pads prompts, "" for the tokenizer's own. Raises: BrokenCheckpoint if it cannot be used
+    with the text encoder.
     """
     known = text_encoder.config.vocab_size
     try:
         _check_files(folder)
-        tokenizer, padding = _with_padding(folder)
+        tokenizer, own = _with_padding(folder)
         tokens = max(len(tokenizer), max(tokenizer.get_vocab().values()) + 1)
         longest = min(family.tokens, text_encoder.config.max_position_embeddings)
         tokenizer.model_max_length = min(tokenizer.model_max_length, longest)
-        own = family.pad_token if folder == family.text_folder else ""
-        tokenizer.pad_token = own or padding or tokenizer.eos_token
+        tokenizer.pad_token = padding or own or tokenizer.eos_token
         # A prompt as it will be read: with a start and an end, and padded.
         sample = tokenizer("a picture", padding="max_length", truncation=True).input_ids
     except BaseException as error:

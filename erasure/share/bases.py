@@ -60,6 +60,14 @@ KNOWN = (
             "ad2a33c361c1f593c4a1fb32ea81afce2b5bb7d1983c6b94793a26a3b54b08a0",  # v2-1_768-ema-pruned.ckpt
         ),
     ),
+    KnownBase(
+        "stabilityai/stable-diffusion-xl-base-1.0",
+        "SDXL 1.0",
+        (
+            "31e35c80fc4829d14f90153f4c74cd59c90b779f6afe05a74cd6120b893f7e5b",  # sd_xl_base_1.0.safetensors
+            "e6bb9ea85bbf7bf6478a7c6d18b71246f22e95d41bcdd80ed40aa212c33cfeff",  # sd_xl_base_1.0_0.9vae.safetensors
+        ),
+    ),
 )
 
 

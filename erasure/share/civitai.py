@@ -28,7 +28,7 @@ def civitai_values(about: About, order: ShareOrder, *, sha256: str, size: int) -
     return {
         "name": one_line(about.name),
         "type": "LORA",
-        "baseModel": about.base.version if about.base else about.family.short,
+        "baseModel": about.base.version if about.base else about.family.lora.civitai or about.family.short,
         "trainedWords": [],
         "weight": 1.0,
         "description": "".join(f"<p>{html.escape(one_line(line))}</p>" for line in said if line),

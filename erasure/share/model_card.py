@@ -169,20 +169,22 @@ def _use(about: About, order: ShareOrder) -> str:
     place = order.repo or "."
     prompts = about.prompts()
     prompt = prompts[0] if prompts else "a photo"
+    pipeline = about.family.pipelines[0]
     loading = (
-        f"pipe = StableDiffusionPipeline.from_pretrained({base!r})"
+        f"pipe = {pipeline}.from_pretrained({base!r})"
         if base
-        else f"pipe = StableDiffusionPipeline.from_single_file({about.base_name or 'BASE.safetensors'!r})"
+        else f"pipe = {pipeline}.from_single_file({about.base_name or 'BASE.safetensors'!r})"
     )
     python = (
-        "from diffusers import StableDiffusionPipeline\n\n"
+        f"from diffusers import {pipeline}\n\n"
         f"{loading}\n"
         f"pipe.load_lora_weights({place!r}, weight_name={file!r})\n"
         f"image = pipe({prompt!r}).images[0]"
     )
     checkpoint = _quoted(about.base_name or "BASE.safetensors")
+    flags = "".join(f"--{flag} " for flag in about.family.lora.flags)
     kohya = (
-        f"python gen_img.py --ckpt {checkpoint} --network_module networks.lora \\\n"
+        f"python gen_img.py {flags}--ckpt {checkpoint} --network_module networks.lora \\\n"
         f"  --network_weights {_quoted(file)} --network_mul 1 --prompt {_quoted(prompt)} --outdir images"
     )
     parts = [

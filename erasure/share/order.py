@@ -13,7 +13,7 @@ from erasure.errors import ConfigError, shown
 # By what the Hub calls them (huggingface.co/docs/hub/repositories-licenses), the usual one first.
 LICENSES: Mapping[str, str] = {
     "creativeml-openrail-m": "that of Stable Diffusion 1.x, usual for what is derived from it",
-    "openrail++": "that of Stable Diffusion 2, usual for what is derived from it",
+    "openrail++": "that of Stable Diffusion 2 and XL, usual for what is derived from it",
     "openrail": "Open RAIL",
     "cc0-1.0": "no rights reserved",
     "cc-by-4.0": "name the author",

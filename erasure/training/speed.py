@@ -56,8 +56,11 @@ def speed_edit(model: Model, space: ConceptSpace, config: EraseConfig) -> Edit:
     anchors = _last_tokens(model, ((pair.template, pair.anchor) for pair in edited))
     words = words_to_preserve(space, config)
     empty = exact(model.embed([""]).states[0]).T
+    # All prompts have the state of the start token in common: the text encoder is causal. Where the empty prompt stands
+    # for zeros, it is not among them.
+    start = empty[:, :1] if bool(empty.any()) else exact(model.embed([edited[0].erased]).states[0, :1]).T
     kept = _last_tokens(model, ((t, word) for word in words for t in config.templates)) if words else empty[:, 1:]
-    fixed = torch.cat([empty[:, :1], cluster_means(empty[:, 1:], MEANS)], dim=1)
+    fixed = torch.cat([start, cluster_means(empty[:, 1:], MEANS)], dim=1)
     metric = erased @ erased.T + torch.eye(len(erased), dtype=erased.dtype, device=erased.device)
     free = least_squares(erased, anchors - erased, metric)
 
@@ -111,10 +114,10 @@ def _moved_most(states: Tensor, change: Tensor) -> Tensor:
 def null_space(states: Tensor) -> Tensor:
     """Return a basis (d, k) of the directions that ``states`` (d, n) hardly have.
 
-    They are the eigenvectors of the second moment with eigenvalues under the threshold times their mean.
+    They are the eigenvectors of the second moment with eigenvalues under the threshold times their mean; of zeros, all.
     """
     values, vectors = torch.linalg.eigh(states @ states.T / states.shape[1])
-    basis: Tensor = vectors[:, values < THRESHOLD * values.mean()]
+    basis: Tensor = vectors[:, values <= THRESHOLD * values.mean()]
     return basis
 
 

@@ -102,7 +102,7 @@ def draw_license() -> Any:
             list(LICENSES),
             value=None,
             label="Licence",
-            info="What the file may be used for. Usual for SD 1.x: creativeml-openrail-m; for SD 2.x: openrail++.",
+            info="What the file may be used for. Usual: creativeml-openrail-m for SD 1.x, else openrail++.",
             elem_id="ae_share_license",
             allow_custom_value=True,
         )

@@ -34,7 +34,7 @@ def draw_share(components: Components, host: Host) -> None:
             gr.Textbox(
                 label="Base model on the Hugging Face Hub",
                 placeholder="OWNER/NAME",
-                info="Optional; the files of SD 1.4, 1.5, 2.0 and 2.1 are known by their hash.",
+                info="Optional; the files of SD 1.4, 1.5, 2.0, 2.1 and SDXL 1.0 are known by their hash.",
                 elem_id="ae_share_base",
             )
         )

@@ -47,10 +47,17 @@ class PgdSearch(Adversary):
         return shrunk
 
     def tensors(self) -> dict[str, Tensor]:
-        return {f"moved.{i}": delta.states[0].clone() for i, delta in self._moved.items()}
+        return {
+            f"moved.{i}.{k}": tensor[0].clone()
+            for i, delta in self._moved.items()
+            for k, tensor in enumerate(delta.tensors)
+        }
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
-        self._moved = {int(name.split(".")[1]): Conditioning(delta[None]) for name, delta in tensors.items()}
+        found: dict[int, list[Tensor]] = {}
+        for name in sorted(tensors):  # earlier versions knew of one tensor alone, as ``moved.i``
+            found.setdefault(int(name.split(".")[1]), []).append(tensors[name][None])
+        self._moved = {i: Conditioning(*parts) for i, parts in found.items()}
 
     def move(self, device: torch.device | str) -> None:
         self._moved = {i: delta.to(device) for i, delta in self._moved.items()}
