@@ -41,6 +41,7 @@ DATA_OPTION = "adversarial_erase_data"
 DATA_FLAG = "adversarial_erase_data"  # as preload.py adds it
 SAME_DEVICE = "the web UI's"
 _USUAL_SIDE = 512  # the web UI's own
+_CHECKPOINT_OPTION = "sd_model_checkpoint"
 # What is used of the web UI here; what another one lacks would be found in the midst of a run.
 _USED = {
     call_queue: ("queue_lock",),
@@ -80,9 +81,13 @@ class WebuiHost:
         return [_host_checkpoint(info) for info in list(sd_models.checkpoints_list.values())]
 
     def current_checkpoint(self) -> HostCheckpoint | None:
-        """Return the selected one, loaded or not: Forge loads nothing before the first picture."""
+        """Return the loaded one, else the selected one: Forge loads nothing before the first picture.
+
+        Started with ``--ckpt``, AUTOMATIC1111 takes that for selected again whenever it refreshes a list, and goes on
+        drawing with what it has loaded.
+        """
         try:
-            info = sd_models.select_checkpoint()
+            info = _loaded() or sd_models.select_checkpoint()
         except FileNotFoundError:  # AUTOMATIC1111's way to say that there is none; Forge returns None
             return None
         return None if info is None else _host_checkpoint(info)
@@ -96,7 +101,10 @@ class WebuiHost:
         return base.parent
 
     def look_for_checkpoints(self) -> None:
+        chosen = shared.opts.data.get(_CHECKPOINT_OPTION)
         sd_models.list_models()
+        if chosen is not None:  # with --ckpt, looking selects that one
+            shared.opts.data[_CHECKPOINT_OPTION] = chosen
 
     def lora_folder(self) -> Path:
         return Path(getattr(shared.cmd_opts, "lora_dir", None) or Path(paths_internal.models_path, "Lora")).absolute()
@@ -249,6 +257,16 @@ def _host_checkpoint(info: Any) -> HostCheckpoint:
 
 def _is_forge() -> bool:
     return "modules_forge" in sys.modules
+
+
+def _loaded() -> Any:
+    """Return what AUTOMATIC1111's loaded model was read from, None if there is no such model or file any more.
+
+    In Forge a model may be there that was not selected.
+    """
+    info = getattr(sd_models.model_data.sd_model, "sd_checkpoint_info", None)
+    listed = {one.filename for one in list(sd_models.checkpoints_list.values())}
+    return info if not _is_forge() and getattr(info, "filename", None) in listed else None
 
 
 def _chosen_vae(checkpoint: Path) -> Path | None:
