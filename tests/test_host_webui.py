@@ -68,10 +68,7 @@ def test_a_checkpoint_of_the_command_line_does_not_take_the_place_of_the_selecte
     opts.data["sd_model_checkpoint"] = "sub/b.safetensors"
     host.look_for_checkpoints()
     assert opts.data["sd_model_checkpoint"] == "sub/b.safetensors"
-    # The web UI's own buttons look as well: they change what is selected, not what it draws with.
-    sd_models.load_model()
-    sd_models.list_models()
-    assert opts.data["sd_model_checkpoint"] == "a.safetensors"
+    sd_models.list_models()  # as the web UI's own buttons do
     assert host.current_checkpoint().title == "sub/b.safetensors"
     (webui.models / "sub" / "b.safetensors").unlink()
     sd_models.list_models()

@@ -227,15 +227,15 @@ def test_a_run_with_a_hostile_name_adds_no_element_to_any_block(word: str) -> No
     assert tags(word) == tags("plain")
 
 
-def test_a_result_says_when_another_checkpoint_is_loaded_than_the_lora_was_made_for() -> None:
+def test_a_result_says_when_another_checkpoint_is_selected_than_the_lora_was_made_for() -> None:
     run = a_snapshot("done", result=a_result(), checkpoint="base.safetensors")
     manager: Any = Manager(run)
     page, blocks = pages(manager)
-    assert "is loaded" not in said(blocks["result"] or "")
-    assert "is loaded" not in said(render(manager, Page(), "base.safetensors").blocks["result"] or "")
+    assert "is selected" not in said(blocks["result"] or "")
+    assert "is selected" not in said(render(manager, Page(), "base.safetensors").blocks["result"] or "")
     # Choosing another changes no run, and yet the page has something new to show.
     shown = Html(render(manager, page, HOSTILE[0]).blocks["result"] or "")
-    assert f"{HOSTILE[0]} is loaded, but this LoRA was made for base.safetensors" in shown.text
+    assert f"{HOSTILE[0]} is selected, but this LoRA was made for base.safetensors" in shown.text
     assert not shown.all("img")
 
 

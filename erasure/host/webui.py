@@ -52,6 +52,7 @@ _USED = {
     progress: ("add_task_to_queue", "create_task_id", "finish_task", "start_task"),
     restart: ("stop_program",),
     sd_models: (
+        "checkpoint_aliases",
         "checkpoints_list",
         "list_models",
         "model_data",
@@ -74,6 +75,7 @@ class WebuiHost:
         self._before_exit: Callable[[], None] = _nothing
         self.keeper = Keeper(always_on)
         self.keeper.watch()
+        _watch_lists()
         _watch_reloads(self)
         _watch_exits(self)
 
@@ -81,13 +83,9 @@ class WebuiHost:
         return [_host_checkpoint(info) for info in list(sd_models.checkpoints_list.values())]
 
     def current_checkpoint(self) -> HostCheckpoint | None:
-        """Return the loaded one, else the selected one: Forge loads nothing before the first picture.
-
-        Started with ``--ckpt``, AUTOMATIC1111 takes that for selected again whenever it refreshes a list, and goes on
-        drawing with what it has loaded.
-        """
+        """Return the selected one, loaded or not: Forge loads nothing before the first picture."""
         try:
-            info = _loaded() or sd_models.select_checkpoint()
+            info = sd_models.select_checkpoint()
         except FileNotFoundError:  # AUTOMATIC1111's way to say that there is none; Forge returns None
             return None
         return None if info is None else _host_checkpoint(info)
@@ -101,10 +99,7 @@ class WebuiHost:
         return base.parent
 
     def look_for_checkpoints(self) -> None:
-        chosen = shared.opts.data.get(_CHECKPOINT_OPTION)
         sd_models.list_models()
-        if chosen is not None:  # with --ckpt, looking selects that one
-            shared.opts.data[_CHECKPOINT_OPTION] = chosen
 
     def lora_folder(self) -> Path:
         return Path(getattr(shared.cmd_opts, "lora_dir", None) or Path(paths_internal.models_path, "Lora")).absolute()
@@ -259,16 +254,6 @@ def _is_forge() -> bool:
     return "modules_forge" in sys.modules
 
 
-def _loaded() -> Any:
-    """Return what AUTOMATIC1111's loaded model was read from, None if there is no such model or file any more.
-
-    In Forge a model may be there that was not selected.
-    """
-    info = getattr(sd_models.model_data.sd_model, "sd_checkpoint_info", None)
-    listed = {one.filename for one in list(sd_models.checkpoints_list.values())}
-    return info if not _is_forge() and getattr(info, "filename", None) in listed else None
-
-
 def _chosen_vae(checkpoint: Path) -> Path | None:
     """Return the VAE that the web UI would draw this checkpoint with; None if it is the checkpoint's own."""
     # Forge has one list of VAE and text encoders for all checkpoints.
@@ -344,6 +329,23 @@ def _draw(request: TextToImage, side: int) -> Image.Image:
     if not pictures or shared.state.interrupted:
         raise RunError("drawing the picture was interrupted; try again")
     return pictures[0]
+
+
+def _watch_lists() -> None:
+    """Let the selected checkpoint stay selected when the web UI looks again which there are.
+
+    Started with ``--ckpt``, it selects that one each time, and draws with it from then on. It does so for us, too: our
+    page presses its Refresh when there is a new LoRA or checkpoint.
+    """
+    look = sd_models.list_models
+
+    def list_models() -> None:
+        chosen = shared.opts.data.get(_CHECKPOINT_OPTION)
+        look()
+        if chosen in sd_models.checkpoint_aliases:  # otherwise it is gone
+            shared.opts.data[_CHECKPOINT_OPTION] = chosen
+
+    sd_models.list_models = list_models
 
 
 def _watch_reloads(host: WebuiHost) -> None:

@@ -337,7 +337,7 @@ def _own_prompt(run: Snapshot) -> str:
     return fill(str(template), str(next(iter(run.config.get("erase", ())), run.name)))
 
 
-def loaded(host: Host) -> str:
+def selected(host: Host) -> str:
     """Return the base name of the checkpoint that the host draws with, "" if there is none."""
     current = host.current_checkpoint()
     return "" if current is None else current.path.name
@@ -345,7 +345,7 @@ def loaded(host: Host) -> str:
 
 def _drawn_by(host: Host, run: Snapshot) -> str:
     """Return a sentence if the pictures are another checkpoint's than the LoRA's; "" otherwise."""
-    said = other_base(loaded(host), run)
+    said = other_base(selected(host), run)
     return f". {said}" if said else ""
 
 

@@ -53,16 +53,16 @@ def followed(snapshots: list[Snapshot], wanted: str) -> Snapshot | None:
     return next(iter([*chosen, *active, *snapshots]), None)
 
 
-def render(manager: JobManager, page: Page, loaded: str = "") -> RunView:
+def render(manager: JobManager, page: Page, selected: str = "") -> RunView:
     """Return what the page has to show now. Cheap if nothing has changed since ``page.seen``.
 
-    ``loaded``: the base name of the checkpoint that the host draws with, "" if there is none.
+    ``selected``: the base name of the checkpoint that the host draws with, "" if there is none.
     """
     snapshots = manager.snapshots()
     run = followed(snapshots, page.job)
     measured, search, baked = manager.measurement(), manager.search_snapshot(), manager.bake_snapshot()
     combined = manager.combine_snapshot()
-    seen = _seen(snapshots, run, page, (measured, search, baked, combined), loaded)
+    seen = _seen(snapshots, run, page, (measured, search, baked, combined), selected)
     usable = run is not None and run.result is not None
     searching = search is not None and search.state == "searching"
     if seen == page.seen:
@@ -86,7 +86,7 @@ def render(manager: JobManager, page: Page, loaded: str = "") -> RunView:
         "chart": news(page, "chart", _chart(run)),
         "picks": news(page, "picks", _picks(run)),
         "grid": news(page, "grid", _grid(run, grid)),
-        "result": news(page, "result", _result(run, loaded), job=run.id if run and run.result else ""),
+        "result": news(page, "result", _result(run, selected), job=run.id if run and run.result else ""),
         "runs": news(page, "runs", _runs(manager, snapshots, run)),
         "measure": news(page, "measure", measure_html(measured), state=measured.state if measured else ""),
         "search": news(page, "search", search_html(search), state=search.state if search else ""),
@@ -107,14 +107,14 @@ def _seen(
     run: Snapshot | None,
     page: Page,
     errands: Sequence[MeasureSnapshot | SearchSnapshot | BakeSnapshot | CombineSnapshot | None],
-    loaded: str,
+    selected: str,
 ) -> str:
     """Return a text that changes with all that is shown. No version comes twice, but a run of an earlier process has
     none, so the states count too."""
     newest = max((other.version for other in snapshots), default=0)
     states = hash(tuple((other.id, other.state) for other in snapshots)) & 0xFFFFFFFF
     others = " ".join(str(errand.version) if errand else "" for errand in errands)
-    return f"{run.id if run else ''} {page.step} {newest} {states:x} {others} {loaded}"
+    return f"{run.id if run else ''} {page.step} {newest} {states:x} {others} {selected}"
 
 
 def _status(run: Snapshot | None, snapshots: list[Snapshot]) -> Markup:
@@ -187,7 +187,7 @@ def _unsafe(run: Snapshot) -> bool:
     return is_unsafe([*run.config.get("erase", ()), *run.config.get("synonym", ())])
 
 
-def _result(run: Snapshot | None, loaded: str = "") -> Markup:
+def _result(run: Snapshot | None, selected: str = "") -> Markup:
     if run is None or run.result is None:
         return Markup("")
     buttons = button(
@@ -196,7 +196,7 @@ def _result(run: Snapshot | None, loaded: str = "") -> Markup:
     buttons += button(ACTION_WORDS["share"][0], "share", run.id, title=ACTION_WORDS["share"][1])
     buttons += button(ACTION_WORDS["keep"][0], "keep", run.id, title=ACTION_WORDS["keep"][1])
     buttons += button("Use these settings", "settings", run.id, title="fill the form with the settings of this run")
-    note = notes_html([other_base(loaded, run)])
+    note = notes_html([other_base(selected, run)])
     return result_html(run) + box("actions-row", element("div", buttons, class_="ae-actions")) + note
 
 

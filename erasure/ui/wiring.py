@@ -57,7 +57,7 @@ def _wire_run(components: Components, host: Host, manager: JobManager) -> None:
     main, blocks = components.main, components.blocks
 
     def poll(page: Page) -> list[Any]:
-        live = render(manager, page, actions.loaded(host))
+        live = render(manager, page, actions.selected(host))
         use = files = look = titles = None
         if live.blocks["result"] is not None:
             use = gr.update(visible=live.usable)
