@@ -340,10 +340,13 @@ def _watch_lists() -> None:
     look = sd_models.list_models
 
     def list_models() -> None:
-        chosen = shared.opts.data.get(_CHECKPOINT_OPTION)
+        before = shared.opts.data.get(_CHECKPOINT_OPTION)
         look()
-        if chosen in sd_models.checkpoint_aliases:  # otherwise it is gone
-            shared.opts.data[_CHECKPOINT_OPTION] = chosen
+        now = sd_models.checkpoint_aliases.get(shared.opts.data.get(_CHECKPOINT_OPTION))
+        given = getattr(shared.cmd_opts, "ckpt", None)
+        # Any other was selected by someone while it looked; and one that is gone cannot be.
+        if given and now and Path(now.filename).samefile(given) and before in sd_models.checkpoint_aliases:
+            shared.opts.data[_CHECKPOINT_OPTION] = before
 
     sd_models.list_models = list_models
 
