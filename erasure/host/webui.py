@@ -343,9 +343,10 @@ def _watch_lists() -> None:
         before = shared.opts.data.get(_CHECKPOINT_OPTION)
         look()
         now = sd_models.checkpoint_aliases.get(shared.opts.data.get(_CHECKPOINT_OPTION))
-        given = getattr(shared.cmd_opts, "ckpt", None)
+        # Where none was given, this is a file that is usually not there.
+        given = Path(getattr(shared.cmd_opts, "ckpt", None) or "").resolve()
         # Any other was selected by someone while it looked; and one that is gone cannot be.
-        if given and now and Path(now.filename).samefile(given) and before in sd_models.checkpoint_aliases:
+        if now and Path(now.filename).resolve() == given and before in sd_models.checkpoint_aliases:
             shared.opts.data[_CHECKPOINT_OPTION] = before
 
     sd_models.list_models = list_models

@@ -47,7 +47,7 @@ def list_models() -> None:
     """Look which checkpoints there are. One that was given as ``--ckpt`` becomes the selected one, every time."""
     checkpoints_list.clear()
     checkpoint_aliases.clear()
-    if shared.cmd_opts.ckpt:
+    if Path(shared.cmd_opts.ckpt).exists():
         given = CheckpointInfo(shared.cmd_opts.ckpt)
         given.register()
         shared.opts.data["sd_model_checkpoint"] = given.title
