@@ -15,6 +15,7 @@
   };
   const ALWAYS = "setting_adversarial_erase_always";
   const REFRESH = ["txt2img_lora_extra_refresh_internal", "img2img_lora_extra_refresh_internal"];
+  const REFRESH_CHECKPOINTS = "refresh_sd_model_checkpoint"; // beside the web UI's own list
 
   const page = { job: "", step: null }; // what this page shows
   const says = { action: "", value: "" }; // what goes with the next call
@@ -139,14 +140,15 @@
 
   /** Take away that a job has started once it has ended, and that it waits once it does not. */
   function forgetStart() {
-    const note = find("ae_message_block")?.querySelector("[data-ae-started]");
-    const { aeStarted: job, aeWaits: waits } = note?.dataset ?? {};
-    const state = states?.get(job);
-    if (!job || !note.firstChild) return;
-    note.dataset.aeSince ??= serial;
-    if (!state && polled <= Number(note.dataset.aeSince)) return; // no news of it yet
-    const ended = !state || ["done", "stopped", "failed", "interrupted"].includes(state);
-    if (ended || (waits === "1" && state !== "queued")) note.replaceChildren();
+    for (const note of tab()?.querySelectorAll("[data-ae-started]") ?? []) {
+      const { aeStarted: job, aeWaits: waits } = note.dataset;
+      const state = states?.get(job);
+      if (!job || !note.firstChild) continue;
+      note.dataset.aeSince ??= serial;
+      if (!state && polled <= Number(note.dataset.aeSince)) continue; // no news of it yet
+      const ended = !state || ["done", "stopped", "failed", "interrupted"].includes(state);
+      if (ended || (waits === "1" && state !== "queued")) note.replaceChildren();
+    }
   }
 
   // --- the result
@@ -192,17 +194,22 @@
       nearby concepts, which the chips follow. */
   function announceErrands() {
     const measured = ended("measure", "measuring");
-    if (measured) live().textContent = `Measured. ${(measured.querySelector(".ae-check") ?? measured).textContent.trim()}`;
+    if (measured) live().textContent = `Measured. ${words(measured.querySelector(".ae-check") ?? measured)}`;
     const summed = ended("combine", "combining");
     if (summed?.dataset.aeMade) REFRESH.forEach(press);
-    for (const done of [summed, ended("bake", "baking"), ended("publish", "uploading")]) {
-      if (done) live().textContent = done.textContent.trim();
+    const baked = ended("bake", "baking");
+    if (baked?.dataset.aeState === "done") press(REFRESH_CHECKPOINTS);
+    for (const done of [summed, baked, ended("publish", "uploading")]) {
+      if (done) live().textContent = words(done);
     }
     const found = ended("search", "searching");
     if (!found) return;
     changed();
-    live().textContent = found.textContent.trim() || "Nearby concepts are found.";
+    live().textContent = words(found) || "Nearby concepts are found.";
   }
+
+  // Unlike textContent, with a break between what stands one below the other.
+  const words = (element) => element.innerText.trim();
 
   /** Return a place that stays when all else is replaced: only then are its changes announced. */
   function live() {

@@ -243,6 +243,25 @@ def test_a_run_with_a_hostile_name_adds_no_element_to_any_block(word: str) -> No
     assert tags(word) == tags("plain")
 
 
+def test_a_result_says_when_another_checkpoint_is_selected_than_the_lora_was_made_for() -> None:
+    run = a_snapshot("done", result=a_result(), checkpoint="base.safetensors")
+    manager: Any = Manager(run)
+    page, blocks = pages(manager)
+    assert "is selected" not in said(blocks["result"] or "")
+    assert "is selected" not in said(render(manager, Page(), "base.safetensors").blocks["result"] or "")
+    # Choosing another changes no run, and yet the page has something new to show.
+    shown = Html(render(manager, page, HOSTILE[0]).blocks["result"] or "")
+    assert f"{HOSTILE[0]} is selected, but this LoRA was made for base.safetensors" in shown.text
+    assert not shown.all("img")
+
+
+def test_a_run_that_ended_before_there_was_a_curve_promises_none() -> None:
+    cases: tuple[tuple[JobState, bool], ...] = (("running", True), ("done", False), ("failed", False))
+    for state, promised in cases:
+        manager: Any = Manager(a_snapshot(state, result=None, series={"erase": ((1, 0.5),)}, config={}))
+        assert ("will be drawn here" in said(render(manager, Page()).blocks["chart"] or "")) is promised
+
+
 def test_only_what_changed_is_drawn_again() -> None:
     manager = Manager(a_snapshot())
     page, _ = pages(manager)
@@ -864,11 +883,14 @@ def test_combine_names_files_of_the_lora_folder_with_their_weights(host: FakeHos
 def test_combine_and_refine_queues_a_job(host: FakeHost) -> None:
     manager: Any = Manager(_done())
     file = random_lora(host.lora_folder() / "mine.safetensors")
-    told = actions.refine_loras(host, manager, host.checkpoint.name, ["mine"], "0.5", 4, "new", ["bell"], 300.0)
+    told, holds = actions.refine_loras(host, manager, host.checkpoint.name, ["mine"], "0.5", 4, "new", ["bell"], 300.0)
     assert f"{_done().name} is in the queue" in said(told)
+    assert holds["started"] == _done().id
     assert manager.told == [(CombineRequest([(file, 0.5)], "new", 4, ["bell"]), host.checkpoint, 300)]
-    assert "there is no checkpoint" in said(actions.refine_loras(host, manager, "gone", ["mine"], "1", 0, "new"))
-    assert "choose at least one LoRA" in said(actions.refine_loras(host, manager, None, [], "1", 0, "new"))
+    for base, loras, says in (("gone", ["mine"], "there is no checkpoint"), (None, [], "choose at least one LoRA")):
+        told, holds = actions.refine_loras(host, manager, base, loras, "1", 0, "new")
+        assert says in said(told)
+        assert holds == {}
 
 
 def test_a_box_of_lines_shows_all_that_it_holds_at_first() -> None:

@@ -31,6 +31,7 @@ from erasure.ui.combine import COMBINE_CANCEL
 from erasure.ui.html import notes_html, problems_html
 from erasure.ui.keep_on import keep, kept_html, kept_weights, turn_off
 from erasure.ui.measure import CANCEL
+from erasure.ui.other_base import other_base
 from erasure.ui.page import Page
 from erasure.ui.picture_html import pair_html, single_html
 from erasure.ui.search import SEARCH_CANCEL
@@ -195,24 +196,24 @@ def combine_loras(
 def refine_loras(
     host: Host, manager: JobManager, checkpoint: str | None, loras: Sequence[str], weights: str, rank: float | None,
     name: str, erase: Sequence[str] = (), rows: float | None = None,
-) -> str:  # fmt: skip
+) -> tuple[str, dict[str, str]]:  # fmt: skip
     """Queue a job that trains on from files of the Lora folder, all together, on a checkpoint given by its title.
 
-    Return the outcome as HTML."""
-    names: list[str] = []
+    Return the outcome as HTML, and for how long it holds, as :func:`start` does."""
+    ids: list[str] = []
 
     def work() -> None:
         found, missing = find_checkpoint(host, checkpoint)
         if found is None:
             raise ConfigError(missing)
         request = _combination(host, loras, weights, rank, name, erase)
-        id = manager.refine(request, found.path, None if rows is None else _whole(rows))
-        names.append(manager.snapshot(id).name)
+        ids.append(manager.refine(request, found.path, None if rows is None else _whole(rows)))
 
     problems = problem_lines(work)
     if problems:
-        return problems_html(problems, "These cannot be refined")
-    return notes_html([f"{names[0]} is in the queue: it is shown like any other run."])
+        return problems_html(problems, "These cannot be refined"), {}
+    name = manager.snapshot(ids[0]).name
+    return notes_html([f"{name} is in the queue: it is shown like any other run."]), {"started": ids[0], "waits": "0"}
 
 
 def _combination(
@@ -321,14 +322,16 @@ def _own_prompt(run: Snapshot) -> str:
     return fill(str(template), str(next(iter(run.config.get("erase", ())), run.name)))
 
 
+def selected(host: Host) -> str:
+    """Return the base name of the checkpoint that the host draws with, "" if there is none."""
+    current = host.current_checkpoint()
+    return "" if current is None else current.path.name
+
+
 def _drawn_by(host: Host, run: Snapshot) -> str:
     """Return a sentence if the pictures are another checkpoint's than the LoRA's; "" otherwise."""
-    current = host.current_checkpoint()
-    if current is None or current.path.name == run.checkpoint:
-        return ""
-    return (
-        f". Drawn with {current.path.name}, but the LoRA was made for {run.checkpoint}: choose that one to see its work"
-    )
+    said = other_base(selected(host), run)
+    return f". {said}" if said else ""
 
 
 def _changed(one: Any, other: Any) -> str:

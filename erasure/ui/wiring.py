@@ -57,7 +57,7 @@ def _wire_run(components: Components, host: Host, manager: JobManager) -> None:
     main, blocks = components.main, components.blocks
 
     def poll(page: Page) -> list[Any]:
-        live = render(manager, page)
+        live = render(manager, page, actions.selected(host))
         use = files = look = titles = None
         if live.blocks["result"] is not None:
             use = gr.update(visible=live.usable)
@@ -257,7 +257,8 @@ def _wire_combining(components: Components, host: Host, manager: JobManager) -> 
         rows: float | None, title: str | None,
     ) -> list[Any]:  # fmt: skip
         order = (loras or [], weights or "", rank, name or "", texts_of(erase), rows)
-        return [answer(page, actions.refine_loras(host, manager, title or None, *order))]
+        said, holds = actions.refine_loras(host, manager, title or None, *order)
+        return [answer(page, said, **holds)]
 
     given = [main[f"combine_{name}"] for name in ("loras", "weights", "rank", "name", "erase")]
     drawn = [*given, main["combine_pictures"], main["checkpoint"]]

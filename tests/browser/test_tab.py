@@ -293,6 +293,12 @@ def test_loras_are_combined_into_one_that_can_be_chosen(app: App, tab: Tab) -> N
     assert {path.suffix for path in (app.data / "loras").glob("one-of-two.*")} == {".safetensors", ".json"}
     tab.page.locator("#ae_bake_part .label-wrap").first.click()
     tab.choose("bake_loras", "one-of-two")
+    # A page that is opened later has nothing to announce.
+    tab.visit(app.url)
+    tab.page.locator("#ae_combine_part .label-wrap").first.click()
+    expect(tab.page.locator("[data-ae-block=combine][data-ae-state=done]")).to_have_count(1, timeout=SOON)
+    tab.page.wait_for_timeout(300)
+    expect(tab.page.locator("#ae_live")).to_have_text("")
 
 
 def test_a_list_of_prompts_is_uploaded_kept_and_chosen(app: App, tab: Tab, tmp_path: Path) -> None:
