@@ -1,11 +1,16 @@
-"""Maps diffusers' weight names to those of the original single-file layout of Stable Diffusion 1.x."""
+"""Maps the weight names of diffusers and transformers to those of the original single-file layouts.
+
+These are CompVis' for Stable Diffusion 1.x, and Stability AI's for 2.x and XL, which have text encoders of OpenCLIP.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import Tensor
 from transformers import CLIPTextModel
 
 _RESNET = {
@@ -20,6 +25,8 @@ _UNET_ENDS = {
     "conv_in": "input_blocks.0.0",
     "time_embedding.linear_1": "time_embed.0",
     "time_embedding.linear_2": "time_embed.2",
+    "add_embedding.linear_1": "label_emb.0.0",
+    "add_embedding.linear_2": "label_emb.0.2",
     "conv_norm_out": "out.0",
     "conv_out": "out.2",
     "mid_block.resnets.0": "middle_block.0",
@@ -42,8 +49,24 @@ _VAE_NAMES = [
 ]
 
 
-def unet_key(key: str) -> str:
-    """Return the original name of a diffusers U-Net parameter, without ``model.diffusion_model.``"""
+_OPEN_CLIP = [
+    (r"^encoder\.layers\.", "transformer.resblocks."),
+    (r"^embeddings\.token_embedding\.weight$", "token_embedding.weight"),
+    (r"^embeddings\.position_embedding\.weight$", "positional_embedding"),
+    (r"^final_layer_norm\.", "ln_final."),
+    (r"\.layer_norm([12])\.", r".ln_\1."),
+    (r"\.self_attn\.out_proj\.", ".attn.out_proj."),
+    (r"\.mlp\.fc1\.", ".mlp.c_fc."),
+    (r"\.mlp\.fc2\.", ".mlp.c_proj."),
+]
+_QUERY = re.compile(r"(.+\.)self_attn\.q_proj\.(weight|bias)$")
+
+
+def unet_key(key: str, *, lowest_attention: bool = False) -> str:
+    """Return the original name of a diffusers U-Net parameter, without ``model.diffusion_model.``
+
+    ``lowest_attention``: whether the coarsest level has attention, as in SDXL; in SD 1.x and 2.x it has none.
+    """
     for diffusers_name, original in _UNET_ENDS.items():
         if key.startswith(diffusers_name + "."):
             return original + _inner(key[len(diffusers_name) :])
@@ -53,7 +76,7 @@ def unet_key(key: str) -> str:
     if kind == "downsamplers":
         return f"input_blocks.{3 * (level + 1)}.0.op{rest.removeprefix('.conv')}"
     if kind == "upsamplers":
-        return f"output_blocks.{3 * level + 2}.{1 if level == 0 else 2}{rest}"
+        return f"output_blocks.{3 * level + 2}.{1 if level == 0 and not lowest_attention else 2}{rest}"
     block = f"input_blocks.{1 + 3 * level + layer}" if side == "down" else f"output_blocks.{3 * level + layer}"
     return f"{block}.{0 if kind == 'resnets' else 1}{_inner(rest)}"
 
@@ -73,12 +96,50 @@ def vae_key(key: str) -> str:
 def original_state_dict(
     unet: UNet2DConditionModel, vae: AutoencoderKL, text_encoder: CLIPTextModel
 ) -> dict[str, torch.Tensor]:
-    """Return all weights of the three parts by their original names."""
-    state = {f"model.diffusion_model.{unet_key(k)}": v for k, v in unet.state_dict().items()}
+    """Return all weights of the three parts by their original names in a file of SD 1.x."""
+    state = unet_and_vae(unet, vae)
+    for key, value in clip_state(text_encoder.state_dict()).items():
+        state[f"cond_stage_model.transformer.text_model.{key}"] = value
+    return {key: value.contiguous() for key, value in state.items()}
+
+
+def unet_and_vae(unet: UNet2DConditionModel, vae: AutoencoderKL) -> dict[str, Tensor]:
+    """Return the weights of both by their original names, which are the same in all families."""
+    weights = unet.state_dict()
+    lowest = any(key.startswith("up_blocks.0.attentions.") for key in weights)
+    state = {f"model.diffusion_model.{unet_key(k, lowest_attention=lowest)}": v for k, v in weights.items()}
     for key, value in vae.state_dict().items():
         attention = re.search(r"attentions\.0\.to_\w+(\.0)?\.weight$", key)  # 1x1 convolutions in the original
         state[f"first_stage_model.{vae_key(key)}"] = value[..., None, None] if attention else value
-    for key, value in text_encoder.state_dict().items():
-        if not key.endswith("position_ids"):
-            state[f"cond_stage_model.transformer.text_model.{key.removeprefix('text_model.')}"] = value
-    return {key: value.contiguous() for key, value in state.items()}
+    return state
+
+
+def clip_state(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of a CLIP text encoder without ``text_model.``, which only some versions have."""
+    named = {key.removeprefix("text_model."): value for key, value in weights.items()}
+    return {key: value for key, value in named.items() if not key.endswith("position_ids")}
+
+
+def open_clip_state(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of a CLIP text encoder by OpenCLIP's names, with what its files have besides.
+
+    Queries, keys and values are one matrix there, and ``text_projection`` (d, p) multiplies from the right.
+    """
+    named: dict[str, Tensor] = {"logit_scale": torch.ones([])}
+    given = clip_state(weights)
+    for key, value in given.items():
+        query = _QUERY.match(key)
+        if key == "text_projection.weight":
+            named["text_projection"] = value.T
+        elif query is not None:
+            parts = [given[key.replace(".q_proj.", f".{part}_proj.")] for part in "qkv"]
+            named[f"{_open_clip_key(query[1])}attn.in_proj_{query[2]}"] = torch.cat(parts)
+        elif not re.search(r"\.[kv]_proj\.", key):
+            named[_open_clip_key(key)] = value
+    return named
+
+
+def _open_clip_key(key: str) -> str:
+    for pattern, name in _OPEN_CLIP:
+        key = re.sub(pattern, name, key)
+    return key

@@ -20,13 +20,17 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPTextModel
 
-from emoji_sd.making.unet import alphas_cumprod
+from emoji_sd.making.batches import alphas_cumprod
 from emoji_sd.making.widen_text import widened_text_encoder
 from emoji_sd.making.width import SHIPPED, WIDTHS, Width
 from emoji_sd.original_layout import original_state_dict
 from erasure.model.parts import load_parts
 
 NAME = "emoji-sd"
+VAE_SIZES = {
+    "double_z": True, "z_channels": 4, "resolution": 128, "in_channels": 3, "out_ch": 3, "ch": 64,
+    "ch_mult": [1, 1, 1, 2], "num_res_blocks": 1, "attn_resolutions": [], "dropout": 0.0,
+}  # fmt: skip
 TOKENIZER_FILES = ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
 
 
@@ -63,13 +67,10 @@ def ldm_config(text_folder: str, width: Width = SHIPPED) -> dict[str, Any]:
         "params": {
             "embed_dim": 4,
             "monitor": "val/rec_loss",
-            "ddconfig": {
-                "double_z": True, "z_channels": 4, "resolution": 128, "in_channels": 3, "out_ch": 3, "ch": 64,
-                "ch_mult": [1, 1, 1, 2], "num_res_blocks": 1, "attn_resolutions": [], "dropout": 0.0,
-            },
+            "ddconfig": VAE_SIZES,
             "lossconfig": {"target": "torch.nn.Identity"},
         },
-    }  # fmt: skip
+    }
     text = {"target": "ldm.modules.encoders.modules.FrozenCLIPEmbedder", "params": {"version": text_folder}}
     params = {
         "linear_start": 0.00085, "linear_end": 0.0120, "num_timesteps_cond": 1, "log_every_t": 200,
