@@ -23,6 +23,11 @@ def preload(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="keep this LoRA on in every picture, whatever its prompt says; repeat for several",
     )
+    parser.add_argument(
+        "--adversarial-erase-upload",
+        action="store_true",
+        help="let the page upload shared LoRAs to the Hugging Face Hub, with this machine's login",
+    )
 
 
 def _rule(text: str) -> str:

@@ -11,10 +11,11 @@
   const CALLS = {
     "chip-erase": "chip", "chip-protect": "chip", "chip-auto": "chip",
     settings: "load", remedy: "load", "preset-overwrite": "preset", share: "share",
-    keep: "keep", "keep-off": "keep",
+    keep: "keep", "keep-off": "keep", publish: "publish", "publish-not": "publish",
   };
   const ALWAYS = "setting_adversarial_erase_always";
   const REFRESH = ["txt2img_lora_extra_refresh_internal", "img2img_lora_extra_refresh_internal"];
+  const REFRESH_CHECKPOINTS = "refresh_sd_model_checkpoint"; // beside the web UI's own list
 
   const page = { job: "", step: null }; // what this page shows
   const says = { action: "", value: "" }; // what goes with the next call
@@ -30,10 +31,7 @@
   let states = null; // of jobs, as last seen: a job that was running and is done now has made a LoRA
   let arrived = ""; // the job whose result comes into view once it is drawn
   let said = { job: "", state: "" }; // what was announced last
-  let measured = ""; // the state of the measurement that was seen last
-  let baked = ""; // the same of the bake
-  let combined = null; // the same of the combination, or which file it made; null: not seen yet
-  let searched = ""; // the same of the search for nearby concepts
+  const errands = new Map(); // the states of the errands that were seen last, by block
   let edited = false; // whether the user has written into the web UI's own setting for what is always on
   let focus = null; // the button that had the focus, to find it again when its HTML is replaced
 
@@ -142,14 +140,15 @@
 
   /** Take away that a job has started once it has ended, and that it waits once it does not. */
   function forgetStart() {
-    const note = find("ae_message_block")?.querySelector("[data-ae-started]");
-    const { aeStarted: job, aeWaits: waits } = note?.dataset ?? {};
-    const state = states?.get(job);
-    if (!job || !note.firstChild) return;
-    note.dataset.aeSince ??= serial;
-    if (!state && polled <= Number(note.dataset.aeSince)) return; // no news of it yet
-    const ended = !state || ["done", "stopped", "failed", "interrupted"].includes(state);
-    if (ended || (waits === "1" && state !== "queued")) note.replaceChildren();
+    for (const note of tab()?.querySelectorAll("[data-ae-started]") ?? []) {
+      const { aeStarted: job, aeWaits: waits } = note.dataset;
+      const state = states?.get(job);
+      if (!job || !note.firstChild) continue;
+      note.dataset.aeSince ??= serial;
+      if (!state && polled <= Number(note.dataset.aeSince)) continue; // no news of it yet
+      const ended = !state || ["done", "stopped", "failed", "interrupted"].includes(state);
+      if (ended || (waits === "1" && state !== "queued")) note.replaceChildren();
+    }
   }
 
   // --- the result
@@ -179,48 +178,38 @@
     live().textContent = [...parts, ["Done", "Stopped"].includes(now.state) ? check : ""].filter(Boolean).join(". ");
   }
 
-  /** The same for the end of a measurement. */
-  function announceMeasured() {
-    const shown = block("measure");
-    if (!shown) return;
-    const before = measured;
-    measured = shown.dataset.aeState ?? "";
-    if (before !== "measuring" || measured === before) return;
-    live().textContent = `Measured. ${(shown.querySelector(".ae-check") ?? shown).textContent.trim()}`;
+  /** Return a block whose errand has ended since the last look, else null. It may take less time than passes between two
+      polls, so that it was never seen at work; what had ended before the page was opened is no news. */
+  function ended(name, atWork) {
+    const shown = block(name);
+    const { aeState: state, aeMade: made = "" } = shown?.dataset ?? {};
+    if (state === undefined) return null; // no poll has drawn it yet
+    const before = errands.get(name);
+    const now = `${state} ${made}`;
+    errands.set(name, now);
+    return before !== undefined && before !== now && state && state !== atWork ? shown : null;
   }
 
-  /** The same for the end of a bake. */
-  function announceBaked() {
-    const shown = block("bake");
-    if (!shown) return;
-    const before = baked;
-    baked = shown.dataset.aeState ?? "";
-    if (before !== "baking" || baked === before) return;
-    live().textContent = shown.textContent.trim();
-  }
-
-  /** The same for the end of a combination, which has made a LoRA. */
-  function announceCombined() {
-    const shown = block("combine");
-    if (!shown) return;
-    const { aeState: state = "", aeMade: made = "" } = shown.dataset;
-    const before = combined;
-    combined = made || state; // it may take less time than passes between two polls
-    if (before === null || combined === before || !state || state === "combining") return;
-    if (made) REFRESH.forEach(press);
-    live().textContent = shown.textContent.trim();
-  }
-
-  /** The same for the end of a search for nearby concepts; the chips follow. */
-  function announceFound() {
-    const shown = block("search");
-    if (!shown) return;
-    const before = searched;
-    searched = shown.dataset.aeState ?? "";
-    if (before !== "searching" || searched === before) return;
+  /** The same for the end of a measurement, a bake, an upload, a combination, which may have made a LoRA, or a search for
+      nearby concepts, which the chips follow. */
+  function announceErrands() {
+    const measured = ended("measure", "measuring");
+    if (measured) live().textContent = `Measured. ${words(measured.querySelector(".ae-check") ?? measured)}`;
+    const summed = ended("combine", "combining");
+    if (summed?.dataset.aeMade) REFRESH.forEach(press);
+    const baked = ended("bake", "baking");
+    if (baked?.dataset.aeState === "done") press(REFRESH_CHECKPOINTS);
+    for (const done of [summed, baked, ended("publish", "uploading")]) {
+      if (done) live().textContent = words(done);
+    }
+    const found = ended("search", "searching");
+    if (!found) return;
     changed();
-    live().textContent = shown.textContent.trim() || "Nearby concepts are found.";
+    live().textContent = words(found) || "Nearby concepts are found.";
   }
+
+  // Unlike textContent, with a break between what stands one below the other.
+  const words = (element) => element.innerText.trim();
 
   /** Return a place that stays when all else is replaced: only then are its changes announced. */
   function live() {
@@ -354,10 +343,7 @@
     forgetStart();
     showResult();
     announce();
-    announceMeasured();
-    announceBaked();
-    announceCombined();
-    announceFound();
+    announceErrands();
     showInserted();
     if (tab()) keepFocus();
   }

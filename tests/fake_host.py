@@ -33,6 +33,7 @@ class FakeHost:
         self.on = "cpu"
         self.opens = AS_DRAWN
         self.kept_on = AlwaysOn()
+        self.lets_upload = False
         self.enter_fails: BaseException | None = None
         self.exit_fails: BaseException | None = None
 
@@ -90,6 +91,9 @@ class FakeHost:
         if self.kept_on.fixed:
             raise RunError(self.kept_on.fixed)
         self.kept_on = AlwaysOn(tuple(rules))
+
+    def uploads(self) -> bool:
+        return self.lets_upload
 
     def draw(self, request: TextToImage) -> Image.Image:
         with self.lock:

@@ -10,19 +10,23 @@ import hashlib
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
+import huggingface_hub
+import pytest
+
 TOKEN = "hf_aSecretOfTheTests"
 
 
 @dataclass
 class FakeHub:
-    """``files``: content by repository and path; ``refuses``: a path's pattern -> status and message."""
+    """``files``: content by repository and path; ``refuses``: a path's pattern -> status and message; ``at_call``: is
+    called with the path of every call before its answer."""
 
     url: str = ""
     files: dict[str, dict[str, bytes]] = field(default_factory=dict)
@@ -32,6 +36,27 @@ class FakeHub:
     calls: list[str] = field(default_factory=list)
     commits: int = 0
     refuses: dict[str, tuple[int, str]] = field(default_factory=dict)
+    at_call: Callable[[str], None] = lambda path: None
+
+
+@contextmanager
+def hub_with_login(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
+    """Serve the stand-in as the Hub of this process, with a login, until the block ends."""
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True, raising=False)
+    _new_sessions()
+    with fake_hub() as served:
+        for module in ("constants", "hf_api", "lfs", "_commit_api"):  # older versions ask these for some calls
+            monkeypatch.setattr(f"huggingface_hub.{module}.ENDPOINT", served.url, raising=False)
+        yield served
+    _new_sessions()
+
+
+def _new_sessions() -> None:
+    """Let huggingface_hub connect anew: a session that was made offline stays offline."""
+    for name in ("close_session", "reset_sessions"):  # by version
+        getattr(huggingface_hub.utils, name, lambda: None)()
 
 
 @contextmanager
@@ -74,12 +99,16 @@ class _Handler(BaseHTTPRequestHandler):
         path = urlsplit(self.path).path
         body = self._body()
         self.state.calls.append(f"{self.command} {path}")
+        self.state.at_call(path)
         refused = next((answer for pattern, answer in self.state.refuses.items() if re.search(pattern, path)), None)
         if refused is not None:
             return self._answer({"error": refused[1]}, refused[0])
         upload = re.fullmatch(r"/objects/(\w+)", path)
         if upload is None and self.headers.get("Authorization") != f"Bearer {TOKEN}":
             return self._answer({"error": "Invalid username or password."}, 401)
+        if upload is not None and len(body) < int(self.headers.get("Content-Length") or 0):
+            self.close_connection = True  # whoever sent it gave up
+            return None
         if upload is not None:
             assert hashlib.sha256(body).hexdigest() == upload[1]
             self.state.objects[upload[1]] = body

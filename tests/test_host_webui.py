@@ -62,6 +62,19 @@ def test_a_new_checkpoint_is_found_once_the_web_ui_has_looked_again(webui: WebUI
     assert "sub/new.safetensors" in [one.title for one in host.checkpoints()]
 
 
+def test_a_checkpoint_of_the_command_line_does_not_take_the_place_of_the_selected_one(webui: WebUI) -> None:
+    host, sd_models, opts = webui.host(), webui.sd_models, webui.shared.opts
+    webui.shared.cmd_opts.ckpt = str(webui.models / "a.safetensors")
+    opts.data["sd_model_checkpoint"] = "sub/b.safetensors"
+    host.look_for_checkpoints()
+    assert opts.data["sd_model_checkpoint"] == "sub/b.safetensors"
+    sd_models.list_models()  # as the web UI's own buttons do
+    assert host.current_checkpoint().title == "sub/b.safetensors"
+    (webui.models / "sub" / "b.safetensors").unlink()
+    sd_models.list_models()
+    assert host.current_checkpoint().title == "a.safetensors"
+
+
 @pytest.mark.parametrize("forge", [False, True])
 def test_no_checkpoint_at_all_is_none(webui: WebUI, forge: bool) -> None:
     if forge:
@@ -86,6 +99,12 @@ def test_data_is_outside_of_the_extension_and_moves_with_flag_and_setting(webui:
     assert webui.host().data_folder() == tmp_path / "by-setting"
     webui.shared.cmd_opts.adversarial_erase_data = str(tmp_path / "by-flag")
     assert webui.host().data_folder() == tmp_path / "by-flag"
+
+
+def test_the_page_uploads_only_if_the_command_line_says_so(webui: WebUI) -> None:
+    assert webui.host().uploads() is False
+    webui.shared.cmd_opts.adversarial_erase_upload = True
+    assert webui.host().uploads() is True
 
 
 def test_the_device_is_the_web_uis_unless_the_setting_names_another(webui: WebUI) -> None:

@@ -35,7 +35,9 @@ from erasure.model.tokenizer import load_tokenizer
 from erasure.share.about import read_about
 from erasure.share.bases import known_base
 from erasure.share.civitai import civitai_values
+from erasure.share.model_card import model_card
 from erasure.share.order import share_order
+from erasure.share.pictures import SharedPictures
 from erasure.verdict.measurement import measure_task
 from tests import tiny, tiny_sd2
 from tests.loras import random_lora
@@ -389,6 +391,16 @@ def test_what_is_shared_names_the_base(opened: Model, tmp_path: Path) -> None:
         values = civitai_values(about, share_order(lora, "openrail++"), sha256=sha256, size=1)
         assert values["baseModel"] == version
         assert "from Stable Diffusion 2" in values["description"]
+        card = model_card(about, share_order(lora, "openrail++"), SharedPictures(None, ()), sha256)
+        assert "gen_img.py --v2 --ckpt" in card
+        told_of_v = {**about.metadata, "modelspec.prediction_type": "v"}  # as kohya's scripts write it
+        card = model_card(
+            dataclasses.replace(about, metadata=told_of_v),
+            share_order(lora, "openrail++"),
+            SharedPictures(None, ()),
+            sha256,
+        )
+        assert "gen_img.py --v2 --v_parameterization --ckpt" in card
     base = known_base(known)
     assert base is not None
     assert base.hub == "stabilityai/stable-diffusion-2-1-base"

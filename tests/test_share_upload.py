@@ -2,40 +2,36 @@
 
 from __future__ import annotations
 
+import argparse
 import os
+import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-import huggingface_hub
 import pytest
 from huggingface_hub import HfApi
 
 from erasure.cli import main
 from erasure.errors import EraseError, OutputExists, RunError
-from erasure.share.upload import UploadPlan, upload
-from tests.fake_hub import TOKEN, FakeHub, fake_hub
+from erasure.host import uploads
+from erasure.share.folder import files_in
+from erasure.share.upload import UploadPlan, account_of, upload
+from tests.fake_hub import TOKEN, FakeHub, fake_hub, hub_with_login
 from tests.loras import random_lora
 
 REPO = "zoe/no-church"
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     """The stand-in, with a login."""
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True, raising=False)
-    for name in ("close_session", "reset_sessions"):  # by version; one that was made offline stays offline
-        getattr(huggingface_hub.utils, name, lambda: None)()
-    with fake_hub() as served:
-        for module in ("constants", "hf_api", "lfs", "_commit_api"):  # older versions ask these for some calls
-            monkeypatch.setattr(f"huggingface_hub.{module}.ENDPOINT", served.url, raising=False)
+    with hub_with_login(monkeypatch) as served:
         yield served
-    for name in ("close_session", "reset_sessions"):
-        getattr(huggingface_hub.utils, name, lambda: None)()
 
 
 @pytest.fixture
@@ -96,6 +92,13 @@ def test_what_is_to_be_private_is_not_put_where_everybody_can_see_it(plan: Uploa
     assert hub.files[REPO] == {}
 
 
+def test_what_is_to_be_public_is_not_put_where_nobody_sees_it(plan: UploadPlan, hub: FakeHub) -> None:
+    hub.files[REPO], hub.private[REPO] = {}, True
+    with pytest.raises(RunError, match="is there already and private; make it public"):
+        sent(replace(plan, public=True), hub)
+    assert hub.files[REPO] == {}
+
+
 @pytest.mark.parametrize(
     ("refuses", "problem"),
     [
@@ -103,6 +106,7 @@ def test_what_is_to_be_private_is_not_put_where_everybody_can_see_it(plan: Uploa
         ({"/repos/create": (403, f"You don't have the rights ({TOKEN})")}, "no right to write to zoe/no-church"),
         ({"/commit/": (403, "read-only token")}, "no right to write to zoe/no-church"),
         ({"/commit/": (500, "boom")}, "refused it with status 500"),
+        ({"/objects/": (403, "too large")}, "no right to write to zoe/no-church"),
         ({"/models/": (404, "gone")}, "there is no zoe/no-church"),
     ],
 )
@@ -125,6 +129,49 @@ def test_without_a_login_or_a_network_nothing_is_sent(
     with pytest.raises(RunError, match="there is no login for the Hugging Face Hub; log in with `hf auth login`"):
         sent(plan, hub)
     assert hub.calls == []
+
+
+def test_what_is_sent_is_counted_and_can_be_ended_in_the_midst(plan: UploadPlan, hub: FakeHub) -> None:
+    class Enough(Exception):
+        pass
+
+    def end(done: int, size: int) -> None:
+        raise Enough
+
+    with pytest.raises(Enough):
+        sent(plan, hub, sending=end)
+    assert hub.commits == 0
+    assert hub.puts == []
+    counted: list[tuple[int, int]] = []
+    sent(plan, hub, sending=lambda done, size: counted.append((done, size)))
+    assert {size for _, size in counted} == {plan.size}
+    assert plan.size // 2 < max(done for done, _ in counted) <= plan.size
+    assert hub.files[REPO]["x.safetensors"] == (plan.folder / "x.safetensors").read_bytes()
+    assert hub.files[REPO]["README.md"] == (plan.folder / "README.md").read_bytes()
+
+
+def test_only_the_account_that_was_named_uploads(plan: UploadPlan, hub: FakeHub) -> None:
+    assert account_of(api=HfApi(endpoint=hub.url)) == "zoe"
+    with pytest.raises(RunError, match="the login is now that of zoe, not of ann"):
+        sent(replace(plan, account="ann"), hub)
+    assert hub.files == {}
+    sent(replace(plan, account="zoe"), hub)
+    assert hub.commits == 1
+
+
+def test_only_what_belongs_to_a_shared_folder_is_uploaded(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    (folder / "pictures").mkdir(parents=True)
+    for name in ("README.md", "civitai.json", "mine.safetensors", "pictures/after-00.png", "pictures/x.png", "a.txt"):
+        (folder / name).write_text(name)
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    (folder / "pictures" / "after-01.png").symlink_to(secret)
+    assert files_in(folder) == ("README.md", "civitai.json", "mine.safetensors", "pictures/after-00.png")
+    (folder / "civitai.json").unlink()
+    (folder / "civitai.json").symlink_to(secret)
+    with pytest.raises(RunError, match=r"the folder of mine lacks civitai\.json; make it again"):
+        files_in(folder)
 
 
 def test_a_dry_run_says_what_would_be_uploaded_and_asks_nobody(
@@ -159,3 +206,39 @@ def test_the_command_uploads_with_the_login_of_huggingface_hub(tmp_path: Path) -
         assert set(hub.files[REPO]) == {".gitattributes", "README.md", "civitai.json", "x.safetensors"}
     for path in (tmp_path / "out").rglob("*"):
         assert path.is_dir() or TOKEN.encode() not in path.read_bytes()
+
+
+# --- the switch
+
+
+@pytest.mark.parametrize("flag", ["--upload", "--adversarial-erase-upload", ""])
+def test_the_app_lets_its_page_upload_only_if_asked(
+    flag: str,
+    tmp_path: Path,
+    tiny_checkpoint: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pytest.importorskip("gradio")
+    hosts: list[Any] = []
+
+    def serve(host: Any, manager: Any, **_: Any) -> Any:
+        hosts.append(host)
+        manager.close()
+        return SimpleNamespace(url="http://127.0.0.1:1/", close=lambda: None)
+
+    monkeypatch.setattr("erasure.ui.app.serve", serve)
+    for name in ("_wait", "_leave"):
+        monkeypatch.setattr(f"erasure.cli.app.{name}", lambda: None)
+    arguments = ["app", "--data", str(tmp_path), "--checkpoint", str(tiny_checkpoint)]
+    assert main([*arguments, *([flag] if flag else [])]) == 0
+    assert hosts[0].uploads() is bool(flag)
+    assert ("with this machine's login" in capsys.readouterr().out) is bool(flag)
+
+
+def test_the_web_ui_has_the_same_flag_and_it_is_off_by_default() -> None:
+    parser = argparse.ArgumentParser()
+    values = runpy.run_path(str(Path(__file__).parents[1] / "preload.py"))
+    values["preload"](parser)
+    assert getattr(parser.parse_args([]), uploads.OPTION) is False
+    assert getattr(parser.parse_args([uploads.FLAG]), uploads.OPTION) is True

@@ -23,6 +23,7 @@ from erasure.jobs.job import JobState, Snapshot
 from erasure.jobs.measuring import MeasureRequest, MeasureSnapshot
 from erasure.jobs.order import Order, Wanted, coming_names, read_order, suggested_name
 from erasure.jobs.searching import SearchSnapshot
+from erasure.jobs.uploading import UploadSnapshot
 from erasure.model.stage import Stage
 from erasure.run.folder import RunFolder
 from erasure.run.picture_folder import Subject
@@ -50,6 +51,20 @@ from tests.loras import random_lora
 from tests.verdicts import a_verdict
 
 
+class Uploads:
+    """A stand-in for the uploads of a host."""
+
+    def __init__(self) -> None:
+        self.shown: UploadSnapshot | None = None
+        self.told: list[str] = []
+
+    def snapshot(self) -> UploadSnapshot | None:
+        return self.shown
+
+    def cancel(self) -> None:
+        self.told.append("cancel")
+
+
 class Manager:
     """A manager that knows some jobs, and remembers what was asked of it."""
 
@@ -63,6 +78,7 @@ class Manager:
         self.baked: BakeSnapshot | None = None
         self.combined: CombineSnapshot | None = None
         self.known: dict[str, Any] | None = None
+        self.uploading = Uploads()
 
     def snapshots(self) -> list[Snapshot]:
         return self.jobs
@@ -225,6 +241,25 @@ def test_a_run_with_a_hostile_name_adds_no_element_to_any_block(word: str) -> No
         return found
 
     assert tags(word) == tags("plain")
+
+
+def test_a_result_says_when_another_checkpoint_is_selected_than_the_lora_was_made_for() -> None:
+    run = a_snapshot("done", result=a_result(), checkpoint="base.safetensors")
+    manager: Any = Manager(run)
+    page, blocks = pages(manager)
+    assert "is selected" not in said(blocks["result"] or "")
+    assert "is selected" not in said(render(manager, Page(), "base.safetensors").blocks["result"] or "")
+    # Choosing another changes no run, and yet the page has something new to show.
+    shown = Html(render(manager, page, HOSTILE[0]).blocks["result"] or "")
+    assert f"{HOSTILE[0]} is selected, but this LoRA was made for base.safetensors" in shown.text
+    assert not shown.all("img")
+
+
+def test_a_run_that_ended_before_there_was_a_curve_promises_none() -> None:
+    cases: tuple[tuple[JobState, bool], ...] = (("running", True), ("done", False), ("failed", False))
+    for state, promised in cases:
+        manager: Any = Manager(a_snapshot(state, result=None, series={"erase": ((1, 0.5),)}, config={}))
+        assert ("will be drawn here" in said(render(manager, Page()).blocks["chart"] or "")) is promised
 
 
 def test_only_what_changed_is_drawn_again() -> None:
@@ -767,16 +802,37 @@ def test_a_bake_is_followed_and_can_be_cancelled(host: FakeHost) -> None:
     assert "without the LoRA in the prompt" in said(blocks["bake"] or "")
 
 
-def test_bake_names_files_of_the_lora_folder_and_a_checkpoint_of_the_host(host: FakeHost) -> None:
+def test_bake_names_files_of_the_lora_folder_with_their_weights_and_a_checkpoint_of_the_host(host: FakeHost) -> None:
     manager: Any = Manager()
-    file = random_lora(host.lora_folder() / "mine.safetensors")
-    assert actions.bake_loras(host, manager, host.checkpoint.name, ["mine"], 0.5, " new ") == ""
-    assert manager.told == [BakeRequest(host.checkpoint, [(file, 0.5)], "new")]
-    assert "choose at least one LoRA" in said(actions.bake_loras(host, manager, None, [], 1.0, "new"))
-    assert "there is no '../<b>mine'" in said(actions.bake_loras(host, manager, None, ["../<b>mine"], 1.0, "new"))
-    assert "there is no checkpoint" in said(actions.bake_loras(host, manager, "gone", ["mine"], 1.0, "new"))
+    mine, other = (random_lora(host.lora_folder() / f"{name}.safetensors") for name in ("mine", "sub/other"))
+    title = host.checkpoint.name
+    assert actions.bake_loras(host, manager, title, ["mine", "other"], "0.5", " new ") == ""
+    assert manager.told.pop() == BakeRequest(host.checkpoint, [(mine, 0.5), (other, 0.5)], "new")
+    assert actions.bake_loras(host, manager, title, ["other", "mine"], "1, -0.8", "new") == ""
+    assert manager.told.pop() == BakeRequest(host.checkpoint, [(other, 1.0), (mine, -0.8)], "new")
+    assert "3 for 2 LoRAs" in said(actions.bake_loras(host, manager, None, ["mine", "other"], "1 2 3", "new"))
+    assert "choose at least one LoRA" in said(actions.bake_loras(host, manager, None, [], "1", "new"))
+    assert "there is no '../<b>mine'" in said(actions.bake_loras(host, manager, None, ["../<b>mine"], "1", "new"))
+    assert "there is no checkpoint" in said(actions.bake_loras(host, manager, "gone", ["mine"], "1", "new"))
     manager.fails = JobConflict("erase-bell is using the device")
-    assert "erase-bell is using" in said(actions.bake_loras(host, manager, None, ["mine"], 1.0, "new"))
+    assert "erase-bell is using" in said(actions.bake_loras(host, manager, None, ["mine"], "1", "new"))
+
+
+# --- uploading
+
+
+def test_an_upload_is_followed_beside_all_else_and_can_be_cancelled(host: FakeHost) -> None:
+    manager: Any = Manager()
+    page, _ = pages(manager)
+    manager.uploading.shown = UploadSnapshot("uploading", "mine", "zoe/mine", False, "zoe", ("a",), "begins", 3, 0.5)
+    page, blocks = pages(manager, page)
+    shown = Html(blocks["publish"] or "")
+    assert shown.all(role="progressbar")[0]["aria-valuenow"] == "50"
+    assert shown.actions() == [("upload-cancel", "")]
+    assert Html(blocks["status"] or "").all("div", data_ae_active="1")
+    assert actions.act(manager, Page(action="upload-cancel")) == ""
+    assert manager.uploading.told == ["cancel"]
+    assert "has no LoRA to try yet" in said(actions.try_it(host, manager, None, "", 1, 1.0))
 
 
 # --- combining
@@ -827,11 +883,14 @@ def test_combine_names_files_of_the_lora_folder_with_their_weights(host: FakeHos
 def test_combine_and_refine_queues_a_job(host: FakeHost) -> None:
     manager: Any = Manager(_done())
     file = random_lora(host.lora_folder() / "mine.safetensors")
-    told = actions.refine_loras(host, manager, host.checkpoint.name, ["mine"], "0.5", 4, "new", ["bell"], 300.0)
+    told, holds = actions.refine_loras(host, manager, host.checkpoint.name, ["mine"], "0.5", 4, "new", ["bell"], 300.0)
     assert f"{_done().name} is in the queue" in said(told)
+    assert holds["started"] == _done().id
     assert manager.told == [(CombineRequest([(file, 0.5)], "new", 4, ["bell"]), host.checkpoint, 300)]
-    assert "there is no checkpoint" in said(actions.refine_loras(host, manager, "gone", ["mine"], "1", 0, "new"))
-    assert "choose at least one LoRA" in said(actions.refine_loras(host, manager, None, [], "1", 0, "new"))
+    for base, loras, says in (("gone", ["mine"], "there is no checkpoint"), (None, [], "choose at least one LoRA")):
+        told, holds = actions.refine_loras(host, manager, base, loras, "1", 0, "new")
+        assert says in said(told)
+        assert holds == {}
 
 
 def test_a_box_of_lines_shows_all_that_it_holds_at_first() -> None:

@@ -16,9 +16,10 @@ from erasure.jobs.baking import BakeSnapshot
 from erasure.jobs.combining import CombineSnapshot
 from erasure.jobs.job import Snapshot
 from erasure.jobs.measuring import MeasureSnapshot
+from erasure.jobs.uploading import UploadSnapshot
 from erasure.share.private import bare_paths
 
-ErrandSnapshot = MeasureSnapshot | CombineSnapshot | BakeSnapshot
+ErrandSnapshot = MeasureSnapshot | CombineSnapshot | BakeSnapshot | UploadSnapshot
 
 # Left out of the list of jobs, because they are long; each job on its own has them.
 _LONG = ("config", "asked", "series", "picks", "plan", "notes", "verdict")
@@ -54,7 +55,7 @@ def job_dict(job: Snapshot, host: Host, *, short: bool = False) -> dict[str, Any
 
 
 def errand_dict(errand: ErrandSnapshot, host: Host) -> dict[str, Any]:
-    """Return a measurement, a combination or a bake as JSON."""
+    """Return a measurement, a combination, a bake or an upload as JSON."""
     values = {**errand.to_dict(), "problem": without_places(errand.problem, host)}
     return {**values, "notes": [without_places(note, host) for note in errand.notes]}
 

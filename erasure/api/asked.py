@@ -20,6 +20,7 @@ from erasure.jobs.lora_files import lora_file
 from erasure.jobs.manager import JobManager
 from erasure.jobs.measuring import MeasureRequest
 from erasure.jobs.order import Wanted, asked_settings, find_checkpoint, read_order, start_problems
+from erasure.jobs.uploading import UploadRequest
 from erasure.share.order import ShareOrder, share_order
 
 _TEXTS = {
@@ -169,13 +170,15 @@ def asked_refinement(host: Host, body: Mapping[str, Any]) -> tuple[CombineReques
     return request, checkpoint.path, body.get("rows")
 
 
-def asked_check(host: Host, body: Mapping[str, Any]) -> tuple[Path, Path]:
-    """Return the LoRA file and the checkpoint that a body names. Raises: ConfigError with every problem."""
+def asked_check(host: Host, body: Mapping[str, Any]) -> tuple[Path | None, Path]:
+    """Return the LoRA file, None if it names none, and the checkpoint that a body names.
+
+    Raises: ConfigError with every problem."""
     wanted, problems = _wanted(body, ("checkpoint",), ("lora",))
     checkpoint, missing = find_checkpoint(host, wanted.checkpoint)
-    lora, unknown = _lora_of(host, body)
+    lora, unknown = _lora_of(host, body) if body.get("lora") is not None else (None, [])
     problems += [*missing, *unknown]
-    if problems or lora is None or checkpoint is None:
+    if problems or checkpoint is None:
         raise ConfigError(problems)
     return lora, checkpoint.path
 
@@ -203,6 +206,28 @@ def asked_share(host: Host, manager: JobManager, body: Mapping[str, Any]) -> tup
         unsafe_pictures=choices["unsafe_pictures"],
     )
     return order, choices["overwrite"]
+
+
+def asked_upload(body: Mapping[str, Any]) -> UploadRequest:
+    """Return what a body would like to upload. Raises: ConfigError with every problem."""
+    problems = unknown_fields(body, ("lora", "repo", "public", "overwrite"))
+    texts = {name: body.get(name) for name in ("lora", "repo")}
+    problems += [f"{name}: missing; must be a text" for name, value in texts.items() if not isinstance(value, str)]
+    choices = {name: body.get(name, False) for name in ("public", "overwrite")}
+    problems += [f"{name}: must be true or false" for name, value in choices.items() if not isinstance(value, bool)]
+    if problems:
+        raise ConfigError(problems)
+    return UploadRequest(str(texts["lora"]), str(texts["repo"]), **choices)
+
+
+def asked_confirmation(body: Mapping[str, Any]) -> str:
+    """Return what a body confirms. Raises: ConfigError."""
+    problems, confirm = unknown_fields(body, ("confirm",)), body.get("confirm")
+    if not isinstance(confirm, str):
+        problems.append("confirm: missing; must be the text that POST /upload/offer answers with")
+    if problems:
+        raise ConfigError(problems)
+    return str(confirm)
 
 
 def _loras_of(host: Host, body: Mapping[str, Any]) -> tuple[list[tuple[Path, Any]], list[str]]:

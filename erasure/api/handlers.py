@@ -21,22 +21,25 @@ from erasure.api.asked import (
     asked_check,
     asked_combination,
     asked_concepts,
+    asked_confirmation,
     asked_job,
     asked_measurement,
     asked_refinement,
     asked_rules,
     asked_share,
+    asked_upload,
     unknown_fields,
 )
 from erasure.config.presets import KINDS, QUALITIES, Preset, delete_preset, presets, save_preset
 from erasure.config.settle import notes_of
-from erasure.errors import ConfigError, JobNotFound
+from erasure.errors import ConfigError, JobNotFound, RunError
 from erasure.host.base import Host
 from erasure.host.data_folder import DataFolder
 from erasure.host.kept_on import kept_on, refuse_broken
-from erasure.jobs.checking import check_received
+from erasure.jobs.checking import check_checkpoint, check_received
 from erasure.jobs.manager import JobManager
 from erasure.jobs.order import coming_names
+from erasure.jobs.uploading import Uploading
 from erasure.share.order import LICENSES
 
 # The characters of a job's id: none of them has a meaning in a path.
@@ -206,7 +209,8 @@ def cancel_combination(call: Call) -> dict[str, Any]:
 def check_lora(call: Call) -> dict[str, Any]:
     """Takes no device; the first time, all of the checkpoint is read."""
     lora, checkpoint = asked_check(call.host, call.body)
-    return without_places_in(check_received(lora, checkpoint).to_dict(), call.host)
+    found = check_checkpoint(checkpoint) if lora is None else check_received(lora, checkpoint)
+    return without_places_in(found.to_dict(), call.host)
 
 
 def share_lora(call: Call) -> dict[str, Any]:
@@ -221,6 +225,32 @@ def list_shared(call: Call) -> dict[str, Any]:
 def get_shared(call: Call) -> File:
     path = call.manager.sharing.zip_file(call.path["name"])
     return File(path, "application/zip", path.name)
+
+
+def offer_upload(call: Call) -> dict[str, Any]:
+    """It asks the Hub whose login it is, and sends nothing else."""
+    return _uploading(call).offer(asked_upload(call.body)).to_dict()
+
+
+def start_upload(call: Call) -> dict[str, Any]:
+    """It may take minutes, so the answer does not wait for its end."""
+    return errand_dict(_uploading(call).start(asked_confirmation(call.body)), call.host)
+
+
+def get_upload(call: Call) -> dict[str, Any]:
+    return _errand(call, _uploading(call).snapshot(), "nothing has been uploaded since the program started")
+
+
+def cancel_upload(call: Call) -> dict[str, Any]:
+    _uploading(call).cancel()
+    return get_upload(call)
+
+
+def _uploading(call: Call) -> Uploading:
+    """Raises: RunError if uploads are off."""
+    if call.manager.uploading.off:
+        raise RunError(call.manager.uploading.off)
+    return call.manager.uploading
 
 
 def get_always_on(call: Call) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from erasure.cli.flags import DEVICE_HELP, Commands, add_command, add_opening_flags, opening_of
 from erasure.errors import ConfigError, RunError
 from erasure.families.known import supported
+from erasure.host import uploads
 from erasure.host.always_on import FLAG, FLAG_HELP, Rule, read_each
 
 DEFAULT_DATA = Path.home() / "adversarial-erase"
@@ -41,6 +42,7 @@ def add_parser(commands: Commands) -> None:
         "--auth", action="append", default=[], metavar="USER:PASSWORD", help="require a login; repeat for several users"
     )
     add(FLAG, action="append", default=[], metavar="NAME[:WEIGHT]", help=FLAG_HELP)
+    add("--upload", uploads.FLAG, action="store_true", help=uploads.FLAG_HELP)
     add("--open", action="store_true", help="open the page in a browser")
     parser.set_defaults(run=run)
 
@@ -63,7 +65,9 @@ def run(arguments: argparse.Namespace) -> int:
     from erasure.host.local import LocalHost
     from erasure.jobs.manager import JobManager
 
-    host = LocalHost(arguments.checkpoint, arguments.data, arguments.device, opening_of(arguments), always)
+    host = LocalHost(
+        arguments.checkpoint, arguments.data, arguments.device, opening_of(arguments), always, uploads=arguments.upload
+    )
     refuse_broken(host, always)
     manager = JobManager(host)
     server = serve(
@@ -78,6 +82,8 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"LoRAs, runs and presets: {arguments.data}")
     for rule in always:
         print(f"Always on: {rule}")
+    if arguments.upload:
+        print("Whoever can open the page can upload with this machine's login for the Hugging Face Hub.")
     if arguments.listen and not accounts:
         print("Anyone who can reach this machine can use it; add --auth USER:PASSWORD to require a login.")
     print("Press Ctrl-C to end it.", flush=True)

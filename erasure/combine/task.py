@@ -21,6 +21,7 @@ from erasure.lora.file import LoraFile, read_lora
 from erasure.lora.kind import DOWN
 from erasure.lora.metadata import CONFIG_KEY, WEIGHTS_KEY, json_object
 from erasure.lora.parts import MOST_PARTS, Part, erased_by, stated_combination
+from erasure.model.prediction import told_by_metadata
 from erasure.run.output import check_output
 
 MOST_RANK = 1280  # the shorter side of the largest layers of any family at full size: no change has a larger rank
@@ -52,8 +53,8 @@ class CombineTask:
     @property
     def prediction(self) -> PredictionType:
         """What the files' bases predict, as they say: the velocity if all of them do."""
-        told = (file.metadata.get("modelspec.prediction_type", "") for file, _ in self.loras)
-        return "v_prediction" if all(each.startswith("v") for each in told) else "epsilon"
+        told = {told_by_metadata(file.metadata) for file, _ in self.loras}
+        return "v_prediction" if told == {"v_prediction"} else "epsilon"
 
     @property
     def modules(self) -> tuple[str, ...]:

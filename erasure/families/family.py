@@ -97,7 +97,7 @@ class LoraNames:
     ModelSpec's of models that predict v, "" if it is the same; ``version_v``: what kohya's version then ends in.
     ``layers``: whether module keys go on with diffusers' names of the layers or with the original ones. ``civitai``:
     what Civitai calls the base of all of them, "" if that depends on the base. ``flags``: those that sd-scripts'
-    ``gen_img.py`` needs for them.
+    ``gen_img.py`` needs for them; for what predicts v there is one more.
     """
 
     prefix: str
@@ -123,6 +123,10 @@ class LoraNames:
     def architecture_of(self, prediction: PredictionType | None) -> str:
         """Return ModelSpec's architecture, for a base that predicts this."""
         return self.architecture_v or self.architecture if prediction == "v_prediction" else self.architecture
+
+    def flags_of(self, prediction: PredictionType | None) -> tuple[str, ...]:
+        """Return the flags of sd-scripts' ``gen_img.py``, for a base that predicts this."""
+        return (*self.flags, "v_parameterization") if prediction == "v_prediction" else self.flags
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,7 @@ SD2 = Family(
         architecture="stable-diffusion-v2-512/lora",
         architecture_v="stable-diffusion-v2-768-v/lora",
         card="SD2",
+        flags=("v2",),
     ),
     full=_FULL_SIZE,
     v_pixels=768,

@@ -100,6 +100,9 @@ class Host(Protocol):
     def set_always_on(self, rules: Sequence[Rule]) -> None:
         """Replace the list, for this and later starts. Raises: RunError if it is fixed."""
 
+    def uploads(self) -> bool:
+        """Return whether whoever can open the page may publish shared LoRAs with the login of this machine."""
+
     def draw(self, request: TextToImage) -> Image.Image:
         """Return a picture as the host's own txt2img would draw it, with the LoRAs that are always on.
 

@@ -41,7 +41,8 @@ class LocalHost:
 
     ``checkpoints``: a checkpoint (a file, or a folder of the diffusers layout), a folder with several, or None for
     emoji-SD, which ships with the project. ``data``: the folder for LoRA files, runs and presets. ``opening``: what was
-    chosen for all checkpoints. ``always``: the LoRAs that are in every picture.
+    chosen for all checkpoints. ``always``: the LoRAs that are in every picture. ``uploads``: see
+    :meth:`erasure.host.base.Host.uploads`.
     """
 
     name = "stand-alone"
@@ -53,6 +54,8 @@ class LocalHost:
         device: str | None = None,
         opening: Opening = AS_DRAWN,
         always: Sequence[Rule] = (),
+        *,
+        uploads: bool = False,
     ):
         if checkpoints is None:
             from emoji_sd import MODEL
@@ -63,6 +66,7 @@ class LocalHost:
         self._device = device
         self._opening = opening
         self._always = tuple(always)
+        self._uploads = uploads
         self._selected: str | None = None
         self._lock = threading.Lock()
         self._loaded: _Loaded | None = None
@@ -147,6 +151,9 @@ class LocalHost:
 
     def set_always_on(self, rules: Sequence[Rule]) -> None:
         raise RunError(self.always_on().fixed)
+
+    def uploads(self) -> bool:
+        return self._uploads
 
     def draw(self, request: TextToImage) -> Image.Image:
         """Return a picture by deterministic DDIM with classifier-free guidance. Waits while the device is held.

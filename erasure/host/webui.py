@@ -25,6 +25,7 @@ from modules import (
 
 from erasure.errors import CheckpointError, EraseError, OutOfMemory, RunError
 from erasure.families.known import supported
+from erasure.host import uploads
 from erasure.host.always_on import AlwaysOn, Rule
 from erasure.host.base import HostCheckpoint, TextToImage
 from erasure.host.exits import before_signals
@@ -41,6 +42,7 @@ DATA_OPTION = "adversarial_erase_data"
 DATA_FLAG = "adversarial_erase_data"  # as preload.py adds it
 SAME_DEVICE = "the web UI's"
 _USUAL_SIDE = 512  # the web UI's own
+_CHECKPOINT_OPTION = "sd_model_checkpoint"
 # What is used of the web UI here; what another one lacks would be found in the midst of a run.
 _USED = {
     call_queue: ("queue_lock",),
@@ -51,6 +53,7 @@ _USED = {
     progress: ("add_task_to_queue", "create_task_id", "finish_task", "start_task"),
     restart: ("stop_program",),
     sd_models: (
+        "checkpoint_aliases",
         "checkpoints_list",
         "list_models",
         "model_data",
@@ -73,6 +76,7 @@ class WebuiHost:
         self._before_exit: Callable[[], None] = _nothing
         self.keeper = Keeper(always_on)
         self.keeper.watch()
+        _watch_lists()
         _watch_reloads(self)
         _watch_exits(self)
 
@@ -145,6 +149,9 @@ class WebuiHost:
 
     def set_always_on(self, rules: Sequence[Rule]) -> None:
         set_always_on(rules)
+
+    def uploads(self) -> bool:
+        return bool(getattr(shared.cmd_opts, uploads.OPTION, False))
 
     def draw(self, request: TextToImage) -> Image.Image:
         side = request.size or self._native_side()
@@ -326,6 +333,27 @@ def _draw(request: TextToImage, side: int) -> Image.Image:
     if not pictures or shared.state.interrupted:
         raise RunError("drawing the picture was interrupted; try again")
     return pictures[0]
+
+
+def _watch_lists() -> None:
+    """Let the selected checkpoint stay selected when the web UI looks again which there are.
+
+    Started with ``--ckpt``, it selects that one each time, and draws with it from then on. It does so for us, too: our
+    page presses its Refresh when there is a new LoRA or checkpoint.
+    """
+    look = sd_models.list_models
+
+    def list_models() -> None:
+        before = shared.opts.data.get(_CHECKPOINT_OPTION)
+        look()
+        now = sd_models.checkpoint_aliases.get(shared.opts.data.get(_CHECKPOINT_OPTION))
+        # Where none was given, this is a file that is usually not there.
+        given = Path(getattr(shared.cmd_opts, "ckpt", None) or "").resolve()
+        # Any other was selected by someone while it looked; and one that is gone cannot be.
+        if now and Path(now.filename).resolve() == given and before in sd_models.checkpoint_aliases:
+            shared.opts.data[_CHECKPOINT_OPTION] = before
+
+    sd_models.list_models = list_models
 
 
 def _watch_reloads(host: WebuiHost) -> None:

@@ -1,16 +1,19 @@
-"""What a received LoRA file says of itself, whether its hashes hold, and whether a checkpoint is its base."""
+"""What a received LoRA file or a checkpoint says of itself, whether its hashes hold, and whether they go together."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from erasure.file_hashes import sha256_of_files
 from erasure.jobs.problems import described
 from erasure.lora.parts import UNMEASURED
 from erasure.verdict.verdict import lines, stated_verdict
 
 if TYPE_CHECKING:
+    from erasure.bake.explain import BakedIn, CheckpointReport
     from erasure.lora.explain import LoraReport
 
 
@@ -18,8 +21,9 @@ if TYPE_CHECKING:
 class LoraCheck:
     """``same_base``: whether the checkpoint is the base, by hash; None if the file states none. ``base`` says it.
 
-    ``combined``: of what it was made, if it was combined from others, else "". ``measured``: what its maker measured,
-    in words, unchecked. Texts are from the file: whoever shows them must escape them.
+    ``combined``: of what it was made, if it was combined from others, else "". ``baked``: what is baked into the
+    checkpoint, by what that says, and whether the LoRA is among it; "" for nothing. ``measured``: what its maker
+    measured, in words, unchecked. Texts are from the files: whoever shows them must escape them.
     """
 
     lora: str
@@ -32,6 +36,7 @@ class LoraCheck:
     same_base: bool | None
     base: str
     combined: str
+    baked: str
     measured: tuple[str, ...]
     problems: tuple[str, ...]
 
@@ -42,6 +47,7 @@ class LoraCheck:
 
 def check_received(lora: Path, checkpoint: Path) -> LoraCheck:
     """Check a file. Takes no device; reads all of both files once. Raises: EraseError."""
+    from erasure.bake.explain import baked_into
     from erasure.lora.explain import explain_lora
     from erasure.lora.file import read_lora_header
     from erasure.model.checkpoint import inspect_checkpoint
@@ -50,6 +56,7 @@ def check_received(lora: Path, checkpoint: Path) -> LoraCheck:
     with described():
         report = explain_lora(lora)
         base = check_base(read_lora_header(lora).metadata, inspect_checkpoint(checkpoint))
+        baked = _baked(baked_into(checkpoint), lora)
     return LoraCheck(
         lora=lora.name,
         checkpoint=checkpoint.name,
@@ -61,9 +68,27 @@ def check_received(lora: Path, checkpoint: Path) -> LoraCheck:
         same_base=base.same,
         base=base.line,
         combined="" if report.combined is None else report.combined.line,
+        baked=baked,
         measured=_measured(report),
         problems=report.problems,
     )
+
+
+def check_checkpoint(checkpoint: Path) -> CheckpointReport:
+    """Say what is baked into a checkpoint. Takes no device; reads all of one that says so. Raises: EraseError."""
+    from erasure.bake.explain import explain_checkpoint
+
+    with described():
+        return explain_checkpoint(checkpoint)
+
+
+def _baked(baked: Sequence[BakedIn], lora: Path) -> str:
+    """Return what is baked into a checkpoint, in words; a LoRA that is among it would count twice in a prompt."""
+    if not baked:
+        return ""
+    hashes = {part.sha256 for each in baked for part in each.loras}
+    twice = "This LoRA is among it: in a prompt it would count twice. " if sha256_of_files([lora]) in hashes else ""
+    return twice + "; then ".join(each.line for each in baked)
 
 
 def _measured(report: LoraReport) -> tuple[str, ...]:

@@ -1,9 +1,10 @@
-"""Work on the device besides jobs: one piece at a time, in a thread of its own, cancelled by anyone."""
+"""Work besides jobs: one piece at a time, most of it on the device, in a thread of its own, cancelled by anyone."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import count
 from threading import Condition, Thread
@@ -73,8 +74,10 @@ class Shown(Generic[_S]):
 class Errand:
     """Any thread may call any method. ``works``: it holds the device, so that ending the program must wait for it."""
 
-    def __init__(self, host: Host, gate: Gate, changed: Condition):
+    def __init__(self, host: Host, gate: Gate, changed: Condition, *, device: bool = True):
+        """``device`` off: it needs none, so that pictures can be drawn and jobs work meanwhile."""
         self.works = False
+        self._device = device
         self._host = host
         self._gate = gate
         self._changed = changed
@@ -95,7 +98,7 @@ class Errand:
     def stopped(self) -> bool:
         """Whether somebody cancelled it, here or with Interrupt in the host. ``work`` asks between its steps."""
         try:
-            return self._cancelled or self._host.interrupted()
+            return self._cancelled or (self._device and self._host.interrupted())
         except Exception:
             logger.exception("the host could not say whether it was interrupted")
             return self._cancelled
@@ -124,8 +127,8 @@ class Errand:
     def _run(self, name: str, work: Callable[[], End], failed: Callable[[BaseException], End]) -> None:
         end: End | None = None
         try:
-            with self._host.exclusive(name):
-                self.works = True
+            with self._host.exclusive(name) if self._device else nullcontext():
+                self.works = self._device
                 try:
                     end = work()
                 except BaseException as error:
@@ -155,11 +158,11 @@ class Begun(Generic[_S]):
 class Followed(Generic[_S]):
     """An errand that pages see, the one that is on or else the last. Any thread may call any method."""
 
-    def __init__(self, host: Host, gate: Gate, changed: Condition, who: str, doing: str):
-        """``who``: of the gate; ``doing``: the state of a snapshot while it is on."""
+    def __init__(self, host: Host, gate: Gate, changed: Condition, who: str, doing: str, *, device: bool = True):
+        """``who``: of the gate; ``doing``: the state of a snapshot while it is on; ``device``: see :class:`Errand`."""
         self._host = host
         self._shown = Shown[_S](changed)
-        self._errand = Errand(host, gate, changed)
+        self._errand = Errand(host, gate, changed, device=device)
         self._gate = gate
         self._changed = changed
         self._who = who

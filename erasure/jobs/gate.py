@@ -10,11 +10,13 @@ from erasure.errors import JobConflict
 
 # Who is no job: looking for nearby concepts, measuring a LoRA, combining several, and baking into a checkpoint.
 CONCEPTS, LORA, COMBINE, BAKE = "concepts", "lora", "combine", "bake"
+UPLOAD = "upload"  # needs no device, and has a gate of its own
 _ERRANDS = {
     CONCEPTS: "nearby concepts are being looked for on the device",
     LORA: "a LoRA is being measured on the device",
     COMBINE: "LoRAs are being combined",
     BAKE: "a checkpoint is being baked",
+    UPLOAD: "a LoRA is being uploaded",
 }
 
 

@@ -6,12 +6,13 @@ import logging
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from threading import Condition
 from typing import Literal
 
 from erasure.config.settings import EraseConfig
 from erasure.config.values import config_from_record
-from erasure.errors import ConfigError, RunError
+from erasure.errors import ConfigError, JobNotFound, RunError
 from erasure.jobs.claim import Claim
 from erasure.jobs.history import History
 from erasure.jobs.job import JobState, Snapshot
@@ -19,6 +20,7 @@ from erasure.jobs.record import Record, history_from_disk, history_of, snapshot_
 from erasure.model.stage import Stage
 from erasure.run.events import Event, event_to_dict
 from erasure.run.folder import RunFolder
+from erasure.run.preview import RunPreview
 
 Wish = Literal["", "pause", "stop", "discard", "close"]  # "close": the process ends
 logger = logging.getLogger(__name__)
@@ -129,6 +131,23 @@ class LiveJob:
             logger.warning("%s", error)
             with suppress(RunError):
                 write_record(self.folder, replace(self.record, log=""))
+
+    def preview(self, step: int | None) -> RunPreview:
+        """Return the pictures before and after ``step`` updates, or only those before. Raises: JobNotFound."""
+        preview = RunPreview(self.folder, step)
+        if not preview.place.is_file():
+            if step is None:
+                raise JobNotFound("the pictures before are not drawn yet")
+            raise JobNotFound(f"there is no preview after {step} updates; choose one of the job's previews")
+        return preview
+
+    def lora_path(self) -> Path:
+        """Return the LoRA file, or that in the run folder if it could not be put in its place. Raises: JobNotFound."""
+        result = self.record.result
+        for path in (*([Path(result.path)] if result else []), self.folder.lora):
+            if path.is_file():
+                return path
+        raise JobNotFound(f"{self.record.name} has no LoRA file yet")
 
     def _touch(self) -> None:
         self.version = next(self._versions)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import time
 from collections.abc import Collection
 from dataclasses import replace
 from functools import cache
@@ -12,8 +11,8 @@ from threading import Condition, Thread
 from typing import Any
 
 from erasure.config.settings import EraseConfig
-from erasure.config.settle import asked_of, notes_of, with_changes
-from erasure.errors import ConfigError, JobConflict, JobNotFound
+from erasure.config.settle import asked_of, with_changes
+from erasure.errors import ConfigError, JobConflict
 from erasure.host.base import Host
 from erasure.host.data_folder import DataFolder
 from erasure.jobs.baking import BakeRequest, BakeSnapshot, Baking
@@ -26,10 +25,11 @@ from erasure.jobs.measuring import MeasureRequest, MeasureSnapshot, Measuring
 from erasure.jobs.names import free_name
 from erasure.jobs.problems import describe
 from erasure.jobs.readiness import readiness
-from erasure.jobs.record import Record, write_record
+from erasure.jobs.record import new_record, write_record
 from erasure.jobs.searching import Searching, SearchSnapshot
 from erasure.jobs.sharing import Sharing
 from erasure.jobs.table import JobTable
+from erasure.jobs.uploading import Uploading
 from erasure.jobs.worker import Outcome, Worker
 from erasure.run.divergence import remedy
 from erasure.run.preview import RunPreview
@@ -56,6 +56,8 @@ class JobManager:
         self._baking = Baking(host, self._gate, self._changed)
         self._combining = Combining(host, self._gate, self._changed)
         self.sharing = Sharing(DataFolder(host.data_folder()).shared)
+        self.uploading = Uploading(host, self.sharing, self._changed)
+        self._errands = (self._measuring, self._searching, self._baking, self._combining, self.uploading)
         self._closed = False
         self._thread: Thread | None = None
         self._table.adopt()
@@ -78,7 +80,7 @@ class JobManager:
             self._closed = True
             if self._table.current is not None and self._table.current.wish != "discard":
                 self._table.current.wish = "close"
-            for errand in (self._measuring, self._searching, self._baking, self._combining):
+            for errand in self._errands:
                 if errand.on:
                     errand.cancel()
             self._changed.notify_all()
@@ -91,8 +93,7 @@ class JobManager:
     def _at_rest(self) -> bool:
         """Whether the program may end. A job that waits for the device has nothing to save, and may wait for long."""
         job = self._table.current
-        errands = (self._measuring, self._searching, self._baking, self._combining)
-        return (job is None or job.waits) and not any(errand.works for errand in errands)
+        return (job is None or job.waits) and not any(errand.works for errand in self._errands)
 
     # --- what there is
 
@@ -129,28 +130,15 @@ class JobManager:
 
     def preview(self, id: str, step: int | None) -> RunPreview:
         """Return the pictures before and after ``step`` updates, or only those before. Raises: JobNotFound."""
-        preview = RunPreview(self._table.job(id).folder, step)
-        if not preview.place.is_file():
-            if step is None:
-                raise JobNotFound("the pictures before are not drawn yet")
-            raise JobNotFound(f"there is no preview after {step} updates; choose one of the job's previews")
-        return preview
+        return self._table.job(id).preview(step)
 
     def lora_path(self, id: str) -> Path:
         """Return the LoRA file, or that in the run folder if it could not be put in its place. Raises: JobNotFound."""
-        job = self._table.job(id)
-        result = job.record.result
-        for path in (*([Path(result.path)] if result else []), job.folder.lora):
-            if path.is_file():
-                return path
-        raise JobNotFound(f"{job.record.name} has no LoRA file yet")
+        return self._table.job(id).lora_path()
 
     def run_of(self, lora: Path) -> Path | None:
         """Return the folder of the run that made a LoRA file, None if no run here did; a finished one has pictures."""
-        with self._changed:
-            jobs = list(self._table.jobs.values())
-        made = [job for job in jobs if job.record.result is not None and Path(job.record.result.path) == lora]
-        return next((job.folder.path for job in made if job.folder.holds_run), None)
+        return self._table.run_of(lora)
 
     # --- what can be done
 
@@ -164,19 +152,7 @@ class JobManager:
             self._check_open()
             if any(Path(job.record.out).stem.casefold() == request.name.casefold() for job in self._table.active()):
                 raise ConfigError([f"another job is making the LoRA {request.name!r}; choose another name"])
-            checkpoint = str(Path(request.checkpoint).absolute())  # what a link leads to may have another name
-            config = request.config
-            record = Record(
-                name=request.name,
-                checkpoint=checkpoint,
-                out=str(out),
-                config=config.to_dict(),
-                asked=asked_of(config),
-                created=time.time(),
-                notes=(*request.notes, *notes_of(config)),
-                parents=request.parents,
-            )
-            job = self._table.add(record, config)
+            job = self._table.add(new_record(request, out), request.config)
             self._table.enqueue(job)
         return job.id
 

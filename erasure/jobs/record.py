@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -10,10 +11,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 from erasure.config.concept_texts import as_written
-from erasure.config.settle import asked_for
+from erasure.config.settle import asked_for, asked_of, notes_of
 from erasure.config.values import asked_like, settle_values
 from erasure.jobs.history import History
-from erasure.jobs.job import ACTIVE, JobState, Result, Snapshot
+from erasure.jobs.job import ACTIVE, JobRequest, JobState, Result, Snapshot
 from erasure.jobs.speed import Speed, speed_of
 from erasure.lora.parent import Parent
 from erasure.model.stage import Stage
@@ -43,6 +44,21 @@ class Record:
     train_to: int = 0  # updates in all, once it trains on; 0 before that
     diverged: bool = False  # why it failed
     parents: tuple[Parent, ...] = ()  # LoRAs that training starts from
+
+
+def new_record(request: JobRequest, out: Path) -> Record:
+    """Return the record of a job that is to make the LoRA file ``out``."""
+    config = request.config
+    return Record(
+        name=request.name,
+        checkpoint=str(Path(request.checkpoint).absolute()),  # what a link leads to may have another name
+        out=str(out),
+        config=config.to_dict(),
+        asked=asked_of(config),
+        created=time.time(),
+        notes=(*request.notes, *notes_of(config)),
+        parents=request.parents,
+    )
 
 
 def write_record(folder: RunFolder, record: Record) -> None:

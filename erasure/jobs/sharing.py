@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from erasure.errors import JobNotFound
+from erasure.errors import JobConflict, JobNotFound
 from erasure.jobs.problems import described
 from erasure.whole_file import whole_file
 
@@ -38,20 +39,42 @@ class Sharing:
     def __init__(self, folder: Path):
         self.folder = folder
         self._one_at_a_time = Lock()
+        self._held: set[str] = set()
 
     def share(self, order: ShareOrder, *, overwrite: bool = False) -> Shared:
         """Make the folder of a LoRA, called like its file, and its zip file.
 
-        Raises: OutputExists if it was shared before and ``overwrite`` is off; EraseError.
+        Raises: OutputExists if it was shared before and ``overwrite`` is off; JobConflict while it is held; EraseError.
         """
         from erasure.share.folder import share_lora
 
         name = order.lora.stem
         with described(), self._one_at_a_time:
+            if name in self._held:
+                raise JobConflict(f"{name} is being uploaded: cancel that, or wait until it ends")
             self.folder.mkdir(parents=True, exist_ok=True)
             made = share_lora(order, self.folder / name, overwrite=overwrite)
             self._zip(name, made.files)
         return Shared(name, made.files, made.notes)
+
+    def folder_of(self, name: str) -> Path:
+        """Return the folder of a shared LoRA. ``name`` is only compared with those that are there.
+
+        Raises: JobNotFound."""
+        if name not in self.names():
+            raise JobNotFound(f"no LoRA {name[:60]!r} was shared here; make its folder first")
+        return self.folder / name
+
+    @contextmanager
+    def held(self, name: str) -> Iterator[None]:
+        """Let nobody share a LoRA anew meanwhile: its folder is being read."""
+        with self._one_at_a_time:
+            self._held.add(name)
+        try:
+            yield
+        finally:
+            with self._one_at_a_time:
+                self._held.discard(name)
 
     def zip_file(self, name: str) -> Path:
         """Return the zip file of a shared LoRA. ``name`` is only compared with those that are there.

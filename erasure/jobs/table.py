@@ -65,6 +65,13 @@ class JobTable:
                 raise JobNotFound(f"there is no job {id!r}; it may have been discarded or deleted")
             return self.jobs[id]
 
+    def run_of(self, lora: Path) -> Path | None:
+        """Return the folder of the run that made a LoRA file, None if no run here did; a finished one has pictures."""
+        with self._changed:
+            jobs = list(self.jobs.values())
+        made = [job for job in jobs if job.record.result is not None and Path(job.record.result.path) == lora]
+        return next((job.folder.path for job in made if job.folder.holds_run), None)
+
     def name(self, id: str) -> str:
         return self.jobs[id].record.name if id in self.jobs else "a job that is being discarded"
 

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,14 @@ class LoraReport:
             f"  {_plain(key)} = {_plain(json.dumps(value))}{self._asked(key)}" for key, value in self.config.items()
         ]
         return "\n".join([*lines, "settings:", *settings])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types; of the file, its name; null for norms that are not finite."""
+        values = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
+        del values["path"]
+        norms = {name: norm if isfinite(norm) else None for name, norm in self.norms.items()}
+        combined = None if self.combined is None else self.combined.to_dict()
+        return {"file": self.path.name, **values, "norms": norms, "combined": combined, "whole": self.whole}
 
     def _parts(self) -> list[str]:
         """Return the files that it was combined from, one a line."""

@@ -66,17 +66,22 @@ def stated_combination(metadata: Mapping[str, str]) -> Combination | None:
     """Return what a file states, with bounds; None if it states nothing that makes sense. Anyone can edit a file."""
     said = json_object(metadata, COMBINED_KEY) or {}
     listed, rank = said.get("parts"), said.get("rank")
-    parts = [_part(each) for each in listed[:MOST_PARTS]] if isinstance(listed, list) else []
-    whole = [part for part in parts if part is not None]
-    if not whole or len(whole) < len(parts):
+    parts = stated_parts(listed)
+    if not isinstance(listed, list) or not parts or len(parts) < len(listed[:MOST_PARTS]):
         return None
     return Combination(
-        tuple(whole),
+        parts,
         rank if isinstance(rank, int) and not isinstance(rank, bool) and 0 <= rank < 10**6 else 0,
         _number(said.get("left_out")) or 0.0,
         _number(said.get("rounding")) or 0.0,
         said.get("refined") is True,
     )
+
+
+def stated_parts(listed: Any) -> tuple[Part, ...]:
+    """Return those of a list in a file that make sense, with bounds; () if it is no list."""
+    found = (_part(each) for each in listed[:MOST_PARTS]) if isinstance(listed, list) else ()
+    return tuple(part for part in found if part is not None)
 
 
 def erased_by(config: Mapping[str, Any] | None) -> tuple[str, ...]:

@@ -22,7 +22,12 @@ def told_by_file(weights: WeightsFile) -> PredictionType | None:
     """Return what a single file says of itself, by a tensor called ``v_pred`` or by ModelSpec; None if nothing."""
     if "v_pred" in weights.shapes or "v_pred" in weights.others:
         return "v_prediction"
-    said = weights.metadata.get("modelspec.prediction_type", "").lower()
+    return told_by_metadata(weights.metadata)
+
+
+def told_by_metadata(metadata: Mapping[str, str]) -> PredictionType | None:
+    """Return what a checkpoint's or a LoRA's ModelSpec says of the base; None if nothing."""
+    said = metadata.get("modelspec.prediction_type", "").lower()
     # kohya's scripts write "v", others "v_prediction" or "v-prediction".
     return "v_prediction" if said.startswith("v") else "epsilon" if said.startswith("eps") else None
 

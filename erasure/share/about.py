@@ -10,11 +10,12 @@ from typing import Any
 from erasure.config.concept_texts import read_lists
 from erasure.config.template import fill, template_problem
 from erasure.errors import ConfigError, LoraFileError
-from erasure.families.family import Family
+from erasure.families.family import Family, PredictionType
 from erasure.families.known import supported
 from erasure.lora.explain import UNKNOWN, LoraReport, explain_lora
 from erasure.lora.file import read_lora_header
 from erasure.lora.kind import tell_lora
+from erasure.model.prediction import told_by_metadata
 from erasure.run.cover import is_unsafe
 from erasure.share.bases import KnownBase, known_base
 from erasure.verdict.verdict import Verdict, stated_verdict
@@ -56,6 +57,11 @@ class About:
     @property
     def short_hash(self) -> str:
         return self._base("short hash")
+
+    @property
+    def prediction(self) -> PredictionType | None:
+        """What its base predicts; None if the file does not say."""
+        return told_by_metadata(self.metadata)
 
     @property
     def config(self) -> dict[str, Any]:

@@ -72,6 +72,22 @@ def share_lora(order: ShareOrder, to: Path, *, overwrite: bool = False) -> Share
     return SharedFolder(to, files, tuple(notes))
 
 
+def files_in(folder: Path) -> tuple[str, ...]:
+    """Return what belongs to a shared folder, called like its LoRA, by paths within it: links and all else are not.
+
+    Raises: RunError if it lacks what every shared folder has.
+    """
+    needed = (CARD, CIVITAI, f"{folder.name}.safetensors")
+    pictures = (f"pictures/{path.name}" for path in folder.glob("pictures/*"))
+    names = (*needed, *(name for name in pictures if is_picture_file(name)))
+    inside = {name: folder / name for name in names}
+    files = [name for name, path in inside.items() if path.is_file() and path.resolve() == folder.resolve() / name]
+    missing = [name for name in needed if name not in files]
+    if missing:
+        raise RunError(f"the folder of {folder.name} lacks {', '.join(missing)}; make it again")
+    return tuple(sorted(files))
+
+
 def _fill(folder: Path, order: ShareOrder, header: Header) -> list[str]:
     """Write all files into the empty folder, and return the notes."""
     file = folder / f"{order.lora.stem}.safetensors"

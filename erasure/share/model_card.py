@@ -182,7 +182,7 @@ def _use(about: About, order: ShareOrder) -> str:
         f"image = pipe({prompt!r}).images[0]"
     )
     checkpoint = _quoted(about.base_name or "BASE.safetensors")
-    flags = "".join(f"--{flag} " for flag in about.family.lora.flags)
+    flags = "".join(f"--{flag} " for flag in about.family.lora.flags_of(about.prediction))
     kohya = (
         f"python gen_img.py {flags}--ckpt {checkpoint} --network_module networks.lora \\\n"
         f"  --network_weights {_quoted(file)} --network_mul 1 --prompt {_quoted(prompt)} --outdir images"

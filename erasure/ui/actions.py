@@ -16,7 +16,7 @@ from erasure.errors import ConfigError, EraseError, JobNotFound, RunError
 from erasure.host.base import Host, TextToImage
 from erasure.host.data_folder import DataFolder
 from erasure.jobs.baking import BakeRequest
-from erasure.jobs.checking import check_received
+from erasure.jobs.checking import check_checkpoint, check_received
 from erasure.jobs.combining import CombineRequest
 from erasure.jobs.estimate import estimate
 from erasure.jobs.job import ACTIVE, Snapshot
@@ -25,17 +25,19 @@ from erasure.jobs.manager import JobManager
 from erasure.jobs.measuring import MeasureRequest
 from erasure.jobs.order import Order, find_checkpoint, start_problems
 from erasure.jobs.problems import describe
-from erasure.share.order import share_order
 from erasure.ui.bake import BAKE_CANCEL
 from erasure.ui.cards import estimate_html
-from erasure.ui.combine import COMBINE_CANCEL, read_weights
+from erasure.ui.combine import COMBINE_CANCEL
 from erasure.ui.html import notes_html, problems_html
 from erasure.ui.keep_on import keep, kept_html, kept_weights, turn_off
 from erasure.ui.measure import CANCEL
+from erasure.ui.other_base import other_base
 from erasure.ui.page import Page
 from erasure.ui.picture_html import pair_html, single_html
 from erasure.ui.search import SEARCH_CANCEL
-from erasure.ui.share import received_html, shared_html
+from erasure.ui.share import baked_html, received_html
+from erasure.ui.upload import UPLOAD_CANCEL
+from erasure.ui.weights import weighted_files
 
 logger = logging.getLogger(__name__)
 
@@ -108,6 +110,7 @@ def act(manager: JobManager, page: Page) -> str:
         SEARCH_CANCEL: manager.cancel_search,
         BAKE_CANCEL: manager.cancel_bake,
         COMBINE_CANCEL: manager.cancel_combine,
+        UPLOAD_CANCEL: manager.uploading.cancel,
     }
     if page.action in cancels:
         return problems_html(problem_lines(cancels[page.action]))
@@ -156,18 +159,17 @@ def measure_lora(
 
 
 def bake_loras(
-    host: Host, manager: JobManager, checkpoint: str | None, loras: Sequence[str], weight: float, name: str
+    host: Host, manager: JobManager, checkpoint: str | None, loras: Sequence[str], weights: str, name: str
 ) -> str:
-    """Begin to bake files of the Lora folder, each at the weight, into a copy of a checkpoint, given by its title, that
-    gets a name. Return the outcome as HTML."""
+    """Begin to bake files of the Lora folder into a copy of a checkpoint, given by its title, that gets a name.
+
+    ``weights``: one for all, or one for each. Return the outcome as HTML."""
 
     def work() -> None:
         found, missing = find_checkpoint(host, checkpoint)
         if found is None:
             raise ConfigError(missing)
-        if not loras:
-            raise ConfigError(["choose at least one LoRA"])
-        files = [(lora_file(host.lora_folder(), lora), weight) for lora in loras]
+        files = weighted_files(host.lora_folder(), loras, weights)
         manager.bake(BakeRequest(found.path, files, name.strip()))
 
     return problems_html(problem_lines(work), "This cannot be baked")
@@ -194,35 +196,32 @@ def combine_loras(
 def refine_loras(
     host: Host, manager: JobManager, checkpoint: str | None, loras: Sequence[str], weights: str, rank: float | None,
     name: str, erase: Sequence[str] = (), rows: float | None = None,
-) -> str:  # fmt: skip
+) -> tuple[str, dict[str, str]]:  # fmt: skip
     """Queue a job that trains on from files of the Lora folder, all together, on a checkpoint given by its title.
 
-    Return the outcome as HTML."""
-    names: list[str] = []
+    Return the outcome as HTML, and for how long it holds, as :func:`start` does."""
+    ids: list[str] = []
 
     def work() -> None:
         found, missing = find_checkpoint(host, checkpoint)
         if found is None:
             raise ConfigError(missing)
         request = _combination(host, loras, weights, rank, name, erase)
-        id = manager.refine(request, found.path, None if rows is None else _whole(rows))
-        names.append(manager.snapshot(id).name)
+        ids.append(manager.refine(request, found.path, None if rows is None else _whole(rows)))
 
     problems = problem_lines(work)
     if problems:
-        return problems_html(problems, "These cannot be refined")
-    return notes_html([f"{names[0]} is in the queue: it is shown like any other run."])
+        return problems_html(problems, "These cannot be refined"), {}
+    name = manager.snapshot(ids[0]).name
+    return notes_html([f"{name} is in the queue: it is shown like any other run."]), {"started": ids[0], "waits": "0"}
 
 
 def _combination(
     host: Host, loras: Sequence[str], weights: str, rank: float | None, name: str, erase: Sequence[str]
 ) -> CombineRequest:
     """Raises: ConfigError."""
-    if not loras:
-        raise ConfigError(["choose at least one LoRA"])
-    files = [lora_file(host.lora_folder(), lora) for lora in loras]
-    weighted = list(zip(files, read_weights(weights, len(files)), strict=True))
-    return CombineRequest(weighted, name.strip(), 0 if rank is None else _whole(rank), erase)
+    files = weighted_files(host.lora_folder(), loras, weights)
+    return CombineRequest(files, name.strip(), 0 if rank is None else _whole(rank), erase)
 
 
 def _whole(number: float) -> float | int:
@@ -231,35 +230,22 @@ def _whole(number: float) -> float | int:
 
 
 def check_received_lora(host: Host, checkpoint: str | None, lora: str) -> str:
-    """Check a file of the Lora folder, without measuring it. Return what was found as HTML."""
+    """Check a file of the Lora folder, without measuring it, or if that is "", what is baked into the checkpoint.
+
+    Return what was found as HTML."""
     shown: list[str] = []
 
     def work() -> None:
         found, missing = find_checkpoint(host, checkpoint)
         if found is None:
             raise ConfigError(missing)
+        if not lora:
+            shown.append(baked_html(check_checkpoint(found.path)))
+            return
         shown.append(received_html(check_received(lora_file(host.lora_folder(), lora), found.path)))
 
     problems = problem_lines(work)
     return problems_html(problems, "This cannot be checked") if problems else shown[0]
-
-
-def share(
-    host: Host, manager: JobManager, lora: str, license: str, *, overwrite: bool = False, **given: Any
-) -> str:  # fmt: skip
-    """Make the folder of a file of the Lora folder. ``given``: as :func:`erasure.share.order.share_order` takes it.
-
-    Return where it is, or why there is none, as HTML.
-    """
-    shown: list[str] = []
-
-    def work() -> None:
-        file = lora_file(host.lora_folder(), lora)
-        order = share_order(file, license, run=manager.run_of(file), **given)
-        shown.append(shared_html(manager.sharing.share(order, overwrite=overwrite)))
-
-    problems = problem_lines(work)
-    return problems_html(problems, "This cannot be shared yet") if problems else shown[0]
 
 
 def keep_on(host: Host, lora: str, weight: float, checkpoint: str) -> str:
@@ -336,14 +322,16 @@ def _own_prompt(run: Snapshot) -> str:
     return fill(str(template), str(next(iter(run.config.get("erase", ())), run.name)))
 
 
+def selected(host: Host) -> str:
+    """Return the base name of the checkpoint that the host draws with, "" if there is none."""
+    current = host.current_checkpoint()
+    return "" if current is None else current.path.name
+
+
 def _drawn_by(host: Host, run: Snapshot) -> str:
     """Return a sentence if the pictures are another checkpoint's than the LoRA's; "" otherwise."""
-    current = host.current_checkpoint()
-    if current is None or current.path.name == run.checkpoint:
-        return ""
-    return (
-        f". Drawn with {current.path.name}, but the LoRA was made for {run.checkpoint}: choose that one to see its work"
-    )
+    said = other_base(selected(host), run)
+    return f". {said}" if said else ""
 
 
 def _changed(one: Any, other: Any) -> str:

@@ -22,12 +22,14 @@ WHY_NOT_DOWN = (
 )
 
 
-def chart_html(series: Mapping[str, Sequence[Point]], steps: int = 0, first_look: int = 0) -> Markup:
+def chart_html(
+    series: Mapping[str, Sequence[Point]], steps: int = 0, first_look: int = 0, *, ended: bool = False
+) -> Markup:
     """Return the chart of all series, or what stands in its place before there is enough to draw.
 
     ``series``: as in a snapshot, points (update, value) by name; one that has no label here is drawn with the losses,
     under its own name. ``steps``: where the axis ends, 0 for the last point. ``first_look``: the update after which a
-    run that is at work will look for the first time; 0 if it will not.
+    run that is at work will look for the first time; 0 if it will not. ``ended``: no more points will come.
     """
     shares = _shares(series)
     losses = [
@@ -41,9 +43,9 @@ def chart_html(series: Mapping[str, Sequence[Point]], steps: int = 0, first_look
     what = "Loss" if all(curve.label.name in known for curve in losses) else "Measured"
     drawn = figure_html(losses, log_frame(losses, steps), what, "(log scale)", keep="losses") if drawable else None
     if not shares and not first_look:
-        return box("chart", drawn) if drawn else empty_html(
-            "The losses will be drawn here.", "They appear with the first updates."
-        )  # fmt: skip
+        if drawn or ended:
+            return box("chart", drawn) if drawn else Markup("")
+        return empty_html("The losses will be drawn here.", "They appear with the first updates.")
     if shares:
         seen = figure_html(
             shares, share_frame(shares, steps), "What looks found", "(in samples during training)", keep="looks"

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import io
-import re
 from functools import lru_cache
 
 from markupsafe import Markup
 from PIL import Image
 
-from erasure.errors import ConfigError, shown
 from erasure.jobs.combining import CombineSnapshot
 from erasure.run.cover import is_unsafe
 from erasure.ui.errand import errand_progress
@@ -67,18 +65,3 @@ def combine_html(combined: CombineSnapshot | None, pictures: bytes | None = None
 def _address(pictures: bytes) -> str:
     with Image.open(io.BytesIO(pictures)) as opened:
         return data_url(opened, widest=_WIDEST)
-
-
-def read_weights(text: str, count: int) -> list[float]:
-    """Return the weight of each of ``count`` files from a box that holds one for all, or one for each.
-
-    Raises: ConfigError.
-    """
-    words = re.split(r"[\s,;]+", text.strip()) if text.strip() else ["1"]
-    if len(words) not in (1, count):
-        raise ConfigError([f"weights: {len(words)} for {count} LoRAs; give one, or one for each"])
-    try:
-        weights = [float(word) for word in words]
-    except ValueError:
-        raise ConfigError([f"weights: {shown(text)} are not numbers, such as 1, 0.8"]) from None
-    return weights * count if len(weights) == 1 else weights

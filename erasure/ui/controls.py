@@ -12,8 +12,11 @@ from erasure.config.presets import KINDS, QUALITIES, Preset, Quality, kind_setti
 from erasure.families.known import supported
 from erasure.share.order import LICENSES
 from erasure.ui.compat import choices, html, leaf
+from erasure.ui.components import Components
 from erasure.ui.form import Control, advanced, controls, show_settings
 from erasure.ui.html import heading_html
+from erasure.ui.page import block
+from erasure.ui.run_view import BLOCKS
 
 _KIND_LABELS = {"object": "Object", "style": "Art style", "person": "Person", "nudity": "Unsafe content"}
 _QUALITY_LABELS: dict[Quality, str] = {"quick": "Quick", "normal": "Normal", "thorough": "Thorough"}
@@ -111,6 +114,12 @@ def draw_loras(names: Sequence[str], label: str, info: str, elem_id: str) -> Any
     return choices(names, label=label, info=info, elem_id=elem_id)
 
 
+def draw_weights(label: str, elem_id: str) -> Any:
+    """Return the box for the weights of several files, see :func:`erasure.ui.weights.read_weights`."""
+    info = "One for all, or one for each in the order chosen: 1, 0.8."
+    return leaf(gr.Textbox(value="1", label=label, info=info, elem_id=elem_id))
+
+
 def draw_upload() -> Any:
     """Return the upload for a list of prompts. It accepts any file: only the content shows whether it is a list."""
     return leaf(gr.File(label="Upload a text file with one prompt per line", height=120, elem_id="ae_upload"))
@@ -119,6 +128,13 @@ def draw_upload() -> Any:
 def first_values() -> dict[str, Any]:
     """Return what every control holds at first: the settings of the first kind at normal quality."""
     return show_settings(kind_settings(presets()[KINDS[0]], "normal"))
+
+
+def draw_block(components: Components, name: str, content: str = "") -> None:
+    """Draw a place for HTML, which the page's script follows if it is a block of the run view, or holds the chips."""
+    value = block(name, content) if name in BLOCKS or name == "chips" else content
+    label = "Block " + name.replace("-", " ")
+    components.blocks[name] = html(value, label, f"ae_{name.replace('-', '_')}_block")
 
 
 def draw_control(control: Control, value: Any, **options: Any) -> Any:

@@ -16,6 +16,7 @@ from erasure.jobs.job import ACTIVE, Snapshot
 from erasure.jobs.manager import JobManager
 from erasure.jobs.measuring import MeasureSnapshot
 from erasure.jobs.searching import SearchSnapshot
+from erasure.jobs.uploading import UploadSnapshot
 from erasure.run.cover import is_unsafe
 from erasure.run.preview import RunPreview
 from erasure.ui.bake import bake_html
@@ -24,14 +25,16 @@ from erasure.ui.chart import chart_html
 from erasure.ui.combine import combine_html
 from erasure.ui.html import box, button, element, join, more, notes_html, problems_html
 from erasure.ui.measure import measure_html
+from erasure.ui.other_base import other_base
 from erasure.ui.page import Page, answer, news
 from erasure.ui.picks import picks_html
 from erasure.ui.picture_html import grid_html, shown_step, thumbnail_url
 from erasure.ui.runs import ACTION_WORDS, runs_html
 from erasure.ui.search import search_html
 from erasure.ui.status import progress_html, status_html
+from erasure.ui.upload import upload_html
 
-BLOCKS = ("status", "chart", "picks", "grid", "result", "runs", "measure", "search", "combine", "bake")
+BLOCKS = ("status", "chart", "picks", "grid", "result", "runs", "measure", "search", "combine", "bake", "publish")
 _THUMBNAILS = 30  # of the newest runs
 
 
@@ -52,13 +55,16 @@ def followed(snapshots: list[Snapshot], wanted: str) -> Snapshot | None:
     return next(iter([*chosen, *active, *snapshots]), None)
 
 
-def render(manager: JobManager, page: Page) -> RunView:
-    """Return what the page has to show now. Cheap if nothing has changed since ``page.seen``."""
+def render(manager: JobManager, page: Page, selected: str = "") -> RunView:
+    """Return what the page has to show now. Cheap if nothing has changed since ``page.seen``.
+
+    ``selected``: the base name of the checkpoint that the host draws with, "" if there is none.
+    """
     snapshots = manager.snapshots()
     run = followed(snapshots, page.job)
     measured, search, baked = manager.measurement(), manager.search_snapshot(), manager.bake_snapshot()
-    combined = manager.combine_snapshot()
-    seen = _seen(snapshots, run, page, (measured, search, baked, combined))
+    combined, upload = manager.combine_snapshot(), manager.uploading.snapshot()
+    seen = _seen(snapshots, run, page, (measured, search, baked, combined, upload), selected)
     usable = run is not None and run.result is not None
     searching = search is not None and search.state == "searching"
     if seen == page.seen:
@@ -68,7 +74,9 @@ def render(manager: JobManager, page: Page) -> RunView:
     measuring = measured is not None and measured.state == "measuring"
     baking = baked is not None and baked.state == "baking"
     combining = combined is not None and combined.state == "combining"
-    active = measuring or searching or baking or combining or any(other.state in ACTIVE for other in snapshots)
+    uploading = upload is not None and upload.state == "uploading"
+    errands = measuring or searching or baking or combining or uploading
+    active = errands or any(other.state in ACTIVE for other in snapshots)
     states = " ".join(f"{other.id}:{other.state}" for other in snapshots if other.result or other.state in ACTIVE)
     blocks = {
         "status": news(
@@ -82,7 +90,7 @@ def render(manager: JobManager, page: Page) -> RunView:
         "chart": news(page, "chart", _chart(run)),
         "picks": news(page, "picks", _picks(run)),
         "grid": news(page, "grid", _grid(run, grid)),
-        "result": news(page, "result", _result(run), job=run.id if run and run.result else ""),
+        "result": news(page, "result", _result(run, selected), job=run.id if run and run.result else ""),
         "runs": news(page, "runs", _runs(manager, snapshots, run)),
         "measure": news(page, "measure", measure_html(measured), state=measured.state if measured else ""),
         "search": news(page, "search", search_html(search), state=search.state if search else ""),
@@ -93,7 +101,20 @@ def render(manager: JobManager, page: Page) -> RunView:
             state=combined.state if combined else "",
             made=str(combined.version) if combined and combined.state == "done" else "",
         ),
-        "bake": news(page, "bake", bake_html(baked), state=baked.state if baked else ""),
+        "bake": news(
+            page,
+            "bake",
+            bake_html(baked),
+            state=baked.state if baked else "",
+            made=str(baked.version) if baked and baked.state == "done" else "",
+        ),
+        "publish": news(
+            page,
+            "publish",
+            upload_html(upload),
+            state=upload.state if upload else "",
+            made=str(upload.version) if upload and upload.state == "done" else "",
+        ),
     }
     return RunView(answer(page, "", seen=seen), blocks, usable, searching)
 
@@ -102,14 +123,15 @@ def _seen(
     snapshots: list[Snapshot],
     run: Snapshot | None,
     page: Page,
-    errands: Sequence[MeasureSnapshot | SearchSnapshot | BakeSnapshot | CombineSnapshot | None],
+    errands: Sequence[MeasureSnapshot | SearchSnapshot | BakeSnapshot | CombineSnapshot | UploadSnapshot | None],
+    selected: str,
 ) -> str:
     """Return a text that changes with all that is shown. No version comes twice, but a run of an earlier process has
     none, so the states count too."""
     newest = max((other.version for other in snapshots), default=0)
     states = hash(tuple((other.id, other.state) for other in snapshots)) & 0xFFFFFFFF
     others = " ".join(str(errand.version) if errand else "" for errand in errands)
-    return f"{run.id if run else ''} {page.step} {newest} {states:x} {others}"
+    return f"{run.id if run else ''} {page.step} {newest} {states:x} {others} {selected}"
 
 
 def _status(run: Snapshot | None, snapshots: list[Snapshot]) -> Markup:
@@ -160,7 +182,8 @@ def _chart(run: Snapshot | None) -> Markup:
     every = run.config.get("look_every")
     first_look = min(every, run.steps) if isinstance(every, int) and every > 0 else 0
     waits = run.state in ACTIVE and run.step <= first_look
-    return chart_html(run.series, 0 if run.state == "done" else run.steps, first_look if waits else 0)
+    steps = 0 if run.state == "done" else run.steps
+    return chart_html(run.series, steps, first_look if waits else 0, ended=run.state not in ACTIVE)
 
 
 def _picks(run: Snapshot | None) -> Markup:
@@ -181,7 +204,7 @@ def _unsafe(run: Snapshot) -> bool:
     return is_unsafe([*run.config.get("erase", ()), *run.config.get("synonym", ())])
 
 
-def _result(run: Snapshot | None) -> Markup:
+def _result(run: Snapshot | None, selected: str = "") -> Markup:
     if run is None or run.result is None:
         return Markup("")
     buttons = button(
@@ -190,7 +213,8 @@ def _result(run: Snapshot | None) -> Markup:
     buttons += button(ACTION_WORDS["share"][0], "share", run.id, title=ACTION_WORDS["share"][1])
     buttons += button(ACTION_WORDS["keep"][0], "keep", run.id, title=ACTION_WORDS["keep"][1])
     buttons += button("Use these settings", "settings", run.id, title="fill the form with the settings of this run")
-    return result_html(run) + box("actions-row", element("div", buttons, class_="ae-actions"))
+    note = notes_html([other_base(selected, run)])
+    return result_html(run) + box("actions-row", element("div", buttons, class_="ae-actions")) + note
 
 
 def _runs(manager: JobManager, snapshots: list[Snapshot], run: Snapshot | None) -> Markup:

@@ -1,7 +1,8 @@
-"""Sharing a LoRA and checking a received one, as the tab shows what came of it."""
+"""Sharing a LoRA and checking a received one, or a checkpoint, as the tab shows what came of it."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from markupsafe import Markup
@@ -9,6 +10,9 @@ from markupsafe import Markup
 from erasure.jobs.checking import LoraCheck
 from erasure.jobs.sharing import Shared
 from erasure.ui.html import box, element, facts, icon, notes_html, problems_html
+
+if TYPE_CHECKING:
+    from erasure.bake.explain import CheckpointReport
 
 # Relative to the page, which a web UI may serve below a path of its own.
 _DOWNLOAD = "adversarial-erase/v1/share/{}.zip"
@@ -46,6 +50,7 @@ def received_html(found: LoraCheck) -> Markup:
         ("Combined from", found.combined),
         ("Made from", found.made_from),
         ("This base", base),
+        ("Baked into this checkpoint", found.baked),
         *((f"Hash: {key}" if key != "content hash" else "Content hash", text) for key, text in found.hashes.items()),
         ("Measured by its maker", " ".join(found.measured)),
     ]
@@ -56,4 +61,26 @@ def received_html(found: LoraCheck) -> Markup:
         problems_html(found.problems),
         facts(rows),
         notes_html(measure),
+    )
+
+
+def baked_html(report: CheckpointReport) -> Markup:
+    """Return what is baked into a checkpoint, as it says itself, and whether its weights are those of then."""
+    sound = report.whole and not report.problems
+    drawing = "warning" if not sound else "check" if report.baked else "info"
+    rows = [
+        ("Kind", report.kind),
+        ("Baked in", "; then ".join(each.line for each in report.baked)),
+        ("Erases", ", ".join(report.erases)),
+        ("Brings out", ", ".join(report.brings_out)),
+        *((f"Content hash {name}".strip(), found) for name, found in report.hashes.items()),
+    ]
+    said = "This is what it says of itself; the hash covers its weights, not what it says."
+    unknown = "Nothing is known to be baked into it: it does not say so."
+    return box(
+        "result",
+        element("div", icon(drawing), element("h3", report.path.name), class_="ae-result-head"),
+        problems_html(report.problems),
+        facts(rows),
+        notes_html([said if report.baked else unknown]),
     )

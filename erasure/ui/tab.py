@@ -16,27 +16,27 @@ from erasure.ui.compat import html, leaf
 from erasure.ui.components import Components
 from erasure.ui.controls import (
     draw_advanced,
+    draw_block,
     draw_checkpoint,
     draw_kind,
-    draw_license,
     draw_lora,
     draw_loras,
     draw_quality,
     draw_settings,
     draw_upload,
+    draw_weights,
 )
 from erasure.ui.form import MAIN, PROTECT, controls
 from erasure.ui.html import heading_html
 from erasure.ui.keep_on import kept_html
 from erasure.ui.measure import measure_html
-from erasure.ui.page import block
-from erasure.ui.run_view import BLOCKS
 from erasure.ui.search import FIND
+from erasure.ui.share_part import draw_share
 from erasure.ui.wiring import wire
 
 _HIDDEN = "ae-hidden"
 # Buttons that only the page's script presses.
-CALLS = ("open", "check", "poll", "act", "chip", "load", "preset", "share", "keep")
+CALLS = ("open", "check", "poll", "act", "chip", "load", "preset", "share", "keep", "publish")
 
 
 def build_tab(host: Host, manager: JobManager) -> gr.Blocks:
@@ -51,7 +51,7 @@ def build_tab(host: Host, manager: JobManager) -> gr.Blocks:
                 with gr.Column(scale=6, min_width=320, elem_id="ae_run"):
                     _run(components)
             with gr.Accordion("Runs", open=True, elem_id="ae_runs"):
-                _block(components, "runs")
+                draw_block(components, "runs")
             with gr.Accordion("Check a LoRA", open=False, elem_id="ae_measure_part"):
                 _measure(components, host)
             with gr.Accordion("Keep on", open=False, elem_id="ae_keep_part") as keep:
@@ -59,7 +59,7 @@ def build_tab(host: Host, manager: JobManager) -> gr.Blocks:
                 _keep(components, host)
             with gr.Accordion("Share a LoRA", open=False, elem_id="ae_share_part") as share:
                 components.main["share_part"] = share
-                _share(components, host)
+                draw_share(components, host)
             with gr.Accordion("Combine LoRAs", open=False, elem_id="ae_combine_part"):
                 _combine(components, host)
             with gr.Accordion("Bake into a checkpoint", open=False, elem_id="ae_bake_part"):
@@ -77,7 +77,7 @@ def _form(components: Components, host: Host) -> None:
     with gr.Row(elem_classes=["ae-pair-row"]):
         main["kind"] = draw_kind(DataFolder(host.data_folder()).presets)
         main["quality"] = draw_quality()
-    _block(components, "kind-message")
+    draw_block(components, "kind-message")
     with gr.Row(elem_classes=["ae-pair-row"]):
         main["checkpoint"] = draw_checkpoint(titles, current.title if current else None)
         main["name"] = leaf(
@@ -87,8 +87,8 @@ def _form(components: Components, host: Host) -> None:
         main["start"] = leaf(
             gr.Button("Start", variant="primary", elem_id="ae_start", interactive=False, min_width=120)
         )
-        _block(components, "estimate")
-    _block(components, "message")
+        draw_block(components, "estimate")
+    draw_block(components, "message")
     with gr.Accordion("Concepts to protect", open=False, elem_id="ae_protect"):
         _protect(components)
     with gr.Accordion("Advanced", open=False, elem_id="ae_advanced"):
@@ -101,11 +101,11 @@ def _protect(components: Components) -> None:
     with gr.Row(elem_classes=["ae-pair-row"]):
         components.settings.update(draw_settings(PROTECT[:2]))
     components.main["upload"] = draw_upload()
-    _block(components, "upload-message")
+    draw_block(components, "upload-message")
     components.main["look"] = leaf(gr.Button(FIND, elem_id="ae_look"))
-    _block(components, "look-message")
-    _block(components, "search")
-    _block(components, "chips", chips_html(None))
+    draw_block(components, "look-message")
+    draw_block(components, "search")
+    draw_block(components, "chips", chips_html(None))
     with gr.Row(elem_classes=["ae-pair-row"]):
         components.settings.update(draw_settings(PROTECT[2:]))
 
@@ -130,18 +130,18 @@ def _presets(components: Components) -> None:
             components.main["preset_save"] = leaf(gr.Button("Save preset", elem_id="ae_preset_save"))
         with gr.Column(min_width=160):
             components.main["preset_delete"] = leaf(gr.Button("Delete preset", elem_id="ae_preset_delete"))
-    _block(components, "preset-message")
+    draw_block(components, "preset-message")
 
 
 def _run(components: Components) -> None:
-    _block(components, "status")
-    _block(components, "act-message")
+    draw_block(components, "status")
+    draw_block(components, "act-message")
     # Empty while a job is running; its result then appears where the user is already looking.
-    _block(components, "result")
-    _block(components, "grid")
+    draw_block(components, "result")
+    draw_block(components, "grid")
     _use(components)
-    _block(components, "chart")
-    _block(components, "picks")
+    draw_block(components, "chart")
+    draw_block(components, "picks")
 
 
 def _use(components: Components) -> None:
@@ -161,7 +161,7 @@ def _use(components: Components) -> None:
                 gr.Number(value=1, precision=0, label="Seed to try (-1: random)", elem_id="ae_try_seed")
             )
         main["try"] = leaf(gr.Button("Try it: one seed, without and with the LoRA", elem_id="ae_try"))
-        _block(components, "try")
+        draw_block(components, "try")
 
 
 def _measure(components: Components, host: Host) -> None:
@@ -170,7 +170,8 @@ def _measure(components: Components, host: Host) -> None:
         main["measure_lora"] = draw_lora(
             lora_names(host.lora_folder()),
             "LoRA to check",
-            "A file of the Lora folder. It is checked and measured on the checkpoint chosen above.",
+            "A file of the Lora folder. It is checked and measured on the checkpoint chosen above. "
+            "Without one, Check says what is baked into that checkpoint.",
             "ae_measure_lora",
         )
         main["measure_weight"] = leaf(
@@ -196,9 +197,9 @@ def _measure(components: Components, host: Host) -> None:
             main["received"] = leaf(gr.Button("Check: hashes and base", elem_id="ae_received"))
         with gr.Column(min_width=160):
             main["measure"] = leaf(gr.Button("Measure", elem_id="ae_measure"))
-    _block(components, "received")
-    _block(components, "measure-message")
-    _block(components, "measure", measure_html(None))
+    draw_block(components, "received")
+    draw_block(components, "measure-message")
+    draw_block(components, "measure", measure_html(None))
 
 
 def _combine(components: Components, host: Host) -> None:
@@ -210,14 +211,7 @@ def _combine(components: Components, host: Host) -> None:
             "Files of the Lora folder, made from one base.",
             "ae_combine_loras",
         )
-        main["combine_weights"] = leaf(
-            gr.Textbox(
-                value="1",
-                label="Weights",
-                info="One for all, or one for each in the order chosen: 1, 0.8.",
-                elem_id="ae_combine_weights",
-            )
-        )
+        main["combine_weights"] = draw_weights("Weights", "ae_combine_weights")
     with gr.Row(elem_classes=["ae-pair-row"]):
         main["combine_rank"] = leaf(
             gr.Number(value=0, precision=0, label="Rank (0: the exact sum)", elem_id="ae_combine_rank")
@@ -254,8 +248,8 @@ def _combine(components: Components, host: Host) -> None:
             main["combine"] = leaf(gr.Button("Combine", elem_id="ae_combine"))
         with gr.Column(min_width=160):
             main["refine"] = leaf(gr.Button("Combine and refine", elem_id="ae_refine"))
-    _block(components, "combine-message")
-    _block(components, "combine", combine_html(None))
+    draw_block(components, "combine-message")
+    draw_block(components, "combine", combine_html(None))
 
 
 def _bake(components: Components, host: Host) -> None:
@@ -267,9 +261,7 @@ def _bake(components: Components, host: Host) -> None:
             "Files of the Lora folder. They go into a copy of the checkpoint chosen above.",
             "ae_bake_loras",
         )
-        main["bake_weight"] = leaf(
-            gr.Slider(0.05, 2.0, value=1.0, step=0.05, label="Weight of each", elem_id="ae_bake_weight")
-        )
+        main["bake_weights"] = draw_weights("Weights to bake with", "ae_bake_weights")
     main["bake_name"] = leaf(
         gr.Textbox(
             label="Name of the new checkpoint",
@@ -278,8 +270,8 @@ def _bake(components: Components, host: Host) -> None:
         )
     )
     main["bake"] = leaf(gr.Button("Bake", elem_id="ae_bake"))
-    _block(components, "bake-message")
-    _block(components, "bake", bake_html(None))
+    draw_block(components, "bake-message")
+    draw_block(components, "bake", bake_html(None))
 
 
 def _keep(components: Components, host: Host) -> None:
@@ -301,50 +293,7 @@ def _keep(components: Components, host: Host) -> None:
         )
     )
     main["keep"] = leaf(gr.Button("Keep on", elem_id="ae_keep", visible=not fixed))
-    _block(components, "keep", kept_html(host))
-
-
-def _share(components: Components, host: Host) -> None:
-    main = components.main
-    with gr.Row(elem_classes=["ae-pair-row"]):
-        main["share_lora"] = draw_lora(
-            lora_names(host.lora_folder()), "LoRA to share", "A file of the Lora folder.", "ae_share_lora"
-        )
-        main["share_license"] = draw_license()
-    with gr.Row(elem_classes=["ae-pair-row"]):
-        main["share_base"] = leaf(
-            gr.Textbox(
-                label="Base model on the Hugging Face Hub",
-                placeholder="OWNER/NAME",
-                info="Optional; the files of SD 1.4, 1.5, 2.0, 2.1 and SDXL 1.0 are known by their hash.",
-                elem_id="ae_share_base",
-            )
-        )
-        main["share_author"] = leaf(
-            gr.Textbox(label="Author", info="Optional; nobody is named if empty.", elem_id="ae_share_author")
-        )
-    main["share_erase"] = leaf(
-        gr.Textbox(
-            label="What the LoRA erases",
-            info="Leave empty if it was made here: then the file says it.",
-            elem_id="ae_share_erase",
-        )
-    )
-    with gr.Row(elem_classes=["ae-pair-row"]):
-        main["share_unsafe"] = leaf(
-            gr.Checkbox(value=False, label="Show pictures of unsafe content", elem_id="ae_share_unsafe")
-        )
-        main["share_overwrite"] = leaf(
-            gr.Checkbox(value=False, label="Replace what was shared before", elem_id="ae_share_overwrite")
-        )
-    main["share"] = leaf(gr.Button("Make the folder", elem_id="ae_share"))
-    _block(components, "share")
-
-
-def _block(components: Components, name: str, content: str = "") -> None:
-    value = block(name, content) if name in BLOCKS or name == "chips" else content
-    label = "Block " + name.replace("-", " ")
-    components.blocks[name] = html(value, label, f"ae_{name.replace('-', '_')}_block")
+    draw_block(components, "keep", kept_html(host))
 
 
 def _calls(components: Components) -> None:
@@ -352,4 +301,4 @@ def _calls(components: Components) -> None:
         components.message = leaf(gr.Textbox(label="Message of the page", elem_id="ae_call_message"))
         for name in CALLS:
             components.calls[name] = leaf(gr.Button(f"Call {name}", elem_id=f"ae_call_{name}"))
-        _block(components, "pulse")
+        draw_block(components, "pulse")

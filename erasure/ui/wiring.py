@@ -6,7 +6,7 @@ Calls that only the page's script makes are hidden buttons: ``poll`` about once 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gradio as gr
@@ -18,17 +18,17 @@ from erasure.jobs.lora_files import lora_names
 from erasure.jobs.manager import JobManager
 from erasure.jobs.order import Order, Wanted, coming_names, read_order, suggested_name
 from erasure.ui import actions, form_actions
+from erasure.ui.calls import call
 from erasure.ui.compat import listen
 from erasure.ui.components import Components
 from erasure.ui.controls import kind_choices, quality_of, quality_update
 from erasure.ui.form import read_form, texts_of
 from erasure.ui.html import notes_html, problems_html
 from erasure.ui.keep_on import KEEP_OFF, kept_html
-from erasure.ui.page import Page, answer, news, read_page
+from erasure.ui.page import Page, answer, news
 from erasure.ui.run_view import BLOCKS, followed, render
 from erasure.ui.search import FIND, FINDING
-
-Handler = Callable[..., list[Any]]
+from erasure.ui.share_part import wire_share
 
 # Components that offer the files of the Lora folder.
 LORA_LISTS = ("measure_lora", "keep_lora", "share_lora", "combine_loras", "bake_loras")
@@ -47,7 +47,7 @@ def wire(components: Components, host: Host, manager: JobManager) -> None:
     _wire_combining(components, host, manager)
     _wire_baking(components, host, manager)
     _wire_keeping(components, host, manager)
-    _wire_sharing(components, host, manager)
+    wire_share(components, host, manager)
     for control in (*components.settings.values(), *(components.main[name] for name in ("checkpoint", "name"))):
         listen(control.change, None, js="() => { window.adversarialErase?.changed(); }")
     listen(components.main["weight"].change, None, js="() => { window.adversarialErase?.weigh(); }")
@@ -57,7 +57,7 @@ def _wire_run(components: Components, host: Host, manager: JobManager) -> None:
     main, blocks = components.main, components.blocks
 
     def poll(page: Page) -> list[Any]:
-        live = render(manager, page)
+        live = render(manager, page, actions.selected(host))
         use = files = look = titles = None
         if live.blocks["result"] is not None:
             use = gr.update(visible=live.usable)
@@ -79,10 +79,10 @@ def _wire_run(components: Components, host: Host, manager: JobManager) -> None:
 
     changed = [main["use"], *(main[name] for name in LORA_LISTS), main["look"], main["checkpoint"]]
     outputs = [blocks["pulse"], *(blocks[name] for name in BLOCKS), *changed]
-    _call(components, components.calls["poll"], "poll", poll, [], outputs)
-    _call(components, components.calls["act"], "act", act, [], [blocks["act-message"]])
+    call(components, components.calls["poll"], "poll", poll, [], outputs)
+    call(components, components.calls["act"], "act", act, [], [blocks["act-message"]])
     given = [main["try_prompt"], main["try_seed"], main["weight"]]
-    _call(components, main["try"], "try", try_it, given, [blocks["try"]], slow=True)
+    call(components, main["try"], "try", try_it, given, [blocks["try"]], slow=True)
 
 
 def _wire_order(components: Components, host: Host, manager: JobManager, space: Any) -> None:
@@ -106,8 +106,8 @@ def _wire_order(components: Components, host: Host, manager: JobManager, space: 
         return [answer(page, said, **holds)]
 
     outputs = [blocks["estimate"], main["start"], blocks["chips"], space]
-    _call(components, components.calls["check"], "check", check, [space, *order], outputs, latest=True)
-    _call(components, main["start"], "start", start, order, [blocks["message"]])
+    call(components, components.calls["check"], "check", check, [space, *order], outputs, latest=True)
+    call(components, main["start"], "start", start, order, [blocks["message"]])
 
 
 def _wire_concepts(components: Components, host: Host, manager: JobManager, space: Any) -> None:
@@ -135,12 +135,12 @@ def _wire_concepts(components: Components, host: Host, manager: JobManager, spac
         return [answer(page, said), *chosen]
 
     outputs = [blocks["upload-message"], settings["vocabulary"], settings["vocabulary_file"]]
-    _call(components, main["upload"], "upload", upload, [main["upload"]], outputs, trigger="upload")
-    looked = _call(components, main["look"], "look", look, order, [blocks["look-message"]])
+    call(components, main["upload"], "upload", upload, [main["upload"]], outputs, trigger="upload")
+    looked = call(components, main["look"], "look", look, order, [blocks["look-message"]])
     # The check shows them if they are known; else the page's script checks again when the search is over.
     listen(looked.then, None, js="() => { window.adversarialErase?.changed(); }")
     outputs = [settings["synonym"], settings["preserve"], blocks["chips"]]
-    _call(components, components.calls["chip"], "chip", move, [space, *order], outputs)
+    call(components, components.calls["chip"], "chip", move, [space, *order], outputs)
 
 
 def _wire_filling(components: Components, host: Host, manager: JobManager, auto: Any) -> None:
@@ -182,19 +182,19 @@ def _wire_filling(components: Components, host: Host, manager: JobManager, auto:
         return [answer(page, said), gr.update(choices=list(kind_choices(folder)))]
 
     every = list(settings.values())
-    _call(components, components.calls["open"], "open", open_tab, [auto, main["checkpoint"]],
+    call(components, components.calls["open"], "open", open_tab, [auto, main["checkpoint"]],
           [main["checkpoint"], main["kind"], *(main[name] for name in LORA_LISTS), auto, blocks["keep"]])  # fmt: skip
     outputs = [blocks["kind-message"], auto, main["quality"], *every]
     for chooser in ("kind", "quality"):
         given = [auto, main["kind"], main["quality"], *every]
-        _call(components, main[chooser], chooser, choose, given, outputs, trigger="input")
-    _call(components, components.calls["load"], "load", load, [],
+        call(components, main[chooser], chooser, choose, given, outputs, trigger="input")
+    call(components, components.calls["load"], "load", load, [],
           [blocks["message"], main["checkpoint"], main["name"], *every])  # fmt: skip
     outputs = [blocks["preset-message"], main["kind"]]
     named = [main["preset_name"], main["preset_about"], *every]
     for button, says in ((main["preset_save"], "preset-save"), (main["preset_delete"], "preset-delete")):
-        _call(components, button, says, keep, named, outputs)
-    _call(components, components.calls["preset"], "preset", keep, named, outputs)
+        call(components, button, says, keep, named, outputs)
+    call(components, components.calls["preset"], "preset", keep, named, outputs)
 
 
 def _wire_measuring(components: Components, host: Host, manager: JobManager) -> None:
@@ -210,13 +210,13 @@ def _wire_measuring(components: Components, host: Host, manager: JobManager) -> 
         return [answer(page, actions.measure_lora(host, manager, title or None, lora or "", given, weight, usual))]
 
     names = ("checkpoint", "kind", "measure_lora", "measure_erase", "measure_keep", "measure_weight")
-    _call(components, main["measure"], "measure", measure, [main[name] for name in names], [blocks["measure-message"]])
+    call(components, main["measure"], "measure", measure, [main[name] for name in names], [blocks["measure-message"]])
 
     def received(page: Page, title: str | None, lora: str | None) -> list[Any]:
         return [answer(page, actions.check_received_lora(host, title or None, lora or ""))]
 
     given = [main["checkpoint"], main["measure_lora"]]
-    _call(components, main["received"], "received", received, given, [blocks["received"]], slow=True)
+    call(components, main["received"], "received", received, given, [blocks["received"]], slow=True)
 
 
 def _wire_keeping(components: Components, host: Host, manager: JobManager) -> None:
@@ -237,42 +237,9 @@ def _wire_keeping(components: Components, host: Host, manager: JobManager) -> No
         return [gr.update(open=True), files, answer(page, said + kept_html(host))]
 
     given = [main["checkpoint"], main["keep_lora"], main["keep_weight"], main["keep_only"]]
-    _call(components, main["keep"], "keep", keep, given, [blocks["keep"]])
+    call(components, main["keep"], "keep", keep, given, [blocks["keep"]])
     outputs = [main["keep_part"], main["keep_lora"], blocks["keep"]]
-    _call(components, components.calls["keep"], "keep-run", choose, [], outputs)
-
-
-def _wire_sharing(components: Components, host: Host, manager: JobManager) -> None:
-    main, blocks = components.main, components.blocks
-
-    def choose(page: Page) -> list[Any]:
-        """Open the form with the LoRA of the run whose button was pressed; what was shown of another goes away."""
-        name = actions.lora_of_run(host, manager, page.value)
-        said = "" if name else problems_html(["the LoRA of this run is no longer in the Lora folder"])
-        files = gr.update(choices=lora_names(host.lora_folder()), value=name)
-        return [gr.update(open=True), files, answer(page, said)]
-
-    def share(
-        page: Page, lora: str | None, license: str | None, base: str, author: str, erase: str, unsafe: bool, again: bool
-    ) -> list[Any]:
-        made = actions.share(
-            host,
-            manager,
-            lora or "",
-            license or "",
-            overwrite=bool(again),
-            base_model=(base or "").strip(),
-            author=author or "",
-            erase=texts_of(erase),
-            unsafe_pictures=bool(unsafe),
-        )
-        return [answer(page, made)]
-
-    outputs = [main["share_part"], main["share_lora"], blocks["share"]]
-    _call(components, components.calls["share"], "share-run", choose, [], outputs)
-    names = ("lora", "license", "base", "author", "erase", "unsafe", "overwrite")
-    given = [main[f"share_{name}"] for name in names]
-    _call(components, main["share"], "share", share, given, [blocks["share"]], slow=True)
+    call(components, components.calls["keep"], "keep-run", choose, [], outputs)
 
 
 def _wire_combining(components: Components, host: Host, manager: JobManager) -> None:
@@ -290,23 +257,25 @@ def _wire_combining(components: Components, host: Host, manager: JobManager) -> 
         rows: float | None, title: str | None,
     ) -> list[Any]:  # fmt: skip
         order = (loras or [], weights or "", rank, name or "", texts_of(erase), rows)
-        return [answer(page, actions.refine_loras(host, manager, title or None, *order))]
+        said, holds = actions.refine_loras(host, manager, title or None, *order)
+        return [answer(page, said, **holds)]
 
     given = [main[f"combine_{name}"] for name in ("loras", "weights", "rank", "name", "erase")]
     drawn = [*given, main["combine_pictures"], main["checkpoint"]]
-    _call(components, main["combine"], "combine", combine, drawn, [blocks["combine-message"]])
+    call(components, main["combine"], "combine", combine, drawn, [blocks["combine-message"]])
     more = [*given, main["combine_rows"], main["checkpoint"]]
-    _call(components, main["refine"], "refine", refine, more, [blocks["combine-message"]])
+    call(components, main["refine"], "refine", refine, more, [blocks["combine-message"]])
 
 
 def _wire_baking(components: Components, host: Host, manager: JobManager) -> None:
     main, blocks = components.main, components.blocks
 
-    def bake(page: Page, title: str | None, loras: list[str] | None, weight: float, name: str) -> list[Any]:
-        return [answer(page, actions.bake_loras(host, manager, title or None, loras or [], weight, name or ""))]
+    def bake(page: Page, title: str | None, loras: list[str] | None, weights: str, name: str) -> list[Any]:
+        order = (title or None, loras or [], weights or "", name or "")
+        return [answer(page, actions.bake_loras(host, manager, *order))]
 
-    names = ("checkpoint", "bake_loras", "bake_weight", "bake_name")
-    _call(components, main["bake"], "bake", bake, [main[name] for name in names], [blocks["bake-message"]])
+    names = ("checkpoint", "bake_loras", "bake_weights", "bake_name")
+    call(components, main["bake"], "bake", bake, [main[name] for name in names], [blocks["bake-message"]])
 
 
 def _order(components: Components, host: Host, manager: JobManager, held: Sequence[Any], filled: str = "") -> Order:
@@ -320,38 +289,3 @@ def _order(components: Components, host: Host, manager: JobManager, held: Sequen
 
 def _changes(settings: Mapping[str, Any], values: Mapping[str, Any]) -> list[Any]:
     return [gr.update(value=values[name]) if name in values else None for name in settings]
-
-
-def _call(
-    components: Components,
-    component: Any,
-    says: str,
-    handler: Handler,
-    inputs: Sequence[Any],
-    outputs: Sequence[Any],
-    *,
-    trigger: str = "click",
-    slow: bool = False,
-    latest: bool = False,
-) -> Any:
-    """Let the component call the handler with the page and the inputs. Return gradio's description of the event.
-
-    ``says``: the name of the call in the page's script. A None in the handler's answer leaves that output as it is.
-    """
-
-    def answered(message: str, *given: Any) -> Any:
-        made = [gr.update() if value is None else value for value in handler(read_page(message), *given)]
-        return made[0] if len(made) == 1 else made
-
-    # gradio up to 5 hands the values of the outputs over as well; sent back, they would shift the inputs.
-    given = f"...rest.slice(0, {len(inputs)})"
-    js = f"(message, ...rest) => [window.adversarialErase.message({says!r}), {given}]"
-    return listen(
-        getattr(component, trigger),
-        answered,
-        [components.message, *inputs],
-        outputs,
-        js=js,
-        progress=slow,
-        latest=latest,
-    )

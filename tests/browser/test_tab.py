@@ -293,6 +293,12 @@ def test_loras_are_combined_into_one_that_can_be_chosen(app: App, tab: Tab) -> N
     assert {path.suffix for path in (app.data / "loras").glob("one-of-two.*")} == {".safetensors", ".json"}
     tab.page.locator("#ae_bake_part .label-wrap").first.click()
     tab.choose("bake_loras", "one-of-two")
+    # A page that is opened later has nothing to announce.
+    tab.visit(app.url)
+    tab.page.locator("#ae_combine_part .label-wrap").first.click()
+    expect(tab.page.locator("[data-ae-block=combine][data-ae-state=done]")).to_have_count(1, timeout=SOON)
+    tab.page.wait_for_timeout(300)
+    expect(tab.page.locator("#ae_live")).to_have_text("")
 
 
 def test_a_list_of_prompts_is_uploaded_kept_and_chosen(app: App, tab: Tab, tmp_path: Path) -> None:
@@ -463,6 +469,7 @@ def test_a_lora_is_checked_and_shared_and_downloaded(app: App, tab: Tab, tmp_pat
     tab.choose("share_license", "creativeml-openrail-m")
     tab.button("share").click()
     expect(said).to_contain_text("passed-on is ready to be passed on", timeout=LONG)
+    expect(tab.page.locator("#ae_offer_block").first).to_contain_text("--adversarial-erase-upload")
     with tab.page.expect_download() as download:
         said.locator("a").click()
     assert download.value.suggested_filename == "passed-on.zip"

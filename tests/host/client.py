@@ -82,6 +82,15 @@ class Client:
             assert time.monotonic() < end, f"still {job['state']}: {job['message']}"
             time.sleep(0.3)
 
+    def errand(self, what: str, order: dict[str, Any]) -> Any:
+        """Begin to combine or bake, and return what came of it. Fails if it takes too long."""
+        state = self.post(f"{ERASE}/{what}", order)["state"]
+        end = time.monotonic() + LONG
+        while (now := self.get(f"{ERASE}/{what}"))["state"] == state:
+            assert time.monotonic() < end, f"still {state}: {now['message']}"
+            time.sleep(0.3)
+        return now
+
     def loras(self) -> list[str]:
         self.post("/sdapi/v1/refresh-loras")
         return [lora["name"] for lora in self.get("/sdapi/v1/loras")]
@@ -95,11 +104,18 @@ class Client:
             if "discard" in job["actions"]:
                 self.act(id, "discard")
 
+    def download(self, path: str) -> bytes:
+        return self._answer("GET", path)
+
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        return json.loads(self._answer(method, path, body))
+
+    def _answer(self, method: str, path: str, body: dict[str, Any] | None = None) -> bytes:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"}, method=method)
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=LONG) as answer:
-            return json.load(answer)
+            content: bytes = answer.read()
+            return content
 
 
 def new_name(what: str) -> str:

@@ -42,10 +42,11 @@ COMBINE: dict[str, Any] = {
     "erase": ["church"],
 }
 REFINE: dict[str, Any] = {"loras": ["lora"], "name": "refined", "rows": 100, "config": SETTINGS}
+UPLOAD: dict[str, Any] = {"lora": "lora", "repo": "zoe/lora", "public": False, "overwrite": False}
 PRESET: dict[str, Any] = {"description": "mine", "settings": SETTINGS, "overwrite": True}
 SOUND: dict[str, dict[str, Any]] = {
     "jobs": JOB, "refine": REFINE, "concepts": JOB, "measure": MEASURE, "combine": COMBINE, "bake": BAKE,
-    "always-on": ALWAYS, "presets": PRESET, "actions": {},
+    "always-on": ALWAYS, "upload/offer": UPLOAD, "presets": PRESET, "actions": {},
 }  # fmt: skip
 NAMES = st.one_of(
     st.sampled_from(["mine", "con", "..", "a" * 61, "\U0001f600" * 50, "%00", "object", "\ud800", "ü" * 60]), TEXTS
@@ -125,7 +126,7 @@ class Service(AbstractContextManager["Service"]):
     """The API over a manager that begins no job, with a LoRA and a checkpoint; what works on a device is left out."""
 
     def __init__(self, root: Path, samples: Samples):
-        self._host = LocalHost(samples.original, root, "cpu")
+        self._host = LocalHost(samples.original, root, "cpu", uploads=True)  # nothing is shared, so none begins
         loras = root / "loras"
         loras.mkdir(parents=True)
         (loras / "lora.safetensors").symlink_to(samples.lora)

@@ -44,8 +44,13 @@ class CheckpointInfo:
 
 
 def list_models() -> None:
+    """Look which checkpoints there are. One that was given as ``--ckpt`` becomes the selected one, every time."""
     checkpoints_list.clear()
     checkpoint_aliases.clear()
+    if Path(shared.cmd_opts.ckpt).exists():
+        given = CheckpointInfo(shared.cmd_opts.ckpt)
+        given.register()
+        shared.opts.data["sd_model_checkpoint"] = given.title
     for path in sorted(Path(model_path).rglob("*")):
         if path.suffix in (".safetensors", ".ckpt"):
             CheckpointInfo(str(path)).register()

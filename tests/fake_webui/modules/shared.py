@@ -11,6 +11,7 @@ from modules.paths_internal import data_path, models_path, script_path  # noqa: 
 
 cmd_opts = argparse.Namespace(
     lora_dir=os.path.join(models_path, "Lora"),  # noqa: PTH118
+    ckpt=os.path.join(data_path, "model.ckpt"),  # noqa: PTH118  the default, which is not there
     ckpt_dir=None,
     api_auth=None,
     freeze_settings=False,
