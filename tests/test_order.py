@@ -61,7 +61,7 @@ def test_without_a_title_it_is_the_checkpoint_that_is_loaded(host: FakeHost, mon
     assert read_order(host, Wanted(settings={"erase": ["church"]})).request().checkpoint == host.checkpoint
     monkeypatch.setattr(host, "current_checkpoint", lambda: None)
     order = read_order(host, Wanted(settings={"erase": ["church"]}))
-    assert order.problems == ("no checkpoint is loaded: choose an SD 1.x or an SD 2.x checkpoint",)
+    assert order.problems == ("no checkpoint is loaded: choose an SD 1.x, SD 2.x or SDXL checkpoint",)
     assert start_problems(host, order) == list(order.problems)
 
 

@@ -6,7 +6,7 @@ and Stability AI's latent diffusion).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from erasure.families.family import Family, Marks, Relative
 from erasure.families.sd1 import SD1
@@ -31,10 +31,15 @@ def relatives_besides(chosen: Iterable[Family], families: Iterable[Family] = ())
 
 
 def choose(families: Iterable[Family] = FAMILIES) -> str:
-    """Return the advice that ends a refusal, ``Choose a Stable Diffusion 1.x checkpoint.``"""
-    return f"Choose a {' or '.join(family.name for family in families)} checkpoint."
+    """Return the advice that ends a refusal, ``Choose a Stable Diffusion 1.x or Stable Diffusion 2 checkpoint.``"""
+    return f"Choose a {_listed([family.name for family in families])} checkpoint."
 
 
 def supported(families: Iterable[Family] = FAMILIES) -> str:
-    """Return the families as people read them, ``an SD 1.x`` (or ``an SD 1.x or an SDXL``)."""
-    return " or ".join(map(str, families))
+    """Return the families as people read them, ``an SD 1.x, SD 2.x or SDXL``."""
+    first, *others = families
+    return _listed([str(first), *(family.short for family in others)])
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))
