@@ -49,7 +49,8 @@ def ldm_config(miniature: Miniature) -> dict[str, Any]:
     family = SDXL if miniature.xl else SD2
     document: dict[str, Any] = yaml.safe_load(family.yaml.read_text(encoding="utf-8"))
     parameters = document["model"]["params"]
-    parameters["image_size"] = 16
+    # Web UIs hand all of SDXL's params to a class that has no image_size; what is beside them is for us.
+    (document["model"] if miniature.xl else parameters)["image_size"] = 16
     parameters["first_stage_config"]["params"]["ddconfig"] = dict(VAE_SIZES)
     folders = text_folders(miniature)
     if miniature.xl:
