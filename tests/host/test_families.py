@@ -65,7 +65,7 @@ def test_the_card_is_shown_with_checkpoints_of_the_family_and_says_its_name(made
     page.set_default_timeout(LONG * 1000)
     page.goto(made.client.url, wait_until="domcontentloaded")
     page.locator("#txt2img_extra_tabs > .tab-nav button", has_text="Lora").click()
-    page.locator("#txt2img_lora_extra_refresh").click()
+    page.locator("#txt2img_lora_extra_refresh:visible").click()
     card = page.locator(f'#txt2img_lora_cards .card[data-name="{made.name}"]')
     card.hover()
     card.locator(".edit-button").click()
