@@ -20,6 +20,15 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     into = commands.add_parser("install", help="copy the model into a web UI")
     into.add_argument("--webui", type=Path, required=True, metavar="DIR", help="the folder that holds webui.py")
+    into.add_argument(
+        "--checkpoint", type=Path, metavar="FILE", help="another miniature, as emoji_sd.making wrote it (emoji-SD)"
+    )
+    into.add_argument(
+        "--open-clip",
+        type=Path,
+        metavar="DIR",
+        help="folder of the library open_clip in the web UI's Python (looked for in its venv)",
+    )
     into.add_argument("--force", action="store_true", help="replace different files of the same names")
     samples = commands.add_parser("samples", help="draw a sheet of samples")
     samples.add_argument("--out", type=Path, required=True, metavar="PNG", help="the picture to write")
@@ -39,7 +48,8 @@ def main() -> int:
 
 
 def _install(arguments: argparse.Namespace) -> int:
-    for path in install(arguments.webui, force=arguments.force):
+    a = arguments
+    for path in install(a.webui, a.checkpoint, open_clip=a.open_clip, force=a.force):
         print(path)
     return 0
 

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -237,6 +238,60 @@ def test_a_config_that_an_earlier_version_wrote_is_no_other_file(webui: Path) ->
     written = webui / "models" / "Stable-diffusion" / "emoji-sd.yaml"
     written.write_text(yaml.safe_dump(yaml.safe_load(written.read_text()), sort_keys=False))
     install(webui)
+
+
+@pytest.fixture
+def miniature(tmp_path: Path) -> Path:
+    """A checkpoint with two text encoders, one of them OpenCLIP's, as ``export_miniature`` writes it."""
+    config: dict[str, Any] = {"encoders": []}
+    for name, arch in (("small-text-encoder", None), ("small-text-encoder-2", "small")):
+        folder = tmp_path / "small" / name
+        folder.mkdir(parents=True)
+        (folder / "vocab.json").write_text("{}")
+        config["encoders"].append({"version": name} | ({"arch": arch} if arch else {}))
+    (tmp_path / "small" / "small-text-encoder-2" / installing.OPEN_CLIP).write_text('{"embed_dim": 64}')
+    checkpoint = tmp_path / "small" / "small.safetensors"
+    checkpoint.write_bytes(b"weights")
+    checkpoint.with_suffix(".yaml").write_text(yaml.safe_dump(config))
+    return checkpoint
+
+
+@pytest.mark.parametrize("venv", ["venv/lib/python3.10/site-packages", "venv/Lib/site-packages"])
+def test_a_miniature_brings_its_text_encoders_and_the_architecture_that_open_clip_builds(
+    webui: Path, miniature: Path, venv: str
+) -> None:
+    known = webui / venv / "open_clip" / "model_configs"
+    known.mkdir(parents=True)
+    written = install(webui, miniature)
+    assert known / "small.json" in written
+    assert json.loads((known / "small.json").read_text()) == {"embed_dim": 64}
+    config = yaml.safe_load((webui / "models" / "Stable-diffusion" / "small.yaml").read_text())
+    folders = [Path(told["version"]) for told in config["encoders"]]
+    assert folders == [webui / "models" / name for name in ("small-text-encoder", "small-text-encoder-2")]
+    assert all((folder / "vocab.json").is_file() for folder in folders)
+
+
+def test_an_architecture_of_open_clips_own_is_not_replaced(webui: Path, miniature: Path, tmp_path: Path) -> None:
+    library = tmp_path / "open_clip"
+    (library / "model_configs").mkdir(parents=True)
+    theirs = library / "model_configs" / "small.json"
+    theirs.write_text("theirs")
+    with pytest.raises(InstallError, match=r"small\.json"):
+        install(webui, miniature, open_clip=library)
+    assert theirs.read_text() == "theirs"
+    assert list((webui / "models" / "Stable-diffusion").iterdir()) == []
+
+
+def test_without_open_clip_a_miniature_is_refused_before_anything_is_copied(webui: Path, miniature: Path) -> None:
+    with pytest.raises(InstallError, match="--open-clip DIR"):
+        install(webui, miniature)
+    assert list((webui / "models" / "Stable-diffusion").iterdir()) == []
+
+
+def test_a_file_that_is_no_checkpoint_of_ours_is_refused(webui: Path, miniature: Path) -> None:
+    miniature.with_suffix(".yaml").unlink()
+    with pytest.raises(InstallError, match=r"no checkpoint with a \.yaml beside it"):
+        install(webui, miniature)
 
 
 def test_a_folder_that_is_no_web_ui_is_refused(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from emoji_sd.making import vae as vae_making
 from emoji_sd.making.batches import Batches
 from emoji_sd.making.distillation import Captions, Distillation, tell, v_of
 from emoji_sd.making.export import TOKENIZER_FILES
-from emoji_sd.making.export_miniature import export, rescaled_vae
+from emoji_sd.making.export_miniature import export, ldm_config, open_clip_architecture, rescaled_vae
 from emoji_sd.making.miniature import MINIATURES, SD2V, SDXL, SPREAD, Miniature, read_states
 from emoji_sd.making.miniature_text import END, PADDING, POOLED, clip_encoder, open_clip_encoder
 from emoji_sd.making.miniature_unet import XL_CHANNELS, linear_unet, xl_unet
@@ -31,7 +31,7 @@ from emoji_sd.making.text_encoder import make_config
 from emoji_sd.making.unet import Settings, train
 from emoji_sd.making.width import SHIPPED, TEXT_STATES
 from emoji_sd.original_layout import clip_state, open_clip_state
-from erasure.model.checkpoint import inspect_checkpoint
+from erasure.model.checkpoint import OriginalFile, inspect_checkpoint
 from erasure.model.open_clip import clip_names
 from tests.tiny import CLIP
 
@@ -146,6 +146,33 @@ def test_open_clips_names_lead_back_to_transformers() -> None:
     assert set(back) == set(weights)
     for name, value in weights.items():
         torch.testing.assert_close(back[name], value)
+
+
+@pytest.mark.parametrize("miniature", [SD2V, SDXL], ids=["sd2v", "sdxl"])
+def test_the_yaml_names_what_web_uis_build_and_holds_nothing_that_they_refuse(miniature: Miniature) -> None:
+    document = ldm_config(miniature)["model"]
+    parameters = document["params"]
+    if miniature.xl:
+        # The parameters of generative-models' DiffusionEngine.
+        assert set(parameters) <= {
+            *("scale_factor", "disable_first_stage_autocast", "network_config"),
+            *("denoiser_config", "first_stage_config", "conditioner_config"),
+        }
+        assert document["image_size"] == 16
+        told = parameters["conditioner_config"]["params"]["emb_models"][1]["params"]
+    else:
+        assert parameters["image_size"] == 16
+        told = parameters["cond_stage_config"]["params"]
+    assert told["arch"] == miniature.title
+    sizes = open_clip_architecture(open_clip_encoder(text_encoder()))
+    assert sizes["embed_dim"] == POOLED
+    assert sizes["text_cfg"] == {
+        "context_length": 77,
+        "vocab_size": 49408,
+        "width": TEXT_STATES,
+        "heads": 4,
+        "layers": 3,
+    }
 
 
 @torch.no_grad()
@@ -273,3 +300,5 @@ def test_a_miniature_is_trained_resumed_and_opened_like_any_checkpoint(tmp_path:
     info = inspect_checkpoint(checkpoint)
     assert checkpoint.name == {"sd2v": "emoji-sd-2v.safetensors", "sdxl": "emoji-sdxl.safetensors"}[name]
     assert info.family.short == {"sd2v": "SD 2.x", "sdxl": "SDXL"}[name]
+    assert isinstance(info.contents, OriginalFile)
+    assert info.contents.config.latent_side == 16

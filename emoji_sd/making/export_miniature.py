@@ -1,8 +1,11 @@
 """Write a miniature of another family as one checkpoint in that family's original layout.
 
 ``python -m emoji_sd.making.export_miniature --work DIR --miniature sd2v --out DIR`` reads ``vae/``, ``text_encoder/``,
-``tokenizer/`` and the averaged weights of the U-Net, and writes ``emoji-sd2v.safetensors`` (fp16), its ``.yaml`` and
+``tokenizer/`` and the averaged weights of the U-Net, and writes ``emoji-sd-2v.safetensors`` (fp16), its ``.yaml`` and
 the folders of its text encoders. Then it loads the checkpoint with the project's loader and compares the outputs.
+
+Web UIs build an OpenCLIP text encoder from an architecture that the library knows by name (``arch`` in the yaml). Its
+sizes are written into the encoder's folder, in the library's format, for ``python -m emoji_sd install``.
 """
 
 from __future__ import annotations
@@ -19,8 +22,9 @@ import yaml
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import CLIPTextModel
+from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
+from emoji_sd.install import OPEN_CLIP
 from emoji_sd.making.distillation import tell
 from emoji_sd.making.export import TOKENIZER_FILES, VAE_SIZES, schedule_buffers
 from emoji_sd.making.miniature import MINIATURES, Miniature, TextEncoders, read_states
@@ -45,7 +49,8 @@ def ldm_config(miniature: Miniature) -> dict[str, Any]:
     family = SDXL if miniature.xl else SD2
     document: dict[str, Any] = yaml.safe_load(family.yaml.read_text(encoding="utf-8"))
     parameters = document["model"]["params"]
-    parameters["image_size"] = 16
+    # Web UIs hand all of SDXL's params to a class that has no image_size; what is beside them is for us.
+    (document["model"] if miniature.xl else parameters)["image_size"] = 16
     parameters["first_stage_config"]["params"]["ddconfig"] = dict(VAE_SIZES)
     folders = text_folders(miniature)
     if miniature.xl:
@@ -61,6 +66,7 @@ def ldm_config(miniature: Miniature) -> dict[str, Any]:
         for encoder, folder in zip(encoders, folders, strict=False):
             encoder["params"]["version"] = folder
         encoders[0]["params"]["layer_idx"] = 4
+        encoders[1]["params"]["arch"] = miniature.title
         return document
     unet = parameters["unet_config"]["params"]
     base = SHIPPED.channels[0]
@@ -68,8 +74,27 @@ def ldm_config(miniature: Miniature) -> dict[str, Any]:
     unet.update(image_size=16, model_channels=base, context_dim=SHIPPED.context, num_heads=SHIPPED.heads)
     unet["channel_mult"] = [channels // base for channels in SHIPPED.channels]
     parameters["parameterization"] = "v"
-    parameters["cond_stage_config"]["params"]["version"] = folders[0]
+    parameters["cond_stage_config"]["params"].update(version=folders[0], arch=miniature.title)
     return document
+
+
+def open_clip_architecture(encoder: CLIPTextModelWithProjection) -> dict[str, Any]:
+    """Return the sizes of a text encoder as the library ``open_clip`` reads them (``model_configs/NAME.json``).
+
+    It builds an encoder of pictures too, which web UIs drop: that is as small as can be.
+    """
+    text = encoder.config
+    return {
+        "embed_dim": text.projection_dim,
+        "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 32, "patch_size": 32},
+        "text_cfg": {
+            "context_length": text.max_position_embeddings,
+            "vocab_size": text.vocab_size,
+            "width": text.hidden_size,
+            "heads": text.num_attention_heads,
+            "layers": text.num_hidden_layers,
+        },
+    }
 
 
 @torch.no_grad()
@@ -116,6 +141,8 @@ def export(miniature: Miniature, work: Path, out: Path) -> Path:
     checkpoint.with_suffix(".yaml").write_text(config, encoding="utf-8")
     for encoder, name in zip(encoders, text_folders(miniature), strict=True):
         _write_text_folder(out / name, encoder, work / "tokenizer")
+    architecture = json.dumps(open_clip_architecture(encoders[-1]), indent=1)
+    (out / text_folders(miniature)[-1] / OPEN_CLIP).write_text(architecture, encoding="utf-8")
     _compare(miniature, load_parts(checkpoint), unet, vae, encoders)
     return checkpoint
 

@@ -71,11 +71,14 @@ class LdmConfig:
     def latent_side(self) -> int:
         """Height and width of the latents: ``model.params.image_size``, or else the U-Net's (wrong in SD 1's file).
 
+        The newer format has no place for it: its programs refuse ``params`` that they do not know, but not what is
+        beside them, ``model.image_size``.
         Published files have one ``image_size`` for models of two sizes: what predicts v, or may, is of the larger.
         """
         family = self.family
         usual = family.full.pixels // family.pixels_per_latent
-        side = int(self.parameters.get("image_size") or self.unet.get("image_size") or usual)
+        beside = self.document["model"].get("image_size")
+        side = int(self.parameters.get("image_size") or self.unet.get("image_size") or beside or usual)
         larger = family.v_pixels and side == usual and self.prediction_type != "epsilon"
         return family.v_pixels // family.pixels_per_latent if larger else side
 

@@ -18,11 +18,15 @@ ERASE = "/adversarial-erase/v1"
 SIZE = 128  # emoji-SD's
 LONG = 1200.0  # seconds; a machine may be slow and busy
 EMOJI = "emoji-sd.safetensors"
+# Miniatures of other families (emoji_sd/making/README.md), and what web UIs call their LoRAs.
+OTHERS = {"emoji-sd-2v.safetensors": "SD2", "emoji-sdxl.safetensors": "SDXL"}
 # A training of seconds: few updates, few neighbours, no test of synonyms, a rate that shows at once.
 SHORT = {"steps": 6, "neighbours": 6, "synonym_threshold": 0, "warmup": 0, "learning_rate": 0.01}
 # One of minutes, for a full-size model on a CPU: small pictures, no vocabulary to look through, and nothing to judge.
 SMALL = {"steps": 4, "adversary": "anchor", "resolution": 64, "sampling_steps": 2, "rank": 4, "alpha": 4,
          "look_every": 0, "judged_words": 0}  # fmt: skip
+UNJUDGED: dict[str, Any] = {"look_every": 0, "judged_words": 0}
+ROUNDING = 0.1  # levels of 255: what another order of summing, or one rounding to fp16, may add
 
 
 @dataclass
@@ -46,9 +50,15 @@ class Client:
     def draws_emoji(self) -> bool:
         return EMOJI in self.checkpoint
 
+    def select(self, title: str) -> None:
+        """Draw with this checkpoint from now on."""
+        self.post("/sdapi/v1/options", {"sd_model_checkpoint": title})
+        self.checkpoint = title
+
     def txt2img(self, prompt: str, seed: int = 1) -> Image.Image:
         """Return a small picture; the same words and seed give the same one."""
-        size, steps = (SIZE, 8) if self.draws_emoji else (64, 2)
+        mini = any(title in self.checkpoint for title in (EMOJI, *OTHERS))
+        size, steps = (SIZE, 8) if mini else (64, 2)
         asked = {"prompt": prompt, "seed": seed, "steps": steps, "cfg_scale": 4, "sampler_name": "DDIM"}
         answer = self.post("/sdapi/v1/txt2img", {**asked, "width": size, "height": size, "save_images": False})
         data = answer["images"][0].rpartition(",")[2]
@@ -116,6 +126,11 @@ class Client:
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=LONG) as answer:
             content: bytes = answer.read()
             return content
+
+
+def tags(*names: str) -> str:
+    """Return what turns LoRAs on in a prompt."""
+    return " ".join(f"<lora:{name}:1>" for name in names)
 
 
 def new_name(what: str) -> str:

@@ -15,11 +15,9 @@ from safetensors.torch import load
 
 from erasure.model.drawing import difference
 from erasure.share.private import names_found, names_of_this_machine
-from tests.host.client import EMOJI, ERASE, LONG, Client, new_name
+from tests.host.client import EMOJI, ERASE, LONG, ROUNDING, UNJUDGED, Client, new_name, tags
 
 PROMPTS = ("a photo of a church", "a photo of a dog", "a photo of a fish")
-UNJUDGED: dict[str, Any] = {"look_every": 0, "judged_words": 0}
-ROUNDING = 0.1  # levels of 255: what another order of summing, or one rounding to fp16, may add
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +39,6 @@ def there(client: Client) -> Iterator[Client]:
     before = client.get("/sdapi/v1/options")["sd_model_checkpoint"]
     yield client
     client.post("/sdapi/v1/options", {"sd_model_checkpoint": before})
-
-
-def tags(*names: str) -> str:
-    return " ".join(f"<lora:{name}:1>" for name in names)
 
 
 def combine(client: Client, parts: list[str], what: str, **more: Any) -> Any:

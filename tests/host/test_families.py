@@ -1,0 +1,92 @@
+"""Stable Diffusion 2 and XL in a real web UI, on their miniatures: over its API, and in a browser.
+
+Besides what ``conftest.py`` says, ``python -m emoji_sd install --webui DIR --checkpoint FILE`` for each of them; those
+that are missing are left out. A checkpoint ``host-test-baked-...`` of 43 or 56 MB is left behind each time. Where the
+web UI has no network, choose another live preview than "Approx NN": for SDXL it downloads a file before it draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from erasure.model.drawing import difference
+from tests.host.client import ERASE, LONG, OTHERS, ROUNDING, UNJUDGED, Client, new_name, tags
+
+PROMPTS = ("a picture of a church in flat style", "a picture of a dog in flat style")
+
+
+@dataclass
+class Made:
+    """A LoRA that was made there for ``client``'s checkpoint, of which web UIs should say ``version``."""
+
+    client: Client
+    name: str
+    version: str
+
+
+@pytest.fixture(scope="module", params=OTHERS)
+def made(request: pytest.FixtureRequest, url: str) -> Iterator[Made]:
+    """Select a miniature and erase from it; select again in the end what was selected before."""
+    client, miniature = Client(url), str(request.param)
+    client.post("/sdapi/v1/refresh-checkpoints")
+    titles = [one["title"] for one in client.get("/sdapi/v1/sd-models")]
+    title = next((title for title in titles if title.split(" [")[0] == miniature), None)
+    options = client.get("/sdapi/v1/options")
+    if title is None or "forge_additional_modules" in options:
+        pytest.skip(f"needs {miniature} among the web UI's checkpoints")
+    client.select(title)
+    name = new_name(OTHERS[miniature].lower())
+    try:
+        current = client.get(f"{ERASE}/checkpoints")["current"]
+        client.wait(client.erase("church", name, current, **UNJUDGED), lambda job: job["state"] == "done")
+        yield Made(client, name, OTHERS[miniature])
+    finally:
+        client.give_up_jobs()
+        client.post("/sdapi/v1/options", {"sd_model_checkpoint": options["sd_model_checkpoint"]})
+
+
+def test_its_lora_changes_the_picture_and_leaves_plain_prompts_alone(made: Made) -> None:
+    there, prompt = made.client, PROMPTS[0]
+    assert made.name in there.loras()
+    without = there.txt2img(prompt)
+    assert difference(without, there.txt2img(f"{prompt} {tags(made.name)}")) > 2
+    assert difference(without, there.txt2img(f"{prompt} <lora:{made.name}:0>")) == 0
+    assert difference(without, there.txt2img(prompt)) == 0
+
+
+def test_the_card_is_shown_with_checkpoints_of_the_family_and_says_its_name(made: Made, browser: Any) -> None:
+    from playwright.sync_api import expect
+
+    page = browser.new_page(viewport={"width": 1500, "height": 1100})
+    page.set_default_timeout(LONG * 1000)
+    page.goto(made.client.url, wait_until="domcontentloaded")
+    page.locator("#txt2img_extra_tabs > .tab-nav button", has_text="Lora").click()
+    page.locator("#txt2img_lora_extra_refresh:visible").click()
+    card = page.locator(f'#txt2img_lora_cards .card[data-name="{made.name}"]')
+    card.hover()
+    card.locator(".edit-button").click()
+    shown = page.locator("#txt2img_lora_edit_user_metadata").get_by_label("Stable Diffusion version")
+    expect(shown).to_have_value(made.version, timeout=LONG * 1000)
+    page.close()
+
+
+def test_a_baked_checkpoint_draws_what_the_base_draws_with_the_lora(made: Made) -> None:
+    # Which also says that the web UI has taken every layer of the file, about which it says nothing.
+    there, name = made.client, new_name("baked")
+    drawn = [there.txt2img(f"{prompt} {tags(made.name)}") for prompt in PROMPTS]
+    base = there.get(f"{ERASE}/checkpoints")["current"]
+    baked = there.errand("bake", {"loras": [made.name], "name": name, "checkpoint": base})
+    assert baked["state"] == "done", baked["problem"]
+    before = there.checkpoint
+    there.post("/sdapi/v1/refresh-checkpoints")
+    there.select(f"{name}.safetensors")
+    there.checkpoint = before  # of the same size
+    try:
+        for prompt, picture in zip(PROMPTS, drawn, strict=True):
+            assert difference(picture, there.txt2img(prompt)) < ROUNDING
+    finally:
+        there.select(before)
