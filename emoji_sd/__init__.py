@@ -1,4 +1,4 @@
-"""emoji-SD: a miniature Stable Diffusion 1.x that ships with the project, and the classifier that judges it."""
+"""emoji-SD: miniatures of Stable Diffusion 1.x, 2 and XL that ship with the project, and their classifier."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent / "model"
 MODEL = FOLDER / "emoji-sd.safetensors"
+_OTHERS = ("emoji-sd-2v", "emoji-sdxl")
+MINIATURES = tuple(FOLDER.parent / "miniatures" / name / f"{name}.safetensors" for name in _OTHERS)
+"""The checkpoints that ship of other families: Stable Diffusion 2 with v-prediction, and XL."""
 
 
 def load_classifier(folder: Path = FOLDER) -> Judge:

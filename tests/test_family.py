@@ -84,7 +84,7 @@ def test_advice_names_every_family(tmp_path: Path) -> None:
     save_file({"layer": torch.zeros(2)}, tmp_path / "other.safetensors")
     with pytest.raises(
         UnsupportedCheckpoint,
-        match=r"not an SD 1\.x or an SD 2 text.*Choose a Stable Diffusion 1\.x or Stable Diffusion 2 checkpoint",
+        match=r"not an SD 1\.x or SD 2 text.*Choose a Stable Diffusion 1\.x or Stable Diffusion 2 checkpoint",
     ):
         inspect_checkpoint(tmp_path / "other.safetensors", BOTH)
 
