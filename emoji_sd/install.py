@@ -77,7 +77,9 @@ def install(
             _copy(source, place)
         write_text(written_config, content)
     except OSError as error:
-        raise InstallError(f"a file cannot be written: {error}. Check permissions and the space on the disk.") from error
+        raise InstallError(
+            f"a file cannot be written: {error}. Check permissions and the space on the disk."
+        ) from error
     return [*pairs.values(), written_config]
 
 
