@@ -12,6 +12,7 @@ import torch
 from diffusers import DDIMScheduler, StableDiffusionXLPipeline
 from safetensors.torch import load_file, save_file
 
+from emoji_sd.original_layout import unet_key
 from erasure.errors import BrokenCheckpoint, UnsupportedCheckpoint
 from erasure.families.sdxl import SDXL
 from erasure.model.checkpoint import inspect_checkpoint
@@ -172,7 +173,9 @@ def test_the_published_sizes_are_those_of_the_shipped_configuration() -> None:
     document = yaml.safe_load(SDXL.yaml.read_text(encoding="utf-8"))
     with torch.device("meta"):
         wanted = tiny_xl.build_unet(tiny_xl.FULL_UNET).state_dict()
-    named = {f"model.diffusion_model.{tiny_xl._unet_key(name)}": tensor for name, tensor in wanted.items()}
+    named = {
+        f"model.diffusion_model.{unet_key(name, lowest_attention=True)}": tensor for name, tensor in wanted.items()
+    }
     unet = unet_from_ldm(document, named, 128, "full", [])
     assert {name: tensor.shape for name, tensor in unet.state_dict().items()} == {n: t.shape for n, t in wanted.items()}
     texts = [

@@ -12,6 +12,7 @@ from diffusers import StableDiffusionXLPipeline, UNet2DConditionModel
 from packaging.version import Version
 from safetensors.torch import load_file, save_file
 
+from emoji_sd.original_layout import unet_key
 from erasure.bake.baking import bake
 from erasure.bake.task import bake_task
 from erasure.cli import main
@@ -86,7 +87,8 @@ def test_every_layer_has_the_name_of_the_original_layout() -> None:
     paths = module_paths(unet, SDXL)
     assert len(paths) == 794
     for key, path in paths.items():
-        assert key == "lora_unet_" + tiny_xl._unet_key(f"{path}.weight").removesuffix(".weight").replace(".", "_")
+        original = unet_key(f"{path}.weight", lowest_attention=True)
+        assert key == "lora_unet_" + original.removesuffix(".weight").replace(".", "_")
         assert module_key(path, SDXL) == key
     kv = module_key("down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k", SDXL)
     assert kv == "lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k"

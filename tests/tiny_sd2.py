@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,25 +13,15 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from emoji_sd.original_layout import original_state_dict
+from emoji_sd.original_layout import open_clip_state, unet_and_vae
 from erasure.families.sd2 import SD2
 from tests import tiny
 
-CLIP, OPEN_CLIP = "cond_stage_model.transformer.", "cond_stage_model.model."
+OPEN_CLIP = "cond_stage_model.model."
 PAD = "!"
 LAYERS = 3  # the last of which is not run
 WIDTH = 32
 HEADS = (1, 2, 2, 2)
-_NAMES = (
-    (r"^text_model\.embeddings\.token_embedding\.weight$", "token_embedding.weight"),
-    (r"^text_model\.embeddings\.position_embedding\.weight$", "positional_embedding"),
-    (r"^text_model\.final_layer_norm\.", "ln_final."),
-    (r"^text_model\.encoder\.layers\.", "transformer.resblocks."),
-    (r"\.layer_norm(\d)\.", r".ln_\1."),
-    (r"\.self_attn\.", ".attn."),
-    (r"\.fc1\.", ".c_fc."),
-    (r"\.fc2\.", ".c_proj."),
-)
 
 
 def build_unet(**changes: Any) -> UNet2DConditionModel:
@@ -68,37 +57,11 @@ def build(seed: int = 0) -> tuple[UNet2DConditionModel, AutoencoderKL, CLIPTextM
     return unet, vae, text
 
 
-def open_clip_state(text: CLIPTextModel) -> dict[str, torch.Tensor]:
-    """The weights of a text encoder by OpenCLIP's names, with what files have besides."""
-    state: dict[str, torch.Tensor] = {}
-    for name, tensor in text.state_dict().items():
-        if name.endswith("position_ids"):
-            continue
-        name = "text_model." + name.removeprefix("text_model.")
-        for pattern, replacement in _NAMES:
-            name = re.sub(pattern, replacement, name)
-        match = re.fullmatch(r"(.*\.attn)\.([qkv])_proj\.(weight|bias)", name)
-        if match is None:
-            state[name] = tensor
-        elif match[2] == "q":
-            others = [text.get_parameter(_path(text, name, part)) for part in "qkv"]
-            state[f"{match[1]}.in_proj_{match[3]}"] = torch.cat(others)
-    return {**state, "text_projection": torch.eye(WIDTH), "logit_scale": torch.ones(())}
-
-
-def _path(text: CLIPTextModel, name: str, part: str) -> str:
-    layer, kind = re.search(r"resblocks\.(\d+)", name), name.rpartition(".")[2]
-    assert layer is not None
-    end = f"encoder.layers.{layer[1]}.self_attn.{part}_proj.{kind}"
-    return next(str(each) for each, _ in text.named_parameters() if each.endswith(end))
-
-
 def state(seed: int = 0) -> dict[str, torch.Tensor]:
     """All weights in the original layout."""
     unet, vae, text = build(seed)
-    named = original_state_dict(unet, vae, text)
-    named = {name: tensor for name, tensor in named.items() if not name.startswith(CLIP)}
-    named |= {OPEN_CLIP + name: tensor for name, tensor in open_clip_state(text).items()}
+    texts = {**open_clip_state(text.state_dict()), "text_projection": torch.eye(WIDTH)}
+    named = unet_and_vae(unet, vae) | {OPEN_CLIP + name: tensor for name, tensor in texts.items()}
     return {name: tensor.contiguous().clone() for name, tensor in named.items()}
 
 

@@ -7,7 +7,6 @@ attention, and two text encoders.
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizerFast
 
-from emoji_sd.original_layout import unet_key, vae_key
+from emoji_sd.original_layout import clip_state, open_clip_state, unet_and_vae
 from erasure.families.sdxl import SDXL
 from erasure.model.checkpoint import CheckpointInfo, OriginalFile
 from erasure.model.ldm_config import LdmConfig
@@ -49,19 +48,6 @@ FULL_UNET: dict[str, Any] = {
     "projection_class_embeddings_input_dim": 1280 + 6 * 256,
 }
 TEXT = {"hidden_size": WIDTH, "intermediate_size": 64, "num_hidden_layers": LAYERS, "num_attention_heads": 4}
-_BLOCK = {
-    "layer_norm1": "ln_1",
-    "layer_norm2": "ln_2",
-    "self_attn.out_proj": "attn.out_proj",
-    "mlp.fc1": "mlp.c_fc",
-    "mlp.fc2": "mlp.c_proj",
-}
-_ENDS = {
-    "embeddings.token_embedding.weight": "token_embedding.weight",
-    "embeddings.position_embedding.weight": "positional_embedding",
-    "final_layer_norm.weight": "ln_final.weight",
-    "final_layer_norm.bias": "ln_final.bias",
-}
 
 
 def build_unet(config: dict[str, Any], **changes: Any) -> UNet2DConditionModel:
@@ -117,42 +103,11 @@ def ldm_config(text_folders: tuple[str, ...] = ()) -> dict[str, Any]:
 def original_state_dict(models: ModelParts) -> dict[str, Tensor]:
     """All weights by their names in the original layout."""
     assert models.vae is not None
-    state = {f"model.diffusion_model.{_unet_key(k)}": v for k, v in models.unet.state_dict().items()}
-    for key, value in models.vae.state_dict().items():
-        attention = re.search(r"attentions\.0\.to_\w+(\.0)?\.weight$", key)  # 1x1 convolutions in the original
-        state[f"first_stage_model.{vae_key(key)}"] = value[..., None, None] if attention else value
-    first, second = (_plain(reader.encoder.state_dict()) for reader in models.texts)
-    state |= {f"conditioner.embedders.0.transformer.text_model.{k}": v for k, v in first.items()}
+    state = unet_and_vae(models.unet, models.vae)
+    first, second = (reader.encoder.state_dict() for reader in models.texts)
+    state |= {f"conditioner.embedders.0.transformer.text_model.{k}": v for k, v in clip_state(first).items()}
     state |= {f"conditioner.embedders.1.model.{k}": v for k, v in open_clip_state(second).items()}
     return {key: value.contiguous() for key, value in state.items()}
-
-
-def open_clip_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of a CLIP text encoder (names without ``text_model.``) by the names that OpenCLIP has."""
-    named: dict[str, Tensor] = {"logit_scale": torch.ones([])}
-    for key, value in state.items():
-        match = re.match(r"encoder\.layers\.(\d+)\.(.+)\.(weight|bias)$", key)
-        if key == "text_projection.weight":
-            named["text_projection"] = value.T
-        elif match is None:
-            named[_ENDS[key]] = value
-        elif match[2] in _BLOCK:
-            named[f"transformer.resblocks.{match[1]}.{_BLOCK[match[2]]}.{match[3]}"] = value
-        else:  # queries, keys and values are one matrix
-            parts = [state[key.replace(match[2], f"self_attn.{part}_proj")] for part in "qkv"]
-            named[f"transformer.resblocks.{match[1]}.attn.in_proj_{match[3]}"] = torch.cat(parts)
-    return named
-
-
-def _unet_key(key: str) -> str:
-    """Like SD 1.x, but there is attention where the lowest level is left, and a projection of vectors."""
-    if key.startswith("add_embedding.linear_"):
-        return re.sub(r"add_embedding\.linear_(\d)", lambda m: f"label_emb.0.{2 * int(m[1]) - 2}", key)
-    return unet_key(key).replace("output_blocks.2.1.conv.", "output_blocks.2.2.conv.")
-
-
-def _plain(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {key.removeprefix("text_model."): v for key, v in state.items() if not key.endswith("position_ids")}
 
 
 def tiny_xl_checkpoint(folder: Path, *, seed: int = 0, name: str = "tiny-xl") -> Path:

@@ -43,9 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     report = explain_lora(arguments.file)
     if arguments.json:
-        base = None if arguments.checkpoint is None else _base_check(arguments)
-        print(json_text({**report.to_dict(), "base_check": None if base is None else vars(base)}))
-        return 0
+        return _print_json(report.to_dict(), None if arguments.checkpoint is None else _base_check(arguments))
     print(report)
     if report.verdict is None and report.combined is not None and not report.combined.refined:
         print(f"measured: {UNMEASURED}")
@@ -68,10 +66,14 @@ def _explain_checkpoint(arguments: argparse.Namespace) -> int:
     if arguments.checkpoint is not None and report.baked:
         base = check_bake_base(report.baked, inspect_checkpoint(arguments.checkpoint).path)
     if arguments.json:
-        print(json_text({**report.to_dict(), "base_check": None if base is None else vars(base)}))
-        return 0
+        return _print_json(report.to_dict(), base)
     for line in (*report.lines, *([] if base is None else [f"its base: {base.line}"])):
         print(printable(line))
+    return 0
+
+
+def _print_json(report: dict[str, Any], base: BaseCheck | None) -> int:
+    print(json_text({**report, "base_check": None if base is None else vars(base)}))
     return 0
 
 

@@ -22,7 +22,7 @@ _FULL_SIZE = FullSize(
     decoding=4.1 * GIB,
     cpu_seconds=88,
     state_per_rank=175 * MIB,
-    measured_on="SD 1.x",
+    measured_on=SD1.short,
 )
 
 SDXL = Family(

@@ -34,8 +34,9 @@ class Model:
         """``resolution``: side in pixels (0: what the checkpoint was made for); ``max_rows``: see :class:`Denoiser`."""
         self.parts = parts
         self.latent_shape = parts.latents_of(resolution)
+        noise_in = None if parts.prediction_type == "epsilon" else parts.noise_in
         self._denoiser = Denoiser(
-            parts.unet, noise_in=parts.noise_in, pixels_per_latent=parts.vae_scale_factor, max_rows=max_rows
+            parts.unet, noise_in=noise_in, pixels_per_latent=parts.vae_scale_factor, max_rows=max_rows
         )
         self._embedder = Embedder(parts)
 

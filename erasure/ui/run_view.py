@@ -94,29 +94,19 @@ def render(manager: JobManager, page: Page, selected: str = "") -> RunView:
         "runs": news(page, "runs", _runs(manager, snapshots, run)),
         "measure": news(page, "measure", measure_html(measured), state=measured.state if measured else ""),
         "search": news(page, "search", search_html(search), state=search.state if search else ""),
-        "combine": news(
-            page,
-            "combine",
-            combine_html(combined, manager.combine_pictures()),
-            state=combined.state if combined else "",
-            made=str(combined.version) if combined and combined.state == "done" else "",
-        ),
-        "bake": news(
-            page,
-            "bake",
-            bake_html(baked),
-            state=baked.state if baked else "",
-            made=str(baked.version) if baked and baked.state == "done" else "",
-        ),
-        "publish": news(
-            page,
-            "publish",
-            upload_html(upload),
-            state=upload.state if upload else "",
-            made=str(upload.version) if upload and upload.state == "done" else "",
-        ),
+        "combine": _errand(page, "combine", combine_html(combined, manager.combine_pictures()), combined),
+        "bake": _errand(page, "bake", bake_html(baked), baked),
+        "publish": _errand(page, "publish", upload_html(upload), upload),
     }
     return RunView(answer(page, "", seen=seen), blocks, usable, searching)
+
+
+def _errand(
+    page: Page, name: str, content: Markup, errand: BakeSnapshot | CombineSnapshot | UploadSnapshot | None
+) -> Markup | None:
+    """Return the block of an errand that makes something, as :func:`news` does."""
+    made = str(errand.version) if errand and errand.state == "done" else ""
+    return news(page, name, content, state=errand.state if errand else "", made=made)
 
 
 def _seen(
