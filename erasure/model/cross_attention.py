@@ -17,22 +17,26 @@ from torch import Tensor, nn
 class WatchedLayer:
     """A layer of cross-attention with what it made of its last input.
 
-    ``query``: (b, positions, heads * d); ``key``: (b, tokens, heads * d). Both have a graph if the call had one.
+    ``name``: that of the module. ``query``: (b, positions, heads * d); ``key``: (b, tokens, heads * d). Both have a
+    graph if the call had one.
     """
 
+    name: str
     layer: Attention
     query: Tensor | None = None
     key: Tensor | None = None
 
-    def map(self) -> Tensor:
+    def map(self, positions: int = 0) -> Tensor:
         """Return the attention (b, heads, positions, tokens), fp32, which sums to 1 over the tokens.
 
-        Computed anew at every call, since the maps of all layers together take much memory. Raises: ValueError if the
+        ``positions``: how many at most, evenly spaced; 0 = all. Computed anew at every call, since the maps of all layers together take much memory. Raises: ValueError if the
         U-Net has not been called.
         """
         if self.query is None or self.key is None:
             raise ValueError("the U-Net has not been called since its attention is watched; call it first")
-        query, key = (part.float().unflatten(-1, (self.layer.heads, -1)) for part in (self.query, self.key))
+        every = -(-self.query.shape[1] // positions) if positions else 1
+        parts = (self.query[:, ::every], self.key)
+        query, key = (part.float().unflatten(-1, (self.layer.heads, -1)) for part in parts)
         attention: Tensor = (torch.einsum("bphd,bthd->bhpt", query, key) * self.layer.scale).softmax(-1)
         return attention
 
@@ -45,7 +49,7 @@ def watched_cross_attention(unet: UNet2DConditionModel) -> Iterator[list[Watched
     U-Net's output is what it is without them. Go backward outside of the block: gradient checkpointing then runs the
     layers again, which must not be taken for another call.
     """
-    watched = [WatchedLayer(module) for name, module in unet.named_modules() if name.endswith(".attn2")]
+    watched = [WatchedLayer(name, module) for name, module in unet.named_modules() if name.endswith(".attn2")]
     hooks = [_hook(each.layer.to_q, each, "query") for each in watched]
     hooks += [_hook(each.layer.to_k, each, "key") for each in watched]
     try:

@@ -91,6 +91,11 @@ class Model:
 
     # --- the U-Net
 
+    @property
+    def rows_at_once(self) -> int:
+        """The most rows of a call without gradients that are evaluated together; 0 = no limit."""
+        return self._denoiser.max_rows
+
     def eps(self, z: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
         """Return the noise, fp32, predicted by the tuned model, or by the frozen one inside :meth:`frozen`."""
         return self._denoiser(z, t, conditioning)

@@ -1,16 +1,16 @@
-"""Where training starts: an edit of cross-attention's values in closed form, which hurts all preserved words alike.
+"""Where training starts: an edit of cross-attention's values in closed form, which spares what is to stay.
 
-For every value matrix W the edit W D turns the token states c of what is erased into those of the anchor, a, as far as
-preserved prompts allow it:
+A head with values W puts out W x, where x is made of the prompt's token states as they are attended to (see
+:mod:`erasure.training.attended`). The edit W D of a layer turns what it reads of an erased concept, x, into what it
+reads at the same places of the anchor, y, as far as what it reads of preserved prompts, p, allows it:
 
-    D = argmin  E w_i || c_i + D c_i - a_i ||^2  +  mu E || D p ||^2  +  mu l || D ||^2
-      = E[w (a - c) c^T] M^-1,    M = E[w c c^T] + mu (E[p p^T] + l I)
+    D = argmin  E || x + D x - y ||^2  +  mu (E || D p ||^2 + l || D ||^2)
+      = E[(y - x) x^T] M^-1,    M = E[x x^T] + mu (E[p p^T] + l I)
 
-which is UCE's (Gandikota et al., WACV 2024, Eq. 7) with second moments that have a mean eigenvalue of 1, so that
-neither the width nor the scale of the text encoder matters. What is new is the choice of p: two rounds of
-multiplicative weights between D and an adversary, who gives more weight to those words that D moves most. It is a
-closed form of the adversarial preservation that goes on in training (Bui et al., NeurIPS 2024), and costs no call of
-the U-Net.
+with the sums over targets in the first term. This is UCE (Gandikota et al., WACV 2024, Eq. 7) for the values, with two
+changes. Token states are weighted as the U-Net weights them, layer by layer: most of a prompt's states are padding,
+which is hardly looked at. And words spread over the vocabulary are preserved along with the nearest ones, in prompts
+of several kinds, since a change that spares near words alone goes where they have no share, and hurts all others.
 
 Only values are edited: keys edited alone leave the concept as it was, and edited along with values they add nothing.
 The LoRA holds W D with the smallest rank that does it well; what is left of its rank starts as every LoRA does.
@@ -18,37 +18,43 @@ The LoRA holds W D with the smallest rank that does it well; what is left of its
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
 from erasure.concepts.space import ConceptSpace
+from erasure.concepts.vocabulary import load_vocabulary
 from erasure.config.settings import EraseConfig
+from erasure.config.template import fill
 from erasure.lora.adapter import DOWN, UP, base_layers, lora_layers, lora_state, text_values
 from erasure.model.model import Model
+from erasure.spread import spread
+from erasure.training.attended import Attended, attended
 from erasure.training.closed_form import low_rank, pairs
-from erasure.training.preserved_states import PreservedStates
-from erasure.training.uce import edited_states
 
-# mu and l of the formula, and the rounds of the adversary.
-PRESERVE, PULL, ROUNDS = 8.0, 0.05, 2
+# mu and l of the formula, l in units of the mean eigenvalue of E[p p^T].
+PRESERVE, PULL = 5.0, 0.2
 # Weight of a target's other names, which its own carries along in part.
-NAME_WEIGHT = 0.25
+NAME_WEIGHT = 0.05
+# The nearest words of each target, at most so many of all together, and words spread over the vocabulary.
+NEAR_WORDS, MOST_NEAR_WORDS, FAR_WORDS = 25, 60, 60
+# How much near words and the empty prompt count among all that is preserved.
+NEAR_SHARE, EMPTY_SHARE = 0.6, 0.05
+# What stands behind a prompt with a far word, in turn: people write more than one word.
+BEHIND = ("", ", highly detailed, sharp focus", " in pencil style", ", a painting in bright colours")
 # The LoRA's rank is used up to where the edit is held with this relative error.
 ERROR = 0.01
 
 
 @torch.no_grad()
-def closed_start(
-    model: Model, space: ConceptSpace, config: EraseConfig, preserved: PreservedStates
-) -> dict[str, Tensor]:
-    """Return the LoRA's weights, as :func:`erasure.lora.adapter.lora_state` does, with the edit in its value layers.
-
-    The weights of ``preserved`` become the adversary's last answer.
-    """
-    change, metric = edit_of_values(model, space, config, preserved)
+def closed_start(model: Model, space: ConceptSpace, config: EraseConfig) -> dict[str, Tensor]:
+    """Return the LoRA's weights, as :func:`erasure.lora.adapter.lora_state` does, with the edit in its value layers."""
     unet, scale = model.unet, config.alpha / config.rank
     base, state = base_layers(unet), lora_state(unet)
+    edits = edits_of_values(model, space, config)
     for name in text_values(lora_layers(unet)):
+        change, metric = edits[name]
         wanted = base[name].weight.detach().double().cpu() @ change / scale
         down, up, error = low_rank(wanted, config.rank, metric)
         used = _rank_needed(up.square().sum(0), error)
@@ -57,31 +63,53 @@ def closed_start(
     return state
 
 
+def edits_of_values(model: Model, space: ConceptSpace, config: EraseConfig) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return D and M (d, d), float64 on the CPU, for every layer of values."""
+    erased, preserved = erased_reads(model, space, config), preserved_reads(model, space, config)
+    return {name: _solved(erased[name], preserved[name]) for name in erased}
+
+
+def _solved(erased: Attended, preserved: Tensor) -> tuple[Tensor, Tensor]:
+    identity = torch.eye(len(preserved), dtype=preserved.dtype)
+    metric = erased.own + PRESERVE * (preserved + PULL * preserved.diagonal().mean() * identity)
+    change: Tensor = torch.linalg.solve(metric, erased.move.T).T
+    return change, metric
+
+
+def erased_reads(model: Model, space: ConceptSpace, config: EraseConfig) -> Mapping[str, Attended]:
+    """Return what layers read of the targets and of their anchors: sums over targets of weighted means."""
+    own_names = {target.target for target in space.targets}
+    edited = pairs(space, config)
+    weights = [1.0 if pair.name in own_names else NAME_WEIGHT for pair in edited]
+    found = attended(model, [pair.erased for pair in edited], config.seed, [pair.goal for pair in edited], weights)
+    count = len(space.targets)
+    return {name: Attended(count * read.own, count * read.move) for name, read in found.items()}
+
+
+def preserved_reads(model: Model, space: ConceptSpace, config: EraseConfig) -> dict[str, Tensor]:
+    """Return E[p p^T] (d, d), float64 on the CPU, by layer of values."""
+    templates, gone = config.templates, space.gone(config)
+    each = min(NEAR_WORDS, max(1, MOST_NEAR_WORDS // len(space.targets)))
+    near = dict.fromkeys((*config.preserve, *(c.text for target in space.targets for c in target.preserved[:each])))
+    far = [word for word in spread(load_vocabulary(config, model.tokenizer), FAR_WORDS) if word not in gone]
+    near_prompts = [fill(templates[i % len(templates)], word) for i, word in enumerate(near)]
+    far_prompts = [fill(templates[i % len(templates)], word) + BEHIND[i % len(BEHIND)] for i, word in enumerate(far)]
+    parts = [
+        (attended(model, prompts, config.seed), share)
+        for prompts, share in (
+            (near_prompts, NEAR_SHARE),
+            (far_prompts, 1 - NEAR_SHARE - EMPTY_SHARE),
+            ([""] * 2, EMPTY_SHARE),
+        )
+        if prompts
+    ]
+    whole = sum(share for _, share in parts)
+    names = parts[0][0]
+    return {name: torch.stack([share / whole * read[name].own for read, share in parts]).sum(0) for name in names}
+
+
 def _rank_needed(sizes: Tensor, error: float) -> int:
     """Return how many of the singular values ``sizes`` are needed; ``error`` is left by all of them together."""
     left = sizes.square().flip(0).cumsum(0).flip(0)  # from each one on
     whole = left[0] / (1 - error**2)
     return int((left + error**2 * whole > ERROR**2 * whole).sum())
-
-
-def edit_of_values(
-    model: Model, space: ConceptSpace, config: EraseConfig, preserved: PreservedStates
-) -> tuple[Tensor, Tensor]:
-    """Return D and M (d, d), float64 on the CPU."""
-    edited = pairs(space, config)
-    own_names = {target.target for target in space.targets}
-    moments, moves = [], []
-    for pair in edited:
-        weight = 1.0 if pair.name in own_names else NAME_WEIGHT
-        erased, anchors = (states.cpu() for states in edited_states(model, [pair]))
-        moments.append(weight * erased @ erased.T)
-        moves.append(weight * (anchors - erased) @ erased.T)
-    moment, move = torch.stack(moments).sum(0), torch.stack(moves).sum(0)
-    scale = moment.diagonal().mean().clamp_min(torch.finfo(moment.dtype).tiny)
-    identity = torch.eye(len(moment), dtype=moment.dtype)
-    for turn in range(ROUNDS + 1):
-        metric = moment / scale + PRESERVE * (preserved.moment() + PULL * identity)
-        change: Tensor = torch.linalg.solve(metric, (move / scale).T).T
-        if turn < ROUNDS:
-            preserved.reweigh(change)
-    return change, metric

@@ -29,7 +29,7 @@ def set_first_weights(
     if parents:
         start = joint_start(model, space, config, parents, preserved)
     elif preserved is not None and config.start == "closed-form":
-        start = closed_start(model, space, config, preserved)
+        start = closed_start(model, space, config)
     null_space = None
     if preserved is not None and config.null_space:
         # After the start, whose adversary has weighed what is preserved.
