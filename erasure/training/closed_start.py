@@ -7,7 +7,7 @@ reads at the same places of the anchor, y, as far as what it reads of preserved 
     D = argmin  E || x + D x - y ||^2  +  mu (E || D p ||^2 + l || D ||^2)
       = E[(y - x) x^T] M^-1,    M = E[x x^T] + mu (E[p p^T] + l I)
 
-with the sums over targets in the first term. This is UCE (Gandikota et al., WACV 2024, Eq. 7) for the values, with two
+where the first mean is over targets, too. This is UCE (Gandikota et al., WACV 2024, Eq. 7) for the values, with two
 changes. Token states are weighted as the U-Net weights them, layer by layer: most of a prompt's states are padding,
 which is hardly looked at. And words spread over the vocabulary are preserved along with the nearest ones, in prompts
 of several kinds, since a change that spares near words alone goes where they have no share, and hurts all others.
@@ -77,13 +77,11 @@ def _solved(erased: Attended, preserved: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def erased_reads(model: Model, space: ConceptSpace, config: EraseConfig) -> Mapping[str, Attended]:
-    """Return what layers read of the targets and of their anchors: sums over targets of weighted means."""
+    """Return what layers read of the targets and of their anchors, their other names weighing less."""
     own_names = {target.target for target in space.targets}
     edited = pairs(space, config)
     weights = [1.0 if pair.name in own_names else NAME_WEIGHT for pair in edited]
-    found = attended(model, [pair.erased for pair in edited], config.seed, [pair.goal for pair in edited], weights)
-    count = len(space.targets)
-    return {name: Attended(count * read.own, count * read.move) for name, read in found.items()}
+    return attended(model, [pair.erased for pair in edited], config.seed, [pair.goal for pair in edited], weights)
 
 
 def preserved_reads(model: Model, space: ConceptSpace, config: EraseConfig) -> dict[str, Tensor]:
