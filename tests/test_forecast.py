@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from erasure.concepts.row_count import judged_rows
 from erasure.config.settings import EraseConfig
 from erasure.config.settle import with_changes
 from erasure.config.values import config_from_dict
-from erasure.lora.adapter import lora_parameters
+from erasure.lora.adapter import lora_layers, lora_parameters, text_values
 from erasure.model.conditioning import Conditioning
 from erasure.model.denoiser import Denoiser
 from erasure.model.draw_settings import DRAW_SETTINGS
@@ -43,6 +43,15 @@ def _predict(self: Denoiser, z: Tensor, t: Tensor, conditioning: Conditioning) -
     """Depends on all that the U-Net's own prediction does, and costs next to nothing."""
     lora = sum(weight.sum() for weight in lora_parameters(self.unet))
     return 0.5 * z + conditioning.states[..., 0].mean(dim=1).view(-1, 1, 1, 1) + 1e-6 * lora
+
+
+def _read(model: Model, noise: Tensor, prompts: list[str]) -> Iterator[tuple[str, Tensor]]:
+    """Ask for a prediction as :mod:`erasure.training.attended` does, without a U-Net that could be watched."""
+    conditioning = model.embed(prompts)
+    with model.rows.purpose("start"):
+        model.eps(noise, torch.zeros(len(noise), dtype=torch.long), conditioning)
+    for name in text_values(lora_layers(model.unet)):
+        yield name, conditioning.states
 
 
 def _counted(
@@ -81,6 +90,7 @@ def test_the_rows_of_a_run_are_told_for_every_purpose(
     tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
 ) -> None:
     monkeypatch.setattr(Denoiser, "_forward", _predict)
+    monkeypatch.setattr("erasure.training.attended._reads", _read)
     monkeypatch.setattr(Model, "decode", lambda self, latent: Image.new("RGB", (8, 8)))
     monkeypatch.setattr("erasure.run.finish.SMALLEST_CHANGE", 0.0)
     (tmp_path / "words.txt").write_text("\n".join(WORDS))
@@ -96,6 +106,8 @@ def test_the_rows_of_a_run_are_told_for_every_purpose(
     assert 0.5 * told["verdict"].total <= counted["verdict"].total <= told["verdict"].total
     # A run may end after fewer looks than it could make.
     assert counted["looks"].total <= told["looks"].total
+    # Fewer words than there could be, and names that were measured.
+    assert 0.4 * told["start"].total <= counted["start"].total <= told["start"].total
     # The most wordings there can be of a target, of which this one has fewer.
     assert bool(counted["hostile"].total) == (config.robust == "words")
     assert counted["hostile"].total <= told["hostile"].total

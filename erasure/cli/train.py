@@ -163,14 +163,16 @@ def _dry_run(arguments: argparse.Namespace, config: EraseConfig) -> int:
         print(f"decided: {name} = {value}, by method {config.method}")
     print(f"layers:  {plan.layers} ({config.layers}), rank {plan.rank}, {plan.parameters:,} parameters")
     rows = forecast_rows(config, tuple(len(target.preserved) for target in plan.space.targets))
-    purposes: tuple[Purpose, ...] = ("training", "looks", "verdict", "hostile")
-    training, looks, verdict, hostile = (rows[purpose].total for purpose in purposes)
+    purposes: tuple[Purpose, ...] = ("start", "training", "looks", "verdict", "hostile")
+    start, training, looks, verdict, hostile = (rows[purpose].total for purpose in purposes)
     least = rows_until_gone(config, rows)
     most = "at most " if config.look_every else ""
     print(f"work:    {most}{plan.updates} updates of about {plan.rows_per_update:.1f} U-Net rows")
     print(f"         {plan.rows_setup:,} rows just now, to measure synonyms; {most}{training:,.0f} for training")
     if config.look_every:
         print(f"         and {looks:,.0f} for looks; only {least:,.0f} of both if the first ones find all gone")
+    if start:
+        print(f"         at most {start:,.0f} rows for the closed form that training starts from")
     print(f"         {verdict:,.0f} rows to judge before and after")
     if hostile:
         print(f"         at most {hostile:,.0f} rows to find other wordings of what is erased")

@@ -29,8 +29,8 @@ class WatchedLayer:
     def map(self, positions: int = 0) -> Tensor:
         """Return the attention (b, heads, positions, tokens), fp32, which sums to 1 over the tokens.
 
-        ``positions``: how many at most, evenly spaced; 0 = all. Computed anew at every call, since the maps of all layers together take much memory. Raises: ValueError if the
-        U-Net has not been called.
+        ``positions``: how many at most, evenly spaced; 0 = all. Computed anew at every call, since the maps of all
+        layers together take much memory. Raises: ValueError if the U-Net has not been called.
         """
         if self.query is None or self.key is None:
             raise ValueError("the U-Net has not been called since its attention is watched; call it first")

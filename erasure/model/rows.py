@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 Purpose = Literal[
-    "synonyms", "hostile", "training", "looks", "verdict", "pictures", "check", "cost", "attacks", "other"
+    "synonyms", "hostile", "start", "training", "looks", "verdict", "pictures", "check", "cost", "attacks", "other"
 ]  # fmt: skip
-"""``synonyms``: measuring the concept space; ``hostile``: measuring which other wordings are understood; ``looks``: at
-what is gone, during training; ``verdict``: judging before and after it; ``pictures``: previews and those before and
-after; ``check``: a picture with the finished file; ``cost``: timing an update; ``attacks``: attacks on an erasure;
-``other``: rows without a purpose."""
+"""``synonyms``: measuring the concept space; ``hostile``: measuring which other wordings are understood; ``start``: the
+closed form that training starts from; ``looks``: at what is gone, during training; ``verdict``: judging before and
+after it; ``pictures``: previews and those before and after; ``check``: a picture with the finished file; ``cost``:
+timing an update; ``attacks``: attacks on an erasure; ``other``: rows without a purpose."""
 
 
 @dataclass(frozen=True)

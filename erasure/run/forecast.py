@@ -12,6 +12,7 @@ from erasure.config.settings import EraseConfig
 from erasure.judge.judge_settings import JUDGE_SETTINGS
 from erasure.model.draw_settings import DRAW_SETTINGS
 from erasure.model.rows import RowBook, Rows
+from erasure.training.closed_start_sizes import closed_start_rows
 from erasure.training.defence.sizes import FIRST_LOOK, SECOND_LOOK
 from erasure.training.look_sizes import (
     NEAR_WORDS,
@@ -48,6 +49,7 @@ def forecast_rows(config: EraseConfig, sizes: tuple[int, ...] = ()) -> RowBook:
         {
             "synonyms": synonym_rows(config),
             **({"hostile": understood_rows(config)} if config.robust == "words" else {}),
+            "start": closed_start_rows(config, sizes),
             "training": rows_per_update(config, sizes) * config.updates,
             "pictures": DRAW_SETTINGS.rows(prompts * len(SEEDS)) * drawings + DRAW_SETTINGS.rows(hurt * len(SEEDS)),
             "check": DRAW_SETTINGS.rows(1),

@@ -35,7 +35,7 @@ from erasure.verdict.verdict import Verdict
 # Errors that leave the weights whole: as they were after the last update.
 _KEEPS_STATE = (EraseError, OSError, MemoryError, RuntimeError)
 
-_BESIDES: tuple[Purpose, ...] = ("verdict", "looks", "hostile")
+_BESIDES: tuple[Purpose, ...] = ("start", "verdict", "looks", "hostile")
 
 
 def erase(task: Task, observers: Sequence[MakeObserver] = ()) -> Run:

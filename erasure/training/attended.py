@@ -16,9 +16,10 @@ from torch import Generator, Tensor
 
 from erasure.model.cross_attention import WatchedLayer, watched_cross_attention
 from erasure.model.model import Model
+from erasure.training.closed_start_sizes import BATCH
 
-# Rows that are watched together, and the places of the picture that are taken of each, evenly spaced.
-BATCH, PLACES = 4, 64
+# The places of the picture that are taken of each row, evenly spaced.
+PLACES = 64
 
 
 @dataclass
@@ -41,7 +42,7 @@ def attended(
 
     ``prompts``: at least one, each on a noise of its own that ``seed`` gives; ``others``: for each of them the prompt
     that y is of; ``weights``: of the prompts in the mean, all the same if none are given. A row of the frozen model for
-    every prompt, counted for training.
+    every prompt, counted for the start.
     """
     shares = torch.tensor(list(weights) or [1.0] * len(prompts), dtype=torch.float64)
     shares = shares / shares.sum()
@@ -64,12 +65,12 @@ def attended(
 
 
 def _reads(model: Model, noise: Tensor, prompts: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
-    """Yield the vectors x (b, heads * places, d), fp32, that each layer reads of b prompts on ``noise`` (b, c, h, w)."""
+    """Yield what each layer reads of b prompts on ``noise`` (b, c, h, w): vectors x (b, heads * places, d), fp32."""
     conditioning = model.embed(prompts)
     t = torch.full((len(prompts),), model.train_steps - 1, device=model.device)
     at_once = model.rows_at_once or len(prompts)
     watched: list[list[WatchedLayer]] = []
-    with model.rows.purpose("training"), model.frozen():
+    with model.rows.purpose("start"), model.frozen():
         for z, times, part in zip(noise.split(at_once), t.split(at_once), conditioning.split(at_once), strict=True):
             with watched_cross_attention(model.unet) as layers:
                 model.eps(z, times, part)

@@ -31,14 +31,13 @@ from erasure.lora.adapter import DOWN, UP, base_layers, lora_layers, lora_state,
 from erasure.model.model import Model
 from erasure.spread import spread
 from erasure.training.attended import Attended, attended
-from erasure.training.closed_form import low_rank, pairs
+from erasure.training.closed_form import low_rank
+from erasure.training.closed_start_sizes import EMPTY, FAR_WORDS, MOST_NAMES, near_words_each
 
 # mu and l of the formula, l in units of the mean eigenvalue of E[p p^T].
 PRESERVE, PULL = 5.0, 0.2
 # Weight of a target's other names, which its own carries along in part.
 NAME_WEIGHT = 0.05
-# The nearest words of each target, at most so many of all together, and words spread over the vocabulary.
-NEAR_WORDS, MOST_NEAR_WORDS, FAR_WORDS = 25, 60, 60
 # How much near words and the empty prompt count among all that is preserved.
 NEAR_SHARE, EMPTY_SHARE = 0.6, 0.05
 # What stands behind a prompt with a far word, in turn: people write more than one word.
@@ -78,16 +77,24 @@ def _solved(erased: Attended, preserved: Tensor) -> tuple[Tensor, Tensor]:
 
 def erased_reads(model: Model, space: ConceptSpace, config: EraseConfig) -> Mapping[str, Attended]:
     """Return what layers read of the targets and of their anchors, their other names weighing less."""
-    own_names = {target.target for target in space.targets}
-    edited = pairs(space, config)
-    weights = [1.0 if pair.name in own_names else NAME_WEIGHT for pair in edited]
-    return attended(model, [pair.erased for pair in edited], config.seed, [pair.goal for pair in edited], weights)
+    templates = config.templates
+    edited: list[tuple[str, str]] = []
+    weights: list[float] = []
+    for target, names in zip(space.targets, space.erased_by_target(config), strict=True):
+        others = [name for name in names if name != target.target][:MOST_NAMES]
+        edited += [(fill(template, target.target), fill(template, target.anchor)) for template in templates]
+        weights += [1.0 / len(templates)] * len(templates)
+        for i, name in enumerate(others):
+            template = templates[i % len(templates)]
+            edited.append((fill(template, name), fill(template, target.anchor)))
+            weights.append(NAME_WEIGHT)
+    return attended(model, [own for own, _ in edited], config.seed, [anchor for _, anchor in edited], weights)
 
 
 def preserved_reads(model: Model, space: ConceptSpace, config: EraseConfig) -> dict[str, Tensor]:
     """Return E[p p^T] (d, d), float64 on the CPU, by layer of values."""
     templates, gone = config.templates, space.gone(config)
-    each = min(NEAR_WORDS, max(1, MOST_NEAR_WORDS // len(space.targets)))
+    each = near_words_each(len(space.targets))
     near = dict.fromkeys((*config.preserve, *(c.text for target in space.targets for c in target.preserved[:each])))
     far = [word for word in spread(load_vocabulary(config, model.tokenizer), FAR_WORDS) if word not in gone]
     near_prompts = [fill(templates[i % len(templates)], word) for i, word in enumerate(near)]
@@ -97,7 +104,7 @@ def preserved_reads(model: Model, space: ConceptSpace, config: EraseConfig) -> d
         for prompts, share in (
             (near_prompts, NEAR_SHARE),
             (far_prompts, 1 - NEAR_SHARE - EMPTY_SHARE),
-            ([""] * 2, EMPTY_SHARE),
+            ([""] * EMPTY, EMPTY_SHARE),
         )
         if prompts
     ]

@@ -25,21 +25,16 @@ def set_first_weights(
     """
     reads = bool(text_readers(model.unet))
     start = None
-    preserved = preserved_states(model, space, config) if reads and _wants_preserved(config, parents) else None
+    preserved = preserved_states(model, space, config) if reads and (parents or config.null_space) else None
     if parents:
         start = joint_start(model, space, config, parents, preserved)
-    elif preserved is not None and config.start == "closed-form":
+    elif reads and config.start == "closed-form":
         start = closed_start(model, space, config)
     null_space = None
     if preserved is not None and config.null_space:
-        # After the start, whose adversary has weighed what is preserved.
         null_space = NullSpace(model, projection(model, space, config, preserved.moment()))
     if start is not None:
         load_lora_state(model.unet, start)
         if null_space is not None:
             null_space.follow()
     return null_space
-
-
-def _wants_preserved(config: EraseConfig, parents: Sequence[Parent]) -> bool:
-    return bool(parents or config.start == "closed-form" or config.null_space)

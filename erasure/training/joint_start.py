@@ -34,7 +34,6 @@ from erasure.lora.parent import Parent
 from erasure.model.model import Model
 from erasure.spread import spread
 from erasure.training.closed_form import low_rank, pairs
-from erasure.training.closed_start import NAME_WEIGHT
 from erasure.training.joint_start_sizes import FAR_WORDS, NEAR_WORDS
 from erasure.training.layer_inputs import input_moments
 from erasure.training.preserved_states import PreservedStates
@@ -42,6 +41,8 @@ from erasure.training.uce import edited_states
 
 # mu and l of the formula, for layers that read prompts and for others.
 READERS, OTHERS = (0.4, 1.0), (0.5, 0.05)
+# Weight of a target's other names, which its own carries along in part.
+NAME_WEIGHT = 0.25
 # A layer that reads longer vectors would need too much memory.
 LONGEST = 2048
 _Changes = Mapping[str, tuple[Tensor, Tensor]]

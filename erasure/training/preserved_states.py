@@ -2,10 +2,6 @@
 
 Most are of the words nearest to each target, where most harm is done; the others are of words spread over the
 vocabulary: a change that spares near words alone goes where they have no share, and hurts all others.
-
-Words have weights. With :meth:`PreservedStates.reweigh` a word that a change would move more than others gets more of
-it, as an adversary does who plays multiplicative weights (Arora, Hazan and Kale 2012): its answer to every change is
-the words that it hurts most.
 """
 
 from __future__ import annotations
@@ -27,63 +23,30 @@ NEAR_WORDS, MOST_NEAR_WORDS, NEAR_SHARE = 25, 300, 0.6
 FAR_WORDS = 300
 # Prompts that go through the text encoder together.
 BATCH = 256
-# A word weighs between the first and the second times as much as it did at the beginning.
-LIGHTEST, HEAVIEST = 0.05, 20.0
-
-
-class WordStates:
-    """All token states of some words, ``states`` (k, n, d), with a weight for each word. On the CPU."""
-
-    def __init__(self, states: Tensor):
-        self._states = states
-        self._weights = torch.ones(len(states), dtype=torch.float64)
-
-    def __len__(self) -> int:
-        return len(self._states)
-
-    def moment(self) -> Tensor:
-        """Return the weighted mean of c c^T (d, d) over all states c, float64; zeros without a word."""
-        width = self._states.shape[-1]
-        total = torch.zeros((width, width), dtype=torch.float64)
-        for weight, states in zip(self._weights, self._states, strict=True):
-            total = total + weight / len(states) * (states.T @ states).double()
-        return total / self._weights.sum().clamp_min(1e-12)
-
-    def reweigh(self, change: Tensor, empty: Tensor) -> None:
-        """Multiply the weight of every word with the harm that ``change`` (d, d) does to it, relative to the mean.
-
-        The harm is how far its states move, in units of their distance from those of the ``empty`` prompt (l, d), of
-        which n is a multiple: a word in several templates.
-        """
-        moved = torch.stack([(states @ change.T.float()).norm() for states in self._states]).double()
-        origin = empty.repeat(self._states.shape[1] // len(empty), 1)
-        distance = torch.stack([(states - origin).norm() for states in self._states]).double()
-        harm = moved / distance.clamp_min(1e-3 * distance.mean().clamp_min(1e-12))
-        self._weights = (self._weights * harm / harm.mean().clamp_min(1e-12)).clamp(LIGHTEST, HEAVIEST)
 
 
 class PreservedStates:
-    """The near words, the far words and the empty prompt."""
+    """All token states of near words (k, n, d), of far words (m, n', d) and of the empty prompt (l, d), on the CPU."""
 
-    def __init__(self, near: WordStates, far: WordStates, empty: Tensor):
-        """``empty``: the states of the empty prompt (l, d), a divisor of the words' numbers of states."""
+    def __init__(self, near: Tensor, far: Tensor, empty: Tensor):
         self._near = near
         self._far = far
         self._empty = empty
 
     def moment(self) -> Tensor:
         """Return E[c c^T] (d, d) with a mean eigenvalue of 1, float64 on the CPU."""
-        empty = self._empty.double()
-        near = (len(self._near) * self._near.moment() + empty.T @ empty / len(empty)) / (len(self._near) + 1)
-        parts = [near, self._far.moment()] if len(self._far) else [near]
+        near = (len(self._near) * _moment(self._near) + _moment(self._empty[None])) / (len(self._near) + 1)
+        parts = [near, _moment(self._far)] if len(self._far) else [near]
         near, *far = [part / part.diagonal().mean() for part in parts]
         return NEAR_SHARE * near + (1 - NEAR_SHARE) * far[0] if far else near
 
-    def reweigh(self, change: Tensor) -> None:
-        """Let words that ``change`` (d, d), a map of states, hurts more than others of their kind weigh more."""
-        for words in (self._near, self._far):
-            if len(words):
-                words.reweigh(change, self._empty)
+
+def _moment(words: Tensor) -> Tensor:
+    """Return the mean of c c^T (d, d), float64, over the states c of words (k, n, d); zeros without a word."""
+    total = torch.zeros((words.shape[-1],) * 2, dtype=torch.float64)
+    for states in words:
+        total += (states.T @ states).double() / len(states)
+    return total / max(1, len(words))
 
 
 def preserved_states(model: Model, space: ConceptSpace, config: EraseConfig) -> PreservedStates:
@@ -103,11 +66,11 @@ def preserved_states(model: Model, space: ConceptSpace, config: EraseConfig) -> 
 
 
 @torch.no_grad()
-def _states(model: Model, words: Sequence[Sequence[str]], empty: Tensor) -> WordStates:
-    """Return the states of words, each given as the prompts that it is in, equally many."""
+def _states(model: Model, words: Sequence[Sequence[str]], empty: Tensor) -> Tensor:
+    """Return the states (k, n, d) of k words, each given as the prompts that it is in, equally many."""
     found = [torch.empty(0, *empty.shape)]
     prompts = [prompt for own in words for prompt in own]
     for first in range(0, len(prompts), BATCH):
         found.append(model.embed(prompts[first : first + BATCH]).states.float().cpu())
     each = len(words[0]) * len(empty) if words else len(empty)
-    return WordStates(torch.cat(found).view(len(words), each, empty.shape[1]))
+    return torch.cat(found).view(len(words), each, empty.shape[1])

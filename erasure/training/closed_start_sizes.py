@@ -1,0 +1,35 @@
+"""How much the closed form that training starts from looks at, and what it takes. Needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from erasure.config.settings import EraseConfig
+from erasure.model.rows import Rows
+
+# Other names of each target.
+MOST_NAMES = 8
+# The nearest words of each target, at most so many of all together, and words spread over the vocabulary.
+NEAR_WORDS, MOST_NEAR_WORDS, FAR_WORDS = 25, 60, 60
+# Prompts that say nothing.
+EMPTY = 2
+# Rows that are watched together.
+BATCH = 4
+_WITH_VALUES = ("xattn", "xattn_kv", "xattn_v", "full")
+
+
+def near_words_each(targets: int) -> int:
+    """Return how many of the nearest words of each target are preserved."""
+    return min(NEAR_WORDS, max(1, MOST_NEAR_WORDS // targets))
+
+
+def closed_start_rows(config: EraseConfig, sizes: Sequence[int] = ()) -> Rows:
+    """Return the rows of the frozen model that the closed form takes, at most. ``sizes``: K per target, if known."""
+    if config.start != "closed-form" or config.layers not in _WITH_VALUES:
+        return Rows()
+    targets = len(config.erase)
+    names = MOST_NAMES if config.erase_synonyms and config.synonym_threshold else min(MOST_NAMES, len(config.synonym))
+    pairs = targets * (len(config.templates) + names)
+    near = sum(min(near_words_each(targets), k) for k in sizes or [config.neighbours] * targets) + len(config.preserve)
+    calls = -(-pairs // (BATCH // 2)) + sum(-(-prompts // BATCH) for prompts in (near, FAR_WORDS, EMPTY))
+    return Rows(2 * pairs + near + FAR_WORDS + EMPTY, calls=calls)
