@@ -35,7 +35,7 @@ from erasure.training.closed_form import low_rank
 from erasure.training.closed_start_sizes import EMPTY, FAR_WORDS, MOST_NAMES, near_words_each
 
 # mu and l of the formula, l in units of the mean eigenvalue of E[p p^T].
-PRESERVE, PULL = 5.0, 0.2
+PRESERVE, PULL = 8.0, 0.2
 # Weight of a target's other names, which its own carries along in part.
 NAME_WEIGHT = 0.05
 # How much near words and the empty prompt count among all that is preserved.
