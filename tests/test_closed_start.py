@@ -7,6 +7,7 @@ from torch import Generator, Tensor
 from erasure.config.settings import EraseConfig
 from erasure.config.values import config_from_dict
 from erasure.lora.adapter import DOWN, UP, base_layers, inject_lora, lora_layers, lora_state, text_values
+from erasure.model.cross_attention import watched_cross_attention
 from erasure.model.model import Model
 from erasure.model.parts import ModelParts
 from erasure.training.attended import _reads, attended
@@ -108,3 +109,13 @@ def test_layers_without_values_start_at_nothing(tiny_models: ModelParts) -> None
     first = lora_state(tiny_models.unet)
     Trainer(Model(tiny_models), space_of("church"), _config(layers="noxattn", rank=2))
     assert all(torch.equal(first[key], weight) for key, weight in lora_state(tiny_models.unet).items())
+
+
+def test_a_few_places_are_taken_evenly_of_a_map(tiny_model: Model) -> None:
+    z, t = tiny_model.noise(Generator().manual_seed(0))[None], torch.tensor([500])
+    with torch.no_grad(), watched_cross_attention(tiny_model.unet) as layers:
+        tiny_model.eps(z, t, tiny_model.embed(["church"]))
+    for layer in layers:
+        whole = layer.map()
+        assert torch.equal(layer.map(whole.shape[2]), whole)
+        assert torch.allclose(layer.map(2), whole[:, :, :: -(-whole.shape[2] // 2)])

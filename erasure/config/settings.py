@@ -305,7 +305,7 @@ class EraseConfig:
     start: Start = setting(
         "closed-form",
         "where training starts: at no change (zero), or where values of cross-attention are edited in closed form, "
-        "which no preserved word is hurt by much more than others",
+        "as far as near and far words that stay allow it",
         "lora",
         choices=Start,
     )
