@@ -10,7 +10,7 @@ from erasure.lora.adapter import DOWN, UP, base_layers, inject_lora, lora_layers
 from erasure.model.cross_attention import watched_cross_attention
 from erasure.model.model import Model
 from erasure.model.parts import ModelParts
-from erasure.training.attended import _reads, attended
+from erasure.training.attended import _reads, attended, stage_of
 from erasure.training.closed_start import closed_start, edits_of_values
 from erasure.training.closed_start_sizes import MOST_NAMES, closed_start_rows
 from erasure.training.first_weights import set_first_weights
@@ -24,8 +24,11 @@ def _config(**changes: object) -> EraseConfig:
 
 
 def _read(model: Model, prompt: str) -> dict[str, Tensor]:
-    """What layers read of a prompt, on a noise that no edit has seen: (places, d) by layer of values."""
-    return {name: x[0].double() for name, x in _reads(model, model.noise(Generator().manual_seed(99))[None], [prompt])}
+    """What layers read of a prompt, on a noise that no edit has seen: (places, d) by stage of the U-Net."""
+    return {
+        stage_of(name): x[0].double()
+        for name, x in _reads(model, model.noise(Generator().manual_seed(99))[None], [prompt])
+    }
 
 
 def test_the_edit_turns_what_is_read_of_the_target_into_what_is_read_of_its_anchor(tiny_model: Model) -> None:
@@ -83,7 +86,7 @@ def test_the_first_weights_hold_the_edit_and_what_is_left_of_the_rank_starts_as_
             assert torch.equal(state[name + DOWN], first[name + DOWN])
             assert not state[name + UP].any()
             continue
-        change, metric = edits[name]
+        change, metric = edits[stage_of(name)]
         root, wanted = torch.linalg.cholesky(metric), base[name].weight.double() @ change
         held = state[name + UP].double() @ state[name + DOWN].double()
         assert ((held - wanted) @ root).norm() <= 0.02 * (wanted @ root).norm()
@@ -113,9 +116,11 @@ def test_layers_without_values_start_at_nothing(tiny_models: ModelParts) -> None
 
 def test_a_few_places_are_taken_evenly_of_a_map(tiny_model: Model) -> None:
     z, t = tiny_model.noise(Generator().manual_seed(0))[None], torch.tensor([500])
-    with torch.no_grad(), watched_cross_attention(tiny_model.unet) as layers:
-        tiny_model.eps(z, t, tiny_model.embed(["church"]))
-    for layer in layers:
-        whole = layer.map()
-        assert torch.equal(layer.map(whole.shape[2]), whole)
-        assert torch.allclose(layer.map(2), whole[:, :, :: -(-whole.shape[2] // 2)])
+    maps = []
+    for positions in (0, 2):
+        with torch.no_grad(), watched_cross_attention(tiny_model.unet, positions) as layers:
+            tiny_model.eps(z, t, tiny_model.embed(["church"]))
+        maps.append([layer.map() for layer in layers])
+    for whole, few in zip(*maps, strict=True):
+        assert few.shape[2] <= 2
+        assert torch.allclose(few, whole[:, :, :: -(-whole.shape[2] // 2)])

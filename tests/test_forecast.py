@@ -51,7 +51,7 @@ def _read(model: Model, noise: Tensor, prompts: list[str]) -> Iterator[tuple[str
     with model.rows.purpose("start"):
         model.eps(noise, torch.zeros(len(noise), dtype=torch.long), conditioning)
     for name in text_values(lora_layers(model.unet)):
-        yield name, conditioning.states
+        yield name.removesuffix(".to_v"), conditioning.states
 
 
 def _counted(

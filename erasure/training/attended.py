@@ -8,6 +8,7 @@ will show; later steps of sampling tell nothing that these do not.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -24,9 +25,9 @@ PLACES = 64
 
 @dataclass
 class Attended:
-    """Second moments of what one layer reads, float64 on the CPU.
+    """Second moments of what layers read, fp32 on the CPU.
 
-    ``own``: E[x x^T] (d, d). ``move``: E[(y - x) x^T] (d, d), with y what it reads at the same places if the prompt is
+    ``own``: E[x x^T] (d, d). ``move``: E[(y - x) x^T] (d, d), with y what they read at the same places if the prompt is
     another one; zeros if none was given.
     """
 
@@ -34,18 +35,28 @@ class Attended:
     move: Tensor
 
 
+def stage_of(layer: str) -> str:
+    """Return the part of the U-Net that a layer of cross-attention is in: its stack of blocks at one resolution.
+
+    SDXL has 70 layers with d = 2048, whose moments would take gigabytes. Those of one stack, of which there are 11,
+    share theirs; in SD 1.x and 2 every layer is a stack of its own.
+    """
+    return layer.partition(".transformer_blocks.")[0]
+
+
 @torch.no_grad()
 def attended(
     model: Model, prompts: Sequence[str], seed: int, others: Sequence[str] = (), weights: Sequence[float] = ()
 ) -> dict[str, Attended]:
-    """Return the moments for every layer of cross-attention, by the name of the layer of its values.
+    """Return the moments by :func:`stage_of`, for all layers of cross-attention.
 
     ``prompts``: at least one, each on a noise of its own that ``seed`` gives; ``others``: for each of them the prompt
     that y is of; ``weights``: of the prompts in the mean, all the same if none are given. A row of the frozen model for
     every prompt, counted for the start.
     """
-    shares = torch.tensor(list(weights) or [1.0] * len(prompts), dtype=torch.float64)
+    shares = torch.tensor(list(weights) or [1.0] * len(prompts))
     shares = shares / shares.sum()
+    depth = Counter(stage_of(name) for name, module in model.unet.named_modules() if name.endswith(".attn2"))
     found: dict[str, Attended] = {}
     each = max(1, BATCH // 2) if others else BATCH
     for first in range(0, len(prompts), each):
@@ -56,11 +67,12 @@ def attended(
         for name, read in _reads(model, torch.stack(noise * (2 if others else 1)), chosen):
             x = read[:rows]
             y = read[rows:] if others else x
-            weighted = x.transpose(1, 2) * (shares[part] / x.shape[1]).to(x)[:, None, None]
+            stage = stage_of(name)
+            weighted = x.transpose(1, 2) * (shares[part] / (x.shape[1] * depth[stage])).to(x)[:, None, None]
             own, move = (weighted @ x).sum(0), (weighted @ (y - x)).sum(0).T
-            before = found.setdefault(name, Attended(torch.zeros((), dtype=torch.float64), torch.zeros(())))
-            before.own = before.own + own.double().cpu()
-            before.move = before.move + move.double().cpu()
+            before = found.setdefault(stage, Attended(torch.zeros(()), torch.zeros(())))
+            before.own = before.own + own.cpu()
+            before.move = before.move + move.cpu()
     return found
 
 
@@ -72,10 +84,10 @@ def _reads(model: Model, noise: Tensor, prompts: Sequence[str]) -> Iterator[tupl
     watched: list[list[WatchedLayer]] = []
     with model.rows.purpose("start"), model.frozen():
         for z, times, part in zip(noise.split(at_once), t.split(at_once), conditioning.split(at_once), strict=True):
-            with watched_cross_attention(model.unet) as layers:
+            with watched_cross_attention(model.unet, PLACES) as layers:
                 model.eps(z, times, part)
             watched.append(layers)
     states = conditioning.states.float()
     for same in zip(*watched, strict=True):
-        maps = torch.cat([layer.map(PLACES) for layer in same])
-        yield f"{same[0].name}.to_v", (maps @ states[:, None]).flatten(1, 2)
+        maps = torch.cat([layer.map() for layer in same])
+        yield same[0].name, (maps @ states[:, None]).flatten(1, 2)

@@ -30,7 +30,7 @@ from erasure.config.template import fill
 from erasure.lora.adapter import DOWN, UP, base_layers, lora_layers, lora_state, text_values
 from erasure.model.model import Model
 from erasure.spread import spread
-from erasure.training.attended import Attended, attended
+from erasure.training.attended import Attended, attended, stage_of
 from erasure.training.closed_form import low_rank
 from erasure.training.closed_start_sizes import EMPTY, FAR_WORDS, MOST_NAMES, near_words_each
 
@@ -53,7 +53,7 @@ def closed_start(model: Model, space: ConceptSpace, config: EraseConfig) -> dict
     base, state = base_layers(unet), lora_state(unet)
     edits = edits_of_values(model, space, config)
     for name in text_values(lora_layers(unet)):
-        change, metric = edits[name]
+        change, metric = edits[stage_of(name)]
         wanted = base[name].weight.detach().double().cpu() @ change / scale
         down, up, error = low_rank(wanted, config.rank, metric)
         used = _rank_needed(up.square().sum(0), error)
@@ -63,15 +63,15 @@ def closed_start(model: Model, space: ConceptSpace, config: EraseConfig) -> dict
 
 
 def edits_of_values(model: Model, space: ConceptSpace, config: EraseConfig) -> dict[str, tuple[Tensor, Tensor]]:
-    """Return D and M (d, d), float64 on the CPU, for every layer of values."""
+    """Return D and M (d, d), float64 on the CPU, by :func:`erasure.training.attended.stage_of`."""
     erased, preserved = erased_reads(model, space, config), preserved_reads(model, space, config)
-    return {name: _solved(erased[name], preserved[name]) for name in erased}
+    return {stage: _solved(erased[stage], preserved[stage].double()) for stage in erased}
 
 
 def _solved(erased: Attended, preserved: Tensor) -> tuple[Tensor, Tensor]:
     identity = torch.eye(len(preserved), dtype=preserved.dtype)
-    metric = erased.own + PRESERVE * (preserved + PULL * preserved.diagonal().mean() * identity)
-    change: Tensor = torch.linalg.solve(metric, erased.move.T).T
+    metric = erased.own.double() + PRESERVE * (preserved + PULL * preserved.diagonal().mean() * identity)
+    change: Tensor = torch.linalg.solve(metric, erased.move.double().T).T
     return change, metric
 
 
@@ -92,25 +92,24 @@ def erased_reads(model: Model, space: ConceptSpace, config: EraseConfig) -> Mapp
 
 
 def preserved_reads(model: Model, space: ConceptSpace, config: EraseConfig) -> dict[str, Tensor]:
-    """Return E[p p^T] (d, d), float64 on the CPU, by layer of values."""
+    """Return E[p p^T] (d, d), fp32 on the CPU, by :func:`erasure.training.attended.stage_of`."""
     templates, gone = config.templates, space.gone(config)
     each = near_words_each(len(space.targets))
     near = dict.fromkeys((*config.preserve, *(c.text for target in space.targets for c in target.preserved[:each])))
     far = [word for word in spread(load_vocabulary(config, model.tokenizer), FAR_WORDS) if word not in gone]
     near_prompts = [fill(templates[i % len(templates)], word) for i, word in enumerate(near)]
     far_prompts = [fill(templates[i % len(templates)], word) + BEHIND[i % len(BEHIND)] for i, word in enumerate(far)]
-    parts = [
-        (attended(model, prompts, config.seed), share)
-        for prompts, share in (
-            (near_prompts, NEAR_SHARE),
-            (far_prompts, 1 - NEAR_SHARE - EMPTY_SHARE),
-            ([""] * EMPTY, EMPTY_SHARE),
-        )
-        if prompts
-    ]
-    whole = sum(share for _, share in parts)
-    names = parts[0][0]
-    return {name: torch.stack([share / whole * read[name].own for read, share in parts]).sum(0) for name in names}
+    kinds = (
+        (near_prompts, NEAR_SHARE),
+        (far_prompts, 1 - NEAR_SHARE - EMPTY_SHARE),
+        ([""] * EMPTY, EMPTY_SHARE),
+    )
+    whole = sum(share for prompts, share in kinds if prompts)
+    total: dict[str, Tensor] = {}
+    for prompts, share in kinds:
+        for stage, read in (attended(model, prompts, config.seed) if prompts else {}).items():
+            total[stage] = total.get(stage, torch.zeros(())) + share / whole * read.own
+    return total
 
 
 def _rank_needed(sizes: Tensor, error: float) -> int:
