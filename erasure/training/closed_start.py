@@ -35,11 +35,11 @@ from erasure.training.closed_form import low_rank
 from erasure.training.closed_start_sizes import EMPTY, FAR_WORDS, MOST_NAMES, near_words_each
 
 # mu and l of the formula, l in units of the mean eigenvalue of E[p p^T].
-PRESERVE, PULL = 8.0, 0.2
+PRESERVE, PULL = 3.0, 0.2
 # Weight of a target's other names, which its own carries along in part.
 NAME_WEIGHT = 0.05
 # How much near words and the empty prompt count among all that is preserved.
-NEAR_SHARE, EMPTY_SHARE = 0.6, 0.05
+NEAR_SHARE, EMPTY_SHARE = 0.8, 0.05
 # What stands behind a prompt with a far word, in turn: people write more than one word.
 BEHIND = ("", ", highly detailed, sharp focus", " in pencil style", ", a painting in bright colours")
 # The LoRA's rank is used up to where the edit is held with this relative error.
