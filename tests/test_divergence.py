@@ -92,7 +92,7 @@ def test_advice_names_the_settings_that_let_training_diverge() -> None:
     assert advice(erase_config(erase="church", learning_rate=0.02)) == "learning_rate 0.005 instead of 0.02"
     wild = erase_config(erase="church", learning_rate=0.1, pace=0, clip=0, guidance=3, precision="fp16")
     assert advice(wild) == (
-        "learning_rate 0.025 instead of 0.1, pace 0.04, which adapts the learning rate, clip 1, guidance 1 and "
+        "learning_rate 0.025 instead of 0.1, pace 0.025, which adapts the learning rate, clip 1, guidance 1 and "
         "precision bf16 or fp32"
     )
 

@@ -259,7 +259,7 @@ class EraseConfig:
         usual="1e-4 to 2e-3",
     )
     pace: float = setting(
-        0.04,
+        0.025,
         "the learning rate is adapted once, so that an update moves the prediction of the erased concept by this share "
         "of the way to its anchor's; 0 = stay with the given learning rate",
         "training",
