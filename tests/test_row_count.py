@@ -12,7 +12,7 @@ from erasure.concepts.hostile_wordings import HostileWording
 from erasure.config.methods import METHODS
 from erasure.config.settings import EraseConfig
 from erasure.config.values import config_from_dict, erase_config
-from erasure.lora.adapter import inject_lora, lora_parameters
+from erasure.lora.adapter import inject_lora, lora_parameters, lora_state
 from erasure.model.model import Model
 from erasure.model.rows import Rows
 from erasure.training.row_count import rows_per_update
@@ -32,6 +32,7 @@ def _taken(model: Model, config: EraseConfig) -> Rows:
     with pytest.MonkeyPatch.context() as patch:
         # There is no attention to look at, either.
         patch.setattr("erasure.training.forget_me_not.attention_paid", lambda layers, places: weight.square().sum())
+        patch.setattr("erasure.training.first_weights.closed_start", lambda model, *given: lora_state(model.unet))
         pairs = tuple(HostileWording(f"{a} {b}", made_of=(a, b)) for a, b in permutations(WORDS, 2))
         hostile = [pairs] * len(config.erase)
         patch.setattr("erasure.training.defence.words.understood_wordings", lambda *given: hostile)
