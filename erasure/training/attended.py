@@ -28,7 +28,7 @@ class Attended:
     """Second moments of what layers read, fp32 on the CPU.
 
     ``own``: E[x x^T] (d, d). ``move``: E[(y - x) x^T] (d, d), with y what they read at the same places if the prompt is
-    another one; zeros if none was given.
+    another one; the number 0 if none was given.
     """
 
     own: Tensor
@@ -65,14 +65,12 @@ def attended(
         rows = len(prompts[part])
         noise = [model.noise(Generator().manual_seed(seed + first + row)) for row in range(rows)]
         for name, read in _reads(model, torch.stack(noise * (2 if others else 1)), chosen):
-            x = read[:rows]
-            y = read[rows:] if others else x
-            stage = stage_of(name)
+            x, stage = read[:rows], stage_of(name)
             weighted = x.transpose(1, 2) * (shares[part] / (x.shape[1] * depth[stage])).to(x)[:, None, None]
-            own, move = (weighted @ x).sum(0), (weighted @ (y - x)).sum(0).T
             before = found.setdefault(stage, Attended(torch.zeros(()), torch.zeros(())))
-            before.own = before.own + own.cpu()
-            before.move = before.move + move.cpu()
+            before.own = before.own + (weighted @ x).sum(0).cpu()
+            if others:
+                before.move = before.move + (weighted @ (read[rows:] - x)).sum(0).T.cpu()
     return found
 
 
