@@ -11,7 +11,7 @@ from erasure.model.cross_attention import watched_cross_attention
 from erasure.model.model import Model
 from erasure.model.parts import ModelParts
 from erasure.training.attended import _reads, attended, stage_of
-from erasure.training.closed_start import closed_start, edits_of_values
+from erasure.training.closed_start import anchor_prompts, closed_start, edits_of_values, far_words
 from erasure.training.closed_start_sizes import MOST_NAMES, closed_start_rows
 from erasure.training.first_weights import set_first_weights
 from erasure.training.trainer import Trainer
@@ -31,15 +31,38 @@ def _read(model: Model, prompt: str) -> dict[str, Tensor]:
     }
 
 
+def _cosine(one: Tensor, other: Tensor) -> float:
+    return float(torch.nn.functional.cosine_similarity(one.flatten(), other.flatten(), dim=0))
+
+
 def test_the_edit_turns_what_is_read_of_the_target_into_what_is_read_of_its_anchor(tiny_model: Model) -> None:
-    edits = edits_of_values(tiny_model, space_of("church"), _config())
-    own, anchor, kept = (_read(tiny_model, prompt) for prompt in ("church", "", "truck"))
+    edits = edits_of_values(tiny_model, space_of("church", anchor="zebra"), _config(anchor=["zebra"]))
+    own, anchor, kept = (_read(tiny_model, prompt) for prompt in ("church", "zebra", "truck"))
     assert set(edits) == set(own)
     for name, (change, _) in edits.items():
         way, moved = anchor[name] - own[name], own[name] @ change.T
-        assert torch.nn.functional.cosine_similarity(moved.flatten(), way.flatten(), dim=0) > 0.5
+        assert _cosine(moved, way) > 0.5
         spared = (kept[name] @ change.T).norm() / (anchor[name] - kept[name]).norm()
         assert spared < moved.norm() / way.norm()
+
+
+def test_a_target_that_turns_into_nothing_becomes_what_other_words_are_in_its_frame(tiny_model: Model) -> None:
+    space, config = space_of("church"), _config(templates=["a picture of a {}"])
+    edits = edits_of_values(tiny_model, space, config)
+    own = _read(tiny_model, "a picture of a church")
+    others = [_read(tiny_model, f"a picture of a {word}") for word in far_words(tiny_model, space, config)[:20]]
+    for name, (change, _) in edits.items():
+        moved, average = own[name] @ change.T, torch.stack([other[name] for other in others]).mean(0)
+        assert (own[name] + moved - average).norm() < (own[name] - average).norm()
+        assert _cosine(moved, average - own[name]) > 0.3
+
+
+def test_the_anchor_is_one_prompt_unless_nothing_would_be_left() -> None:
+    words = ["bus", "dog", "bell"]
+    assert anchor_prompts("a picture of a {}", "castle", words, 0, 2) == ["a picture of a castle"]
+    assert anchor_prompts("a picture of a house[ in {}]", "", words, 0, 2) == ["a picture of a house"]
+    assert anchor_prompts("a picture of a {}", "", words, 2, 2) == ["a picture of a bell", "a picture of a bus"]
+    assert anchor_prompts("a picture of a {}", "", [], 2, 2) == [""]
 
 
 def test_what_is_preserved_by_name_is_spared_more(tiny_model: Model) -> None:

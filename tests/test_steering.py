@@ -86,11 +86,31 @@ def test_it_looks_sooner_where_the_target_is_about_to_go() -> None:
     assert _looked(_steering(*falling))[:2] == [10, 15]
 
 
+def test_the_first_look_can_be_brought_forward() -> None:
+    steering = _steering(*[STAYS] * 9)
+    steering.look_soon()
+    assert _looked(steering)[0] == 5
+
+
+def test_what_is_shown_of_targets_is_told_without_noting_anything() -> None:
+    steering = _steering({"church": 1.4, "truck": -0.2, "chapel": 0.5})
+    before = steering.meta()
+    assert steering.level() == pytest.approx((1.0 - 0.2) / 2)
+    assert steering.meta() == before
+
+
 def test_it_looks_more_often_while_few_of_many_targets_are_left() -> None:
     panel = tuple(Member(f"concept {i}", "target", i, 3) for i in range(5))
     all_left = {member.concept: 1.0 for member in panel}
     seen = _Seen(all_left, {"concept 0": 1.0}, all_left, panel=panel)
     assert _looked(Steering(_Number(), cast("Examination", seen), every=5, updates=35)) == [15, 30, 35]
+
+
+def test_it_looks_soon_again_where_the_second_look_finds_one_of_many() -> None:
+    panel = tuple(Member(f"concept {i}", "target", i, 3) for i in range(5))
+    nearly = dict.fromkeys([member.concept for member in panel], 0.05)
+    seen = _Seen(nearly, {"concept 0": 1.0}, nearly, nearly, panel=panel)
+    assert _looked(Steering(_Number(), cast("Examination", seen), every=4, updates=35)) == [12, 12, 14, 14]
 
 
 def test_all_gone_is_looked_at_again_at_once_in_other_pictures_and_names() -> None:
@@ -128,6 +148,12 @@ def test_a_name_that_is_left_counts_as_its_target() -> None:
     assert look.recognised == {"church": (1, 3), "truck": (0, 2)}
     assert steering.worked_on() == [0]
     assert [steering.names_left(target) for target in (0, 1)] == [True, False]
+
+
+def test_a_name_that_is_not_recognised_is_gone_though_something_of_the_target_is_seen_in_it() -> None:
+    steering = _steering({"chapel": 0.45})
+    assert steering.look(10).recognised == {"church": (0, 3), "truck": (0, 2)}
+    assert steering.due(10)  # the second look
 
 
 def test_names_are_not_what_is_left_while_their_target_is() -> None:
@@ -188,6 +214,8 @@ def test_it_never_looks_for_what_the_judge_cannot_tell() -> None:
     steering = _steering(known=False)
     assert not any(steering.due(step) for step in range(1, 36))
     assert not steering.ended
+    assert not steering.tells
+    assert _steering(STAYS).tells
 
 
 @pytest.mark.parametrize("known", [True, False])

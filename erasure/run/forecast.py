@@ -12,7 +12,7 @@ from erasure.config.settings import EraseConfig
 from erasure.judge.judge_settings import JUDGE_SETTINGS
 from erasure.model.draw_settings import DRAW_SETTINGS
 from erasure.model.rows import RowBook, Rows
-from erasure.training.closed_start_sizes import closed_start_rows
+from erasure.training.closed_start_sizes import STRENGTHS, closed_start_rows, has_closed_start
 from erasure.training.defence.sizes import FIRST_LOOK, SECOND_LOOK
 from erasure.training.look_sizes import (
     NEAR_WORDS,
@@ -67,7 +67,8 @@ def rows_until_gone(config: EraseConfig, rows: RowBook) -> float:
     if not config.look_every:
         return rows["training"].total
     updates = min(config.updates, updates_between(config.look_every, len(config.erase)))
-    looks = rows["looks"].total / _most_looks(config)
+    start = _start_look_rows(config)
+    looks = (rows["looks"].total - start.total) / _most_looks(config) + start.total / len(STRENGTHS)
     return rows["training"].total * updates / config.updates + looks
 
 
@@ -107,7 +108,15 @@ def _look_rows(config: EraseConfig, neighbours: int) -> Rows:
 
     first, second = pictures(first_look(targets)) + min(NEAR_WORDS, near), pictures(second_look(targets))
     rows = JUDGE_SETTINGS.rows(first, first) + JUDGE_SETTINGS.rows(second, second)
-    return (rows + hostile(FIRST_LOOK) + hostile(SECOND_LOOK)) * _most_looks(config)
+    return (rows + hostile(FIRST_LOOK) + hostile(SECOND_LOOK)) * _most_looks(config) + _start_look_rows(config)
+
+
+def _start_look_rows(config: EraseConfig) -> Rows:
+    """Return the rows for finding out how strong the closed form has to be, if it takes all strengths."""
+    if not has_closed_start(config):
+        return Rows()
+    pictures = len(config.erase) * second_look(len(config.erase)).pictures
+    return JUDGE_SETTINGS.rows(pictures, pictures) * len(STRENGTHS)
 
 
 def _most_looks(config: EraseConfig) -> int:

@@ -7,10 +7,12 @@ reads at the same places of the anchor, y, as far as what it reads of preserved 
     D = argmin  E || x + D x - y ||^2  +  mu (E || D p ||^2 + l || D ||^2)
       = E[(y - x) x^T] M^-1,    M = E[x x^T] + mu (E[p p^T] + l I)
 
-where the first mean is over targets, too. This is UCE (Gandikota et al., WACV 2024, Eq. 7) for the values, with two
+where the first mean is over targets, too. This is UCE (Gandikota et al., WACV 2024, Eq. 7) for the values, with three
 changes. Token states are weighted as the U-Net weights them, layer by layer: most of a prompt's states are padding,
-which is hardly looked at. And words spread over the vocabulary are preserved along with the nearest ones, in prompts
-of several kinds, since a change that spares near words alone goes where they have no share, and hurts all others.
+which is hardly looked at. Words spread over the vocabulary are preserved along with the nearest ones, in prompts of
+several kinds, since a change that spares near words alone goes where they have no share, and hurts all others. And a
+target that turns into nothing becomes in its frame what other words are in it on average: "a picture of a" is to stay
+in all prompts, and to take it away with the target costs them more than the target alone.
 
 Only values are edited: keys edited alone leave the concept as it was, and edited along with values they add nothing.
 The LoRA holds W D with the smallest rank that does it well; what is left of its rank starts as every LoRA does.
@@ -18,7 +20,7 @@ The LoRA holds W D with the smallest rank that does it well; what is left of its
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -32,10 +34,10 @@ from erasure.model.model import Model
 from erasure.spread import spread
 from erasure.training.attended import Attended, attended, stage_of
 from erasure.training.closed_form import low_rank
-from erasure.training.closed_start_sizes import EMPTY, FAR_WORDS, MOST_NAMES, near_words_each
+from erasure.training.closed_start_sizes import ANCHOR_WORDS, EMPTY, FAR_WORDS, MOST_NAMES, near_words_each
 
 # mu and l of the formula, l in units of the mean eigenvalue of E[p p^T].
-PRESERVE, PULL = 3.0, 0.2
+PRESERVE, PULL = 3.0, 0.3
 # Weight of a target's other names, which its own carries along in part.
 NAME_WEIGHT = 0.05
 # How much near words and the empty prompt count among all that is preserved.
@@ -77,26 +79,48 @@ def _solved(erased: Attended, preserved: Tensor) -> tuple[Tensor, Tensor]:
 
 def erased_reads(model: Model, space: ConceptSpace, config: EraseConfig) -> Mapping[str, Attended]:
     """Return what layers read of the targets and of their anchors, their other names weighing less."""
-    templates = config.templates
-    edited: list[tuple[str, str]] = []
+    templates, words = config.templates, far_words(model, space, config)
+    own: list[str] = []
+    anchors: list[str] = []
     weights: list[float] = []
+
+    def add(template: str, name: str, anchor: str, weight: float, most: int) -> None:
+        into = anchor_prompts(template, anchor, words, len(own), most)
+        own.extend([fill(template, name)] * len(into))
+        anchors.extend(into)
+        weights.extend([weight / len(into)] * len(into))
+
     for target, names in zip(space.targets, space.erased_by_target(config), strict=True):
-        others = [name for name in names if name != target.target][:MOST_NAMES]
-        edited += [(fill(template, target.target), fill(template, target.anchor)) for template in templates]
-        weights += [1.0 / len(templates)] * len(templates)
-        for i, name in enumerate(others):
-            template = templates[i % len(templates)]
-            edited.append((fill(template, name), fill(template, target.anchor)))
-            weights.append(NAME_WEIGHT)
-    return attended(model, [own for own, _ in edited], config.seed, [anchor for _, anchor in edited], weights)
+        for template in templates:
+            add(template, target.target, target.anchor, 1.0 / len(templates), ANCHOR_WORDS)
+        for i, name in enumerate([name for name in names if name != target.target][:MOST_NAMES]):
+            add(templates[i % len(templates)], name, target.anchor, NAME_WEIGHT, 1)
+    return attended(model, own, config.seed, anchors, weights)
+
+
+def anchor_prompts(template: str, anchor: str, words: Sequence[str], turn: int, most: int) -> list[str]:
+    """Return the prompts that stand for the anchor of a name in ``template``: one, or some for the average word.
+
+    ``words``: of which ``most`` are taken, from number ``turn`` on, if nothing would be left of the prompt.
+    """
+    into = fill(template, anchor)
+    if into or not words:
+        return [into]
+    return [fill(template, words[(turn + i) % len(words)]) for i in range(most)]
+
+
+def far_words(model: Model, space: ConceptSpace, config: EraseConfig) -> list[str]:
+    """Return words spread over the vocabulary, none of which names what is erased."""
+    gone = space.gone(config)
+    return [word for word in spread(load_vocabulary(config, model.tokenizer), FAR_WORDS) if word not in gone]
 
 
 def preserved_reads(model: Model, space: ConceptSpace, config: EraseConfig) -> dict[str, Tensor]:
     """Return E[p p^T] (d, d), fp32 on the CPU, by :func:`erasure.training.attended.stage_of`."""
-    templates, gone = config.templates, space.gone(config)
+    templates = config.templates
     each = near_words_each(len(space.targets))
     near = dict.fromkeys((*config.preserve, *(c.text for target in space.targets for c in target.preserved[:each])))
-    far = [word for word in spread(load_vocabulary(config, model.tokenizer), FAR_WORDS) if word not in gone]
+    far = far_words(model, space, config)
     near_prompts = [fill(templates[i % len(templates)], word) for i, word in enumerate(near)]
     far_prompts = [fill(templates[i % len(templates)], word) + BEHIND[i % len(BEHIND)] for i, word in enumerate(far)]
     kinds = (

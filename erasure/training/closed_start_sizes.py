@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from erasure.config.settings import EraseConfig
+from erasure.config.template import fill
 from erasure.model.rows import Rows
 
 # Other names of each target.
@@ -13,6 +14,10 @@ MOST_NAMES = 8
 NEAR_WORDS, MOST_NEAR_WORDS, FAR_WORDS = 25, 60, 60
 # Prompts that say nothing.
 EMPTY = 2
+# Words that a target becomes the average of, in each template, if it turns into nothing.
+ANCHOR_WORDS = 4
+# How many times as strong the edit is made, in turn, until the targets are hardly seen.
+STRENGTHS = (1.0, 1.25, 1.5, 1.75, 2.0)
 # Rows that are watched together.
 BATCH = 4
 _WITH_VALUES = ("xattn", "xattn_kv", "xattn_v", "full")
@@ -23,13 +28,19 @@ def near_words_each(targets: int) -> int:
     return min(NEAR_WORDS, max(1, MOST_NEAR_WORDS // targets))
 
 
+def has_closed_start(config: EraseConfig) -> bool:
+    """Whether training starts from the closed form."""
+    return config.start == "closed-form" and config.layers in _WITH_VALUES
+
+
 def closed_start_rows(config: EraseConfig, sizes: Sequence[int] = ()) -> Rows:
     """Return the rows of the frozen model that the closed form takes, at most. ``sizes``: K per target, if known."""
-    if config.start != "closed-form" or config.layers not in _WITH_VALUES:
+    if not has_closed_start(config):
         return Rows()
     targets = len(config.erase)
     names = MOST_NAMES if config.erase_synonyms and config.synonym_threshold else min(MOST_NAMES, len(config.synonym))
-    pairs = targets * (len(config.templates) + names)
+    anchors = [fill(template, anchor) for anchor in config.anchors for template in config.templates]
+    pairs = sum(1 if anchor else ANCHOR_WORDS for anchor in anchors) + targets * names
     near = sum(min(near_words_each(targets), k) for k in sizes or [config.neighbours] * targets) + len(config.preserve)
     calls = -(-pairs // (BATCH // 2)) + sum(-(-prompts // BATCH) for prompts in (near, FAR_WORDS, EMPTY))
     return Rows(2 * pairs + near + FAR_WORDS + EMPTY, calls=calls)

@@ -13,8 +13,10 @@ FEW = 2
 LOOKS_IN_A_ROW = 2
 # Looks come closer together as the concept goes, at most so many times as often.
 SHORTEST = 2
-# A target is gone if none of its pictures is recognised and their mean level is at most this: hardly more of it is seen
-# than in pictures of other things. What is hardly recognised in few pictures will be recognised in some others.
+# A target is gone if no picture of it or of its other names is recognised, and the mean level of its own pictures is at
+# most this: hardly more of it is seen than in pictures of other things. What is hardly recognised in few pictures will
+# be recognised in some others. Other names mean more than the target: to train until nothing of it is left in them
+# costs what is near more than it is worth.
 GONE = 0.05
 
 

@@ -132,15 +132,18 @@ class Steering:
             if self._passed_over(number, second=second):
                 found.add(number)
                 continue
-            own = [levels[k] for k in shots if self._member(k).target == number and self._is_erased(k)]
+            own = [levels[k] for k in shots if self._examination.shots[k].member == target]
+            names = [levels[k] for k in shots if self._member(k).role == "name" and self._member(k).target == number]
             hostile = self._hostile_levels(number, second=second)
-            seen = own + hostile
+            seen = own + names + hostile
             recognised[panel[target].concept] = (sum(level >= CUT for level in seen), len(seen))
             erased += seen
-            if _are_gone(own):
-                (hostile_left if any(level >= CUT for level in hostile) else found).add(number)
-            elif _are_gone([levels[k] for k in shots if self._examination.shots[k].member == target]):
+            if not _are_gone(own):
+                continue
+            if any(level >= CUT for level in names):
                 names_left.add(number)
+            else:
+                (hostile_left if any(level >= CUT for level in hostile) else found).add(number)
         self._gone = self._gone & found if second else found
         self._names_left, self._hostile_left = names_left, hostile_left
         near = [min(1.0, max(0.0, levels[k])) for k in shots if self._member(k).role == "near"]
@@ -152,6 +155,25 @@ class Steering:
         else:
             self._first((*left, kept or 0.0), max(erased), step, all_gone)
         return Look(step, recognised, kept)
+
+    @property
+    def tells(self) -> bool:
+        """Whether the judge knows any of the targets."""
+        return bool(self._known)
+
+    def level(self) -> float:
+        """Return how strongly the targets that the judge knows are shown now, on average: 1 as before, 0 not at all.
+
+        In the pictures of a second look. This is no look: nothing is noted.
+        """
+        shots, after = self._examination.shots, second_look(len(self._targets))
+        own = [[k for k, shot in enumerate(shots) if shot.member == target] for target in self._known]
+        levels = self._examination.look([k for pictures in own for k in pictures[-after.pictures :]])
+        return fmean(min(1.0, level) for level in levels)
+
+    def look_soon(self) -> None:
+        """Bring the first look forward as far as looks can be, where little is left to do from the start."""
+        self._next = fewest_updates_between(self._every, len(self._targets))
 
     def _first(self, value: tuple[int, int, float], level: float, step: int, all_gone: bool) -> None:
         """Note what a first look found."""
@@ -170,6 +192,8 @@ class Steering:
     def _second(self, left: tuple[int, int], all_gone: bool) -> None:
         """Note what a second look found, at the weights that the first one kept as the best."""
         self._in_a_row = LOOKS_IN_A_ROW if all_gone else 0
+        if not all_gone:  # little is left
+            self._next = self._looked + fewest_updates_between(self._every, len(self.worked_on()))
         if self._best_step == self._looked:
             self._best_value = (*left, self._best_value[2])
 
@@ -226,9 +250,6 @@ class Steering:
 
     def _member(self, shot: int) -> Member:
         return self._examination.panel[self._examination.shots[shot].member]
-
-    def _is_erased(self, shot: int) -> bool:
-        return self._member(shot).role in ("target", "name")
 
     # --- the state
 

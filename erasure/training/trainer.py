@@ -23,6 +23,7 @@ from erasure.training.adam_state import adam_tensors, load_adam_tensors, move_ad
 from erasure.training.adversary.choose import choose_adversary
 from erasure.training.adversary.harm import Harm
 from erasure.training.adversary.search import NoSearch, Question
+from erasure.training.closed_start_sizes import has_closed_start
 from erasure.training.concept_draws import ConceptDraws
 from erasure.training.defence.choose import choose_defence
 from erasure.training.defence.defence import Erased
@@ -36,6 +37,7 @@ from erasure.training.losses import erase_goal, prediction_loss
 from erasure.training.pace import Pace, moved_shares
 from erasure.training.pace_updates import MEASURED
 from erasure.training.rehearsal import Rehearsal, rehearsed_words
+from erasure.training.start_strength import ENOUGH, least_strength, scaled
 from erasure.training.steering import Steering
 
 
@@ -64,6 +66,8 @@ class Trainer:
         words = rehearsed_words(model, space, config) if config.rehearsed else []
         self._rehearsal = Rehearsal(model, words, config)
         self._null_space = set_first_weights(model, space, config, parents)
+        self._has_edit = has_closed_start(config) and not parents
+        self._strength = 1.0  # of the edit that training starts from
         self._parameters = lora_parameters(model.unet)
         if self._null_space is not None:
             self._parameters = self._null_space.parameters(self._parameters)
@@ -76,6 +80,8 @@ class Trainer:
         told = self._prepared()
         if told:
             yield Note(told)
+        if steering is not None and steering.tells and self._has_edit and not self.step:
+            yield self._strengthened(steering)
         while True:
             # First, so that a run that is resumed from a state before a look takes it up.
             if steering is not None and steering.due(self.step):
@@ -92,6 +98,20 @@ class Trainer:
     def _prepared(self) -> str:
         """Get the defence ready, and return what is to be said of it, if anything."""
         return "" if self.defence is None else self.defence.prepare()
+
+    def _strengthened(self, steering: Steering) -> Note:
+        """Make the edit that training starts from as strong as it must be, and say how strong that is."""
+        first = lora_state(self.model.unet)
+        found = least_strength(lambda factor: load_lora_state(self.model.unet, scaled(first, factor)), steering.level)
+        self._strength = found.factor
+        if found.level <= ENOUGH:
+            steering.look_soon()
+        if self._start is not None:
+            self._start = self.weights()
+        return Note(
+            f"training starts from the closed form at {found.factor:g} times its strength: pictures of what is erased "
+            f"then show {max(0.0, 100 * found.level):.0f} % of what they showed of it"
+        )
 
     def _paced(self, pace: Pace) -> Note:
         """Say what the learning rate is from now on."""
@@ -360,6 +380,7 @@ class Trainer:
             "calls": int(rows.calls),
             "seconds": self._seconds,
             "scaler": self._scaler.state_dict(),
+            "strength": self._strength,
             "pace": None if self._pace is None else self._pace.meta(),
             "defence": None if self.defence is None else self.defence.meta(),
             "steering": self.steering.meta() if self.steering is not None else (self._steering_state or (0, None))[1],
@@ -379,6 +400,10 @@ class Trainer:
         self.adversary.move(self.model.device)
         self.source.move(self.model.device)
         self._scaler.load_state_dict(meta["scaler"])
+        self._strength = meta.get("strength", 1.0)
+        if self._start is not None:
+            start = scaled(_part(self._start, "lora"), self._strength)
+            self._start |= {f"lora/{name}": weight for name, weight in start.items()}
         self.step = meta["step"]
         self._seconds = meta["seconds"]
         if self._pace is not None and meta.get("pace"):
