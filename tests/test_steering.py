@@ -108,9 +108,10 @@ def test_it_looks_more_often_while_few_of_many_targets_are_left() -> None:
 
 def test_it_looks_soon_again_where_the_second_look_finds_one_of_many() -> None:
     panel = tuple(Member(f"concept {i}", "target", i, 3) for i in range(5))
-    nearly = dict.fromkeys([member.concept for member in panel], 0.05)
+    nearly = {member.concept: 0.049 for member in panel} | {"name": 0.49}
+    panel += (Member("name", "name", 0, 1),)
     seen = _Seen(nearly, {"concept 0": 1.0}, nearly, nearly, panel=panel)
-    assert _looked(Steering(_Number(), cast("Examination", seen), every=4, updates=35)) == [12, 12, 14, 14]
+    assert _looked(Steering(_Number(), cast("Examination", seen), every=4, updates=35)) == [12, 12, 16, 16]
 
 
 def test_all_gone_is_looked_at_again_at_once_in_other_pictures_and_names() -> None:

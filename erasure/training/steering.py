@@ -193,7 +193,7 @@ class Steering:
         """Note what a second look found, at the weights that the first one kept as the best."""
         self._in_a_row = LOOKS_IN_A_ROW if all_gone else 0
         if not all_gone:  # little is left
-            self._next = self._looked + fewest_updates_between(self._every, len(self.worked_on()))
+            self._next = min(self._next, self._looked + updates_between(self._every, len(self.worked_on())))
         if self._best_step == self._looked:
             self._best_value = (*left, self._best_value[2])
 
