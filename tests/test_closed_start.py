@@ -11,9 +11,10 @@ from erasure.model.cross_attention import watched_cross_attention
 from erasure.model.model import Model
 from erasure.model.parts import ModelParts
 from erasure.training.attended import _reads, attended, stage_of
-from erasure.training.closed_start import anchor_prompts, closed_start, edits_of_values, far_words
-from erasure.training.closed_start_sizes import MOST_NAMES, closed_start_rows
+from erasure.training.closed_start import anchor_prompts, closed_start, edits_of_values
+from erasure.training.closed_start_sizes import FAR_WORDS, MOST_NAMES, closed_start_rows
 from erasure.training.first_weights import set_first_weights
+from erasure.training.preserved_states import far_words
 from erasure.training.trainer import Trainer
 from tests.spaces import WORDS, space_of
 from tests.updates import updates
@@ -50,7 +51,9 @@ def test_a_target_that_turns_into_nothing_becomes_what_other_words_are_in_its_fr
     space, config = space_of("church"), _config(templates=["a picture of a {}"])
     edits = edits_of_values(tiny_model, space, config)
     own = _read(tiny_model, "a picture of a church")
-    others = [_read(tiny_model, f"a picture of a {word}") for word in far_words(tiny_model, space, config)[:20]]
+    others = [
+        _read(tiny_model, f"a picture of a {word}") for word in far_words(tiny_model, space, config, FAR_WORDS)[:20]
+    ]
     for name, (change, _) in edits.items():
         moved, average = own[name] @ change.T, torch.stack([other[name] for other in others]).mean(0)
         assert (own[name] + moved - average).norm() < (own[name] - average).norm()

@@ -26,15 +26,14 @@ import torch
 from torch import Tensor
 
 from erasure.concepts.space import ConceptSpace
-from erasure.concepts.vocabulary import load_vocabulary
 from erasure.config.settings import EraseConfig
 from erasure.config.template import fill
 from erasure.lora.adapter import DOWN, UP, base_layers, lora_layers, lora_state, text_values
 from erasure.model.model import Model
-from erasure.spread import spread
 from erasure.training.attended import Attended, attended, stage_of
 from erasure.training.closed_form import low_rank
 from erasure.training.closed_start_sizes import ANCHOR_WORDS, EMPTY, FAR_WORDS, MOST_NAMES, near_words_each
+from erasure.training.preserved_states import far_words
 
 # mu and l of the formula, l in units of the mean eigenvalue of E[p p^T].
 PRESERVE, PULL = 3.0, 0.3
@@ -66,7 +65,8 @@ def closed_start(model: Model, space: ConceptSpace, config: EraseConfig) -> dict
 
 def edits_of_values(model: Model, space: ConceptSpace, config: EraseConfig) -> dict[str, tuple[Tensor, Tensor]]:
     """Return D and M (d, d), float64 on the CPU, by :func:`erasure.training.attended.stage_of`."""
-    erased, preserved = erased_reads(model, space, config), preserved_reads(model, space, config)
+    words = far_words(model, space, config, FAR_WORDS)
+    erased, preserved = erased_reads(model, space, config, words), preserved_reads(model, space, config, words)
     return {stage: _solved(erased[stage], preserved[stage].double()) for stage in erased}
 
 
@@ -77,9 +77,14 @@ def _solved(erased: Attended, preserved: Tensor) -> tuple[Tensor, Tensor]:
     return change, metric
 
 
-def erased_reads(model: Model, space: ConceptSpace, config: EraseConfig) -> Mapping[str, Attended]:
-    """Return what layers read of the targets and of their anchors, their other names weighing less."""
-    templates, words = config.templates, far_words(model, space, config)
+def erased_reads(
+    model: Model, space: ConceptSpace, config: EraseConfig, words: Sequence[str]
+) -> Mapping[str, Attended]:
+    """Return what layers read of the targets and of their anchors, their other names weighing less.
+
+    ``words``: far ones, see :func:`anchor_prompts`.
+    """
+    templates = config.templates
     own: list[str] = []
     anchors: list[str] = []
     weights: list[float] = []
@@ -109,18 +114,14 @@ def anchor_prompts(template: str, anchor: str, words: Sequence[str], turn: int, 
     return [fill(template, words[(turn + i) % len(words)]) for i in range(most)]
 
 
-def far_words(model: Model, space: ConceptSpace, config: EraseConfig) -> list[str]:
-    """Return words spread over the vocabulary, none of which names what is erased."""
-    gone = space.gone(config)
-    return [word for word in spread(load_vocabulary(config, model.tokenizer), FAR_WORDS) if word not in gone]
+def preserved_reads(model: Model, space: ConceptSpace, config: EraseConfig, far: Sequence[str]) -> dict[str, Tensor]:
+    """Return E[p p^T] (d, d), fp32 on the CPU, by :func:`erasure.training.attended.stage_of`.
 
-
-def preserved_reads(model: Model, space: ConceptSpace, config: EraseConfig) -> dict[str, Tensor]:
-    """Return E[p p^T] (d, d), fp32 on the CPU, by :func:`erasure.training.attended.stage_of`."""
+    ``far``: the words that are preserved besides the nearest.
+    """
     templates = config.templates
     each = near_words_each(len(space.targets))
     near = dict.fromkeys((*config.preserve, *(c.text for target in space.targets for c in target.preserved[:each])))
-    far = far_words(model, space, config)
     near_prompts = [fill(templates[i % len(templates)], word) for i, word in enumerate(near)]
     far_prompts = [fill(templates[i % len(templates)], word) + BEHIND[i % len(BEHIND)] for i, word in enumerate(far)]
     kinds = (

@@ -56,13 +56,18 @@ def preserved_states(model: Model, space: ConceptSpace, config: EraseConfig) -> 
     """
     each = min(NEAR_WORDS, max(1, MOST_NEAR_WORDS // len(space.targets)))
     words = dict.fromkeys(c.text for target in space.targets for c in target.preserved[:each])
-    templates, gone = config.templates, space.gone(config)
+    templates = config.templates
     near = [[fill(template, word) for template in templates] for word in dict.fromkeys((*words, *config.preserve))]
-    listed = spread(load_vocabulary(config, model.tokenizer), FAR_WORDS)
-    chosen = [word for word in listed if word not in gone]
+    chosen = far_words(model, space, config, FAR_WORDS)
     far = [[fill(templates[i % len(templates)], word)] for i, word in enumerate(chosen)]
     empty = model.embed([""]).states[0].float().cpu()
     return PreservedStates(_states(model, near, empty), _states(model, far, empty), empty)
+
+
+def far_words(model: Model, space: ConceptSpace, config: EraseConfig, count: int) -> list[str]:
+    """Return at most ``count`` words spread over the vocabulary, none of which names what is erased."""
+    gone = space.gone(config)
+    return [word for word in spread(load_vocabulary(config, model.tokenizer), count) if word not in gone]
 
 
 @torch.no_grad()

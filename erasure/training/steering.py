@@ -164,7 +164,7 @@ class Steering:
     def level(self) -> float:
         """Return how strongly the targets that the judge knows are shown now, on average: 1 as before, 0 not at all.
 
-        In the pictures of a second look. This is no look: nothing is noted.
+        In as many pictures as a second look takes, the last of each. This is no look: nothing is noted.
         """
         shots, after = self._examination.shots, second_look(len(self._targets))
         own = [[k for k, shot in enumerate(shots) if shot.member == target] for target in self._known]

@@ -106,8 +106,6 @@ class Trainer:
         self._strength = found.factor
         if found.level <= ENOUGH:
             steering.look_soon()
-        if self._start is not None:
-            self._start = self.weights()
         return Note(
             f"training starts from the closed form at {found.factor:g} times its strength: pictures of what is erased "
             f"then show {max(0.0, 100 * found.level):.0f} % of what they showed of it"
@@ -280,6 +278,7 @@ class Trainer:
             return own
         now = self.weights()
         self.put_back(self._start)
+        load_lora_state(self.model.unet, scaled(_part(self._start, "lora"), self._strength))
         z, t = stack(states)
         eps = self.model.eps(z, t, Conditioning.cat([prompt.conditioning for prompt in prompts]))
         self.put_back(now)
@@ -401,9 +400,6 @@ class Trainer:
         self.source.move(self.model.device)
         self._scaler.load_state_dict(meta["scaler"])
         self._strength = meta.get("strength", 1.0)
-        if self._start is not None:
-            start = scaled(_part(self._start, "lora"), self._strength)
-            self._start |= {f"lora/{name}": weight for name, weight in start.items()}
         self.step = meta["step"]
         self._seconds = meta["seconds"]
         if self._pace is not None and meta.get("pace"):
