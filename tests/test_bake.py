@@ -25,9 +25,9 @@ from erasure.bake.task import bake_task
 from erasure.cli import main
 from erasure.errors import BrokenCheckpoint, EraseError, LoraFileError, OutputExists, RunError
 from erasure.file_hashes import sha256_of_files
-from erasure.lora.adapter import remove_lora
+from erasure.lora.adapter import inject_lora_file, remove_lora
 from erasure.lora.combine import merge_loras, summed_change
-from erasure.lora.file import inject_lora_file, read_lora
+from erasure.lora.file import read_lora
 from erasure.lora.hashes import content_hash
 from erasure.model.checkpoint import inspect_checkpoint, sha256
 from erasure.model.model import Model, open_model
