@@ -147,7 +147,7 @@ def _task(checkpoint: Path, folder: Path, parent: Path, **changes: object) -> Ta
 
 
 def _weights(path: Path) -> dict[str, Tensor]:
-    return read_lora(path).state
+    return dict(read_lora(path).state)
 
 
 def test_a_run_begins_from_its_parents_and_goes_on_without_their_files(tiny_checkpoint: Path, tmp_path: Path) -> None:

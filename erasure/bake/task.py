@@ -51,7 +51,7 @@ class BakeTask:
 
 
 def bake_task(checkpoint: Path, loras: Sequence[tuple[Path, Any]], out: Path, *, overwrite: bool = False) -> BakeTask:
-    """Read what is to be baked. Headers of the checkpoint are read, and the LoRAs whole; nothing is written.
+    """Read what is to be baked: headers of the checkpoint, and the LoRAs, layer by layer; nothing is written.
 
     ``loras``: files with weights. Raises: ConfigError for weights that cannot be used, or a file given twice;
     OutputExists, OutputRefused; CheckpointError; LoraFileError if a file is no LoRA for this model; RunError if
@@ -78,7 +78,7 @@ def _fitting(
     from erasure.lora.file import module_key, read_lora
     from erasure.lora.fit import match_lora
 
-    files = tuple((read_lora(path), float(weight)) for path, weight in loras)
+    files = tuple((read_lora(path, held=False), float(weight)) for path, weight in loras)
     for file, _ in files:
         match_lora(file, layers.shapes, info.family)
     changed = {module for file, _ in files for module in file.modules}

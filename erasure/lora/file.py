@@ -24,7 +24,8 @@ from erasure.families.known import FAMILIES, supported
 from erasure.lora.hashes import lora_hashes
 from erasure.lora.kind import ALPHA, DOWN, PARTS, UP, tell_lora
 from erasure.lora.layer_names import original_name
-from erasure.safetensors_file import DamagedFile, Header, read_header, read_tensors
+from erasure.lora.stored import StoredTensors, unreadable
+from erasure.safetensors_file import DamagedFile, Header, read_header
 from erasure.whole_file import whole_file
 
 SHOWN = 5  # problems listed in one message
@@ -35,14 +36,15 @@ class LoraFile:
     """A LoRA as read from disk, not yet compared with any U-Net.
 
     ``family``: that of the U-Nets it is for.
-    ``state``: ``<module key>.lora_down.weight`` and ``.lora_up.weight``, as stored, on the CPU.
+    ``state``: ``<module key>.lora_down.weight`` and ``.lora_up.weight``, as stored, on the CPU; see also
+    :class:`erasure.lora.stored.StoredTensors`.
     ``alphas``: by module key; a missing one means alpha = rank. A module key is as :func:`module_key` makes it:
     ``lora_unet_conv_in``, also if the file has the family's other name for it.
     """
 
     path: Path
     family: Family
-    state: dict[str, Tensor]
+    state: Mapping[str, Tensor]
     alphas: dict[str, float]
     metadata: dict[str, str]
     dtype: torch.dtype
@@ -113,10 +115,11 @@ def write_lora(
         raise LoraFileError(f"{path} could not be written: {error}; free disk space or choose another place") from error
 
 
-def read_lora(path: Path, families: Sequence[Family] = FAMILIES) -> LoraFile:
+def read_lora(path: Path, families: Sequence[Family] = FAMILIES, *, held: bool = True) -> LoraFile:
     """Read a LoRA file for the U-Net of one of the families. Nothing in the file is run.
 
-    Raises: LoraFileError if it is missing, truncated, damaged, incomplete or another kind of file; it says which.
+    ``held``: whether its weights are in memory from now on, or are read whenever they are asked for. Raises:
+    LoraFileError if it is missing, truncated, damaged, incomplete or another kind of file; it says which.
     """
     path = Path(path)
     header = read_lora_header(path)
@@ -124,7 +127,7 @@ def read_lora(path: Path, families: Sequence[Family] = FAMILIES) -> LoraFile:
     if isinstance(family, str):
         wanted = f"a LoRA for {supported(families)} U-Net in kohya's layout"
         raise LoraFileError(f"{path.name} is {family}; {wanted} is needed")
-    return read_weights(path, header, family)
+    return read_weights(path, header, family, held=held)
 
 
 def read_lora_header(path: Path) -> Header:
@@ -134,24 +137,26 @@ def read_lora_header(path: Path) -> Header:
             raise LoraFileError(f"there is no file {path}; check the path")
         return read_header(path)
     except (DamagedFile, OSError) as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
-def read_weights(path: Path, header: Header, family: Family) -> LoraFile:
+def read_weights(path: Path, header: Header, family: Family, *, held: bool = True) -> LoraFile:
     """Read the weights of a file whose header says that it is a LoRA for the family.
 
-    Raises: LoraFileError if it is incomplete or damaged.
+    ``held``: see :func:`read_lora`. Raises: LoraFileError if it is incomplete or damaged.
     """
     names = _canonical_names(path, header.shapes, family)
     _check_parts(path, {names[name]: shape for name, shape in header.shapes.items()})
-    try:
-        tensors = {names[name]: tensor for name, tensor in read_tensors(path, header.shapes).items()}
-    except (DamagedFile, OSError) as error:
-        raise _unreadable(path, error) from error
     suffix = "." + ALPHA
-    alphas = {name[: -len(suffix)]: float(tensor) for name, tensor in tensors.items() if name.endswith(suffix)}
-    state = {name: tensor for name, tensor in tensors.items() if not name.endswith(suffix)}
-    whole = next((name for name, tensor in state.items() if not tensor.is_floating_point()), None)
+    scales = StoredTensors(path, {own: name for name, own in names.items() if own.endswith(suffix)})
+    alphas = {own[: -len(suffix)]: float(tensor) for own, tensor in scales.held().items()}
+    stored = StoredTensors(path, {own: name for name, own in names.items() if not own.endswith(suffix)})
+    state = stored.held() if held else stored
+    kinds: dict[str, str] = {}
+    for name, own in names.items():
+        if own in state:
+            kinds.setdefault(header.dtypes[name], own)
+    whole = next((own for own in kinds.values() if not state[own].is_floating_point()), None)
     if whole is not None:
         kind = str(state[whole].dtype).removeprefix("torch.")
         raise LoraFileError(f"{path.name} holds packed (quantised) weights ({kind}, such as {whole}); fp16 is needed")
@@ -168,14 +173,6 @@ def _canonical_names(path: Path, names: Iterable[str], family: Family) -> dict[s
         both = next(name for name, own in canonical.items() if own != name and own in canonical)
         raise LoraFileError(f"{path.name} is not a sound LoRA file: {both} and {canonical[both]} are for one layer")
     return canonical
-
-
-def _unreadable(path: Path, error: DamagedFile | OSError) -> LoraFileError:
-    if isinstance(error, OSError):
-        return LoraFileError(f"{path.name} cannot be read ({error.strerror or error}); check the path and permissions")
-    truncated = error.what.startswith(("truncated", "empty"))
-    what = "truncated" if truncated else "truncated, damaged or not a safetensors file"
-    return LoraFileError(f"{path.name} is {what} ({error}); download it again")
 
 
 def _file_tensors(state: Mapping[str, Tensor], family: Family, alpha: float, dtype: torch.dtype) -> dict[str, Tensor]:

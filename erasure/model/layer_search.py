@@ -17,8 +17,8 @@ from erasure.model.unet_layers import UnetLayers
 
 _LIBRARY = "diffusers"
 _ROOT = Path(__file__).parents[2]  # what the package lies in
-# Not by multiprocessing, which imports the main program again: in a web UI, that is the web UI. Not by PYTHONPATH, whose
-# folders come before the standard library: the package may lie in site-packages.
+# Not by multiprocessing, which imports the main program again: in a web UI, that is the web UI. Not by PYTHONPATH,
+# which comes before the standard library: the package may lie in site-packages.
 _PROGRAM = """
 import sys
 if sys.argv[1] not in sys.path:
