@@ -1,8 +1,9 @@
 """Baking at full size: a LoRA of rank 16 into a randomly initialised SD 1.x, each bake in a process of its own.
 
 ``python -m benchmarks.bake --folder DIR`` writes checkpoints in fp16 and fp32 (6.4 GB, once), copies and bakes them,
-and prints a table of seconds and of the largest resident memory, libraries included (Linux). A copy is read and written
-as a bake is, and waits for the disk in the end.
+and prints a table of seconds and of the largest resident memory, libraries included (Linux). A bake is two processes,
+one after the other: the first finds the layers, the second writes. A copy is read and written as a bake is, and waits
+for the disk in the end.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -28,6 +30,13 @@ RANK = 16
 DTYPES = {"fp16": torch.float16, "fp32": torch.float32}
 LAYERS = {"cross-attention": "attn2", "all": ""}
 _BLOCK = 2**24  # bytes
+
+
+class Peaks(NamedTuple):
+    """Largest resident memory in bytes: of the processes that one has started, and of it ``own``."""
+
+    started: float
+    own: float
 
 
 def write_random_lora(path: Path, part: str) -> None:
@@ -55,24 +64,27 @@ def copy(source: Path, target: Path) -> float:
     return took
 
 
-def bake(checkpoint: Path, lora: Path, out: Path) -> tuple[float, float]:
-    """Return seconds and peak memory in bytes of a bake, whose result is removed again."""
+def bake(checkpoint: Path, lora: Path, out: Path) -> tuple[float, Peaks]:
+    """Return seconds and peak memory of a bake, whose result is removed again."""
     arguments = ["bake", "--checkpoint", str(checkpoint), "--lora", str(lora), "--out", str(out)]
     began = time.perf_counter()
-    peak = _peak(f"import sys\nfrom erasure.__main__ import main\nassert main({arguments!r}) == 0")
+    peaks = _peaks(f"import sys\nfrom erasure.__main__ import main\nassert main({arguments!r}) == 0")
     took = time.perf_counter() - began
     out.unlink()
-    return took, peak
+    return took, peaks
 
 
-def _peak(program: str) -> float:
-    """Run a program and return its peak memory in bytes, as Linux knows it of the process itself.
+def _peaks(program: str) -> Peaks:
+    """Run a program and return its peak memory and that of what it starts, as Linux knows them.
 
-    What ``resource`` tells of a child includes the memory of its parent from before it began.
+    What ``resource`` tells of a process includes the memory of its parent from before it began. Here, that matters only
+    for the program itself: when it starts another, it has little yet.
     """
-    program += "\nprint(open('/proc/self/status').read())"
+    program += "\nimport resource\nprint(open('/proc/self/status').read())"
+    program += "\nprint('Started:', resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
     told = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
-    return next(float(line.split()[1]) * 2**10 for line in told.splitlines() if line.startswith("VmHWM"))
+    found = {line.split(":")[0]: line.split()[1] for line in told.splitlines() if line.startswith(("VmHWM", "Started"))}
+    return Peaks(float(found["Started"]) * 2**10, float(found["VmHWM"]) * 2**10)
 
 
 def rows(folder: Path) -> Iterator[tuple[str, ...]]:
@@ -86,20 +98,21 @@ def rows(folder: Path) -> Iterator[tuple[str, ...]]:
         if not checkpoint.exists():
             write_checkpoint(checkpoint, "cpu", dtype)
         size = f"{checkpoint.stat().st_size / 1e9:.2f} GB"
-        yield precision, size, "a copy", f"{copy(checkpoint, folder / 'copy'):.0f}", ""
+        yield precision, size, "a copy", f"{copy(checkpoint, folder / 'copy'):.0f}", "", ""
         for layers in LAYERS:
-            took, peak = bake(checkpoint, folder / f"{layers}.safetensors", folder / "baked.safetensors")
-            yield precision, size, layers, f"{took:.0f}", f"{peak / 1e6:.0f} MB"
+            took, peaks = bake(checkpoint, folder / f"{layers}.safetensors", folder / "baked.safetensors")
+            yield precision, size, layers, f"{took:.0f}", f"{peaks.started / 1e6:.0f} MB", f"{peaks.own / 1e6:.0f} MB"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, required=True, metavar="DIR", help="for all files")
     arguments = parser.parse_args()
-    print("| precision | file | layers | seconds | peak memory |\n|---|---|---|---|---|")
+    print("| precision | file | layers | seconds | peak, finding layers | peak, writing |\n|---|---|---|---|---|---|")
     for row in rows(arguments.folder):
         print(f"| {' | '.join(row)} |", flush=True)
-    print(f"\nThe libraries alone: {_peak('import erasure.bake.baking, erasure.bake.task') / 1e6:.0f} MB")
+    for what, module in (("finds the layers", "erasure.model.empty_unet"), ("writes", "erasure.bake.baking")):
+        print(f"\nThe libraries of what {what} alone: {_peaks(f'import {module}').own / 1e6:.0f} MB")
 
 
 if __name__ == "__main__":

@@ -38,9 +38,10 @@ from erasure.config.presets import preset
 from erasure.config.settle import with_changes
 from erasure.config.values import config_from_dict
 from erasure.evaluate.recognition import erasing_success, preserving_success, rank_pictures
-from erasure.lora.adapter import lora_layers, remove_lora, text_reader_names
+from erasure.lora.adapter import base_layers, inject_lora_file, lora_layers, remove_lora, text_reader_names
 from erasure.lora.combine import merge_loras
-from erasure.lora.file import LoraFile, inject_lora_file, module_paths, read_lora
+from erasure.lora.file import LoraFile, read_lora
+from erasure.lora.fit import module_paths
 from erasure.model.checkpoint import inspect_checkpoint
 from erasure.model.drawing import run_to_end
 from erasure.model.model import Model, open_model
@@ -171,7 +172,7 @@ def nearness(model: Model) -> Callable[[str], list[float]]:
 
 def readers_alone(file: LoraFile, model: Model) -> LoraFile:
     """Return the part of a LoRA that changes keys and values of cross-attention."""
-    paths = module_paths(model.unet, file.family)
+    paths = module_paths(base_layers(model.unet), file.family)
     kept = set(text_reader_names(paths.values()))
     state = {key: value for key, value in file.state.items() if paths[key.partition(".")[0]] in kept}
     return LoraFile(file.path, file.family, state, file.alphas, {}, file.dtype)

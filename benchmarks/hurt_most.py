@@ -22,7 +22,8 @@ from erasure.bench.suites import suite
 from erasure.bench.variant import DEFAULT, variant
 from erasure.bench.work import LORA, RESULTS
 from erasure.evaluate.spectrum import Sensitivity, sensitivity_spectrum
-from erasure.lora.file import apply_lora_file, read_lora
+from erasure.lora.adapter import apply_lora_file
+from erasure.lora.file import read_lora
 from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint, sha256
 from erasure.model.device import default_device
 from erasure.model.model import open_model

@@ -29,8 +29,8 @@ from emoji_sd.concepts import NAMES, STYLES
 from erasure.judge.judge import Judge, Query
 from erasure.judge.judge_settings import JUDGE_SETTINGS, settings_for
 from erasure.judge.scale import Scale
-from erasure.lora.adapter import lora_weight, remove_lora
-from erasure.lora.file import apply_lora_file, read_lora
+from erasure.lora.adapter import apply_lora_file, lora_weight, remove_lora
+from erasure.lora.file import read_lora
 from erasure.model.checkpoint import inspect_checkpoint
 from erasure.model.drawing import run_to_end
 from erasure.model.model import open_model

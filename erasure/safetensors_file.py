@@ -95,7 +95,7 @@ def read_tensors(path: Path, names: Iterable[str]) -> dict[str, torch.Tensor]:
     from safetensors import SafetensorError, safe_open
 
     tensors: dict[str, torch.Tensor] = {}
-    ahead, stamp = list(names), _stamp(path)
+    ahead, before = list(names), stamp(path)
     try:
         while ahead:
             # What was read stays mapped until the file is closed, and would take as much memory again.
@@ -106,14 +106,15 @@ def read_tensors(path: Path, names: Iterable[str]) -> dict[str, torch.Tensor]:
                     # Cloned, because the tensors are views of the file, which may be replaced in the meantime.
                     tensors[name] = file.get_tensor(name).clone()
                     mapped += tensors[name].nbytes
-            if ahead and _stamp(path) != stamp:
+            if ahead and stamp(path) != before:
                 raise DamagedFile("another file than a moment ago: it was replaced while it was read", "Try again.")
     except SafetensorError as error:
         raise DamagedFile(f"damaged ({error})") from error
     return tensors
 
 
-def _stamp(path: Path) -> tuple[int, int, int]:
+def stamp(path: Path) -> tuple[int, int, int]:
+    """Return what differs if a file was changed or replaced. Raises: OSError."""
     state = path.stat()
     return state.st_ino, state.st_size, state.st_mtime_ns
 

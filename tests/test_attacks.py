@@ -34,9 +34,9 @@ from erasure.errors import ConfigError, LoraFileError
 from erasure.judge.album import Album, open_album
 from erasure.judge.judge_settings import JudgeSettings
 from erasure.judge.scale import Scale
-from erasure.lora.adapter import inject_lora, lora_layers, lora_state, without_lora
+from erasure.lora.adapter import inject_lora, inject_lora_file, lora_layers, lora_state, without_lora
 from erasure.lora.aside import lora_aside
-from erasure.lora.file import inject_lora_file, read_lora
+from erasure.lora.file import read_lora
 from erasure.model.draw_settings import DrawSettings
 from erasure.model.drawing import run_to_end
 from erasure.model.learnt_words import LearntWord, token_vectors

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,9 +23,9 @@ from erasure.bake.task import bake_task
 from erasure.cli import main
 from erasure.errors import BrokenCheckpoint, EraseError, LoraFileError, OutputExists, RunError
 from erasure.file_hashes import sha256_of_files
-from erasure.lora.adapter import remove_lora
+from erasure.lora.adapter import inject_lora_file, remove_lora
 from erasure.lora.combine import merge_loras, summed_change
-from erasure.lora.file import inject_lora_file, read_lora
+from erasure.lora.file import read_lora
 from erasure.lora.hashes import content_hash
 from erasure.model.checkpoint import inspect_checkpoint, sha256
 from erasure.model.model import Model, open_model
@@ -527,39 +525,3 @@ def test_values_that_no_file_should_hold_are_refused(
     with pytest.raises(error, match=message):
         baked(base, [(lora, 1.0)], out)
     assert not out.exists()
-
-
-# --- memory
-
-
-_MEASURE = """
-import sys
-from pathlib import Path
-from erasure.bake.baking import bake
-from erasure.bake.task import bake_task
-
-for share in bake(bake_task(Path(sys.argv[1]), [(Path(sys.argv[2]), 1.0)], Path(sys.argv[3]))):
-    pass
-# Not getrusage, by which a process begins with the peak of the one that started it.
-print(next(line.split()[1] for line in Path("/proc/self/status").open() if line.startswith("VmHWM")))
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="this system does not tell the peak of one process")
-def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
-    """At most half as much again as its largest tensor and 300 MB, the libraries' own memory included."""
-    lora = everywhere(tmp_path / "all.safetensors")
-    base = checkpoint_in(tmp_path / "base", "F32")
-    tensors = load_file(base)
-    largest = 150 * 10**6
-    for i in range(4):
-        tensors[f"cond_stage_model.other.{i}"] = torch.zeros(largest // 4)
-    save_file(tensors, base)
-    del tensors
-    out = tmp_path / "out.safetensors"
-    done = subprocess.run(
-        [sys.executable, "-c", _MEASURE, str(base), str(lora), str(out)], capture_output=True, text=True, check=True
-    )
-    assert out.stat().st_size > 600 * 10**6
-    assert 1024 * int(done.stdout) < 1.5 * largest + 300 * 10**6

@@ -18,9 +18,9 @@ from erasure.families.family import Family, LoraNames, Marks
 from erasure.families.known import RELATIVES, relatives_besides
 from erasure.families.sd1 import SD1
 from erasure.jobs.estimate import memory_bytes
-from erasure.lora.adapter import inject_lora, lora_state, remove_lora
+from erasure.lora.adapter import apply_lora_file, inject_lora, lora_state, remove_lora
 from erasure.lora.explain import explain_lora
-from erasure.lora.file import apply_lora_file, read_lora, write_lora
+from erasure.lora.file import read_lora, write_lora
 from erasure.lora.metadata import lora_metadata
 from erasure.model.checkpoint import inspect_checkpoint
 from erasure.model.parts import ModelParts, load_parts

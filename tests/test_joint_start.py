@@ -10,7 +10,8 @@ from erasure.config.settings import EraseConfig
 from erasure.config.values import config_from_dict
 from erasure.errors import ConfigError, IneffectiveLora, LoraFileError, OutputRefused
 from erasure.lora.adapter import DOWN, UP, base_layers, inject_lora, lora_state
-from erasure.lora.file import module_paths, read_lora
+from erasure.lora.file import read_lora
+from erasure.lora.fit import module_paths
 from erasure.lora.parent import Parent
 from erasure.model.model import Model
 from erasure.model.parts import ModelParts
@@ -36,7 +37,7 @@ def _config(*targets: str, **changes: object) -> EraseConfig:
 def _file_change(path: Path, models: ModelParts, weight: float = 1.0) -> dict[str, Tensor]:
     """What a file adds to the weights, by module path."""
     file = read_lora(path)
-    paths = module_paths(models.unet, file.family)
+    paths = module_paths(base_layers(models.unet), file.family)
     found = {}
     for module in file.modules:
         down, up, scale = file.weights(module)
@@ -146,7 +147,7 @@ def _task(checkpoint: Path, folder: Path, parent: Path, **changes: object) -> Ta
 
 
 def _weights(path: Path) -> dict[str, Tensor]:
-    return read_lora(path).state
+    return dict(read_lora(path).state)
 
 
 def test_a_run_begins_from_its_parents_and_goes_on_without_their_files(tiny_checkpoint: Path, tmp_path: Path) -> None:

@@ -27,16 +27,18 @@ from erasure.config.values import config_from_dict, erase_config
 from erasure.errors import IneffectiveLora, LoraFileError, OutputExists
 from erasure.families.sd1 import SD1
 from erasure.lora import file as lora_file
-from erasure.lora.adapter import inject_lora, lora_state, lora_weight, remove_lora
-from erasure.lora.explain import explain_lora
-from erasure.lora.file import (
+from erasure.lora.adapter import (
+    base_layers,
+    inject_lora,
     inject_lora_file,
-    match_lora,
-    module_key,
-    module_paths,
-    read_lora,
-    write_lora,
+    layer_shapes,
+    lora_state,
+    lora_weight,
+    remove_lora,
 )
+from erasure.lora.explain import explain_lora
+from erasure.lora.file import module_key, read_lora, write_lora
+from erasure.lora.fit import match_lora, module_paths
 from erasure.lora.hashes import content_hash
 from erasure.lora.metadata import lora_metadata
 from erasure.model.parts import ModelParts
@@ -153,7 +155,7 @@ def test_file_read_back_is_the_trained_model(tiny_models: ModelParts, tmp_path: 
     ours = predict(unet)
     remove_lora(unet)
     file = read_lora(path)
-    match_lora(file, unet)
+    match_lora(file, layer_shapes(unet))
     inject_lora_file(unet, file, 1.0)
     assert torch.equal(predict(unet), ours)
     remove_lora(unet)
@@ -195,7 +197,7 @@ def test_missing_alpha_means_scale_one(tiny_models: ModelParts, written: Path) -
 def test_every_module_key_of_stable_diffusion_1_leads_back_to_its_path() -> None:
     with torch.device("meta"):
         unet = tiny.build_unet(tiny.full_size_config["unet"])
-    paths = module_paths(unet, SD1)
+    paths = module_paths(base_layers(unet), SD1)
     assert len(paths) == 282
     assert all(module_key(path, SD1) == key for key, path in paths.items())
 
@@ -441,14 +443,14 @@ def test_file_that_does_not_fit_the_model_is_refused_by_name(
 ) -> None:
     file = read_lora(changed(written, MISFITS[problem]))
     with pytest.raises(LoraFileError, match=problem) as caught:
-        match_lora(file, tiny_models.unet)
+        match_lora(file, layer_shapes(tiny_models.unet))
     assert "(1 problems)" in str(caught.value)
     assert not isinstance(caught.value, IneffectiveLora)
 
 
 def test_all_zero_file_is_ineffective(tiny_models: ModelParts, written: Path) -> None:
     with pytest.raises(IneffectiveLora, match="each of its 281 layers is zero"):
-        match_lora(read_lora(changed(written, _zeroed)), tiny_models.unet)
+        match_lora(read_lora(changed(written, _zeroed)), layer_shapes(tiny_models.unet))
 
 
 def test_unmatched_key_is_not_injected(tiny_models: ModelParts, written: Path) -> None:

@@ -15,8 +15,9 @@ from erasure.config.presets import preset, presets
 from erasure.config.settings import EraseConfig
 from erasure.config.values import config_from_dict
 from erasure.errors import ConfigError
-from erasure.lora.adapter import inject_lora, lora_layers, lora_parameters, lora_state
-from erasure.lora.file import match_lora, read_lora
+from erasure.lora.adapter import inject_lora, layer_shapes, lora_layers, lora_parameters, lora_state
+from erasure.lora.file import read_lora
+from erasure.lora.fit import match_lora
 from erasure.model.checkpoint import inspect_checkpoint
 from erasure.model.cross_attention import watched_cross_attention
 from erasure.model.model import Model
@@ -354,7 +355,9 @@ def test_every_method_ends_in_a_lora_file_that_works(
     assert isinstance(events[-1], Saved)
     assert events[-1].final
     file = read_lora(out)
-    match_lora(file, load_parts(inspect_checkpoint(tiny_checkpoint), device="cpu", dtype=torch.float32).unet)
+    match_lora(
+        file, layer_shapes(load_parts(inspect_checkpoint(tiny_checkpoint), device="cpu", dtype=torch.float32).unet)
+    )
     assert f'"method": "{method}"' in file.metadata["adversarial_erase"]
     if method in CLOSED_FORMS:  # resumed when all is done, it writes the same file again
         again = tmp_path / "again.safetensors"

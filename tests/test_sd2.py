@@ -25,8 +25,9 @@ from erasure.families.family import Family, PredictionType
 from erasure.families.sd1 import SD1
 from erasure.families.sd2 import SD2
 from erasure.host.kept_on import lora_problem
+from erasure.lora.adapter import inject_lora_file
 from erasure.lora.explain import explain_lora
-from erasure.lora.file import inject_lora_file, read_lora
+from erasure.lora.file import read_lora
 from erasure.model.build_parts import build_text_encoder, unet_from_ldm
 from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint
 from erasure.model.model import Model, open_model

@@ -22,9 +22,19 @@ from erasure.config.settings import LayerChoice
 from erasure.errors import LoraFileError
 from erasure.families.sd1 import SD1
 from erasure.families.sdxl import SDXL
-from erasure.lora.adapter import base_layers, inject_lora, lora_layers, lora_state, remove_lora, smallest_choice
+from erasure.lora.adapter import (
+    base_layers,
+    inject_lora,
+    inject_lora_file,
+    layer_shapes,
+    lora_layers,
+    lora_state,
+    remove_lora,
+    smallest_choice,
+)
 from erasure.lora.explain import explain_lora
-from erasure.lora.file import inject_lora_file, match_lora, module_key, module_paths, read_lora, write_lora
+from erasure.lora.file import module_key, read_lora, write_lora
+from erasure.lora.fit import match_lora, module_paths
 from erasure.model.model import Model
 from erasure.model.parts import load_parts
 from erasure.share.about import read_about
@@ -72,7 +82,9 @@ def lora(path: Path, unet: UNet2DConditionModel, layers: LayerChoice = "full", s
 
 def diffusers_names(file: Path, unet: torch.nn.Module, out: Path) -> Path:
     """The same file by the names that trainers on diffusers' U-Net give."""
-    named = {key: SDXL.lora.prefix + path.replace(".", "_") for key, path in module_paths(unet, SDXL).items()}
+    named = {
+        key: SDXL.lora.prefix + path.replace(".", "_") for key, path in module_paths(base_layers(unet), SDXL).items()
+    }
     state = {".".join((named[k.partition(".")[0]], k.partition(".")[2])): v for k, v in load_file(file).items()}
     save_file(state, out)
     return out
@@ -84,7 +96,7 @@ def diffusers_names(file: Path, unet: torch.nn.Module, out: Path) -> Path:
 def test_every_layer_has_the_name_of_the_original_layout() -> None:
     with torch.device("meta"):
         unet = tiny_xl.build_unet(tiny_xl.FULL_UNET)
-    paths = module_paths(unet, SDXL)
+    paths = module_paths(base_layers(unet), SDXL)
     assert len(paths) == 794
     for key, path in paths.items():
         original = unet_key(f"{path}.weight", lowest_attention=True)
@@ -129,7 +141,7 @@ def test_files_with_the_names_of_diffusers_are_read_as_well(model: Model, tmp_pa
     files = [read_lora(own), read_lora(foreign, (SDXL,))]
     assert files[0].state.keys() == files[1].state.keys()
     assert all(torch.equal(files[0].state[key], files[1].state[key]) for key in files[0].state)
-    match_lora(files[1], model.unet, SDXL)
+    match_lora(files[1], layer_shapes(model.unet), SDXL)
 
 
 def test_a_file_with_both_names_of_one_layer_is_refused(model: Model, tmp_path: Path) -> None:
@@ -180,7 +192,7 @@ def test_a_run_makes_a_lora_that_says_it_is_for_sdxl(
     assert {key: file.metadata[key] for key in wanted} == wanted
     assert all(key.startswith(("lora_unet_input_", "lora_unet_middle_", "lora_unet_output_")) for key in file.state)
     assert "a LoRA for Stable Diffusion XL in kohya's layout" in str(explain_lora(out))
-    match_lora(file, load_parts(checkpoint).unet, SDXL)
+    match_lora(file, layer_shapes(load_parts(checkpoint).unet), SDXL)
 
 
 def test_a_baked_checkpoint_predicts_as_the_base_with_the_lora(checkpoint: Path, tmp_path: Path) -> None:
@@ -211,7 +223,7 @@ def test_files_with_either_names_are_combined(model: Model, tmp_path: Path) -> N
     inject_lora_file(model.unet, file, 1.0)
     together = predicted(model)
     remove_lora(model.unet)
-    for layer, path in module_paths(model.unet, SDXL).items():
+    for layer, path in module_paths(base_layers(model.unet), SDXL).items():
         if layer in file.modules:
             weight = base_layers(model.unet)[path].weight
             for down, up, scale in (read_lora(each).weights(layer) for each in (one, plain)):
@@ -229,7 +241,7 @@ def test_what_is_for_another_family_is_refused_by_name(checkpoint: Path, model: 
         combine_task([(first, 1.0), (own, 1.0)], tmp_path / "sum.safetensors")
     unet = tiny.build_tiny_models().unet
     with pytest.raises(LoraFileError, match=r"a LoRA for Stable Diffusion XL, but the checkpoint is an SD 1\.x model"):
-        match_lora(read_lora(own), unet, SD1)
+        match_lora(read_lora(own), layer_shapes(unet), SD1)
 
 
 def test_what_is_shared_names_the_base_and_how_to_load_it(tmp_path: Path) -> None:

@@ -70,8 +70,8 @@ def bake(task: BakeTask) -> Generator[float, None, Baked]:
     """Write the baked checkpoint, and yield the share of it that is written, from 0 to 1.
 
     It appears complete or not at all; closing the generator leaves nothing. Raises: BrokenCheckpoint for values that
-    are not finite; LoraFileError if its number type cannot hold a sum; OutputExists if another file took its name
-    meanwhile; RunError if it cannot be written.
+    are not finite; LoraFileError if its number type cannot hold a sum, or a LoRA was changed meanwhile; OutputExists if
+    another file took its name meanwhile; RunError if it cannot be written.
     """
     rounding = Rounding()
     info = task.checkpoint

@@ -9,6 +9,7 @@ from erasure.errors import UnsupportedCheckpoint
 from erasure.file_tree import walk
 from erasure.model.checkpoint import CheckpointInfo
 from erasure.model.diffusers_folder import DiffusersFolder, read_json
+from erasure.model.unet_layers import unet_files
 from erasure.model.weights_file import WeightsFile
 
 # Endings of files with weights, of any program that reads such folders.
@@ -41,7 +42,7 @@ def folder_files(info: CheckpointInfo) -> FolderFiles:
     """
     folder = info.contents
     assert isinstance(folder, DiffusersFolder)
-    files = {file.path: file for file in (*folder.weights["unet"], *folder.averaged_unet, *folder.plain_unet)}
+    files = {file.path: file for file in unet_files(info)}
     pickles = [file for file in files.values() if file.pickled is not None]
     if len({file.path.parent for file in pickles}) < len(pickles):
         raise UnsupportedCheckpoint(

@@ -10,13 +10,15 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from erasure import __version__, bounded_json
 from erasure.families.family import Family, PredictionType
-from erasure.lora.file import LoraFile
 from erasure.lora.metadata import CONFIG_KEY, json_object
 from erasure.lora.parts import erased_by
+
+if TYPE_CHECKING:
+    from erasure.lora.file import LoraFile
 
 BAKED_KEY = "adversarial_erase_baked"  # a list of what was baked in, the latest last
 _SPEC = "modelspec."

@@ -6,18 +6,21 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from erasure.bake.companions import Companions, companions
 from erasure.bake.folder_files import FolderFiles, folder_files
 from erasure.bake.label import baked_before
 from erasure.errors import OutputExists, OutputRefused, RunError, UnsupportedCheckpoint
-from erasure.lora.combine import check_weights
-from erasure.lora.file import LoraFile, match_lora, module_key, read_lora
+from erasure.lora.weight import check_weights
 from erasure.model.checkpoint import CheckpointInfo, OriginalFile, inspect_checkpoint
-from erasure.model.unet_layers import LayerPlace, empty_unet
+from erasure.model.layer_search import find_layers
+from erasure.model.unet_layers import LayerPlace, UnetLayers
 from erasure.model.weights_file import SMALL_FLOATS, WeightsFile
 from erasure.run.output import check_output
+
+if TYPE_CHECKING:
+    from erasure.lora.file import LoraFile
 
 _SUFFIX = ".safetensors"
 _HEADERS = 2**20  # bytes of disk for metadata, file system and rounding
@@ -48,7 +51,7 @@ class BakeTask:
 
 
 def bake_task(checkpoint: Path, loras: Sequence[tuple[Path, Any]], out: Path, *, overwrite: bool = False) -> BakeTask:
-    """Read what is to be baked. Headers of the checkpoint are read, and the LoRAs whole; nothing is written.
+    """Read what is to be baked: headers of the checkpoint, and the LoRAs, layer by layer; nothing is written.
 
     ``loras``: files with weights. Raises: ConfigError for weights that cannot be used, or a file given twice;
     OutputExists, OutputRefused; CheckpointError; LoraFileError if a file is no LoRA for this model; RunError if
@@ -58,17 +61,28 @@ def bake_task(checkpoint: Path, loras: Sequence[tuple[Path, Any]], out: Path, *,
     folder = checkpoint.is_dir()
     _check_out(checkpoint, [path for path, _ in loras], out, folder=folder, overwrite=overwrite)
     info = inspect_checkpoint(checkpoint)
-    files = tuple((read_lora(path), float(weight)) for path, weight in loras)
-    unet, every = empty_unet(info)
-    for file, _ in files:
-        match_lora(file, unet, info.family)
-    changed = {module for file, _ in files for module in file.modules}
-    places = tuple(place for place in every if module_key(place.layer, info.family) in changed)
+    layers = find_layers(info)
+    files, places = _fitting(loras, info, layers)
     _check_numbers(places)
     beside = companions(info, out, overwrite=overwrite)
     task = BakeTask(info, files, out, overwrite, places, folder_files(info) if folder else None, beside)
     _check_room(task)
     return replace(task, notes=(*_notes(task), *beside.notes))
+
+
+def _fitting(
+    loras: Sequence[tuple[Path, Any]], info: CheckpointInfo, layers: UnetLayers
+) -> tuple[tuple[tuple[LoraFile, float], ...], tuple[LayerPlace, ...]]:
+    """Return the LoRAs with their weights, and the places of what they change. Raises: LoraFileError."""
+    # Not before: what they need of torch would lie in memory beside all that finds the layers.
+    from erasure.lora.file import module_key, read_lora
+    from erasure.lora.fit import match_lora
+
+    files = tuple((read_lora(path, held=False), float(weight)) for path, weight in loras)
+    for file, _ in files:
+        match_lora(file, layers.shapes, info.family)
+    changed = {module for file, _ in files for module in file.modules}
+    return files, tuple(place for place in layers.places if module_key(place.layer, info.family) in changed)
 
 
 def _check_out(checkpoint: Path, loras: Sequence[Path], out: Path, *, folder: bool, overwrite: bool) -> None:

@@ -11,7 +11,8 @@ import safetensors.torch
 from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.config.settle import with_changes
-from erasure.lora.file import inject_lora_file, read_lora
+from erasure.lora.adapter import inject_lora_file
+from erasure.lora.file import read_lora
 from erasure.model.checkpoint import CheckpointInfo
 from erasure.model.drawing import run_to_end
 from erasure.model.model import open_model

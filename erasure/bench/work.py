@@ -23,7 +23,8 @@ from erasure.bench.variant import DEFAULT, variant
 from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.evaluate.recognition import Ranks, erasing_success, preserving_success, rank_pictures
-from erasure.lora.file import apply_lora_file, read_lora
+from erasure.lora.adapter import apply_lora_file
+from erasure.lora.file import read_lora
 from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint, sha256
 from erasure.model.drawing import relayed
 from erasure.model.model import open_model

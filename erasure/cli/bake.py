@@ -30,10 +30,12 @@ def add_parser(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the path of the new checkpoint and what came of it; notes and progress go to stderr."""
     loras = [lora_and_weight(text) for text in arguments.lora]
-    from erasure.bake.baking import bake
     from erasure.bake.task import bake_task
 
     task = bake_task(arguments.checkpoint, loras, arguments.out, overwrite=arguments.overwrite)
+    # Not before: it loads torch, which reading the task does only after the largest part of its own work.
+    from erasure.bake.baking import bake
+
     baked = with_shares(bake(task), "written")
     print_notes(baked.notes)
     print(printable(str(baked.out)))

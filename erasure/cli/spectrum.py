@@ -41,7 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(problems)
     from erasure.concepts.vocabulary import WORDS, read_words
     from erasure.evaluate.spectrum import Sensitivity, sensitivity_spectrum
-    from erasure.lora.file import apply_lora_file, read_lora
+    from erasure.lora.adapter import apply_lora_file
+    from erasure.lora.file import read_lora
     from erasure.model.checkpoint import inspect_checkpoint
     from erasure.model.model import open_model
     from erasure.spread import spread

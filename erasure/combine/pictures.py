@@ -9,13 +9,14 @@ from PIL import Image
 
 from erasure.combine.task import CombineTask
 from erasure.config.template import fill
-from erasure.lora.adapter import remove_lora
+from erasure.lora.adapter import inject_lora_file, remove_lora
 from erasure.lora.combine import merge_loras
-from erasure.lora.file import LoraFile, inject_lora_file, match_lora, read_lora
+from erasure.lora.file import LoraFile, read_lora
+from erasure.lora.fit import match_lora
 from erasure.model.checkpoint import CheckpointInfo
 from erasure.model.drawing import drawing_steps, relayed
+from erasure.model.layer_search import find_layers
 from erasure.model.model import Model, open_model
-from erasure.model.unet_layers import empty_unet
 from erasure.run.forecast import PRESERVED_SHOWN, SEEDS
 from erasure.run.picture_sheet import picture_grid
 
@@ -24,9 +25,9 @@ _ERASED_SHOWN = 10
 
 def check_fit(task: CombineTask, checkpoint: CheckpointInfo) -> None:
     """Check, from headers of the checkpoint, that the files are for its U-Net. Raises: LoraFileError."""
-    unet, _ = empty_unet(checkpoint)
+    layers = find_layers(checkpoint)
     for file, _ in task.loras:
-        match_lora(file, unet, checkpoint.family)
+        match_lora(file, layers.shapes, checkpoint.family)
 
 
 def prompts_of(task: CombineTask) -> list[str]:

@@ -21,6 +21,8 @@ from torch import Tensor, nn
 
 from erasure.config.settings import LayerChoice
 from erasure.errors import LoraFileError
+from erasure.lora.file import SHOWN, LoraFile
+from erasure.lora.fit import match_lora, module_paths
 
 ADAPTER = "erase"
 DOWN, UP = ".lora_down.weight", ".lora_up.weight"
@@ -50,6 +52,11 @@ def base_layers(unet: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:
         if isinstance(module, (nn.Linear, nn.Conv2d)):
             layers[name] = module
     return layers
+
+
+def layer_shapes(unet: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of these layers' weights by module path, in module order: (out, in[, k, k])."""
+    return {name: tuple(layer.weight.shape) for name, layer in base_layers(unet).items()}
 
 
 def layer_names(unet: nn.Module, layers: LayerChoice) -> tuple[str, ...]:
@@ -113,6 +120,35 @@ def inject_lora_state(unet: nn.Module, state: Mapping[str, Tensor], alphas: Mapp
     except BaseException:
         remove_lora(unet)
         raise
+
+
+def apply_lora_file(unet: nn.Module, file: LoraFile) -> None:
+    """Check the file with :func:`match_lora`, then put it on the U-Net at weight 1.
+
+    Raises: LoraFileError or IneffectiveLora if it does not fit; the U-Net is then left as it was.
+    """
+    match_lora(file, layer_shapes(unet))
+    inject_lora_file(unet, file, 1.0)
+
+
+def inject_lora_file(unet: nn.Module, file: LoraFile, weight: float) -> None:
+    """Put the file's LoRA on the U-Net at a weight, as in ``<lora:name:weight>``.
+
+    :func:`lora_weight` can replace the weight later. Raises: LoraFileError if the U-Net has no such layer or another
+    shape; it is then left as it was.
+    """
+    paths = module_paths(base_layers(unet), file.family)
+    unknown = [module for module in file.modules if module not in paths]
+    if unknown:
+        raise LoraFileError(f"{file.path.name}: the model has no layer {', '.join(unknown[:SHOWN])}")
+    state = {}
+    for key, tensor in file.state.items():
+        module, _, part = key.partition(".")
+        state[f"{paths[module]}.{part}"] = tensor
+    alphas = {paths[module]: alpha for module, alpha in file.alphas.items()}
+    inject_lora_state(unet, state, alphas)
+    for layer in lora_layers(unet).values():
+        layer.set_scale(ADAPTER, weight)
 
 
 def remove_lora(unet: nn.Module) -> None:

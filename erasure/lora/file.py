@@ -16,19 +16,19 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from erasure.errors import IneffectiveLora, LoraFileError, OutputExists
+from erasure.errors import LoraFileError, OutputExists
 from erasure.families.family import Family
 from erasure.families.known import FAMILIES, supported
-from erasure.lora.adapter import ADAPTER, base_layers, inject_lora_state, lora_layers
 from erasure.lora.hashes import lora_hashes
 from erasure.lora.kind import ALPHA, DOWN, PARTS, UP, tell_lora
 from erasure.lora.layer_names import original_name
-from erasure.safetensors_file import DamagedFile, Header, read_header, read_tensors
+from erasure.lora.stored import StoredTensors, unreadable
+from erasure.safetensors_file import DamagedFile, Header, read_header
 from erasure.whole_file import whole_file
 
-_SHOWN = 5  # problems listed in one message
+SHOWN = 5  # problems listed in one message
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,15 @@ class LoraFile:
     """A LoRA as read from disk, not yet compared with any U-Net.
 
     ``family``: that of the U-Nets it is for.
-    ``state``: ``<module key>.lora_down.weight`` and ``.lora_up.weight``, as stored, on the CPU.
+    ``state``: ``<module key>.lora_down.weight`` and ``.lora_up.weight``, as stored, on the CPU; see also
+    :class:`erasure.lora.stored.StoredTensors`.
     ``alphas``: by module key; a missing one means alpha = rank. A module key is as :func:`module_key` makes it:
     ``lora_unet_conv_in``, also if the file has the family's other name for it.
     """
 
     path: Path
     family: Family
-    state: dict[str, Tensor]
+    state: Mapping[str, Tensor]
     alphas: dict[str, float]
     metadata: dict[str, str]
     dtype: torch.dtype
@@ -80,21 +81,6 @@ def _canonical(key: str, family: Family) -> str:
     return prefix + original_name(key.removeprefix(prefix))
 
 
-def module_paths(unet: nn.Module, family: Family) -> dict[str, str]:
-    """Return module key -> module path for every layer of the U-Net that a LoRA can change.
-
-    A module key does not say which ``_`` was a ``.``; only the U-Net's own paths do. Raises: ValueError if two layers
-    have the same key.
-    """
-    paths: dict[str, str] = {}
-    for path in base_layers(unet):
-        key = module_key(path, family)
-        if key in paths:
-            raise ValueError(f"the layers {paths[key]} and {path} would both be called {key} in a LoRA file")
-        paths[key] = path
-    return paths
-
-
 def write_lora(
     path: Path,
     state: Mapping[str, Tensor],
@@ -129,10 +115,11 @@ def write_lora(
         raise LoraFileError(f"{path} could not be written: {error}; free disk space or choose another place") from error
 
 
-def read_lora(path: Path, families: Sequence[Family] = FAMILIES) -> LoraFile:
+def read_lora(path: Path, families: Sequence[Family] = FAMILIES, *, held: bool = True) -> LoraFile:
     """Read a LoRA file for the U-Net of one of the families. Nothing in the file is run.
 
-    Raises: LoraFileError if it is missing, truncated, damaged, incomplete or another kind of file; it says which.
+    ``held``: whether its weights are in memory from now on, or are read whenever they are asked for. Raises:
+    LoraFileError if it is missing, truncated, damaged, incomplete or another kind of file; it says which.
     """
     path = Path(path)
     header = read_lora_header(path)
@@ -140,7 +127,7 @@ def read_lora(path: Path, families: Sequence[Family] = FAMILIES) -> LoraFile:
     if isinstance(family, str):
         wanted = f"a LoRA for {supported(families)} U-Net in kohya's layout"
         raise LoraFileError(f"{path.name} is {family}; {wanted} is needed")
-    return read_weights(path, header, family)
+    return read_weights(path, header, family, held=held)
 
 
 def read_lora_header(path: Path) -> Header:
@@ -150,24 +137,26 @@ def read_lora_header(path: Path) -> Header:
             raise LoraFileError(f"there is no file {path}; check the path")
         return read_header(path)
     except (DamagedFile, OSError) as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
-def read_weights(path: Path, header: Header, family: Family) -> LoraFile:
+def read_weights(path: Path, header: Header, family: Family, *, held: bool = True) -> LoraFile:
     """Read the weights of a file whose header says that it is a LoRA for the family.
 
-    Raises: LoraFileError if it is incomplete or damaged.
+    ``held``: see :func:`read_lora`. Raises: LoraFileError if it is incomplete or damaged.
     """
     names = _canonical_names(path, header.shapes, family)
     _check_parts(path, {names[name]: shape for name, shape in header.shapes.items()})
-    try:
-        tensors = {names[name]: tensor for name, tensor in read_tensors(path, header.shapes).items()}
-    except (DamagedFile, OSError) as error:
-        raise _unreadable(path, error) from error
     suffix = "." + ALPHA
-    alphas = {name[: -len(suffix)]: float(tensor) for name, tensor in tensors.items() if name.endswith(suffix)}
-    state = {name: tensor for name, tensor in tensors.items() if not name.endswith(suffix)}
-    whole = next((name for name, tensor in state.items() if not tensor.is_floating_point()), None)
+    scales = StoredTensors(path, {own: name for name, own in names.items() if own.endswith(suffix)})
+    alphas = {own[: -len(suffix)]: float(tensor) for own, tensor in scales.held().items()}
+    stored = StoredTensors(path, {own: name for name, own in names.items() if not own.endswith(suffix)})
+    state = stored.held() if held else stored
+    kinds: dict[str, str] = {}
+    for name, own in names.items():
+        if own in state:
+            kinds.setdefault(header.dtypes[name], own)
+    whole = next((own for own in kinds.values() if not state[own].is_floating_point()), None)
     if whole is not None:
         kind = str(state[whole].dtype).removeprefix("torch.")
         raise LoraFileError(f"{path.name} holds packed (quantised) weights ({kind}, such as {whole}); fp16 is needed")
@@ -184,79 +173,6 @@ def _canonical_names(path: Path, names: Iterable[str], family: Family) -> dict[s
         both = next(name for name, own in canonical.items() if own != name and own in canonical)
         raise LoraFileError(f"{path.name} is not a sound LoRA file: {both} and {canonical[both]} are for one layer")
     return canonical
-
-
-def _unreadable(path: Path, error: DamagedFile | OSError) -> LoraFileError:
-    if isinstance(error, OSError):
-        return LoraFileError(f"{path.name} cannot be read ({error.strerror or error}); check the path and permissions")
-    truncated = error.what.startswith(("truncated", "empty"))
-    what = "truncated" if truncated else "truncated, damaged or not a safetensors file"
-    return LoraFileError(f"{path.name} is {what} ({error}); download it again")
-
-
-def check_family(file: LoraFile, family: Family) -> None:
-    """Raises: LoraFileError if the file says that it is for models of another family than this."""
-    if file.told_family and file.family.name != family.name:
-        raise LoraFileError(
-            f"{file.path.name} is a LoRA for {file.family.name}, but the checkpoint is {family} model; choose a LoRA "
-            f"for {family.name}, or the checkpoint that it was made from"
-        )
-
-
-def match_lora(file: LoraFile, unet: nn.Module, family: Family | None = None) -> None:
-    """Check that the file fits a U-Net: every key has a layer, shapes match, values are finite and not all zero.
-
-    ``family``: of the model, if it is known. Raises: LoraFileError with the problems; IneffectiveLora if the only one
-    is that all values are zero.
-    """
-    if family is not None:
-        check_family(file, family)
-    layers, paths = base_layers(unet), module_paths(unet, file.family)
-    problems, effective = [], False
-    for module in file.modules:
-        down, up, scale = file.weights(module)
-        if module not in paths:
-            problems.append(f"{module}: the model has no such layer (unmatched key)")
-            continue
-        problems += _shape_problems(module, layers[paths[module]], down, up)
-        if not (bool(down.isfinite().all()) and bool(up.isfinite().all()) and abs(scale) < float("inf")):
-            problems.append(f"{module}: not all values are finite (NaN or infinite)")
-        elif scale != 0 and bool(down.any()) and bool(up.any()):
-            effective = True
-    if problems:
-        shown = "; ".join(problems[:_SHOWN]) + ("; ..." if len(problems) > _SHOWN else "")
-        raise LoraFileError(f"{file.path.name} does not fit the model ({len(problems)} problems): {shown}")
-    if not effective:
-        raise IneffectiveLora(f"{file.path.name} changes nothing: each of its {len(file.modules)} layers is zero")
-
-
-def apply_lora_file(unet: nn.Module, file: LoraFile) -> None:
-    """Check the file with :func:`match_lora`, then put it on the U-Net at weight 1.
-
-    Raises: LoraFileError or IneffectiveLora if it does not fit; the U-Net is then left as it was.
-    """
-    match_lora(file, unet)
-    inject_lora_file(unet, file, 1.0)
-
-
-def inject_lora_file(unet: nn.Module, file: LoraFile, weight: float) -> None:
-    """Put the file's LoRA on the U-Net at a weight, as in ``<lora:name:weight>``.
-
-    ``lora_weight`` of erasure.lora.adapter can replace the weight later. Raises: LoraFileError if the U-Net has no such
-    layer or another shape; it is then left as it was.
-    """
-    paths = module_paths(unet, file.family)
-    unknown = [module for module in file.modules if module not in paths]
-    if unknown:
-        raise LoraFileError(f"{file.path.name}: the model has no layer {', '.join(unknown[:_SHOWN])}")
-    state = {}
-    for key, tensor in file.state.items():
-        module, _, part = key.partition(".")
-        state[f"{paths[module]}.{part}"] = tensor
-    alphas = {paths[module]: alpha for module, alpha in file.alphas.items()}
-    inject_lora_state(unet, state, alphas)
-    for layer in lora_layers(unet).values():
-        layer.set_scale(ADAPTER, weight)
 
 
 def _file_tensors(state: Mapping[str, Tensor], family: Family, alpha: float, dtype: torch.dtype) -> dict[str, Tensor]:
@@ -310,17 +226,4 @@ def _check_parts(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
             if not matrices or down[0] != up[1] or math.prod(up[2:]) != 1:
                 problems.append(f"{module} has shapes {down} and {up}, which do not match")
     if problems:
-        raise LoraFileError(f"{path.name} is not a complete LoRA file: {'; '.join(problems[:_SHOWN])}")
-
-
-def _shape_problems(module: str, layer: nn.Linear | nn.Conv2d, down: Tensor, up: Tensor) -> list[str]:
-    rank, weight = down.shape[0], layer.weight
-    wanted = (
-        (DOWN, down, (rank, *weight.shape[1:])),
-        (UP, up, (weight.shape[0], rank, *(1 for _ in weight.shape[2:]))),
-    )
-    return [
-        f"{module}: {part} has the wrong shape {tuple(tensor.shape)}, the layer needs {shape}"
-        for part, tensor, shape in wanted
-        if tuple(tensor.shape) != shape
-    ]
+        raise LoraFileError(f"{path.name} is not a complete LoRA file: {'; '.join(problems[:SHOWN])}")

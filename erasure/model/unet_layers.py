@@ -1,16 +1,13 @@
-"""Where the weights of the U-Net's layers are in a checkpoint's files, from headers alone."""
+"""The layers of a checkpoint's U-Net, and where their weights are in its files, as plain data."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-import torch
-from diffusers import UNet2DConditionModel
-
-from erasure.model.build_parts import build_unet, empty_unet_from_ldm, fill
-from erasure.model.checkpoint import EMA, CheckpointInfo, OriginalFile, unet_names
-from erasure.model.weights_file import FLOATS, WeightsFile
+from erasure.model.checkpoint import CheckpointInfo, OriginalFile
+from erasure.model.weights_file import WeightsFile
 
 
 @dataclass(frozen=True)
@@ -28,43 +25,42 @@ class LayerPlace:
     averaged: bool = False
 
 
-def empty_unet(info: CheckpointInfo) -> tuple[UNet2DConditionModel, list[LayerPlace]]:
-    """Return the checkpoint's U-Net without memory, and every place in its files where a weight of a layer is.
-
-    Where there are plain and averaged weights, those of both are among the places. Raises: BrokenCheckpoint if a weight
-    is missing or has another shape than the configuration says.
+@dataclass(frozen=True)
+class UnetLayers:
+    """``shapes``: of the weights of the layers that a LoRA can change, by module path, as
+    :func:`erasure.lora.adapter.layer_shapes` returns them. ``places``: every place in the files where a weight of a
+    layer is; where there are plain and averaged weights, those of both.
     """
-    if isinstance(info.contents, OriginalFile):
-        weights, config = info.contents.weights, info.contents.config
-        names = [name for name in unet_names(weights, info.family) if weights.dtypes[name] in FLOATS]
-        shapes = {name: weights.shapes[name] for name in names}
-        origin = f"{weights.path} (configuration {config.path.name})"
-        unet, originals = empty_unet_from_ldm(config.document, shapes, config.latent_side, origin)
-        return unet, list(_in_one_file(weights, originals))
+
+    shapes: Mapping[str, tuple[int, ...]]
+    places: tuple[LayerPlace, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types; of the files, their paths."""
+        return {
+            "shapes": {layer: list(shape) for layer, shape in self.shapes.items()},
+            "places": [
+                [place.layer, str(place.file.path), place.name, place.dtype, place.averaged] for place in self.places
+            ],
+        }
+
+    @staticmethod
+    def from_dict(told: Mapping[str, Any], info: CheckpointInfo) -> UnetLayers:
+        """Return what :meth:`to_dict` told of a checkpoint. Raises: KeyError if it is of other files."""
+        files = {str(file.path): file for file in unet_files(info)}
+        return UnetLayers(
+            {layer: tuple(shape) for layer, shape in told["shapes"].items()},
+            tuple(
+                LayerPlace(layer, files[path], name, dtype, averaged)
+                for layer, path, name, dtype, averaged in told["places"]
+            ),
+        )
+
+
+def unet_files(info: CheckpointInfo) -> tuple[WeightsFile, ...]:
+    """Return the files that hold weights of the U-Net, each once."""
     folder = info.contents
-    shapes = {name: shape for file in folder.weights["unet"] for name, shape in file.shapes.items()}
-    empty = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
-    unet = fill(build_unet(folder.configs["unet"], str(folder.path)), empty, "U-Net", str(folder.path), [])
-    # Those that diffusers loads may be averaged themselves: then the plain ones are those beside them.
-    loaded = {file.path for file in folder.weights["unet"]}
-    files = [(file, bool(folder.plain_unet)) for file in folder.weights["unet"]]
-    files += [(file, True) for file in folder.averaged_unet if file.path not in loaded]
-    files += [(file, False) for file in folder.plain_unet]
-    return unet, [
-        LayerPlace(name.removesuffix(".weight"), file, file.stored.get(name, name), file.dtypes[name], averaged)
-        for file, averaged in files
-        for name in file.shapes
-        if name.endswith(".weight")
-    ]
-
-
-def _in_one_file(weights: WeightsFile, originals: dict[str, str]) -> Iterator[LayerPlace]:
-    for name, original in originals.items():
-        if not name.endswith(".weight"):
-            continue
-        layer = name.removesuffix(".weight")
-        yield LayerPlace(layer, weights, weights.stored.get(original, original), weights.dtypes[original])
-        # CompVis' names of averaged weights; whether all of them are there does not matter here.
-        twin = EMA + original.removeprefix("model.").replace(".", "")
-        if weights.shapes.get(twin) == weights.shapes[original] and weights.dtypes[twin] in FLOATS:
-            yield LayerPlace(layer, weights, weights.stored.get(twin, twin), weights.dtypes[twin], averaged=True)
+    if isinstance(folder, OriginalFile):
+        return (folder.weights,)
+    files = (*folder.weights["unet"], *folder.averaged_unet, *folder.plain_unet)
+    return tuple({file.path: file for file in files}.values())

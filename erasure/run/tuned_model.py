@@ -15,8 +15,8 @@ from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.errors import OutOfMemory
 from erasure.families.family import Family, PredictionType
-from erasure.lora.adapter import lora_state, remove_lora
-from erasure.lora.file import apply_lora_file, read_lora, write_lora
+from erasure.lora.adapter import apply_lora_file, lora_state, remove_lora
+from erasure.lora.file import read_lora, write_lora
 from erasure.lora.parent import Parent
 from erasure.model.checkpoint import CheckpointInfo
 from erasure.model.denoiser import DTYPES

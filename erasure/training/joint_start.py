@@ -26,9 +26,19 @@ from erasure.concepts.vocabulary import load_vocabulary
 from erasure.config.settings import EraseConfig
 from erasure.config.template import fill
 from erasure.errors import LoraFileError
-from erasure.lora.adapter import DOWN, UP, base_layers, load_lora_state, lora_layers, lora_state, text_reader_names
+from erasure.lora.adapter import (
+    DOWN,
+    UP,
+    base_layers,
+    layer_shapes,
+    load_lora_state,
+    lora_layers,
+    lora_state,
+    text_reader_names,
+)
 from erasure.lora.combine import summed_change
-from erasure.lora.file import match_lora, module_paths, read_lora
+from erasure.lora.file import read_lora
+from erasure.lora.fit import match_lora, module_paths
 from erasure.lora.low_rank import truncated
 from erasure.lora.parent import Parent
 from erasure.model.model import Model
@@ -217,8 +227,8 @@ def _reading(model: Model, space: ConceptSpace, config: EraseConfig, parent: Par
 def _changes(parent: Parent, unet: nn.Module) -> _Changes:
     """Read what a parent changes. Raises: LoraFileError."""
     file = read_lora(parent.path)
-    match_lora(file, unet)
-    paths, trained = module_paths(unet, file.family), lora_layers(unet)
+    match_lora(file, layer_shapes(unet))
+    paths, trained = module_paths(base_layers(unet), file.family), lora_layers(unet)
     missing = [paths[module] for module in file.modules if paths[module] not in trained]
     if missing:
         raise LoraFileError(

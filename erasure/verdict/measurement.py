@@ -13,9 +13,10 @@ from erasure.config.presets import preset
 from erasure.config.settings import EraseConfig, settings
 from erasure.config.values import config_from_dict, settle_values
 from erasure.errors import ConfigError, shown
-from erasure.lora.combine import LARGEST_WEIGHT
-from erasure.lora.file import LoraFile, check_family, read_lora
+from erasure.lora.file import LoraFile, read_lora
+from erasure.lora.fit import check_family
 from erasure.lora.metadata import CONFIG_KEY, json_object
+from erasure.lora.weight import LARGEST_WEIGHT
 from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint, sha256
 from erasure.model.opening import AS_DRAWN, Opening
 from erasure.verdict.base_check import check_base
