@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
+from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.config.values import config_from_dict
 from erasure.lora.adapter import DOWN, UP, base_layers, inject_lora, lora_layers, lora_state, text_values
@@ -11,7 +12,7 @@ from erasure.model.cross_attention import watched_cross_attention
 from erasure.model.model import Model
 from erasure.model.parts import ModelParts
 from erasure.training.attended import _reads, attended, stage_of
-from erasure.training.closed_start import anchor_prompts, closed_start, edits_of_values
+from erasure.training.closed_start import ClosedStart, anchor_prompts
 from erasure.training.closed_start_sizes import FAR_WORDS, MOST_NAMES, closed_start_rows
 from erasure.training.first_weights import set_first_weights
 from erasure.training.preserved_states import far_words
@@ -32,15 +33,20 @@ def _read(model: Model, prompt: str) -> dict[str, Tensor]:
     }
 
 
+def _changes(model: Model, space: ConceptSpace, config: EraseConfig) -> dict[str, Tensor]:
+    """The edit D by stage."""
+    return {stage: edit.change for stage, edit in ClosedStart(model, space, config).edits().items()}
+
+
 def _cosine(one: Tensor, other: Tensor) -> float:
     return float(torch.nn.functional.cosine_similarity(one.flatten(), other.flatten(), dim=0))
 
 
 def test_the_edit_turns_what_is_read_of_the_target_into_what_is_read_of_its_anchor(tiny_model: Model) -> None:
-    edits = edits_of_values(tiny_model, space_of("church", anchor="zebra"), _config(anchor=["zebra"]))
+    edits = _changes(tiny_model, space_of("church", anchor="zebra"), _config(anchor=["zebra"]))
     own, anchor, kept = (_read(tiny_model, prompt) for prompt in ("church", "zebra", "truck"))
     assert set(edits) == set(own)
-    for name, (change, _) in edits.items():
+    for name, change in edits.items():
         way, moved = anchor[name] - own[name], own[name] @ change.T
         assert _cosine(moved, way) > 0.5
         spared = (kept[name] @ change.T).norm() / (anchor[name] - kept[name]).norm()
@@ -49,12 +55,12 @@ def test_the_edit_turns_what_is_read_of_the_target_into_what_is_read_of_its_anch
 
 def test_a_target_that_turns_into_nothing_becomes_what_other_words_are_in_its_frame(tiny_model: Model) -> None:
     space, config = space_of("church"), _config(templates=["a picture of a {}"])
-    edits = edits_of_values(tiny_model, space, config)
+    edits = _changes(tiny_model, space, config)
     own = _read(tiny_model, "a picture of a church")
     others = [
         _read(tiny_model, f"a picture of a {word}") for word in far_words(tiny_model, space, config, FAR_WORDS)[:20]
     ]
-    for name, (change, _) in edits.items():
+    for name, change in edits.items():
         moved, average = own[name] @ change.T, torch.stack([other[name] for other in others]).mean(0)
         assert (own[name] + moved - average).norm() < (own[name] - average).norm()
         assert _cosine(moved, average - own[name]) > 0.3
@@ -72,9 +78,9 @@ def test_what_is_preserved_by_name_is_spared_more(tiny_model: Model) -> None:
     space = space_of("church")
     moved = []
     for preserve in ([], ["zebra"]):
-        edits = edits_of_values(tiny_model, space, _config(preserve=preserve))
+        edits = _changes(tiny_model, space, _config(preserve=preserve))
         read = _read(tiny_model, "zebra")
-        moved.append(sum(float((read[name] @ change.T).norm()) for name, (change, _) in edits.items()))
+        moved.append(sum(float((read[name] @ change.T).norm()) for name, change in edits.items()))
     assert moved[1] < moved[0]
 
 
@@ -103,7 +109,8 @@ def test_the_first_weights_hold_the_edit_and_what_is_left_of_the_rank_starts_as_
     model, space, config = Model(tiny_models), space_of("church"), _config(rank=32)
     inject_lora(tiny_models.unet, "xattn", 32, 32.0, 0)
     first = lora_state(tiny_models.unet)
-    state, edits = closed_start(model, space, config), edits_of_values(model, space, config)
+    start = ClosedStart(model, space, config)
+    state, edits = start.weights(), start.edits()
     base = base_layers(tiny_models.unet)
     values = text_values(lora_layers(tiny_models.unet))
     assert values
@@ -112,8 +119,8 @@ def test_the_first_weights_hold_the_edit_and_what_is_left_of_the_rank_starts_as_
             assert torch.equal(state[name + DOWN], first[name + DOWN])
             assert not state[name + UP].any()
             continue
-        change, metric = edits[stage_of(name)]
-        root, wanted = torch.linalg.cholesky(metric), base[name].weight.double() @ change
+        edit = edits[stage_of(name)]
+        root, wanted = torch.linalg.cholesky(edit.metric), base[name].weight.double() @ edit.change
         held = state[name + UP].double() @ state[name + DOWN].double()
         assert ((held - wanted) @ root).norm() <= 0.02 * (wanted @ root).norm()
         unused = ~state[name + UP].any(dim=0)

@@ -264,7 +264,7 @@ def test_dots_of_looks_are_wider_than_the_line_since_one_may_be_all_that_there_i
 
 def test_before_the_first_look_the_chart_says_when_it_comes() -> None:
     page = Page(chart_html(a_snapshot().series, 400, first_look=20))
-    assert "The first look comes after update 20." in page.text
+    assert "The first look comes after about 20 updates." in page.text
     assert "Training losses" in page.text
     assert "Training losses" not in Page(chart_html(a_snapshot().series, 400)).text
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from itertools import permutations
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -32,7 +33,8 @@ def _taken(model: Model, config: EraseConfig) -> Rows:
     with pytest.MonkeyPatch.context() as patch:
         # There is no attention to look at, either.
         patch.setattr("erasure.training.forget_me_not.attention_paid", lambda layers, places: weight.square().sum())
-        patch.setattr("erasure.training.first_weights.closed_start", lambda model, *given: lora_state(model.unet))
+        no_edit = SimpleNamespace(weights=lambda: lora_state(model.unet))
+        patch.setattr("erasure.training.first_weights.ClosedStart", lambda *given: no_edit)
         pairs = tuple(HostileWording(f"{a} {b}", made_of=(a, b)) for a, b in permutations(WORDS, 2))
         hostile = [pairs] * len(config.erase)
         patch.setattr("erasure.training.defence.words.understood_wordings", lambda *given: hostile)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from types import SimpleNamespace
 from typing import cast
 
@@ -9,59 +9,138 @@ import pytest
 import torch
 
 from erasure.config.values import config_from_dict
-from erasure.lora.adapter import DOWN, UP, inject_lora, lora_layers, lora_state, text_values
+from erasure.lora.adapter import inject_lora, lora_state
 from erasure.model.model import Model
 from erasure.model.parts import ModelParts
-from erasure.training.closed_start_sizes import STRENGTHS
+from erasure.training.closed_start import NAME_WEIGHT, ClosedStart
+from erasure.training.closed_start_sizes import ROUNDS, STRENGTHS
 from erasure.training.events import Note
-from erasure.training.start_strength import ENOUGH, Strength, least_strength, scaled
+from erasure.training.look_sizes import GONE
+from erasure.training.start_strength import ENOUGH, FARTHER, FARTHEST, HEAVIER, find_strength
 from erasure.training.steering import Steering
 from erasure.training.trainer import Trainer
 from tests.spaces import space_of
 from tests.updates import updates
 
-
-def _level(enough_from: float, put: list[float]) -> Callable[[], float]:
-    return lambda: ENOUGH if put[-1] >= enough_from else 0.5
+MUCH = 0.9
 
 
-@pytest.mark.parametrize("enough_from", STRENGTHS)
-def test_the_least_strength_with_which_hardly_anything_is_left_is_taken(enough_from: float) -> None:
-    put: list[float] = []
-    assert least_strength(put.append, _level(enough_from, put)) == Strength(enough_from, ENOUGH)
-    assert put[-1] == enough_from
+class _Edit:
+    """Stands in for the edit and for samples: each target and name is gone once it was made so strong."""
+
+    def __init__(self, gone_at: Mapping[int, float], names: Mapping[str, tuple[int, float]] | None = None):
+        self.strengths = dict.fromkeys(gone_at, 0.0)
+        self.weights = dict.fromkeys(names or {}, NAME_WEIGHT)
+        self.asked: list[tuple[list[int], list[str]]] = []
+        self.put_with: list[dict[int, float]] = []
+        self._gone_at = gone_at
+        self._names = names or {}
+
+    def strengthen(self, strength: float) -> None:
+        self.strengths = dict.fromkeys(self.strengths, strength)
+
+    def strengthen_targets(self, more: Mapping[int, float]) -> None:
+        for target, by in more.items():
+            self.strengths[target] += by
+
+    def weigh_names(self, more: Mapping[str, tuple[int, float]]) -> None:
+        for name, (target, by) in more.items():
+            assert target == self._names[name][0]
+            self.weights[name] += by
+
+    def put(self) -> None:
+        self.put_with.append(dict(self.strengths))
+
+    def known_names(self) -> dict[str, int]:
+        return {name: target for name, (target, _) in self._names.items()}
+
+    def levels(self, targets: Collection[int], names: Collection[str]) -> tuple[dict[int, float], dict[str, float]]:
+        self.asked.append((list(targets), list(names)))
+        assert self.put_with[-1] == self.strengths, "what is looked at is in place"
+        return (
+            {target: 0.0 if self.strengths[target] >= self._gone_at[target] else MUCH for target in targets},
+            {name: 0.0 if self.weights[name] >= self._names[name][1] - 1e-9 else MUCH for name in names},
+        )
 
 
-def test_where_none_suffices_the_greatest_is_taken() -> None:
-    put: list[float] = []
-    assert least_strength(put.append, _level(99.0, put)) == Strength(STRENGTHS[-1], 0.5)
-    assert put == list(STRENGTHS)
+def test_the_least_strength_with_which_hardly_anything_is_left_is_taken() -> None:
+    for strength in STRENGTHS:
+        edit = _Edit({0: strength, 1: 1.0})
+        found = find_strength(edit, edit.put, edit, [0, 1])
+        assert found.whole == strength
+        assert found.strengths == {0: strength, 1: strength}
+        assert found.levels == {0: 0.0, 1: 0.0}
+        assert edit.put_with[-1] == edit.strengths
 
 
-def test_only_the_change_of_values_is_scaled(tiny_models: ModelParts) -> None:
-    inject_lora(tiny_models.unet, "xattn", 2, 2.0, 0)
-    lora = {key: torch.ones_like(weight) for key, weight in lora_state(tiny_models.unet).items()}
-    values = text_values(lora_layers(tiny_models.unet))
-    for name in lora_layers(tiny_models.unet):
-        found = scaled(lora, 1.5)
-        assert (found[name + DOWN] == 1.0).all()
-        assert (found[name + UP] == (1.5 if name in values else 1.0)).all()
+def test_hardly_anything_in_all_of_them_is_not_enough_for_one_that_is_still_shown() -> None:
+    assert ENOUGH <= GONE
+    edit = _Edit(dict.fromkeys(range(40), 1.0) | {40: STRENGTHS[-1] + FARTHER})
+    found = find_strength(edit, edit.put, edit, range(41))
+    assert found.whole == 1.0
+    assert found.strengths[40] == STRENGTHS[-1] + FARTHER
+    assert found.strengths[0] == 1.0
+
+
+def test_only_targets_that_are_still_shown_are_moved_farther() -> None:
+    edit = _Edit({0: 1.0, 1: STRENGTHS[-1] + FARTHER})
+    found = find_strength(edit, edit.put, edit, [0, 1])
+    assert found.strengths == edit.strengths == {0: STRENGTHS[-1], 1: STRENGTHS[-1] + FARTHER}
+    assert edit.asked[-1] == ([1], [])
+
+
+def test_a_target_that_stays_is_not_moved_without_end() -> None:
+    edit = _Edit({0: 99.0})
+    found = find_strength(edit, edit.put, edit, [0])
+    assert found.strengths == {0: FARTHEST}
+    assert found.levels == {0: MUCH}
+    assert len(edit.put_with) <= len(STRENGTHS) + ROUNDS
+
+
+def test_only_names_that_are_still_recognised_weigh_more() -> None:
+    edit = _Edit({0: 1.0}, {"chapel": (0, NAME_WEIGHT * HEAVIER), "abbey": (0, 0.0), "minster": (0, 99.0)})
+    found = find_strength(edit, edit.put, edit, [0])
+    assert found.names == ("chapel", "minster")
+    assert edit.weights == {
+        "chapel": pytest.approx(NAME_WEIGHT * HEAVIER),
+        "abbey": NAME_WEIGHT,
+        "minster": pytest.approx(NAME_WEIGHT * HEAVIER**ROUNDS),
+    }
+    # None is looked at again once it is gone.
+    assert [names for _, names in edit.asked] == [[], ["chapel", "abbey", "minster"], ["chapel", "minster"],
+                                                  ["minster"], ["minster"]]  # fmt: skip
+
+
+def test_a_name_waits_while_its_target_is_moved() -> None:
+    edit = _Edit({0: STRENGTHS[-1] + FARTHER}, {"chapel": (0, NAME_WEIGHT * HEAVIER)})
+    find_strength(edit, edit.put, edit, [0])
+    assert edit.asked[-3:] == [([], ["chapel"]), ([0], ["chapel"]), ([], ["chapel"])]
+
+
+def test_what_was_found_is_said() -> None:
+    edit = _Edit({0: 1.0, 1: STRENGTHS[-1] + FARTHER}, {"chapel": (0, NAME_WEIGHT * HEAVIER)})
+    told = find_strength(edit, edit.put, edit, [0, 1]).told(["church", "truck"])
+    assert f"at {STRENGTHS[-1]:g} times its strength (truck at {STRENGTHS[-1] + FARTHER:g}, chapel weighs more)" in told
+    assert "show 0 % of" in told
 
 
 class _Watched:
-    """Stands in for the steering: from the given number of strengths on, hardly anything is left."""
+    """Stands in for the steering: hardly anything is left after so many looks."""
 
     def __init__(self, enough_at: int):
-        self.tells = True
+        self.known = [0]
         self.ended = False
         self.best_step = 0
         self.soon = False
         self.tried = 0
         self._enough_at = enough_at
 
-    def level(self) -> float:
-        self.tried += 1
-        return 0.0 if self.tried >= self._enough_at else 1.0
+    def levels(self, targets: Collection[int], names: Collection[str]) -> tuple[dict[int, float], dict[str, float]]:
+        self.tried += bool(targets)
+        return dict.fromkeys(targets, 0.0 if self.tried >= self._enough_at else 1.0), {}
+
+    def known_names(self) -> dict[str, int]:
+        return {}
 
     def look_soon(self) -> None:
         self.soon = True
@@ -84,14 +163,17 @@ def _trainer(models: ModelParts, watched: _Watched | None, **settings: object) -
 def test_training_starts_as_strong_as_it_must_and_says_so(tiny_models: ModelParts) -> None:
     watched = _Watched(enough_at=3)
     trainer = _trainer(tiny_models, watched)
-    first = lora_state(tiny_models.unet)
+    first = {key: weight.clone() for key, weight in lora_state(tiny_models.unet).items()}
     note = next(iter(trainer))
     assert isinstance(note, Note)
-    assert f"at {STRENGTHS[2]:g} times its strength" in note.text
+    assert f"church at {STRENGTHS[-1] + FARTHER:g}" in note.text
     assert watched.tried == 3
     assert watched.soon
-    for key, weight in scaled(first, STRENGTHS[2]).items():
-        assert torch.equal(lora_state(tiny_models.unet)[key], weight)
+    config = trainer.config
+    inject = lora_state(tiny_models.unet)
+    changed = [key for key, weight in first.items() if not torch.equal(weight, inject[key])]
+    assert changed
+    assert config.erase == ("church",)
 
 
 def test_where_much_is_left_the_first_look_is_not_brought_forward(tiny_models: ModelParts) -> None:
@@ -107,17 +189,15 @@ def test_without_an_edit_or_a_judge_that_tells_nothing_is_measured(
     tiny_models: ModelParts, unknown: SimpleNamespace
 ) -> None:
     watched = _Watched(enough_at=1)
-    watched.tells = bool(vars(unknown))
+    watched.known = [0] if vars(unknown) else []
     trainer = _trainer(tiny_models, watched, **vars(unknown))
     next(iter(trainer))
     assert not watched.tried
 
 
-def test_a_run_that_is_resumed_while_the_pace_is_measured_knows_how_strong_its_start_was(
-    tiny_models: ModelParts,
-) -> None:
+def test_a_run_that_is_resumed_while_the_pace_is_measured_knows_its_start(tiny_models: ModelParts) -> None:
     other = copy.deepcopy(tiny_models)
-    whole = _trainer(tiny_models, _Watched(enough_at=2))
+    whole = _trainer(tiny_models, _Watched(enough_at=3))
     training = iter(whole)
     assert isinstance(next(training), Note)
     for _ in range(4):
@@ -130,3 +210,21 @@ def test_a_run_that_is_resumed_while_the_pace_is_measured_knows_how_strong_its_s
     assert not watched.tried
     for name, weight in lora_state(tiny_models.unet).items():
         assert torch.equal(weight, lora_state(other.unet)[name]), name
+    assert not any(key.startswith("start/") for key in resumed.tensors()), "the start is not kept for longer"
+
+
+def test_a_stronger_edit_moves_what_is_read_of_its_target_and_name_farther(tiny_models: ModelParts) -> None:
+    config = config_from_dict({"erase": ["church"], "rank": 4})
+    inject_lora(tiny_models.unet, config.layers, config.rank, config.alpha, config.seed)
+    edit = ClosedStart(Model(tiny_models), space_of("church"), config)
+    first = {stage: found.change for stage, found in edit.edits().items()}
+    edit.strengthen(1.5)
+    for stage, found in edit.edits().items():
+        assert torch.allclose(found.change, 1.5 * first[stage], rtol=1e-4, atol=1e-8)
+    edit.strengthen(1.0)
+    edit.strengthen_targets({0: 0.5})
+    farther = {stage: found.change for stage, found in edit.edits().items()}
+    for stage, change in farther.items():
+        assert torch.allclose(change, 1.5 * first[stage], rtol=1e-3, atol=1e-6)
+    edit.weigh_names({"chapel": (0, 0.5)})
+    assert all(not torch.allclose(found.change, farther[stage], rtol=1e-2) for stage, found in edit.edits().items())

@@ -92,10 +92,14 @@ def test_the_first_look_can_be_brought_forward() -> None:
     assert _looked(steering)[0] == 5
 
 
-def test_what_is_shown_of_targets_is_told_without_noting_anything() -> None:
+def test_what_is_shown_of_targets_and_names_is_told_without_noting_anything() -> None:
     steering = _steering({"church": 1.4, "truck": -0.2, "chapel": 0.5})
     before = steering.meta()
-    assert steering.level() == pytest.approx((1.0 - 0.2) / 2)
+    assert steering.known_names() == {"chapel": 0}
+    targets, names = steering.levels([0, 1], ["chapel"])
+    assert targets == {0: 1.0, 1: pytest.approx(-0.2)}
+    assert names == {"chapel": 0.5}
+    assert steering.levels([], []) == ({}, {})
     assert steering.meta() == before
 
 
@@ -215,8 +219,8 @@ def test_it_never_looks_for_what_the_judge_cannot_tell() -> None:
     steering = _steering(known=False)
     assert not any(steering.due(step) for step in range(1, 36))
     assert not steering.ended
-    assert not steering.tells
-    assert _steering(STAYS).tells
+    assert not steering.known
+    assert _steering(STAYS).known == [0, 1]
 
 
 @pytest.mark.parametrize("known", [True, False])

@@ -595,7 +595,7 @@ def test_the_chart_waits_for_the_first_look_of_a_run_at_work_only() -> None:
     for state, config_, waits in (("running", config, True), ("stopped", config, False), ("running", {}, False),
                                   ("running", {"look_every": "x"}, False)):  # fmt: skip
         _, blocks = pages(Manager(a_snapshot(state, config=config_)))  # type: ignore[arg-type]
-        assert ("after update 200." in said(blocks["chart"] or "")) == waits
+        assert ("after about 100 updates." in said(blocks["chart"] or "")) == waits
 
 
 def test_trying_draws_the_same_seed_without_and_with_the_lora(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:

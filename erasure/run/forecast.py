@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 from erasure.concepts.hostile_wordings import MOST
@@ -12,7 +13,7 @@ from erasure.config.settings import EraseConfig
 from erasure.judge.judge_settings import JUDGE_SETTINGS
 from erasure.model.draw_settings import DRAW_SETTINGS
 from erasure.model.rows import RowBook, Rows
-from erasure.training.closed_start_sizes import STRENGTHS, closed_start_rows, has_closed_start
+from erasure.training.closed_start_sizes import ROUNDS, STRENGTHS, closed_start_rows, has_closed_start
 from erasure.training.defence.sizes import FIRST_LOOK, SECOND_LOOK
 from erasure.training.look_sizes import (
     NEAR_WORDS,
@@ -20,7 +21,7 @@ from erasure.training.look_sizes import (
     fewest_updates_between,
     first_look,
     second_look,
-    updates_between,
+    updates_before_look,
 )
 from erasure.training.row_count import rows_per_update
 from erasure.verdict.panel import LOOK_SIZES, PANEL_SIZES, PanelSizes, near_words
@@ -30,6 +31,8 @@ from erasure.verdict.panel import LOOK_SIZES, PANEL_SIZES, PanelSizes, near_word
 ERASED_SHOWN, PRESERVED_SHOWN, NEAR_SHOWN = 5, 2, 2
 # And the word that the verdict finds hurt most.
 HURT_SHOWN = 1
+# Looks at the start that are usual: at the edit as a whole, at names, and once more.
+EXPECTED = len(STRENGTHS) + 2
 # Each prompt is drawn with these seeds, before and after.
 SEEDS = (1, 2)
 
@@ -66,9 +69,9 @@ def rows_until_gone(config: EraseConfig, rows: RowBook) -> float:
     """
     if not config.look_every:
         return rows["training"].total
-    updates = min(config.updates, updates_between(config.look_every, len(config.erase)))
-    start = _start_look_rows(config)
-    looks = (rows["looks"].total - start.total) / _most_looks(config) + start.total / len(STRENGTHS)
+    updates = min(config.updates, updates_before_look(config.look_every, len(config.erase), has_closed_start(config)))
+    every = _start_looks(config)
+    looks = (rows["looks"].total - _judged(every).total) / _most_looks(config) + _judged(every[:EXPECTED]).total
     return rows["training"].total * updates / config.updates + looks
 
 
@@ -96,9 +99,8 @@ def _look_rows(config: EraseConfig, neighbours: int) -> Rows:
     """Return the rows of all looks if they are as close together as they can be, and each needs a second one."""
     if not config.look_every:
         return Rows()
-    sizes, targets, near = _panel(config, neighbours)
-    measured = config.erase_synonyms and config.synonym_threshold > 0
-    names = sizes.names if measured else min(len(config.synonym), sizes.names)
+    _, targets, near = _panel(config, neighbours)
+    names = _names_on_panel(config)
 
     def pictures(look: LookSizes) -> int:
         return targets * (look.pictures + min(look.names, names))
@@ -108,15 +110,28 @@ def _look_rows(config: EraseConfig, neighbours: int) -> Rows:
 
     first, second = pictures(first_look(targets)) + min(NEAR_WORDS, near), pictures(second_look(targets))
     rows = JUDGE_SETTINGS.rows(first, first) + JUDGE_SETTINGS.rows(second, second)
-    return (rows + hostile(FIRST_LOOK) + hostile(SECOND_LOOK)) * _most_looks(config) + _start_look_rows(config)
+    return (rows + hostile(FIRST_LOOK) + hostile(SECOND_LOOK)) * _most_looks(config) + _judged(_start_looks(config))
 
 
-def _start_look_rows(config: EraseConfig) -> Rows:
-    """Return the rows for finding out how strong the closed form has to be, if it takes all strengths."""
+def _start_looks(config: EraseConfig) -> list[int]:
+    """Return the pictures of each look for finding out how strong the closed form has to be, if all are needed."""
     if not has_closed_start(config):
-        return Rows()
-    pictures = len(config.erase) * second_look(len(config.erase)).pictures
-    return JUDGE_SETTINGS.rows(pictures, pictures) * len(STRENGTHS)
+        return []
+    targets = len(config.erase) * second_look(len(config.erase)).pictures
+    names = len(config.erase) * _names_on_panel(config)
+    return [targets] * len(STRENGTHS) + [names] + [targets + names] * ROUNDS
+
+
+def _judged(looks: Sequence[int]) -> Rows:
+    """Return the rows for looks that draw and judge so many pictures each."""
+    return sum((JUDGE_SETTINGS.rows(pictures, pictures) for pictures in looks), Rows())
+
+
+def _names_on_panel(config: EraseConfig) -> int:
+    """Return how many other names of each target are judged at most."""
+    sizes = PANEL_SIZES if config.judged_words else LOOK_SIZES
+    measured = config.erase_synonyms and config.synonym_threshold > 0
+    return sizes.names if measured else min(len(config.synonym), sizes.names)
 
 
 def _most_looks(config: EraseConfig) -> int:

@@ -31,9 +31,9 @@ from erasure.config.template import fill
 from erasure.lora.adapter import DOWN, UP, base_layers, lora_layers, lora_state, text_values
 from erasure.model.model import Model
 from erasure.training.attended import Attended, attended, stage_of
-from erasure.training.closed_form import low_rank
 from erasure.training.closed_start_sizes import ANCHOR_WORDS, EMPTY, FAR_WORDS, MOST_NAMES, near_words_each
 from erasure.training.preserved_states import far_words
+from erasure.training.stage_edit import StageEdit, rank_needed
 
 # mu and l of the formula, l in units of the mean eigenvalue of E[p p^T].
 PRESERVE, PULL = 3.0, 0.3
@@ -43,75 +43,137 @@ NAME_WEIGHT = 0.05
 NEAR_SHARE, EMPTY_SHARE = 0.8, 0.05
 # What stands behind a prompt with a far word, in turn: people write more than one word.
 BEHIND = ("", ", highly detailed, sharp focus", " in pencil style", ", a painting in bright colours")
-# The LoRA's rank is used up to where the edit is held with this relative error.
-ERROR = 0.01
 
 
-@torch.no_grad()
-def closed_start(model: Model, space: ConceptSpace, config: EraseConfig) -> dict[str, Tensor]:
-    """Return the LoRA's weights, as :func:`erasure.lora.adapter.lora_state` does, with the edit in its value layers."""
-    unet, scale = model.unet, config.alpha / config.rank
-    base, state = base_layers(unet), lora_state(unet)
-    edits = edits_of_values(model, space, config)
-    for name in text_values(lora_layers(unet)):
-        change, metric = edits[stage_of(name)]
-        wanted = base[name].weight.detach().double().cpu() @ change / scale
-        down, up, error = low_rank(wanted, config.rank, metric)
-        used = _rank_needed(up.square().sum(0), error)
-        state[name + DOWN][:used] = down[:used].to(state[name + DOWN])
-        state[name + UP][:, :used] = up[:, :used].to(state[name + UP])
-    return state
+class ClosedStart:
+    """The edit, which can be made stronger: all of it, for a target, or for one of a target's other names.
 
-
-def edits_of_values(model: Model, space: ConceptSpace, config: EraseConfig) -> dict[str, tuple[Tensor, Tensor]]:
-    """Return D and M (d, d), float64 on the CPU, by :func:`erasure.training.attended.stage_of`."""
-    words = far_words(model, space, config, FAR_WORDS)
-    erased, preserved = erased_reads(model, space, config, words), preserved_reads(model, space, config, words)
-    return {stage: _solved(erased[stage], preserved[stage].double()) for stage in erased}
-
-
-def _solved(erased: Attended, preserved: Tensor) -> tuple[Tensor, Tensor]:
-    identity = torch.eye(len(preserved), dtype=preserved.dtype)
-    metric = erased.own.double() + PRESERVE * (preserved + PULL * preserved.diagonal().mean() * identity)
-    change: Tensor = torch.linalg.solve(metric, erased.move.double().T).T
-    return change, metric
-
-
-def erased_reads(
-    model: Model, space: ConceptSpace, config: EraseConfig, words: Sequence[str]
-) -> Mapping[str, Attended]:
-    """Return what layers read of the targets and of their anchors, their other names weighing less.
-
-    ``words``: far ones, see :func:`anchor_prompts`.
+    Moments E[p p^T], E[x x^T] and E[(y - x) x^T] (d, d) of every stage are kept, fp32 on the CPU; see
+    :func:`erasure.training.attended.stage_of`.
     """
-    templates = config.templates
-    own: list[str] = []
-    anchors: list[str] = []
-    weights: list[float] = []
 
-    def add(template: str, name: str, anchor: str, weight: float, most: int) -> None:
-        into = anchor_prompts(template, anchor, words, len(own), most)
-        own.extend([fill(template, name)] * len(into))
-        anchors.extend(into)
-        weights.extend([weight / len(into)] * len(into))
+    @torch.no_grad()
+    def __init__(self, model: Model, space: ConceptSpace, config: EraseConfig):
+        self._model, self._config = model, config
+        self._targets = space.targets
+        self._names = space.erased_by_target(config)
+        self._words = far_words(model, space, config, FAR_WORDS)
+        self._first = lora_state(model.unet)
+        pairs = WeightedPairs()
+        for number, target in enumerate(self._targets):
+            self._add_target(pairs, number)
+            others = [name for name in self._names[number] if name != target.target]
+            for turn, name in enumerate(others[:MOST_NAMES]):
+                self._add_name(pairs, number, name, NAME_WEIGHT, turn, 1)
+        self._weight = pairs.weight
+        self._erased = pairs.read(model, config.seed)
+        self._preserved = preserved_reads(model, space, config, self._words)
+        self._strength = 1.0
 
-    for target, names in zip(space.targets, space.erased_by_target(config), strict=True):
-        for template in templates:
-            add(template, target.target, target.anchor, 1.0 / len(templates), ANCHOR_WORDS)
-        for i, name in enumerate([name for name in names if name != target.target][:MOST_NAMES]):
-            add(templates[i % len(templates)], name, target.anchor, NAME_WEIGHT, 1)
-    return attended(model, own, config.seed, anchors, weights)
+    @torch.no_grad()
+    def strengthen(self, strength: float) -> None:
+        """Make the whole edit ``strength`` times as strong as it was at first, before a part of it is made stronger."""
+        for read in self._erased.values():
+            read.move = read.move * (strength / self._strength)
+        self._strength = strength
+
+    @torch.no_grad()
+    def strengthen_targets(self, more: Mapping[int, float]) -> None:
+        """Move targets, given by number, farther: by so many times what the edit as it was at first wanted."""
+        pairs = WeightedPairs()
+        for number, by in more.items():
+            self._add_target(pairs, number, by)
+        self._add(pairs, own=0.0, move=1.0)
+
+    @torch.no_grad()
+    def weigh_names(self, more: Mapping[str, tuple[int, float]]) -> None:
+        """Let names of targets weigh more. ``more``: of each the target's number, and what is added to its weight."""
+        pairs = WeightedPairs()
+        for turn, (name, (number, weight)) in enumerate(more.items()):
+            self._add_name(pairs, number, name, weight, turn, ANCHOR_WORDS)
+        self._add(pairs, own=1.0, move=self._strength)
+
+    @torch.no_grad()
+    def weights(self) -> dict[str, Tensor]:
+        """Return the LoRA's weights, as :func:`erasure.lora.adapter.lora_state` does, with the edit in its values."""
+        config, base = self._config, base_layers(self._model.unet)
+        state, scale = {key: weight.clone() for key, weight in self._first.items()}, config.alpha / config.rank
+        layers: dict[str, list[str]] = {}
+        for name in text_values(lora_layers(self._model.unet)):
+            layers.setdefault(stage_of(name), []).append(name)
+        for stage, names in layers.items():
+            edit = self._edit(stage).thin()
+            for name in names:
+                down, up, sizes = edit.of_layer(base[name].weight, scale)
+                used = min(config.rank, rank_needed(sizes))
+                state[name + DOWN][:used] = down[:used].to(state[name + DOWN])
+                state[name + UP][:, :used] = up[:, :used].to(state[name + UP])
+        return state
+
+    def edits(self) -> dict[str, StageEdit]:
+        """Return what the edit is, stage by stage."""
+        return {stage: self._edit(stage) for stage in self._erased}
+
+    def _edit(self, stage: str) -> StageEdit:
+        erased, preserved = self._erased[stage], self._preserved[stage].double()
+        identity = torch.eye(len(preserved), dtype=preserved.dtype)
+        metric = erased.own.double() + PRESERVE * (preserved + PULL * preserved.diagonal().mean() * identity)
+        return StageEdit(erased.move.double(), metric)
+
+    def _add(self, pairs: WeightedPairs, own: float, move: float) -> None:
+        """Add what is read of more pairs, as if it had been among what was read at first."""
+        for stage, read in pairs.read(self._model, self._config.seed).items():
+            share, before = pairs.weight / self._weight, self._erased[stage]
+            before.own = before.own + own * share * read.own
+            before.move = before.move + move * share * read.move
+
+    def _add_target(self, pairs: WeightedPairs, number: int, weight: float = 1.0) -> None:
+        target, templates = self._targets[number], self._config.templates
+        for turn, template in enumerate(templates):
+            first = (number * len(templates) + turn) * ANCHOR_WORDS
+            into = anchor_prompts(template, target.anchor, self._words, first, ANCHOR_WORDS)
+            pairs.add(fill(template, target.target), into, weight / len(templates))
+
+    def _add_name(self, pairs: WeightedPairs, number: int, name: str, weight: float, turn: int, most: int) -> None:
+        template = self._config.templates[turn % len(self._config.templates)]
+        first = (number * MOST_NAMES + turn) * most
+        into = anchor_prompts(template, self._targets[number].anchor, self._words, first, most)
+        pairs.add(fill(template, name), into, weight)
 
 
-def anchor_prompts(template: str, anchor: str, words: Sequence[str], turn: int, most: int) -> list[str]:
+class WeightedPairs:
+    """Prompts and those that they turn into, each with its weight in the mean."""
+
+    def __init__(self) -> None:
+        self._own: list[str] = []
+        self._anchors: list[str] = []
+        self._weights: list[float] = []
+
+    def add(self, prompt: str, into: Sequence[str], weight: float) -> None:
+        """Add a prompt that turns into the average of others."""
+        self._own.extend([prompt] * len(into))
+        self._anchors.extend(into)
+        self._weights.extend([weight / len(into)] * len(into))
+
+    @property
+    def weight(self) -> float:
+        """The sum of the weights."""
+        return sum(self._weights)
+
+    def read(self, model: Model, seed: int) -> dict[str, Attended]:
+        """Return what layers read of them on average."""
+        return attended(model, self._own, seed, self._anchors, self._weights) if self._own else {}
+
+
+def anchor_prompts(template: str, anchor: str, words: Sequence[str], first: int, most: int) -> list[str]:
     """Return the prompts that stand for the anchor of a name in ``template``: one, or some for the average word.
 
-    ``words``: of which ``most`` are taken, from number ``turn`` on, if nothing would be left of the prompt.
+    ``words``: of which ``most`` are taken, from number ``first`` on, if nothing would be left of the prompt.
     """
     into = fill(template, anchor)
     if into or not words:
         return [into]
-    return [fill(template, words[(turn + i) % len(words)]) for i in range(most)]
+    return [fill(template, words[(first + i) % len(words)]) for i in range(most)]
 
 
 def preserved_reads(model: Model, space: ConceptSpace, config: EraseConfig, far: Sequence[str]) -> dict[str, Tensor]:
@@ -135,10 +197,3 @@ def preserved_reads(model: Model, space: ConceptSpace, config: EraseConfig, far:
         for stage, read in (attended(model, prompts, config.seed) if prompts else {}).items():
             total[stage] = total.get(stage, torch.zeros(())) + share / whole * read.own
     return total
-
-
-def _rank_needed(sizes: Tensor, error: float) -> int:
-    """Return how many of the singular values ``sizes`` are needed; ``error`` is left by all of them together."""
-    left = sizes.square().flip(0).cumsum(0).flip(0)  # from each one on
-    whole = left[0] / (1 - error**2)
-    return int((left + error**2 * whole > ERROR**2 * whole).sum())

@@ -16,9 +16,10 @@ NEAR_WORDS, MOST_NEAR_WORDS, FAR_WORDS = 25, 60, 60
 EMPTY = 2
 # Words that a target becomes the average of, in each template, if it turns into nothing.
 ANCHOR_WORDS = 4
-# How many times as strong the edit is made, in turn, until the targets are hardly seen. What is left then is for
-# training: a still stronger edit costs unrelated concepts more than training does, which rehearses them.
-STRENGTHS = (1.0, 1.25, 1.5)
+# How many times as strong the whole edit is made, in turn, until the targets are hardly seen. Stronger than the last of
+# them it is made only for targets that are still seen, in so many rounds: as a whole, that costs what is to stay.
+STRENGTHS = (1.0, 1.25)
+ROUNDS = 3
 # Rows that are watched together.
 BATCH = 4
 _WITH_VALUES = ("xattn", "xattn_kv", "xattn_v", "full")

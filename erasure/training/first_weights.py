@@ -3,38 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.lora.adapter import load_lora_state, text_readers
 from erasure.lora.parent import Parent
 from erasure.model.model import Model
-from erasure.training.closed_start import closed_start
+from erasure.training.closed_start import ClosedStart
 from erasure.training.joint_start import joint_start
 from erasure.training.null_space import NullSpace, projection
 from erasure.training.preserved_states import preserved_states
 
 
+@dataclass(frozen=True)
+class FirstWeights:
+    """Where training starts. ``null_space``: what the LoRA reads from, None for everything.
+
+    ``edit``: the closed form that it starts from, None if it starts from anything else.
+    """
+
+    null_space: NullSpace | None = None
+    edit: ClosedStart | None = None
+
+    def put(self, model: Model) -> None:
+        """Put the edit as it is now on the model's U-Net."""
+        assert self.edit is not None
+        load_lora_state(model.unet, self.edit.weights())
+        if self.null_space is not None:
+            self.null_space.follow()
+
+
 def set_first_weights(
     model: Model, space: ConceptSpace, config: EraseConfig, parents: Sequence[Parent] = ()
-) -> NullSpace | None:
-    """Set the LoRA that is on the model's U-Net to where training starts; return the null space that it reads from.
+) -> FirstWeights:
+    """Set the LoRA that is on the model's U-Net to where training starts, and return what that is.
 
-    ``parents``: LoRAs that it starts from in place of the config's start. None if the config wants no null space, or if
-    no layer of the LoRA reads prompts. Raises: LoraFileError if a parent does not fit.
+    ``parents``: LoRAs that it starts from in place of the config's start. There is no null space if the config wants
+    none, or if no layer of the LoRA reads prompts. Raises: LoraFileError if a parent does not fit.
     """
     reads = bool(text_readers(model.unet))
-    start = None
     preserved = preserved_states(model, space, config) if reads and (parents or config.null_space) else None
-    if parents:
-        start = joint_start(model, space, config, parents, preserved)
-    elif reads and config.start == "closed-form":
-        start = closed_start(model, space, config)
+    start = joint_start(model, space, config, parents, preserved) if parents else None
+    edit = ClosedStart(model, space, config) if reads and not parents and config.start == "closed-form" else None
     null_space = None
     if preserved is not None and config.null_space:
         null_space = NullSpace(model, projection(model, space, config, preserved.moment()))
-    if start is not None:
+    first = FirstWeights(null_space, edit)
+    if edit is not None:
+        first.put(model)
+    elif start is not None:
         load_lora_state(model.unet, start)
         if null_space is not None:
             null_space.follow()
-    return null_space
+    return first

@@ -47,6 +47,11 @@ def fewest_updates_between(look_every: int, targets: int) -> int:
     return math.ceil(updates_between(look_every, targets) / SHORTEST)
 
 
+def updates_before_look(look_every: int, targets: int, edited: bool) -> int:
+    """Return how many updates come before the first look as a rule. ``edited``: the start erases most of it."""
+    return fewest_updates_between(look_every, 1) if edited else updates_between(look_every, targets)
+
+
 def updates_until_gone(passed: int, before: float, now: float) -> float:
     """Estimate how many more updates it takes until the strongest picture is gone, from two looks at it.
 

@@ -1,45 +1,111 @@
 """How strong the closed form that training starts from has to be: measured on the model at hand.
 
-The closed form weighs what goes against what stays. So it stops short of its goal, on one model sooner than on another.
-Its edit is made stronger until short samples hardly show the targets any more, and training, which costs what is near
-more than the edit does, has little left to do.
+The closed form weighs what goes against what stays. So it stops short of its goal, on one model sooner than on another,
+and for one target sooner than for another. It is made stronger as a whole first, then for those targets and other names
+that short samples still show, until hardly anything is left for training, which costs what is near more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Mapping, Sequence
+from statistics import fmean
+from typing import NamedTuple, Protocol
 
-from torch import Tensor
-
-from erasure.lora.adapter import DOWN, UP, text_values
-from erasure.training.closed_start_sizes import STRENGTHS
+from erasure.judge.scale import CUT
+from erasure.training.closed_start import NAME_WEIGHT
+from erasure.training.closed_start_sizes import ROUNDS, STRENGTHS
+from erasure.training.look_sizes import GONE
 
 # Of what the pictures showed of the targets before, this share is hardly anything.
 ENOUGH = 0.04
+# A target that is still shown is moved farther by this much in each round, and a name weighs so many times as much.
+FARTHER, HEAVIER = 0.25, 3.0
+# To go still farther costs other concepts more than training does.
+FARTHEST = 1.75
+
+
+class Edit(Protocol):
+    """See :class:`erasure.training.closed_start.ClosedStart`."""
+
+    def strengthen(self, strength: float) -> None: ...
+
+    def strengthen_targets(self, more: Mapping[int, float]) -> None: ...
+
+    def weigh_names(self, more: Mapping[str, tuple[int, float]]) -> None: ...
+
+
+class Samples(Protocol):
+    """See :class:`erasure.training.steering.Steering`."""
+
+    def levels(self, targets: Collection[int], names: Collection[str]) -> tuple[dict[int, float], dict[str, float]]: ...
+
+    def known_names(self) -> dict[str, int]: ...
 
 
 class Strength(NamedTuple):
-    """A strength, and how much of the targets is still shown with it: 1 as before, 0 gone."""
+    """What was found. ``strengths``: by the number of the target; ``whole``: of the edit as a whole.
 
-    factor: float
-    level: float
-
-
-def scaled(lora: Mapping[str, Tensor], factor: float) -> dict[str, Tensor]:
-    """Return a LoRA's weights, as :func:`erasure.lora.adapter.lora_state` does, with the values' change scaled."""
-    values = {name + UP for name in text_values(key.removesuffix(DOWN) for key in lora if key.endswith(DOWN))}
-    return {key: weight * factor if key in values else weight for key, weight in lora.items()}
-
-
-def least_strength(put: Callable[[float], None], level: Callable[[], float]) -> Strength:
-    """Return the least of the strengths with which hardly anything is left, else the greatest; it is put in place.
-
-    ``put``: puts the edit in place with a strength; ``level``: how much of the targets is shown with it.
+    ``names``: those that weigh more; ``levels``: how strongly pictures show each target in the end: 1 as before, 0 not
+    at all.
     """
-    for factor in STRENGTHS:
-        put(factor)
-        found = Strength(factor, level())
-        if found.level <= ENOUGH:
+
+    whole: float
+    strengths: dict[int, float]
+    names: tuple[str, ...]
+    levels: dict[int, float]
+
+    def told(self, targets: Sequence[str]) -> str:
+        """Say it in words. ``targets``: all of them, in order."""
+        parts = [f"{targets[n]} at {strength:g}" for n, strength in self.strengths.items() if strength > self.whole]
+        parts += [f"{name} weighs more" for name in self.names]
+        apart = f" ({', '.join(parts)})" if parts else ""
+        left = max(0.0, 100 * fmean(self.levels.values()))
+        return (
+            f"training starts from the closed form at {self.whole:g} times its strength{apart}: pictures of what is "
+            f"erased then show {left:.0f} % of what they showed of it"
+        )
+
+
+def find_strength(edit: Edit, put: Callable[[], None], samples: Samples, targets: Collection[int]) -> Strength:
+    """Make ``edit`` as strong as it must be and no stronger, and return how strong that is.
+
+    ``put``: puts the edit in place as it is now; ``targets``: by number, those that the judge knows.
+    """
+    whole, levels = _whole(edit, put, samples, targets)
+    strengths = dict.fromkeys(targets, whole)
+    owners = samples.known_names()
+    weights: dict[str, float] = {}
+    _, shown = samples.levels((), owners)
+    for _ in range(ROUNDS):
+        farther = {target for target in targets if levels[target] > GONE and strengths[target] < FARTHEST}
+        # A name goes with its target, as far as that has to be moved anyway.
+        heavier = {name for name, level in shown.items() if level >= CUT and owners[name] not in farther}
+        if not (farther or heavier):
             break
-    return found
+        edit.strengthen_targets(dict.fromkeys(sorted(farther), FARTHER))
+        more: dict[str, tuple[int, float]] = {}
+        for name in sorted(heavier):
+            before = weights.get(name, NAME_WEIGHT)
+            weights[name] = before * HEAVIER
+            more[name] = owners[name], weights[name] - before
+        edit.weigh_names(more)
+        put()
+        for target in farther:
+            strengths[target] += FARTHER
+        again = {name for name, level in shown.items() if level >= CUT}
+        found, names = samples.levels(sorted(farther), sorted(again))
+        levels, shown = levels | found, names
+    return Strength(whole, strengths, tuple(weights), levels)
+
+
+def _whole(
+    edit: Edit, put: Callable[[], None], samples: Samples, targets: Collection[int]
+) -> tuple[float, dict[int, float]]:
+    """Return the least of the strengths with which hardly anything is left, else the greatest, and the levels."""
+    for strength in STRENGTHS:
+        edit.strengthen(strength)
+        put()
+        levels, _ = samples.levels(targets, ())
+        if fmean(levels.values()) <= ENOUGH:
+            break
+    return strength, levels

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from statistics import fmean
 from typing import Any, Protocol
 
@@ -21,6 +21,7 @@ from erasure.training.look_sizes import (
     fewest_updates_between,
     first_look,
     second_look,
+    updates_before_look,
     updates_between,
     updates_until_gone,
 )
@@ -78,7 +79,7 @@ class Steering:
         self._in_a_row = 0
         self._turn = 0  # of the names
         self._looked = 0  # the update after which the last look was
-        self._next = updates_between(every, len(self._targets))
+        self._next = updates_before_look(every, len(self._targets), edited=False)
         self._level = 1.0  # of the strongest picture in the last first look
         self._best: dict[str, Tensor] | None = None
         self._best_step = 0
@@ -157,23 +158,36 @@ class Steering:
         return Look(step, recognised, kept)
 
     @property
-    def tells(self) -> bool:
-        """Whether the judge knows any of the targets."""
-        return bool(self._known)
+    def known(self) -> list[int]:
+        """The targets, by number, that the judge knows."""
+        return [number for number, target in enumerate(self._targets) if target in self._known]
 
-    def level(self) -> float:
-        """Return how strongly the targets that the judge knows are shown now, on average: 1 as before, 0 not at all.
+    def known_names(self) -> dict[str, int]:
+        """Return the other names that the model draws recognisably, and the number of the target of each."""
+        panel = self._examination.panel
+        return {panel[i].concept: number for number in self.known for i in self._names(number)}
 
-        In as many pictures as a second look takes, the last of each. This is no look: nothing is noted.
+    def levels(self, targets: Collection[int], names: Collection[str]) -> tuple[dict[int, float], dict[str, float]]:
+        """Return how strongly targets, by number, and names are shown now: 1 as before, 0 not at all.
+
+        The mean over as many pictures of a target as a second look takes, and over one of a name. This is no look:
+        nothing is noted.
         """
-        shots, after = self._examination.shots, second_look(len(self._targets))
-        own = [[k for k, shot in enumerate(shots) if shot.member == target] for target in self._known]
-        levels = self._examination.look([k for pictures in own for k in pictures[-after.pictures :]])
-        return fmean(min(1.0, level) for level in levels)
+        panel, shots = self._examination.panel, self._examination.shots
+        own = [[k for k, shot in enumerate(shots) if shot.member == self._targets[number]] for number in targets]
+        own = [pictures[-second_look(len(self._targets)).pictures :] for pictures in own]
+        others = [next(k for k, shot in enumerate(shots) if shot.member >= 0 and panel[shot.member].concept == name)
+                  for name in names]  # fmt: skip
+        wanted = [*(k for pictures in own for k in pictures), *others]
+        found = dict(zip(wanted, self._examination.look(wanted), strict=True)) if wanted else {}
+        return (
+            {n: fmean(min(1.0, found[k]) for k in pictures) for n, pictures in zip(targets, own, strict=True)},
+            {name: found[k] for name, k in zip(names, others, strict=True)},
+        )
 
     def look_soon(self) -> None:
-        """Bring the first look forward as far as looks can be, where little is left to do from the start."""
-        self._next = fewest_updates_between(self._every, len(self._targets))
+        """Bring the first look forward as far as any can be, where little is left to do from the start."""
+        self._next = updates_before_look(self._every, len(self._targets), edited=True)
 
     def _first(self, value: tuple[int, int, float], level: float, step: int, all_gone: bool) -> None:
         """Note what a first look found."""

@@ -14,6 +14,7 @@ from torch import Generator, Tensor
 from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.errors import NonFiniteLoss, OutOfMemory
+from erasure.judge.scale import CUT
 from erasure.lora.adapter import load_lora_state, lora_parameters, lora_state
 from erasure.lora.parent import Parent
 from erasure.model.conditioning import Conditioning, Prompt
@@ -23,13 +24,12 @@ from erasure.training.adam_state import adam_tensors, load_adam_tensors, move_ad
 from erasure.training.adversary.choose import choose_adversary
 from erasure.training.adversary.harm import Harm
 from erasure.training.adversary.search import NoSearch, Question
-from erasure.training.closed_start_sizes import has_closed_start
 from erasure.training.concept_draws import ConceptDraws
 from erasure.training.defence.choose import choose_defence
 from erasure.training.defence.defence import Erased
 from erasure.training.defence.sizes import is_hostile
 from erasure.training.events import Look, Note, Step
-from erasure.training.first_weights import set_first_weights
+from erasure.training.first_weights import FirstWeights, set_first_weights
 from erasure.training.gradient_scale import gradient_scaler, moved_scaler
 from erasure.training.latents.choose import choose_latent_source
 from erasure.training.latents.source import LatentState, stack
@@ -37,7 +37,7 @@ from erasure.training.losses import erase_goal, prediction_loss
 from erasure.training.pace import Pace, moved_shares
 from erasure.training.pace_updates import MEASURED
 from erasure.training.rehearsal import Rehearsal, rehearsed_words
-from erasure.training.start_strength import ENOUGH, least_strength, scaled
+from erasure.training.start_strength import find_strength
 from erasure.training.steering import Steering
 
 
@@ -65,9 +65,9 @@ class Trainer:
         self.defence = choose_defence(model, space, config)
         words = rehearsed_words(model, space, config) if config.rehearsed else []
         self._rehearsal = Rehearsal(model, words, config)
-        self._null_space = set_first_weights(model, space, config, parents)
-        self._has_edit = has_closed_start(config) and not parents
-        self._strength = 1.0  # of the edit that training starts from
+        first = set_first_weights(model, space, config, parents)
+        self._null_space = first.null_space
+        self._first: FirstWeights | None = first  # until training begins: it is large
         self._parameters = lora_parameters(model.unet)
         if self._null_space is not None:
             self._parameters = self._null_space.parameters(self._parameters)
@@ -80,8 +80,9 @@ class Trainer:
         told = self._prepared()
         if told:
             yield Note(told)
-        if steering is not None and steering.tells and self._has_edit and not self.step:
-            yield self._strengthened(steering)
+        if steering is not None and not self.step and (note := self._strengthened(steering)):
+            yield Note(note)
+        self._first = None
         while True:
             # First, so that a run that is resumed from a state before a look takes it up.
             if steering is not None and steering.due(self.step):
@@ -99,17 +100,17 @@ class Trainer:
         """Get the defence ready, and return what is to be said of it, if anything."""
         return "" if self.defence is None else self.defence.prepare()
 
-    def _strengthened(self, steering: Steering) -> Note:
-        """Make the edit that training starts from as strong as it must be, and say how strong that is."""
-        first = lora_state(self.model.unet)
-        found = least_strength(lambda factor: load_lora_state(self.model.unet, scaled(first, factor)), steering.level)
-        self._strength = found.factor
-        if found.level <= ENOUGH:
+    def _strengthened(self, steering: Steering) -> str:
+        """Make the edit that training starts from, if any, as strong as it must be; return what to say of it."""
+        first, known = self._first, steering.known
+        if first is None or first.edit is None or not known:
+            return ""
+        found = find_strength(first.edit, partial(first.put, self.model), steering, known)
+        if self._start is not None:
+            self._start = self.weights()
+        if all(level < CUT for level in found.levels.values()):
             steering.look_soon()
-        return Note(
-            f"training starts from the closed form at {found.factor:g} times its strength: pictures of what is erased "
-            f"then show {max(0.0, 100 * found.level):.0f} % of what they showed of it"
-        )
+        return found.told(self.config.erase)
 
     def _paced(self, pace: Pace) -> Note:
         """Say what the learning rate is from now on."""
@@ -278,7 +279,6 @@ class Trainer:
             return own
         now = self.weights()
         self.put_back(self._start)
-        load_lora_state(self.model.unet, scaled(_part(self._start, "lora"), self._strength))
         z, t = stack(states)
         eps = self.model.eps(z, t, Conditioning.cat([prompt.conditioning for prompt in prompts]))
         self.put_back(now)
@@ -368,6 +368,8 @@ class Trainer:
             tensors.update({f"defence/{name}": value for name, value in self.defence.tensors().items()})
         best = self.steering.tensors() if self.steering is not None else (self._steering_state or ({}, {}))[0]
         tensors.update({f"best/{name}": weight for name, weight in best.items()})
+        if self._start is not None and self.step < MEASURED[-1]:
+            tensors.update({f"start/{name}": weight for name, weight in self._start.items()})
         return tensors
 
     def meta(self) -> dict[str, Any]:
@@ -379,7 +381,6 @@ class Trainer:
             "calls": int(rows.calls),
             "seconds": self._seconds,
             "scaler": self._scaler.state_dict(),
-            "strength": self._strength,
             "pace": None if self._pace is None else self._pace.meta(),
             "defence": None if self.defence is None else self.defence.meta(),
             "steering": self.steering.meta() if self.steering is not None else (self._steering_state or (0, None))[1],
@@ -392,6 +393,8 @@ class Trainer:
             return _part(tensors, name)
 
         self.put_back(tensors)
+        if self._start is not None:
+            self._start = part("start") or self._start
         load_adam_tensors(self._optimizer, part("adam"))
         self.adversary.load_tensors(part("adversary"))
         self.source.load_tensors(part("latents"))
@@ -399,7 +402,6 @@ class Trainer:
         self.adversary.move(self.model.device)
         self.source.move(self.model.device)
         self._scaler.load_state_dict(meta["scaler"])
-        self._strength = meta.get("strength", 1.0)
         self.step = meta["step"]
         self._seconds = meta["seconds"]
         if self._pace is not None and meta.get("pace"):

@@ -28,8 +28,8 @@ def chart_html(
     """Return the chart of all series, or what stands in its place before there is enough to draw.
 
     ``series``: as in a snapshot, points (update, value) by name; one that has no label here is drawn with the losses,
-    under its own name. ``steps``: where the axis ends, 0 for the last point. ``first_look``: the update after which a
-    run that is at work will look for the first time; 0 if it will not. ``ended``: no more points will come.
+    under its own name. ``steps``: where the axis ends, 0 for the last point. ``first_look``: after about so many
+    updates a run that is at work will look for the first time; 0 if it will not. ``ended``: no more points will come.
     """
     shares = _shares(series)
     losses = [
@@ -51,7 +51,7 @@ def chart_html(
             shares, share_frame(shares, steps), "What looks found", "(in samples during training)", keep="looks"
         )
     else:
-        when = f"The first look comes after update {first_look}."
+        when = f"The first look comes after about {first_look} updates."
         seen = empty_html("What is still recognised and what is kept will be drawn here.", when)
     why = element("p", WHY_NOT_DOWN, class_="ae-quiet")
     fold = more("Training losses", why + drawn, keep="training-losses") if drawn else ""

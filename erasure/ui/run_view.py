@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -19,6 +19,7 @@ from erasure.jobs.searching import SearchSnapshot
 from erasure.jobs.uploading import UploadSnapshot
 from erasure.run.cover import is_unsafe
 from erasure.run.preview import RunPreview
+from erasure.training.look_sizes import updates_before_look
 from erasure.ui.bake import bake_html
 from erasure.ui.cards import plan_html, result_html
 from erasure.ui.chart import chart_html
@@ -169,11 +170,15 @@ def _chart(run: Snapshot | None) -> Markup:
     if run is None:
         return Markup("")
     # The config may come from a file that anyone can edit, or from a version that did not look.
-    every = run.config.get("look_every")
-    first_look = min(every, run.steps) if isinstance(every, int) and every > 0 else 0
-    waits = run.state in ACTIVE and run.step <= first_look
+    every, erase = run.config.get("look_every"), run.config.get("erase")
+    first_look = 0
+    if run.state in ACTIVE and isinstance(every, int) and every > 0 and isinstance(erase, Sized) and erase:
+        edited = run.config.get("start") == "closed-form"
+        latest = min(updates_before_look(every, len(erase), edited=False), run.steps)
+        if run.step <= latest:
+            first_look = min(updates_before_look(every, len(erase), edited=edited), latest)
     steps = 0 if run.state == "done" else run.steps
-    return chart_html(run.series, steps, first_look if waits else 0, ended=run.state not in ACTIVE)
+    return chart_html(run.series, steps, first_look, ended=run.state not in ACTIVE)
 
 
 def _picks(run: Snapshot | None) -> Markup:
