@@ -38,7 +38,9 @@ def refine_config(task: CombineTask, rows: Any = ROWS) -> EraseConfig:
     if problems or joint.config is None:
         raise ConfigError(problems)
     rank = trained_rank(task)
-    config = with_changes(joint.config, layers=task.layers, rank=rank, alpha=float(rank), **_known_names(joint))
+    # Training starts from the files instead of where the config says.
+    own = {"layers": task.layers, "rank": rank, "alpha": float(rank), "start": "zero"}
+    config = with_changes(joint.config, **own, **_known_names(joint))
     return config if (joint.config.asked or {}).get("steps") else within(config, rows, len(task.loras))
 
 

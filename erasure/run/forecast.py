@@ -13,7 +13,13 @@ from erasure.config.settings import EraseConfig
 from erasure.judge.judge_settings import JUDGE_SETTINGS
 from erasure.model.draw_settings import DRAW_SETTINGS
 from erasure.model.rows import RowBook, Rows
-from erasure.training.closed_start_sizes import ROUNDS, STRENGTHS, closed_start_rows, has_closed_start
+from erasure.training.closed_start_sizes import (
+    ROUNDS,
+    STRENGTHS,
+    closed_start_rows,
+    has_closed_start,
+    strengthening_rows,
+)
 from erasure.training.defence.sizes import FIRST_LOOK, SECOND_LOOK
 from erasure.training.look_sizes import (
     NEAR_WORDS,
@@ -52,7 +58,7 @@ def forecast_rows(config: EraseConfig, sizes: tuple[int, ...] = ()) -> RowBook:
         {
             "synonyms": synonym_rows(config),
             **({"hostile": understood_rows(config)} if config.robust == "words" else {}),
-            "start": closed_start_rows(config, sizes),
+            "start": closed_start_rows(config, sizes) + strengthening_rows(config, _names_on_panel(config)),
             "training": rows_per_update(config, sizes) * config.updates,
             "pictures": DRAW_SETTINGS.rows(prompts * len(SEEDS)) * drawings + DRAW_SETTINGS.rows(hurt * len(SEEDS)),
             "check": DRAW_SETTINGS.rows(1),

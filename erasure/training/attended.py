@@ -52,7 +52,7 @@ def attended(
 
     ``prompts``: at least one, each on a noise of its own that ``seed`` gives; ``others``: for each of them the prompt
     that y is of; ``weights``: of the prompts in the mean, all the same if none are given. A row of the frozen model for
-    every prompt, counted for the start.
+    every prompt.
     """
     shares = torch.tensor(list(weights) or [1.0] * len(prompts))
     shares = shares / shares.sum()
@@ -80,7 +80,7 @@ def _reads(model: Model, noise: Tensor, prompts: Sequence[str]) -> Iterator[tupl
     t = torch.full((len(prompts),), model.train_steps - 1, device=model.device)
     at_once = model.rows_at_once or len(prompts)
     watched: list[list[WatchedLayer]] = []
-    with model.rows.purpose("start"), model.frozen():
+    with model.frozen():
         for z, times, part in zip(noise.split(at_once), t.split(at_once), conditioning.split(at_once), strict=True):
             with watched_cross_attention(model.unet, PLACES) as layers:
                 model.eps(z, times, part)

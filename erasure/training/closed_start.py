@@ -67,7 +67,9 @@ class ClosedStart:
                 self._add_name(pairs, number, name, NAME_WEIGHT, turn, 1)
         self._weight = pairs.weight
         self._erased = pairs.read(model, config.seed)
-        self._preserved = preserved_reads(model, space, config, self._words)
+        with model.rows.purpose("start"):
+            near = nearest_words(space, config, near_words_each(len(space.targets)))
+            self._preserved = preserved_reads(model, config, near, self._words)
         self._strength = 1.0
 
     @torch.no_grad()
@@ -161,8 +163,11 @@ class WeightedPairs:
         return sum(self._weights)
 
     def read(self, model: Model, seed: int) -> dict[str, Attended]:
-        """Return what layers read of them on average."""
-        return attended(model, self._own, seed, self._anchors, self._weights) if self._own else {}
+        """Return what layers read of them on average, with rows counted for the start."""
+        if not self._own:
+            return {}
+        with model.rows.purpose("start"):
+            return attended(model, self._own, seed, self._anchors, self._weights)
 
 
 def anchor_prompts(template: str, anchor: str, words: Sequence[str], first: int, most: int) -> list[str]:
@@ -176,14 +181,19 @@ def anchor_prompts(template: str, anchor: str, words: Sequence[str], first: int,
     return [fill(template, words[(first + i) % len(words)]) for i in range(most)]
 
 
-def preserved_reads(model: Model, space: ConceptSpace, config: EraseConfig, far: Sequence[str]) -> dict[str, Tensor]:
+def nearest_words(space: ConceptSpace, config: EraseConfig, each: int) -> list[str]:
+    """Return what the user names, and the ``each`` nearest words of every target."""
+    nearest = (candidate.text for target in space.targets for candidate in target.preserved[:each])
+    return list(dict.fromkeys((*config.preserve, *nearest)))
+
+
+def preserved_reads(model: Model, config: EraseConfig, near: Sequence[str], far: Sequence[str]) -> dict[str, Tensor]:
     """Return E[p p^T] (d, d), fp32 on the CPU, by :func:`erasure.training.attended.stage_of`.
 
-    ``far``: the words that are preserved besides the nearest.
+    ``near``: words that are preserved because they are near to what is erased; ``far``: others. A row for each, and for
+    a few empty prompts.
     """
     templates = config.templates
-    each = near_words_each(len(space.targets))
-    near = dict.fromkeys((*config.preserve, *(c.text for target in space.targets for c in target.preserved[:each])))
     near_prompts = [fill(templates[i % len(templates)], word) for i, word in enumerate(near)]
     far_prompts = [fill(templates[i % len(templates)], word) + BEHIND[i % len(BEHIND)] for i, word in enumerate(far)]
     kinds = (

@@ -46,3 +46,20 @@ def closed_start_rows(config: EraseConfig, sizes: Sequence[int] = ()) -> Rows:
     near = sum(min(near_words_each(targets), k) for k in sizes or [config.neighbours] * targets) + len(config.preserve)
     calls = -(-pairs // (BATCH // 2)) + sum(-(-prompts // BATCH) for prompts in (near, FAR_WORDS, EMPTY))
     return Rows(2 * pairs + near + FAR_WORDS + EMPTY, calls=calls)
+
+
+def strengthening_rows(config: EraseConfig, names: int) -> Rows:
+    """Return the rows of the frozen model for making the closed form stronger part by part, at most.
+
+    ``names``: other names of each target that are looked at.
+    """
+    if not (has_closed_start(config) and config.look_every):
+        return Rows()
+    # In one round a target is read once more in every template, or each of its names in one.
+    targets = [
+        max(len(config.templates), names)
+        * (1 if all(fill(template, anchor) for template in config.templates) else ANCHOR_WORDS)
+        for anchor in config.anchors
+    ]
+    pairs = sum(targets)
+    return Rows(2 * pairs, calls=-(-pairs // (BATCH // 2)) + 1) * ROUNDS

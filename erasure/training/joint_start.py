@@ -9,9 +9,10 @@ p, read for what is to stay as it is,
 
 with the sum over i and E[p p^T] scaled to a mean eigenvalue of 1. For the keys and values of cross-attention, which
 read nothing but token states of prompts, this is how MACE (Lu et al., CVPR 2024, Section 3.3) joins its LoRAs. What is
-new is to do the same for all other layers: what they read is seen while the model samples, a concept with the LoRA
-that erases it, other words without any. Layers that read too much for that get the mean of the W_i; what erases
-nothing known is added as it is.
+new is that values are told what they read in effect, token states weighted by attention (see
+:mod:`erasure.training.attended`), and that the same is done for all other layers: what they read is seen while the
+model samples, a concept with the LoRA that erases it, other words without any. Layers that read too much for that get
+the mean of the W_i; what erases nothing known is added as it is.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from erasure.lora.adapter import (
     lora_layers,
     lora_state,
     text_reader_names,
+    text_values,
 )
 from erasure.lora.combine import summed_change
 from erasure.lora.file import read_lora
@@ -43,14 +45,16 @@ from erasure.lora.low_rank import truncated
 from erasure.lora.parent import Parent
 from erasure.model.model import Model
 from erasure.spread import spread
+from erasure.training.attended import attended, stage_of
 from erasure.training.closed_form import low_rank, pairs
-from erasure.training.joint_start_sizes import FAR_WORDS, NEAR_WORDS
+from erasure.training.closed_start import nearest_words, preserved_reads
+from erasure.training.joint_start_sizes import FAR_READ, FAR_WORDS, NAMES, NEAR_WORDS, TEMPLATES, near_read_each
 from erasure.training.layer_inputs import input_moments
-from erasure.training.preserved_states import PreservedStates
+from erasure.training.preserved_states import PreservedStates, far_words
 from erasure.training.uce import edited_states
 
-# mu and l of the formula, for layers that read prompts and for others.
-READERS, OTHERS = (0.4, 1.0), (0.5, 0.05)
+# mu and l of the formula: for keys, for values, and for layers that do not read prompts.
+KEYS, VALUES, OTHERS = (0.4, 1.0), (0.4, 0.3), (0.5, 0.05)
 # Weight of a target's other names, which its own carries along in part.
 NAME_WEIGHT = 0.25
 # A layer that reads longer vectors would need too much memory.
@@ -138,11 +142,15 @@ def _joints(
     touched: Sequence[str],
     preserved: PreservedStates | None,
 ) -> dict[str, Joint]:
-    readers = set(text_reader_names(touched))
+    readers, values = set(text_reader_names(touched)), set(text_values(touched))
+    keys = readers - values
     layers = base_layers(model.unet)
     seen = {path: layers[path] for path in touched if path not in readers and _is_seen(layers[path])}
     joints = {
-        path: Joint(layers[path].weight.flatten(1).shape, *(READERS if path in readers else OTHERS)) for path in touched
+        path: Joint(
+            layers[path].weight.flatten(1).shape, *(KEYS if path in keys else VALUES if path in values else OTHERS)
+        )
+        for path in touched
     }
     for parent, own in zip(parents, changes, strict=True):
         prompts = _prompts(parent, space, config)
@@ -152,7 +160,10 @@ def _joints(
             continue
         _put_on(model, own, config)
         moments = input_moments(model, seen, prompts, config.seed, config.sampling_steps) if seen else {}
-        moments |= dict.fromkeys(readers, _reading(model, space, config, parent)) if readers else {}
+        moments |= dict.fromkeys(keys, _token_states(model, space, config, parent)) if keys else {}
+        if values:
+            read = _attended(model, space, config, parent)
+            moments |= {path: read[stage_of(path)] for path in values}
         for path in touched:
             joints[path].keep(_whole(own, path), moments.get(path))
     if seen:
@@ -162,8 +173,13 @@ def _joints(
                 joints[path].preserve(moment)
     if preserved is not None:
         moment = preserved.moment()
-        for path in readers:
+        for path in keys:
             joints[path].preserve(moment)
+    if values:
+        near = nearest_words(space, config, near_read_each(len(space.targets)))
+        kept = preserved_reads(model, config, near, far_words(model, space, config, FAR_READ))
+        for path in values:
+            joints[path].preserve(kept[stage_of(path)].double())
     return joints
 
 
@@ -212,16 +228,34 @@ def _preserved_prompts(model: Model, space: ConceptSpace, config: EraseConfig) -
     return [fill(config.templates[-1], word) for word in words]
 
 
-def _reading(model: Model, space: ConceptSpace, config: EraseConfig, parent: Parent) -> Tensor:
-    """Return E[c c^T] (d, d), float64 on the CPU, over the token states of the prompts that a parent erases."""
+def _names(space: ConceptSpace, config: EraseConfig, parent: Parent) -> dict[str, list[str]]:
+    """Return the names of each target that a parent erases, its own first."""
     names = {target.target: own for target, own in zip(space.targets, space.erased_by_target(config), strict=True)}
-    own = {name for concept in parent.erases for name in names.get(concept, ())}
+    return {concept: [concept, *(name for name in names[concept] if name != concept)]
+            for concept in parent.erases if concept in names}  # fmt: skip
+
+
+def _token_states(model: Model, space: ConceptSpace, config: EraseConfig, parent: Parent) -> Tensor:
+    """Return E[c c^T] (d, d), float64 on the CPU, over the token states of the prompts that a parent erases."""
+    own = {name for names in _names(space, config, parent).values() for name in names}
     moments = []
     for pair in pairs(space, config):
         if pair.name in own:
             states = edited_states(model, [pair])[0].cpu()
             moments.append((1.0 if pair.name in parent.erases else NAME_WEIGHT) * states @ states.T)
     return torch.stack(moments).sum(0)
+
+
+def _attended(model: Model, space: ConceptSpace, config: EraseConfig, parent: Parent) -> dict[str, Tensor]:
+    """Return E[c c^T] (d, d), float64 on the CPU, by stage, over what values read of prompts that a parent erases."""
+    templates = config.templates
+    prompts: dict[str, float] = {}
+    for names in _names(space, config, parent).values():
+        prompts |= dict.fromkeys((fill(template, names[0]) for template in templates[:TEMPLATES]), 1.0)
+        for turn, name in enumerate(names[1 : 1 + NAMES]):
+            prompts[fill(templates[turn % len(templates)], name)] = NAME_WEIGHT
+    found = attended(model, list(prompts), config.seed, weights=list(prompts.values()))
+    return {stage: read.own.double() for stage, read in found.items()}
 
 
 def _changes(parent: Parent, unet: nn.Module) -> _Changes:
