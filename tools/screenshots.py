@@ -49,10 +49,11 @@ def main() -> None:
         app.wait()
 
 
-def start_app(data: Path) -> tuple[subprocess.Popen[str], str]:
-    """Start the app in a process of its own; return the process and the app's address."""
-    command = [sys.executable, "-u", "-m", "erasure", "app", "--data", str(data)]
-    environment = {**os.environ, "GRADIO_ANALYTICS_ENABLED": "False"}
+def start_app(data: Path, *options: str, **variables: str) -> tuple[subprocess.Popen[str], str]:
+    """Start the app in a process of its own, with more options and variables of its environment; return the process
+    and the app's address."""
+    command = [sys.executable, "-u", "-m", "erasure", "app", "--data", str(data), *options]
+    environment = {**os.environ, "GRADIO_ANALYTICS_ENABLED": "False", **variables}
     app = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     assert app.stdout is not None
     for line in app.stdout:
