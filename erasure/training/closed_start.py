@@ -36,7 +36,7 @@ from erasure.training.preserved_states import far_words
 from erasure.training.stage_edit import StageEdit, rank_needed
 
 # mu and l of the formula, l in units of the mean eigenvalue of E[p p^T].
-PRESERVE, PULL = 3.0, 0.3
+PRESERVE, PULL = 3.0, 0.6
 # Weight of a target's other names, which its own carries along in part.
 NAME_WEIGHT = 0.05
 # How much near words and the empty prompt count among all that is preserved.
@@ -187,18 +187,20 @@ def nearest_words(space: ConceptSpace, config: EraseConfig, each: int) -> list[s
     return list(dict.fromkeys((*config.preserve, *nearest)))
 
 
-def preserved_reads(model: Model, config: EraseConfig, near: Sequence[str], far: Sequence[str]) -> dict[str, Tensor]:
+def preserved_reads(
+    model: Model, config: EraseConfig, near: Sequence[str], far: Sequence[str], near_share: float = NEAR_SHARE
+) -> dict[str, Tensor]:
     """Return E[p p^T] (d, d), fp32 on the CPU, by :func:`erasure.training.attended.stage_of`.
 
-    ``near``: words that are preserved because they are near to what is erased; ``far``: others. A row for each, and for
-    a few empty prompts.
+    ``near``: words that are preserved because they are near to what is erased; ``far``: others; ``near_share``: how
+    much the former count. A row for each, and for a few empty prompts.
     """
     templates = config.templates
     near_prompts = [fill(templates[i % len(templates)], word) for i, word in enumerate(near)]
     far_prompts = [fill(templates[i % len(templates)], word) + BEHIND[i % len(BEHIND)] for i, word in enumerate(far)]
     kinds = (
-        (near_prompts, NEAR_SHARE),
-        (far_prompts, 1 - NEAR_SHARE - EMPTY_SHARE),
+        (near_prompts, near_share),
+        (far_prompts, 1 - near_share - EMPTY_SHARE),
         ([""] * EMPTY, EMPTY_SHARE),
     )
     whole = sum(share for prompts, share in kinds if prompts)

@@ -54,9 +54,11 @@ from erasure.training.preserved_states import PreservedStates, far_words
 from erasure.training.uce import edited_states
 
 # mu and l of the formula: for keys, for values, and for layers that do not read prompts.
-KEYS, VALUES, OTHERS = (0.4, 1.0), (0.4, 0.3), (0.5, 0.05)
-# Weight of a target's other names, which its own carries along in part.
-NAME_WEIGHT = 0.25
+KEYS, VALUES, OTHERS = (0.4, 1.0), (0.8, 1.0), (0.5, 0.05)
+# Weights of a target's other names, which its own carries along in part: among token states, and in what values read.
+NAME_WEIGHT, NAME_WEIGHT_READ = 0.25, 0.05
+# How much near words count among all whose reading by values is preserved: of many erasures, all others bear more.
+NEAR_SHARE = 0.5
 # A layer that reads longer vectors would need too much memory.
 LONGEST = 2048
 _Changes = Mapping[str, tuple[Tensor, Tensor]]
@@ -177,7 +179,7 @@ def _joints(
             joints[path].preserve(moment)
     if values:
         near = nearest_words(space, config, near_read_each(len(space.targets)))
-        kept = preserved_reads(model, config, near, far_words(model, space, config, FAR_READ))
+        kept = preserved_reads(model, config, near, far_words(model, space, config, FAR_READ), NEAR_SHARE)
         for path in values:
             joints[path].preserve(kept[stage_of(path)].double())
     return joints
@@ -253,7 +255,7 @@ def _attended(model: Model, space: ConceptSpace, config: EraseConfig, parent: Pa
     for names in _names(space, config, parent).values():
         prompts |= dict.fromkeys((fill(template, names[0]) for template in templates[:TEMPLATES]), 1.0)
         for turn, name in enumerate(names[1 : 1 + NAMES]):
-            prompts[fill(templates[turn % len(templates)], name)] = NAME_WEIGHT
+            prompts[fill(templates[turn % len(templates)], name)] = NAME_WEIGHT_READ
     found = attended(model, list(prompts), config.seed, weights=list(prompts.values()))
     return {stage: read.own.double() for stage, read in found.items()}
 
