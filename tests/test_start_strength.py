@@ -77,9 +77,9 @@ def test_hardly_anything_in_all_of_them_is_not_enough_for_one_that_is_still_show
     assert ENOUGH <= GONE
     edit = _Edit(dict.fromkeys(range(40), 1.0) | {40: STRENGTHS[-1] + FARTHER})
     found = find_strength(edit, edit.put, edit, range(41))
-    assert found.whole == 1.0
+    assert found.whole == STRENGTHS[0]
     assert found.strengths[40] == STRENGTHS[-1] + FARTHER
-    assert found.strengths[0] == 1.0
+    assert found.strengths[0] == STRENGTHS[0]
 
 
 def test_only_targets_that_are_still_shown_are_moved_farther() -> None:

@@ -36,7 +36,7 @@ from erasure.training.preserved_states import far_words
 from erasure.training.stage_edit import StageEdit, rank_needed
 
 # mu and l of the formula, l in units of the mean eigenvalue of E[p p^T].
-PRESERVE, PULL = 3.0, 0.6
+PRESERVE, PULL = 3.0, 0.3
 # Weight of a target's other names, which its own carries along in part.
 NAME_WEIGHT = 0.05
 # How much near words and the empty prompt count among all that is preserved.

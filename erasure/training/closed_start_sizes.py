@@ -18,7 +18,7 @@ EMPTY = 2
 ANCHOR_WORDS = 4
 # How many times as strong the whole edit is made, in turn, until the targets are hardly seen. Stronger than the last of
 # them it is made only for targets that are still seen, in so many rounds: as a whole, that costs what is to stay.
-STRENGTHS = (1.25, 1.5)
+STRENGTHS = (1.0, 1.25)
 ROUNDS = 3
 # Rows that are watched together.
 BATCH = 4

@@ -21,7 +21,7 @@ ENOUGH = 0.04
 # A target that is still shown is moved farther by this much in each round, and a name weighs so many times as much.
 FARTHER, HEAVIER = 0.25, 3.0
 # To go still farther costs other concepts more than training does.
-FARTHEST = 2.0
+FARTHEST = 1.75
 
 
 class Edit(Protocol):
