@@ -44,8 +44,8 @@ def add_parser(commands: Commands) -> None:
                                          "preserve")  # fmt: skip
     refining.add_argument("--refine", action="store_true", help="train on; needs --checkpoint")
     refining.add_argument("--rows", type=int, metavar="N",
-                          help="U-Net rows that joining, training and looks may take; joining takes 8 for each file "
-                          f"and 320 besides, and one update is always made (default: {ROWS})")  # fmt: skip
+                          help="U-Net rows that joining, training and looks may take; joining takes 12 for each file "
+                          f"and about 280 besides, and one update is always made (default: {ROWS})")  # fmt: skip
     refining.add_argument("--config", type=Path, metavar="FILE.json", help="settings in place of those of the files")
     refining.add_argument("--run", dest="folder", type=Path, metavar="DIR", help="run folder (default: runs/OUT-TIME)")
     parser.set_defaults(run=run)
