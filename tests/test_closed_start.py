@@ -35,7 +35,7 @@ def _read(model: Model, prompt: str) -> dict[str, Tensor]:
 
 def _changes(model: Model, space: ConceptSpace, config: EraseConfig) -> dict[str, Tensor]:
     """The edit D by stage."""
-    return {stage: edit.change for stage, edit in ClosedStart(model, space, config).edits().items()}
+    return {stage: edit.change for stage, edit in ClosedStart(model, space, config).edits()}
 
 
 def _cosine(one: Tensor, other: Tensor) -> float:
@@ -110,7 +110,7 @@ def test_the_first_weights_hold_the_edit_and_what_is_left_of_the_rank_starts_as_
     inject_lora(tiny_models.unet, "xattn", 32, 32.0, 0)
     first = lora_state(tiny_models.unet)
     start = ClosedStart(model, space, config)
-    state, edits = start.weights(), start.edits()
+    state, edits = start.weights(), dict(start.edits())
     base = base_layers(tiny_models.unet)
     values = text_values(lora_layers(tiny_models.unet))
     assert values

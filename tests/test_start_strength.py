@@ -217,14 +217,14 @@ def test_a_stronger_edit_moves_what_is_read_of_its_target_and_name_farther(tiny_
     config = config_from_dict({"erase": ["church"], "rank": 4})
     inject_lora(tiny_models.unet, config.layers, config.rank, config.alpha, config.seed)
     edit = ClosedStart(Model(tiny_models), space_of("church"), config)
-    first = {stage: found.change for stage, found in edit.edits().items()}
+    first = {stage: found.change for stage, found in edit.edits()}
     edit.strengthen(1.5)
-    for stage, found in edit.edits().items():
+    for stage, found in edit.edits():
         assert torch.allclose(found.change, 1.5 * first[stage], rtol=1e-4, atol=1e-8)
     edit.strengthen(1.0)
     edit.strengthen_targets({0: 0.5})
-    farther = {stage: found.change for stage, found in edit.edits().items()}
+    farther = {stage: found.change for stage, found in edit.edits()}
     for stage, change in farther.items():
         assert torch.allclose(change, 1.5 * first[stage], rtol=1e-3, atol=1e-6)
     edit.weigh_names({"chapel": (0, 0.5)})
-    assert all(not torch.allclose(found.change, farther[stage], rtol=1e-2) for stage, found in edit.edits().items())
+    assert all(not torch.allclose(found.change, farther[stage], rtol=1e-2) for stage, found in edit.edits())

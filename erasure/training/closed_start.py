@@ -20,7 +20,7 @@ The LoRA holds W D with the smallest rank that does it well; what is left of its
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -103,24 +103,24 @@ class ClosedStart:
         layers: dict[str, list[str]] = {}
         for name in text_values(lora_layers(self._model.unet)):
             layers.setdefault(stage_of(name), []).append(name)
-        for stage, names in layers.items():
-            edit = self._edit(stage).thin()
-            for name in names:
-                down, up, sizes = edit.of_layer(base[name].weight, scale)
+        for stage, edit in self.edits():
+            if stage not in layers:
+                continue
+            thin = edit.thin()
+            for name in layers[stage]:
+                down, up, sizes = thin.of_layer(base[name].weight, scale)
                 used = min(config.rank, rank_needed(sizes))
                 state[name + DOWN][:used] = down[:used].to(state[name + DOWN])
                 state[name + UP][:, :used] = up[:, :used].to(state[name + UP])
         return state
 
-    def edits(self) -> dict[str, StageEdit]:
-        """Return what the edit is, stage by stage."""
-        return {stage: self._edit(stage) for stage in self._erased}
-
-    def _edit(self, stage: str) -> StageEdit:
-        erased, preserved = self._erased[stage], self._preserved[stage].double()
-        identity = torch.eye(len(preserved), dtype=preserved.dtype)
-        metric = erased.own.double() + PRESERVE * (preserved + PULL * preserved.diagonal().mean() * identity)
-        return StageEdit(erased.move.double(), metric)
+    def edits(self) -> Iterator[tuple[str, StageEdit]]:
+        """Yield each stage and what the edit is in it: all together would take much memory."""
+        for stage, erased in self._erased.items():
+            preserved = self._preserved[stage].double()
+            identity = torch.eye(len(preserved), dtype=preserved.dtype)
+            metric = erased.own.double() + PRESERVE * (preserved + PULL * preserved.diagonal().mean() * identity)
+            yield stage, StageEdit(erased.move.double(), metric)
 
     def _add(self, pairs: WeightedPairs, own: float, move: float) -> None:
         """Add what is read of more pairs, as if it had been among what was read at first."""

@@ -41,8 +41,8 @@ def closed_start_rows(config: EraseConfig, sizes: Sequence[int] = ()) -> Rows:
         return Rows()
     targets = len(config.erase)
     names = MOST_NAMES if config.erase_synonyms and config.synonym_threshold else min(MOST_NAMES, len(config.synonym))
-    anchors = [fill(template, anchor) for anchor in config.anchors for template in config.templates]
-    pairs = sum(1 if anchor else ANCHOR_WORDS for anchor in anchors) + targets * names
+    pairs = sum(_anchors(template, anchor) for anchor in config.anchors for template in config.templates)
+    pairs += targets * names
     near = sum(min(near_words_each(targets), k) for k in sizes or [config.neighbours] * targets) + len(config.preserve)
     calls = -(-pairs // (BATCH // 2)) + sum(-(-prompts // BATCH) for prompts in (near, FAR_WORDS, EMPTY))
     return Rows(2 * pairs + near + FAR_WORDS + EMPTY, calls=calls)
@@ -56,10 +56,11 @@ def strengthening_rows(config: EraseConfig, names: int) -> Rows:
     if not (has_closed_start(config) and config.look_every):
         return Rows()
     # In one round a target is read once more in every template, or each of its names in one.
-    targets = [
-        max(len(config.templates), names)
-        * (1 if all(fill(template, anchor) for template in config.templates) else ANCHOR_WORDS)
-        for anchor in config.anchors
-    ]
-    pairs = sum(targets)
+    most = max(len(config.templates), names)
+    pairs = sum(most * max(_anchors(template, anchor) for template in config.templates) for anchor in config.anchors)
     return Rows(2 * pairs, calls=-(-pairs // (BATCH // 2)) + 1) * ROUNDS
+
+
+def _anchors(template: str, anchor: str) -> int:
+    """Return the most prompts that stand for an anchor in a template."""
+    return 1 if fill(template, anchor) else ANCHOR_WORDS

@@ -217,8 +217,7 @@ def _whole(changes: _Changes, path: str) -> Tensor | None:
 
 def _prompts(parent: Parent, space: ConceptSpace, config: EraseConfig) -> list[str]:
     """Return a prompt for each target that a parent erases."""
-    targets = {target.target for target in space.targets}
-    return [fill(config.templates[-1], concept) for concept in parent.erases if concept in targets]
+    return [fill(config.templates[-1], concept) for concept in _names(space, config, parent)]
 
 
 def _preserved_prompts(model: Model, space: ConceptSpace, config: EraseConfig) -> list[str]:

@@ -28,5 +28,5 @@ def start_rows(config: EraseConfig, parents: int) -> Rows:
     sampled = Rows(prompts * config.sampling_steps, calls=(parents + 1) * config.sampling_steps)
     own = targets * (min(TEMPLATES, len(config.templates)) + NAMES)
     kinds = (near_read_each(targets) * targets + len(config.preserve), FAR_READ, EMPTY)
-    calls = sum(-(-kind // BATCH) for kind in kinds) + own  # of each LoRA apart
+    calls = sum(-(-kind // BATCH) for kind in kinds) + own // BATCH + parents  # those of each LoRA apart
     return sampled + Rows(own + sum(kinds), calls=calls)

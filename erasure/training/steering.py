@@ -173,11 +173,10 @@ class Steering:
         The mean over as many pictures of a target as a second look takes, and over one of a name. This is no look:
         nothing is noted.
         """
-        panel, shots = self._examination.panel, self._examination.shots
-        own = [[k for k, shot in enumerate(shots) if shot.member == self._targets[number]] for number in targets]
-        own = [pictures[-second_look(len(self._targets)).pictures :] for pictures in own]
-        others = [next(k for k, shot in enumerate(shots) if shot.member >= 0 and panel[shot.member].concept == name)
-                  for name in names]  # fmt: skip
+        members = {member.concept: i for i, member in enumerate(self._examination.panel)}
+        most = second_look(len(self._targets)).pictures
+        own = [self._pictures(self._targets[number])[-most:] for number in targets]
+        others = [self._pictures(members[name])[0] for name in names]
         wanted = [*(k for pictures in own for k in pictures), *others]
         found = dict(zip(wanted, self._examination.look(wanted), strict=True)) if wanted else {}
         return (
@@ -235,14 +234,7 @@ class Steering:
             wanted.update(dict.fromkeys((names[turn:] + names[:turn])[:count], range(1)))
         if not second:
             wanted.update(dict.fromkeys(near, range(1)))
-        seen: dict[int, int] = {}
-        shots = []
-        for k, shot in enumerate(self._examination.shots):
-            number = seen.get(shot.member, 0)
-            seen[shot.member] = number + 1
-            if number in wanted.get(shot.member, ()):
-                shots.append(k)
-        return shots
+        return sorted(k for member, part in wanted.items() for k in self._pictures(member)[part.start : part.stop])
 
     def _hostile_levels(self, target: int, *, second: bool) -> list[float]:
         """Draw and judge the worst hostile prompts of a target, by number."""
@@ -261,6 +253,10 @@ class Steering:
         """Return the members that are other names of a target and that the model draws recognisably."""
         panel, scale = self._examination.panel, self._examination.scale
         return [i for i, m in enumerate(panel) if m.role == "name" and m.target == target and scale(i).tells]
+
+    def _pictures(self, member: int) -> list[int]:
+        """Return the shots of a member of the panel, in order."""
+        return [k for k, shot in enumerate(self._examination.shots) if shot.member == member]
 
     def _member(self, shot: int) -> Member:
         return self._examination.panel[self._examination.shots[shot].member]
