@@ -112,9 +112,9 @@ def _combine(arguments: argparse.Namespace, task: CombineTask) -> int:
     made = with_shares(combine(task), "combined")
     print_notes(made.notes)
     if arguments.checkpoint is not None:
-        picture = with_shares(comparison(task, checkpoint, arguments.device or default_device()), "drawn")
+        drawn = with_shares(comparison(task, checkpoint, arguments.device or default_device()), "drawn")
         with whole_file(sheet) as temporary:
-            picture.save(temporary, format="PNG")
+            drawn.sheet.save(temporary, format="PNG")
     if arguments.json:
         print(json_text(made.to_dict()))
         return 0

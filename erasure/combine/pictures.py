@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
@@ -18,9 +19,19 @@ from erasure.model.drawing import drawing_steps, relayed
 from erasure.model.layer_search import find_layers
 from erasure.model.model import Model, open_model
 from erasure.run.forecast import PRESERVED_SHOWN, SEEDS
+from erasure.run.picture_folder import Subject
 from erasure.run.picture_sheet import picture_grid
+from erasure.run.preview import BeforeAfter
 
 _ERASED_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """``sheet``: all pictures, labelled; ``rows``: those from before and with the file that was made, by prompt."""
+
+    sheet: Image.Image
+    rows: list[BeforeAfter]
 
 
 def check_fit(task: CombineTask, checkpoint: CheckpointInfo) -> None:
@@ -30,22 +41,26 @@ def check_fit(task: CombineTask, checkpoint: CheckpointInfo) -> None:
         match_lora(file, layers.shapes, checkpoint.family)
 
 
-def prompts_of(task: CombineTask) -> list[str]:
+def subjects_of(task: CombineTask) -> list[Subject]:
     """Return what is drawn: the erased concepts, and words that are to be preserved; a prompt at least."""
     config = task.joint.config
     if config is None:
-        return list(task.joint.erases[:_ERASED_SHOWN]) or ["a photo"]
-    shown = [*config.erase[:_ERASED_SHOWN], *config.preserve[:PRESERVED_SHOWN]]
-    return [fill(config.templates[0], concept) for concept in shown]
+        erased = [Subject(concept, concept, "erased") for concept in task.joint.erases[:_ERASED_SHOWN]]
+        return erased or [Subject("", "a photo", "other")]
+    template = config.templates[0]
+    erased = [Subject(concept, fill(template, concept), "erased") for concept in config.erase[:_ERASED_SHOWN]]
+    kept = config.preserve[:PRESERVED_SHOWN]
+    return erased + [Subject(concept, fill(template, concept), "protected") for concept in kept]
 
 
-def comparison(task: CombineTask, checkpoint: CheckpointInfo, device: str) -> Generator[float, None, Image.Image]:
+def comparison(task: CombineTask, checkpoint: CheckpointInfo, device: str) -> Generator[float, None, Comparison]:
     """Draw each prompt before, with the exact sum, and with the file at ``task.out`` if that is compressed.
 
     Yields the share that is drawn. Raises: EraseError.
     """
     model = open_model(checkpoint, device=device)
-    prompts = prompts_of(task)
+    subjects = subjects_of(task)
+    prompts = [subject.prompt for subject in subjects]
     loras: list[tuple[str, LoraFile | None]] = [("before", None), ("exact sum", merge_loras(task.loras))]
     if task.rank:
         loras.append((f"rank {task.rank}", read_lora(task.out)))
@@ -57,7 +72,12 @@ def comparison(task: CombineTask, checkpoint: CheckpointInfo, device: str) -> Ge
         images = yield from relayed(drawing, lambda share, done=number: (done + share) / len(loras))  # type: ignore[misc]
         for i, row in enumerate(rows):
             row += images[i * len(SEEDS) : (i + 1) * len(SEEDS)]
-    return picture_grid(columns, list(zip(prompts, rows, strict=True)))
+    each = len(SEEDS)
+    compared = [
+        BeforeAfter(subject, SEEDS, tuple(row[:each]), tuple(row[-each:]))
+        for subject, row in zip(subjects, rows, strict=True)
+    ]
+    return Comparison(picture_grid(columns, list(zip(prompts, rows, strict=True))), compared)
 
 
 def _drawn(model: Model, lora: LoraFile | None, prompts: list[str]) -> Generator[float, None, list[Image.Image]]:

@@ -19,7 +19,8 @@ from erasure.jobs.names import safe_name, suggest_name, taken_names
 from erasure.jobs.problems import describe, described
 from erasure.lora.metadata import CONFIG_KEY, json_object
 from erasure.lora.parts import erased_by
-from erasure.run.card import write_card
+from erasure.run.card import write_card, write_cover
+from erasure.run.cover import is_unsafe
 
 if TYPE_CHECKING:
     from erasure.combine.combining import Combined
@@ -152,8 +153,12 @@ class Combining(Followed[CombineSnapshot]):
         if drawn is None:
             return ("drawing was cancelled, so there are no pictures",)
         stream = io.BytesIO()
-        drawn.save(stream, format="PNG")
+        drawn.sheet.save(stream, format="PNG")
         self.pictures = stream.getvalue()
+        try:
+            write_cover(task.out, drawn.rows, after_only=is_unsafe(task.joint.erases))
+        except (OSError, ValueError) as error:
+            return (f"the picture beside the LoRA could not be written: {describe(error)}",)
         return ()
 
     def _see(self, task: CombineTask, share: float, doing: str) -> None:

@@ -6,13 +6,11 @@ File formats: AUTOMATIC1111's "user metadata" (``X.json`` beside ``X.safetensors
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from PIL import Image
-
 from erasure.run.cover import cover_picture
-from erasure.run.preview import RunPreview
+from erasure.run.preview import BeforeAfter, RunPreview
 from erasure.whole_file import whole_file
 
 COVER_SIDE = 768
@@ -43,10 +41,19 @@ def write_card(
     }
     text = json.dumps(values, ensure_ascii=False, indent=4)
     written = [_write_new(lora.with_suffix(".json"), lambda path: path.write_text(text, encoding="utf-8"))]
-    cover = None if preview is None else _small_cover(preview, after_only)
-    if cover is not None:
-        written.append(_write_new(lora.with_suffix(".png"), lambda path: cover.save(path, format="PNG")))
+    if preview is not None and not preview.is_sheet:  # a sheet alone is too crowded for a small picture
+        written.append(write_cover(lora, preview.rows(), after_only=after_only))
     return [path for path in written if path is not None]
+
+
+def write_cover(lora: Path, rows: Sequence[BeforeAfter], *, after_only: bool = False) -> Path | None:
+    """Write ``X.png`` beside the LoRA file ``X.safetensors``, see :func:`cover_picture`.
+
+    Returns the file, None if there was one before, which is left as it is. Raises: OSError, ValueError.
+    """
+    cover = cover_picture(rows, after_only=after_only)
+    cover.thumbnail((COVER_SIDE, COVER_SIDE))
+    return _write_new(lora.with_suffix(".png"), lambda path: cover.save(path, format="PNG"))
 
 
 def _write_new(target: Path, write: Callable[[Path], object]) -> Path | None:
@@ -55,12 +62,3 @@ def _write_new(target: Path, write: Callable[[Path], object]) -> Path | None:
     with whole_file(target) as temporary:
         write(temporary)
     return target
-
-
-def _small_cover(preview: RunPreview, after_only: bool) -> Image.Image | None:
-    """The cover, from the pictures themselves; None if there is only a sheet of them, too crowded for a small one."""
-    if preview.is_sheet:
-        return None
-    cover = cover_picture(preview.rows(), after_only=after_only)
-    cover.thumbnail((COVER_SIDE, COVER_SIDE))
-    return cover

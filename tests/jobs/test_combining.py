@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from erasure.combine.combining import combine
+from erasure.combine.pictures import Comparison
 from erasure.combine.task import CombineTask
 from erasure.errors import ConfigError, JobConflict, LoraFileError
 from erasure.jobs.combining import CombineRequest, CombineSnapshot
@@ -20,6 +21,8 @@ from erasure.jobs.manager import JobManager
 from erasure.jobs.record import read_record, write_record
 from erasure.lora.file import read_lora
 from erasure.lora.parent import Parent
+from erasure.run.picture_folder import Subject
+from erasure.run.preview import BeforeAfter
 from erasure.run.task import Task
 from erasure.ui.combine import combine_html
 from tests.fake_host import FakeHost
@@ -146,12 +149,14 @@ def test_a_name_leads_nowhere_else(manager: JobManager, wanted: CombineRequest, 
 def test_pictures_are_drawn_with_a_checkpoint_if_asked(
     host: FakeHost, manager: JobManager, wanted: CombineRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def drawn(task: CombineTask, checkpoint: Any, device: str) -> Generator[float, None, Image.Image]:
+    def drawn(task: CombineTask, checkpoint: Any, device: str) -> Generator[float, None, Comparison]:
         assert read_lora(task.out)
         yield 0.5
         if failing:
             raise RuntimeError("no memory")
-        return Image.new("RGB", (8, 8), "red")
+        before, after = Image.new("RGB", (8, 8), "red"), Image.new("RGB", (8, 8), "blue")
+        church = BeforeAfter(Subject("church", "a photo of a church", "erased"), (1, 2), (before,) * 2, (after,) * 2)
+        return Comparison(before, [church])
 
     failing = False
     monkeypatch.setattr("erasure.combine.pictures.comparison", drawn)
@@ -163,12 +168,15 @@ def test_pictures_are_drawn_with_a_checkpoint_if_asked(
     assert png.startswith(b"\x89PNG")
     html = combine_html(manager.combine_snapshot(), png)
     assert 'src="data:image/png;base64,' in html
+    with Image.open(host.lora_folder() / f"{wanted.name}.png") as cover:  # beside the LoRA, where web UIs show it
+        assert (cover.getpixel((2, 2)), cover.getpixel((cover.width - 2, 2))) == ((255, 0, 0, 255), (0, 0, 255, 255))
     failing = True
     manager.combine(replace(drawing, name="next"))
     done = ended(manager)
     assert (done.state, done.pictures, manager.combine_pictures()) == ("done", False, None)
     assert any("the pictures could not be drawn: " in note for note in done.notes)
     assert (host.lora_folder() / "next.safetensors").is_file()
+    assert not (host.lora_folder() / "next.png").exists()
 
 
 # --- as the start of a job
