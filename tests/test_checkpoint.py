@@ -64,6 +64,15 @@ def refiner(state: State) -> State:
     return {**kept, "conditioner.embedders.0.model.ln_final.weight": empty(1280)}
 
 
+def alt_diffusion(width: int) -> Callable[[State], State]:
+    def changed(state: State) -> State:
+        contexts(state, width)
+        kept = {name: tensor for name, tensor in state.items() if not name.startswith(TEXT)}
+        return {**kept, "cond_stage_model.roberta.embeddings.word_embeddings.weight": empty(9, 4)}
+
+    return changed
+
+
 def conv_in(channels: int) -> Callable[[State], State]:
     return lambda state: {**state, UNET + "input_blocks.0.0.weight": empty(2, channels, 3, 3)}
 
@@ -79,6 +88,8 @@ def of(*names: str, shape: tuple[int, ...] = (4, 4)) -> Callable[[State], State]
 FOREIGN: dict[str, tuple[Callable[[State], State], str]] = {
     "sd2 inpainting": (lambda state: conv_in(9)(sd2(state)), "an inpainting model"),
     "sd2 depth": (lambda state: conv_in(5)(sd2(state)), "a depth-to-image model"),
+    "altdiffusion": (alt_diffusion(768), "a multilingual AltDiffusion model"),
+    "altdiffusion of 18 languages": (alt_diffusion(1024), "a multilingual AltDiffusion model"),
     "sdxl refiner": (refiner, "a Stable Diffusion XL refiner model"),
     "sd3": (of(UNET + "joint_blocks.0.x_block.attn.qkv.weight"), "a Stable Diffusion 3 model"),
     "flux": (of("double_blocks.0.img_attn.qkv.weight", "single_blocks.0.linear1.weight"), "a Flux model"),

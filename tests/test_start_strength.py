@@ -82,6 +82,16 @@ def test_hardly_anything_in_all_of_them_is_not_enough_for_one_that_is_still_show
     assert found.strengths[0] == STRENGTHS[0]
 
 
+def test_pictures_that_show_less_than_nothing_of_one_target_do_not_speak_for_another() -> None:
+    class Overdone(_Edit):
+        def levels(self, targets: Collection[int], names: Collection[str]) -> tuple[dict[int, float], dict[str, float]]:
+            levels, shown = super().levels(targets, names)
+            return {target: level or -9.0 for target, level in levels.items()}, shown
+
+    edit = Overdone({0: 1.0, 1: STRENGTHS[1]})
+    assert find_strength(edit, edit.put, edit, [0, 1]).whole == STRENGTHS[1]
+
+
 def test_only_targets_that_are_still_shown_are_moved_farther() -> None:
     edit = _Edit({0: 1.0, 1: STRENGTHS[-1] + FARTHER})
     found = find_strength(edit, edit.put, edit, [0, 1])
@@ -161,13 +171,13 @@ def _trainer(models: ModelParts, watched: _Watched | None, **settings: object) -
 
 
 def test_training_starts_as_strong_as_it_must_and_says_so(tiny_models: ModelParts) -> None:
-    watched = _Watched(enough_at=3)
+    watched = _Watched(enough_at=len(STRENGTHS) + 1)
     trainer = _trainer(tiny_models, watched)
     first = {key: weight.clone() for key, weight in lora_state(tiny_models.unet).items()}
     note = next(iter(trainer))
     assert isinstance(note, Note)
     assert f"church at {STRENGTHS[-1] + FARTHER:g}" in note.text
-    assert watched.tried == 3
+    assert watched.tried == len(STRENGTHS) + 1
     assert watched.soon
     config = trainer.config
     inject = lora_state(tiny_models.unet)

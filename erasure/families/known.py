@@ -17,6 +17,7 @@ FAMILIES: tuple[Family, ...] = (SD1, SD2, SDXL)
 
 # The first that fits is taken, so the most specific come first.
 RELATIVES = (
+    Relative("multilingual AltDiffusion", Marks(text_names=("cond_stage_model.roberta.",))),
     Relative(SDXL.name, SDXL.marks),
     Relative("Stable Diffusion XL refiner", Marks(text_names=("conditioner.embedders.0.model.",), context=(1280,))),
     Relative(SD2.name, SD2.marks),

@@ -15,7 +15,8 @@ target that turns into nothing becomes in its frame what other words are in it o
 in all prompts, and to take it away with the target costs them more than the target alone.
 
 Only values are edited: keys edited alone leave the concept as it was, and edited along with values they add nothing.
-The LoRA holds W D with the smallest rank that does it well; what is left of its rank starts as every LoRA does.
+And only in those blocks of the U-Net that carry what is erased (see :mod:`erasure.training.carrying_blocks`). The LoRA
+holds W D with the smallest rank that does it well; what is left of its rank starts as every LoRA does.
 """
 
 from __future__ import annotations
@@ -31,7 +32,15 @@ from erasure.config.template import fill
 from erasure.lora.adapter import DOWN, UP, base_layers, lora_layers, lora_state, text_values
 from erasure.model.model import Model
 from erasure.training.attended import Attended, attended, stage_of
-from erasure.training.closed_start_sizes import ANCHOR_WORDS, EMPTY, FAR_WORDS, MOST_NAMES, near_words_each
+from erasure.training.carrying_blocks import block_of, block_shares, carrying_blocks
+from erasure.training.closed_start_sizes import (
+    ANCHOR_WORDS,
+    EMPTY,
+    FAR_WORDS,
+    MOST_NAMES,
+    near_words_each,
+    prompts_for_blocks,
+)
 from erasure.training.preserved_states import far_words
 from erasure.training.stage_edit import StageEdit, rank_needed
 
@@ -70,7 +79,21 @@ class ClosedStart:
         with model.rows.purpose("start"):
             near = nearest_words(space, config, near_words_each(len(space.targets)))
             self._preserved = preserved_reads(model, config, near, self._words)
+        self._blocks = frozenset(map(block_of, self._erased))
         self._strength = 1.0
+
+    def leave_idle_blocks(self) -> None:
+        """From now on edit only the blocks that carry what is erased. The U-Net then has the edit in all."""
+        asked = [(target, template) for target in self._targets for template in self._config.templates]
+        pairs = [asked[turn % len(asked)] for turn in range(prompts_for_blocks(self._config))]
+        prompts = [fill(template, target.target) for target, template in pairs]
+        anchors = [
+            anchor_prompts(template, target.anchor, self._words, turn, 1)[0]
+            for turn, (target, template) in enumerate(pairs)
+        ]
+        with self._model.rows.purpose("start"):
+            shares = block_shares(self._model, self.weights(), prompts, anchors, self._config.seed)
+        self._blocks = carrying_blocks(shares)
 
     @torch.no_grad()
     def strengthen(self, strength: float) -> None:
@@ -117,6 +140,8 @@ class ClosedStart:
     def edits(self) -> Iterator[tuple[str, StageEdit]]:
         """Yield each stage and what the edit is in it: all together would take much memory."""
         for stage, erased in self._erased.items():
+            if block_of(stage) not in self._blocks:
+                continue
             preserved = self._preserved[stage].double()
             identity = torch.eye(len(preserved), dtype=preserved.dtype)
             metric = erased.own.double() + PRESERVE * (preserved + PULL * preserved.diagonal().mean() * identity)

@@ -18,8 +18,12 @@ EMPTY = 2
 ANCHOR_WORDS = 4
 # How many times as strong the whole edit is made, in turn, until the targets are hardly seen. Stronger than the last of
 # them it is made only for targets that are still seen, in so many rounds: as a whole, that costs what is to stay.
-STRENGTHS = (1.0, 1.25)
+STRENGTHS = (1.0, 1.25, 1.5)
 ROUNDS = 3
+# Prompts that tell which blocks of the U-Net carry what is erased: each target in each template, on some noises if few.
+FEWEST_PROMPTS = 9
+# Blocks with attention: so many of SD 1.x and SD 2.x, fewer of SDXL.
+MOST_BLOCKS = 7
 # Rows that are watched together.
 BATCH = 4
 _WITH_VALUES = ("xattn", "xattn_kv", "xattn_v", "full")
@@ -30,13 +34,19 @@ def near_words_each(targets: int) -> int:
     return min(NEAR_WORDS, max(1, MOST_NEAR_WORDS // targets))
 
 
+def prompts_for_blocks(config: EraseConfig) -> int:
+    """Return how many prompts tell which blocks of the U-Net carry what is erased."""
+    all_once = len(config.erase) * len(config.templates)
+    return all_once * -(-FEWEST_PROMPTS // all_once)
+
+
 def has_closed_start(config: EraseConfig) -> bool:
     """Whether training starts from the closed form."""
     return config.start == "closed-form" and config.layers in _WITH_VALUES
 
 
 def closed_start_rows(config: EraseConfig, sizes: Sequence[int] = ()) -> Rows:
-    """Return the rows of the frozen model that the closed form takes, at most. ``sizes``: K per target, if known."""
+    """Return the rows that the closed form takes, at most. ``sizes``: K per target, if known."""
     if not has_closed_start(config):
         return Rows()
     targets = len(config.erase)
@@ -45,7 +55,8 @@ def closed_start_rows(config: EraseConfig, sizes: Sequence[int] = ()) -> Rows:
     pairs += targets * names
     near = sum(min(near_words_each(targets), k) for k in sizes or [config.neighbours] * targets) + len(config.preserve)
     calls = -(-pairs // (BATCH // 2)) + sum(-(-prompts // BATCH) for prompts in (near, FAR_WORDS, EMPTY))
-    return Rows(2 * pairs + near + FAR_WORDS + EMPTY, calls=calls)
+    for_blocks = prompts_for_blocks(config) * (2 + MOST_BLOCKS)
+    return Rows(2 * pairs + near + FAR_WORDS + EMPTY + for_blocks, calls=calls + 1 + MOST_BLOCKS)
 
 
 def strengthening_rows(config: EraseConfig, names: int) -> Rows:

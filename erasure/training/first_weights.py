@@ -51,6 +51,7 @@ def set_first_weights(
         null_space = NullSpace(model, projection(model, space, config, preserved.moment()))
     first = FirstWeights(null_space, edit)
     if edit is not None:
+        edit.leave_idle_blocks()
         first.put(model)
     elif start is not None:
         load_lora_state(model.unet, start)

@@ -17,7 +17,7 @@ from erasure.training.closed_start_sizes import ROUNDS, STRENGTHS
 from erasure.training.look_sizes import GONE
 
 # Of what the pictures showed of the targets before, this share is hardly anything.
-ENOUGH = 0.04
+ENOUGH = 0.11
 # A target that is still shown is moved farther by this much in each round, and a name weighs so many times as much.
 FARTHER, HEAVIER = 0.25, 3.0
 # To go still farther costs other concepts more than training does.
@@ -106,6 +106,6 @@ def _whole(
         edit.strengthen(strength)
         put()
         levels, _ = samples.levels(targets, ())
-        if fmean(levels.values()) <= ENOUGH:
+        if fmean(max(0.0, level) for level in levels.values()) <= ENOUGH:
             break
     return strength, levels
