@@ -17,7 +17,7 @@ from erasure.training.closed_start_sizes import ROUNDS, STRENGTHS
 from erasure.training.look_sizes import GONE
 
 # Of what the pictures showed of the targets before, this share is hardly anything.
-ENOUGH = 0.11
+ENOUGH = 0.08
 # A target that is still shown is moved farther by this much in each round, and a name weighs so many times as much.
 FARTHER, HEAVIER = 0.25, 3.0
 # To go still farther costs other concepts more than training does.
