@@ -15,8 +15,7 @@ from erasure.model.parts import ModelParts
 from erasure.training.closed_start import NAME_WEIGHT, ClosedStart
 from erasure.training.closed_start_sizes import ROUNDS, STRENGTHS
 from erasure.training.events import Note
-from erasure.training.look_sizes import GONE
-from erasure.training.start_strength import ENOUGH, FARTHER, FARTHEST, HEAVIER, find_strength
+from erasure.training.start_strength import ENOUGH, FARTHER, FARTHEST, HEAVIER, SHOWN, find_strength
 from erasure.training.steering import Steering
 from erasure.training.trainer import Trainer
 from tests.spaces import space_of
@@ -74,7 +73,7 @@ def test_the_least_strength_with_which_hardly_anything_is_left_is_taken() -> Non
 
 
 def test_hardly_anything_in_all_of_them_is_not_enough_for_one_that_is_still_shown() -> None:
-    assert ENOUGH <= GONE
+    assert ENOUGH <= SHOWN
     edit = _Edit(dict.fromkeys(range(40), 1.0) | {40: STRENGTHS[-1] + FARTHER})
     found = find_strength(edit, edit.put, edit, range(41))
     assert found.whole == STRENGTHS[0]

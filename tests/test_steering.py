@@ -79,9 +79,9 @@ def test_it_looks_sooner_where_the_target_is_about_to_go() -> None:
     falling = [{**STAYS, "church": level, "truck": level, "chapel": level} for level in (0.75, 0.5, 0.4, 0.3)]
     # The rest would always take longer than 10 updates, the most between two looks.
     assert _looked(_steering(*falling)) == [10, 20, 30, 35]
-    # After 0.45 it would take 6 updates, after 0.2 it would take 1, but 5 are the fewest.
+    # After 0.45 it would take 6.7 updates, after 0.2 it would take 1.5, but 5 are the fewest.
     falling = [{"church": 0.45}, {"church": 0.4, "chapel": 0.2}, STAYS, STAYS, STAYS]
-    assert _looked(_steering(*falling))[:3] == [10, 16, 26]
+    assert _looked(_steering(*falling))[:3] == [10, 17, 27]
     falling = [{"church": 0.2, "chapel": 0.2}, STAYS, STAYS, STAYS]
     assert _looked(_steering(*falling))[:2] == [10, 15]
 

@@ -17,7 +17,7 @@ SHORTEST = 2
 # most this: hardly more of it is seen than in pictures of other things. What is hardly recognised in few pictures will
 # be recognised in some others. Other names mean more than the target: to train until nothing of it is left in them
 # costs what is near more than it is worth.
-GONE = 0.12
+GONE = 0.08
 
 
 class LookSizes(NamedTuple):

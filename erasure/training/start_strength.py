@@ -2,7 +2,7 @@
 
 The closed form weighs what goes against what stays. So it stops short of its goal, on one model sooner than on another,
 and for one target sooner than for another. It is made stronger as a whole first, then for those targets and other names
-that short samples still show, until hardly anything is left for training, which costs what is near more.
+that short samples still show clearly, so that little is left for training.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from typing import NamedTuple, Protocol
 from erasure.judge.scale import CUT
 from erasure.training.closed_start import NAME_WEIGHT
 from erasure.training.closed_start_sizes import ROUNDS, STRENGTHS
-from erasure.training.look_sizes import GONE
 
 # Of what the pictures showed of the targets before, this share is hardly anything.
 ENOUGH = 0.08
-# A target that is still shown is moved farther by this much in each round, and a name weighs so many times as much.
+# A target that is shown more than this is moved farther by FARTHER in each round; what is left of others is for
+# training. A name that is still recognised weighs HEAVIER times as much.
+SHOWN = 0.12
 FARTHER, HEAVIER = 0.25, 3.0
 # To go still farther costs other concepts more than training does.
 FARTHEST = 1.75
@@ -77,7 +78,7 @@ def find_strength(edit: Edit, put: Callable[[], None], samples: Samples, targets
     weights: dict[str, float] = {}
     _, shown = samples.levels((), owners)
     for _ in range(ROUNDS):
-        farther = {target for target in targets if levels[target] > GONE and strengths[target] < FARTHEST}
+        farther = {target for target in targets if levels[target] > SHOWN and strengths[target] < FARTHEST}
         # A name goes with its target, as far as that has to be moved anyway.
         heavier = {name for name, level in shown.items() if level >= CUT and owners[name] not in farther}
         if not (farther or heavier):
