@@ -13,7 +13,7 @@ from erasure.model.model import Model
 from erasure.model.parts import ModelParts
 from erasure.training.attended import _reads, attended, stage_of
 from erasure.training.closed_start import ClosedStart, anchor_prompts
-from erasure.training.closed_start_sizes import FAR_WORDS, MOST_NAMES, closed_start_rows
+from erasure.training.closed_start_sizes import FAR_WORDS, MOST_NAMES, closed_start_rows, prompts_for_blocks
 from erasure.training.first_weights import set_first_weights
 from erasure.training.preserved_states import far_words
 from erasure.training.trainer import Trainer
@@ -156,3 +156,9 @@ def test_a_few_places_are_taken_evenly_of_a_map(tiny_model: Model) -> None:
     for whole, few in zip(*maps, strict=True):
         assert few.shape[2] <= 2
         assert torch.allclose(few, whole[:, :, :: -(-whole.shape[2] // 2)])
+
+
+@pytest.mark.parametrize(("targets", "prompts"), [(1, 9), (2, 12), (5, 15), (40, 15)])
+def test_few_prompts_tell_which_blocks_carry_what_is_erased(targets: int, prompts: int) -> None:
+    config = _config(erase=[f"word {number}" for number in range(targets)], templates=["{}", "a {}", "the {}"])
+    assert prompts_for_blocks(config) == prompts

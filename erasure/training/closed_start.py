@@ -31,6 +31,7 @@ from erasure.config.settings import EraseConfig
 from erasure.config.template import fill
 from erasure.lora.adapter import DOWN, UP, base_layers, lora_layers, lora_state, text_values
 from erasure.model.model import Model
+from erasure.spread import spread
 from erasure.training.attended import Attended, attended, stage_of
 from erasure.training.carrying_blocks import block_of, block_shares, carrying_blocks
 from erasure.training.closed_start_sizes import (
@@ -84,8 +85,9 @@ class ClosedStart:
 
     def leave_idle_blocks(self) -> None:
         """From now on edit only the blocks that carry what is erased. The U-Net then has the edit in all."""
-        asked = [(target, template) for target in self._targets for template in self._config.templates]
-        pairs = [asked[turn % len(asked)] for turn in range(prompts_for_blocks(self._config))]
+        every = [(target, template) for target in self._targets for template in self._config.templates]
+        count = prompts_for_blocks(self._config)
+        pairs = spread(every * -(-count // len(every)), count)
         prompts = [fill(template, target.target) for target, template in pairs]
         anchors = [
             anchor_prompts(template, target.anchor, self._words, turn, 1)[0]

@@ -20,8 +20,9 @@ ANCHOR_WORDS = 4
 # them it is made only for targets that are still seen, in so many rounds: as a whole, that costs what is to stay.
 STRENGTHS = (1.0, 1.25, 1.5)
 ROUNDS = 3
-# Prompts that tell which blocks of the U-Net carry what is erased: each target in each template, on some noises if few.
-FEWEST_PROMPTS = 9
+# Prompts that tell which blocks of the U-Net carry what is erased: each target in each template, on several noises if
+# those are few, and some of them if they are many.
+FEWEST_PROMPTS, MOST_PROMPTS = 9, 15
 # Blocks with attention: so many of SD 1.x and SD 2.x, fewer of SDXL.
 MOST_BLOCKS = 7
 # Rows that are watched together.
@@ -37,7 +38,7 @@ def near_words_each(targets: int) -> int:
 def prompts_for_blocks(config: EraseConfig) -> int:
     """Return how many prompts tell which blocks of the U-Net carry what is erased."""
     all_once = len(config.erase) * len(config.templates)
-    return all_once * -(-FEWEST_PROMPTS // all_once)
+    return min(MOST_PROMPTS, all_once * -(-FEWEST_PROMPTS // all_once))
 
 
 def has_closed_start(config: EraseConfig) -> bool:
