@@ -118,6 +118,18 @@ def test_it_looks_soon_again_where_the_second_look_finds_one_of_many() -> None:
     assert _looked(Steering(_Number(), cast("Examination", seen), every=4, updates=35)) == [12, 12, 16, 16]
 
 
+def test_what_little_is_seen_in_a_first_look_is_for_the_second_one_to_decide() -> None:
+    panel = tuple(Member(f"concept {i}", "target", i, 3) for i in range(5))
+    little, too_much = ({member.concept: level for member in panel} for level in (0.15, 0.17))
+    for looks, ended in (((little, {}), True), ((little, little), False), ((too_much,), False)):
+        steering = Steering(_Number(), cast("Examination", _Seen(*looks, panel=panel)), every=4, updates=35)
+        for _ in looks:
+            assert steering.due(12)
+            steering.look(12)
+        assert steering.ended == ended
+        assert not steering.due(12)
+
+
 def test_all_gone_is_looked_at_again_at_once_in_other_pictures_and_names() -> None:
     steering = _steering(GONE, GONE)
     first, second = steering.look(10), None

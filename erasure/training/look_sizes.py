@@ -18,6 +18,8 @@ SHORTEST = 2
 # be recognised in some others. Other names mean more than the target: to train until nothing of it is left in them
 # costs what is near more than it is worth.
 GONE = 0.08
+# In the first of two looks, which takes so few pictures that the mean says little: the second one decides.
+GONE_AT_FIRST = 2 * GONE
 
 
 class LookSizes(NamedTuple):

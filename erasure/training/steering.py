@@ -16,6 +16,7 @@ from erasure.training.defence.sizes import FIRST_LOOK, SECOND_LOOK
 from erasure.training.events import Look
 from erasure.training.look_sizes import (
     GONE,
+    GONE_AT_FIRST,
     LOOKS_IN_A_ROW,
     NEAR_WORDS,
     fewest_updates_between,
@@ -139,7 +140,7 @@ class Steering:
             seen = own + names + hostile
             recognised[panel[target].concept] = (sum(level >= CUT for level in seen), len(seen))
             erased += seen
-            if not _are_gone(own):
+            if not _are_gone(own, GONE if second else GONE_AT_FIRST):
                 continue
             if any(level >= CUT for level in names):
                 names_left.add(number)
@@ -305,6 +306,6 @@ class Steering:
             self._best = {name: tensor.to(device) for name, tensor in self._best.items()}
 
 
-def _are_gone(levels: Sequence[float]) -> bool:
-    """Whether none of these pictures is recognised, nor nearly so on average."""
-    return not levels or (max(levels) < CUT and fmean(levels) <= GONE)
+def _are_gone(levels: Sequence[float], most: float) -> bool:
+    """Whether none of these pictures is recognised, and their mean level is at most ``most``."""
+    return not levels or (max(levels) < CUT and fmean(levels) <= most)
