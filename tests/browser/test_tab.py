@@ -290,7 +290,7 @@ def test_loras_are_combined_into_one_that_can_be_chosen(app: App, tab: Tab) -> N
     expect(tab.page.locator("#ae_live")).to_contain_text("one-of-two.safetensors", timeout=SOON)
     tab.block("combine").locator("summary").first.click()
     expect(tab.block("combine").locator("img")).to_be_visible(timeout=SOON)
-    assert {path.suffix for path in (app.data / "loras").glob("one-of-two.*")} == {".safetensors", ".json"}
+    assert {path.suffix for path in (app.data / "loras").glob("one-of-two.*")} == {".safetensors", ".json", ".png"}
     tab.page.locator("#ae_bake_part .label-wrap").first.click()
     tab.choose("bake_loras", "one-of-two")
     # A page that is opened later has nothing to announce.
