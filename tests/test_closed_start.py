@@ -12,6 +12,7 @@ from erasure.model.cross_attention import watched_cross_attention
 from erasure.model.model import Model
 from erasure.model.parts import ModelParts
 from erasure.training.attended import _reads, attended, stage_of
+from erasure.training.carrying_blocks import block_of
 from erasure.training.closed_start import ClosedStart, anchor_prompts
 from erasure.training.closed_start_sizes import FAR_WORDS, MOST_NAMES, closed_start_rows, prompts_for_blocks
 from erasure.training.first_weights import set_first_weights
@@ -134,7 +135,11 @@ def test_training_starts_at_the_edit_and_reads_through_the_null_space(tiny_model
     first = lora_state(tiny_models.unet)
     trainer = Trainer(model, space_of("church"), _config(layers="xattn"))
     started = lora_state(tiny_models.unet)
-    assert any(started[name + UP].any() for name in text_values(lora_layers(tiny_models.unet)))
+    values = text_values(lora_layers(tiny_models.unet))
+    edited = {block_of(name) for name in values if started[name + UP].any()}
+    assert edited
+    for name in values:
+        assert bool(started[name + UP].any()) == (block_of(name) in edited)
     assert len(updates(trainer)) == 2
     assert any(not torch.equal(started[key], first[key]) for key in first)
 
