@@ -1,23 +1,39 @@
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Generator, Tensor
 
+from erasure.concepts.hostile_wordings import HostileWording
 from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
+from erasure.config.settle import with_changes
+from erasure.config.template import fill
 from erasure.config.values import config_from_dict
-from erasure.lora.adapter import DOWN, UP, base_layers, inject_lora, lora_layers, lora_state, text_values
+from erasure.lora.adapter import (
+    DOWN,
+    UP,
+    base_layers,
+    inject_lora,
+    load_lora_state,
+    lora_layers,
+    lora_state,
+    text_values,
+)
 from erasure.model.cross_attention import watched_cross_attention
 from erasure.model.model import Model
 from erasure.model.parts import ModelParts
 from erasure.training.attended import _reads, attended, stage_of
 from erasure.training.carrying_blocks import block_of
-from erasure.training.closed_start import ClosedStart, anchor_prompts
+from erasure.training.closed_start import ClosedStart
 from erasure.training.closed_start_sizes import FAR_WORDS, MOST_NAMES, closed_start_rows, prompts_for_blocks
+from erasure.training.events import Step
 from erasure.training.first_weights import set_first_weights
 from erasure.training.preserved_states import far_words
 from erasure.training.trainer import Trainer
+from erasure.training.weighted_pairs import anchor_prompts
 from tests.spaces import WORDS, space_of
 from tests.updates import updates
 
@@ -37,6 +53,20 @@ def _read(model: Model, prompt: str) -> dict[str, Tensor]:
 def _changes(model: Model, space: ConceptSpace, config: EraseConfig) -> dict[str, Tensor]:
     """The edit D by stage."""
     return {stage: edit.change for stage, edit in ClosedStart(model, space, config).edits()}
+
+
+def _begun(trainer: Trainer) -> dict[str, Tensor]:
+    """The LoRA's weights that the first update of a trainer starts from."""
+    found: list[dict[str, Tensor]] = []
+    update = trainer.update
+
+    def watched() -> Step:
+        found.append(lora_state(trainer.model.unet))
+        return update()
+
+    trainer.update = watched  # type: ignore[method-assign]
+    next(event for event in trainer if isinstance(event, Step))
+    return found[0]
 
 
 def _cosine(one: Tensor, other: Tensor) -> float:
@@ -69,10 +99,11 @@ def test_a_target_that_turns_into_nothing_becomes_what_other_words_are_in_its_fr
 
 def test_the_anchor_is_one_prompt_unless_nothing_would_be_left() -> None:
     words = ["bus", "dog", "bell"]
-    assert anchor_prompts("a picture of a {}", "castle", words, 0, 2) == ["a picture of a castle"]
-    assert anchor_prompts("a picture of a house[ in {}]", "", words, 0, 2) == ["a picture of a house"]
-    assert anchor_prompts("a picture of a {}", "", words, 2, 2) == ["a picture of a bell", "a picture of a bus"]
-    assert anchor_prompts("a picture of a {}", "", [], 2, 2) == [""]
+    picture, house = partial(fill, "a picture of a {}"), partial(fill, "a picture of a house[ in {}]")
+    assert anchor_prompts(picture, "castle", words, 0, 2) == ["a picture of a castle"]
+    assert anchor_prompts(house, "", words, 0, 2) == ["a picture of a house"]
+    assert anchor_prompts(picture, "", words, 2, 2) == ["a picture of a bell", "a picture of a bus"]
+    assert anchor_prompts(picture, "", [], 2, 2) == [""]
 
 
 def test_what_is_preserved_by_name_is_spared_more(tiny_model: Model) -> None:
@@ -83,6 +114,57 @@ def test_what_is_preserved_by_name_is_spared_more(tiny_model: Model) -> None:
         read = _read(tiny_model, "zebra")
         moved.append(sum(float((read[name] @ change.T).norm()) for name, change in edits.items()))
     assert moved[1] < moved[0]
+
+
+def test_other_wordings_are_erased_as_well_but_none_made_of_words_that_stay(tiny_model: Model) -> None:
+    inject_lora(tiny_model.unet, "xattn", 4, 4.0, 0)
+    space, config = space_of("church", anchor="zebra"), _config(anchor=["zebra"])
+    start = ClosedStart(tiny_model, space, config)
+    before = {stage: edit.change for stage, edit in start.edits()}
+    start.add_wordings([[HostileWording("bell", made_of=("tower", "dog"))]])
+    assert all(torch.equal(edit.change, before[stage]) for stage, edit in start.edits())
+    start.add_wordings([[HostileWording("bell")]])
+    wording, anchor, other = (_read(tiny_model, prompt) for prompt in ("bell", "zebra", "cow"))
+    for stage, edit in start.edits():
+        way = anchor[stage] - wording[stage]
+        was, is_now = (_cosine(wording[stage] @ change.T, way) for change in (before[stage], edit.change))
+        assert is_now > was + 0.05, (stage, was, is_now)
+        assert _cosine(other[stage] @ edit.change.T, anchor[stage] - other[stage]) < is_now
+
+
+def test_a_long_list_of_wordings_takes_no_more_rows_than_told(tiny_models: ModelParts) -> None:
+    config, model = _config(robust="words", erase=["church", "zebra"]), Model(tiny_models)
+    inject_lora(tiny_models.unet, "xattn", 4, 4.0, 0)
+    start = ClosedStart(model, space_of("church", "zebra"), config)
+    before = model.rows["start"]
+    many = [HostileWording(f"{word} {number}") for word in WORDS for number in range(10)]
+    start.add_wordings([many, many])
+    told, without = (closed_start_rows(one) for one in (config, with_changes(config, robust="off")))
+    assert model.rows["start"].total - before.total == told.total - without.total
+    assert model.rows["start"].calls - before.calls <= told.calls - without.calls
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_training_starts_from_an_edit_of_what_the_defence_knows_also_if_it_was_stopped_before(
+    tiny_models: ModelParts, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    wordings = [(HostileWording("bell"),) if known else ()]
+    monkeypatch.setattr("erasure.training.defence.words.understood_wordings", lambda *given: wordings)
+    config, space, model = _config(layers="xattn", robust="words"), space_of("church"), Model(tiny_models)
+    inject_lora(tiny_models.unet, "xattn", 4, 4.0, 0)
+    first = lora_state(tiny_models.unet)
+    plain = _begun(Trainer(model, space, with_changes(config, robust="off")))
+    load_lora_state(tiny_models.unet, first)
+    trainer = Trainer(model, space, config)
+    trainer._prepared()
+    tensors, meta = trainer.tensors(), trainer.meta()
+    started = _begun(trainer)
+    assert known == any(not torch.equal(plain[name], started[name]) for name in plain)
+    load_lora_state(tiny_models.unet, first)
+    resumed = Trainer(model, space, config)
+    resumed.load(tensors, meta)
+    again = _begun(resumed)
+    assert all(torch.equal(started[name], again[name]) for name in started)
 
 
 @pytest.mark.parametrize(

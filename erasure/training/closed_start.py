@@ -22,33 +22,40 @@ holds W D with the smallest rank that does it well; what is left of its rank sta
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from erasure.concepts.hostile_wordings import HostileWording
 from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.config.template import fill
 from erasure.lora.adapter import DOWN, UP, base_layers, lora_layers, lora_state, text_values
 from erasure.model.model import Model
 from erasure.spread import spread
-from erasure.training.attended import Attended, attended, stage_of
+from erasure.training.attended import attended, stage_of
 from erasure.training.carrying_blocks import block_of, block_shares, carrying_blocks
 from erasure.training.closed_start_sizes import (
     ANCHOR_WORDS,
     EMPTY,
     FAR_WORDS,
     MOST_NAMES,
+    MOST_WORDINGS,
     near_words_each,
     prompts_for_blocks,
+    wordings_each,
 )
 from erasure.training.preserved_states import far_words
 from erasure.training.stage_edit import StageEdit, rank_needed
+from erasure.training.weighted_pairs import WeightedPairs, anchor_prompts
 
 # mu and l of the formula, l in units of the mean eigenvalue of E[p p^T].
 PRESERVE, PULL = 3.0, 0.3
 # Weight of a target's other names, which its own carries along in part.
 NAME_WEIGHT = 0.05
+# And of each other wording that is to be erased, if there is a defence that knows some.
+WORDING_WEIGHT = 0.2
 # How much near words and the empty prompt count among all that is preserved.
 NEAR_SHARE, EMPTY_SHARE = 0.8, 0.05
 # What stands behind a prompt with a far word, in turn: people write more than one word.
@@ -90,7 +97,7 @@ class ClosedStart:
         pairs = spread(every * -(-count // len(every)), count)
         prompts = [fill(template, target.target) for target, template in pairs]
         anchors = [
-            anchor_prompts(template, target.anchor, self._words, turn, 1)[0]
+            anchor_prompts(partial(fill, template), target.anchor, self._words, turn, 1)[0]
             for turn, (target, template) in enumerate(pairs)
         ]
         with self._model.rows.purpose("start"):
@@ -118,6 +125,24 @@ class ClosedStart:
         pairs = WeightedPairs()
         for turn, (name, (number, weight)) in enumerate(more.items()):
             self._add_name(pairs, number, name, weight, turn, ANCHOR_WORDS)
+        self._add(pairs, own=1.0, move=self._strength)
+
+    @torch.no_grad()
+    def add_wordings(self, wordings: Sequence[Sequence[HostileWording]]) -> None:
+        """Let the edit erase other wordings of each target as well, the first of those that are given.
+
+        But for those made of words that stay: to turn them away in one step costs these words too much.
+        """
+        pairs = WeightedPairs()
+        for number, own in enumerate(wordings):
+            target, templates = self._targets[number], self._config.templates
+            foreign = [wording for wording in own if not wording.made_of]
+            for turn, wording in enumerate(foreign[: wordings_each(len(self._targets))]):
+                template = templates[turn % len(templates)]
+                first = (number * MOST_WORDINGS + turn) * ANCHOR_WORDS
+                put = partial(wording.anchored, template)
+                into = anchor_prompts(put, target.anchor, self._words, first, ANCHOR_WORDS)
+                pairs.add(wording.prompt(template), into, WORDING_WEIGHT)
         self._add(pairs, own=1.0, move=self._strength)
 
     @torch.no_grad()
@@ -160,52 +185,14 @@ class ClosedStart:
         target, templates = self._targets[number], self._config.templates
         for turn, template in enumerate(templates):
             first = (number * len(templates) + turn) * ANCHOR_WORDS
-            into = anchor_prompts(template, target.anchor, self._words, first, ANCHOR_WORDS)
+            into = anchor_prompts(partial(fill, template), target.anchor, self._words, first, ANCHOR_WORDS)
             pairs.add(fill(template, target.target), into, weight / len(templates))
 
     def _add_name(self, pairs: WeightedPairs, number: int, name: str, weight: float, turn: int, most: int) -> None:
         template = self._config.templates[turn % len(self._config.templates)]
         first = (number * MOST_NAMES + turn) * most
-        into = anchor_prompts(template, self._targets[number].anchor, self._words, first, most)
+        into = anchor_prompts(partial(fill, template), self._targets[number].anchor, self._words, first, most)
         pairs.add(fill(template, name), into, weight)
-
-
-class WeightedPairs:
-    """Prompts and those that they turn into, each with its weight in the mean."""
-
-    def __init__(self) -> None:
-        self._own: list[str] = []
-        self._anchors: list[str] = []
-        self._weights: list[float] = []
-
-    def add(self, prompt: str, into: Sequence[str], weight: float) -> None:
-        """Add a prompt that turns into the average of others."""
-        self._own.extend([prompt] * len(into))
-        self._anchors.extend(into)
-        self._weights.extend([weight / len(into)] * len(into))
-
-    @property
-    def weight(self) -> float:
-        """The sum of the weights."""
-        return sum(self._weights)
-
-    def read(self, model: Model, seed: int) -> dict[str, Attended]:
-        """Return what layers read of them on average, with rows counted for the start."""
-        if not self._own:
-            return {}
-        with model.rows.purpose("start"):
-            return attended(model, self._own, seed, self._anchors, self._weights)
-
-
-def anchor_prompts(template: str, anchor: str, words: Sequence[str], first: int, most: int) -> list[str]:
-    """Return the prompts that stand for the anchor of a name in ``template``: one, or some for the average word.
-
-    ``words``: of which ``most`` are taken, from number ``first`` on, if nothing would be left of the prompt.
-    """
-    into = fill(template, anchor)
-    if into or not words:
-        return [into]
-    return [fill(template, words[(first + i) % len(words)]) for i in range(most)]
 
 
 def nearest_words(space: ConceptSpace, config: EraseConfig, each: int) -> list[str]:

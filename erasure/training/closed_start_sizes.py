@@ -16,6 +16,8 @@ NEAR_WORDS, MOST_NEAR_WORDS, FAR_WORDS = 25, 60, 60
 EMPTY = 2
 # Words that a target becomes the average of, in each template, if it turns into nothing.
 ANCHOR_WORDS = 4
+# Other wordings of each target that a defence knows, at most so many of all together.
+MOST_WORDINGS, MOST_WORDINGS_OF_ALL = 12, 40
 # How many times as strong the whole edit is made, in turn, until the targets are hardly seen. Stronger than the last of
 # them it is made only for targets that are still seen, in so many rounds: as a whole, that costs what is to stay.
 STRENGTHS = (1.0, 1.25, 1.5)
@@ -33,6 +35,11 @@ _WITH_VALUES = ("xattn", "xattn_kv", "xattn_v", "full")
 def near_words_each(targets: int) -> int:
     """Return how many of the nearest words of each target are preserved."""
     return min(NEAR_WORDS, max(1, MOST_NEAR_WORDS // targets))
+
+
+def wordings_each(targets: int) -> int:
+    """Return how many other wordings of each target are erased, if a defence knows some."""
+    return min(MOST_WORDINGS, max(1, MOST_WORDINGS_OF_ALL // targets))
 
 
 def prompts_for_blocks(config: EraseConfig) -> int:
@@ -54,10 +61,12 @@ def closed_start_rows(config: EraseConfig, sizes: Sequence[int] = ()) -> Rows:
     names = MOST_NAMES if config.erase_synonyms and config.synonym_threshold else min(MOST_NAMES, len(config.synonym))
     pairs = sum(_anchors(template, anchor) for anchor in config.anchors for template in config.templates)
     pairs += targets * names
+    wordings = targets * wordings_each(targets) * ANCHOR_WORDS if config.robust == "words" else 0
     near = sum(min(near_words_each(targets), k) for k in sizes or [config.neighbours] * targets) + len(config.preserve)
-    calls = -(-pairs // (BATCH // 2)) + sum(-(-prompts // BATCH) for prompts in (near, FAR_WORDS, EMPTY))
+    calls = sum(-(-read // (BATCH // 2)) for read in (pairs, wordings))
+    calls += sum(-(-prompts // BATCH) for prompts in (near, FAR_WORDS, EMPTY))
     for_blocks = prompts_for_blocks(config) * (2 + MOST_BLOCKS)
-    return Rows(2 * pairs + near + FAR_WORDS + EMPTY + for_blocks, calls=calls + 1 + MOST_BLOCKS)
+    return Rows(2 * (pairs + wordings) + near + FAR_WORDS + EMPTY + for_blocks, calls=calls + 1 + MOST_BLOCKS)
 
 
 def strengthening_rows(config: EraseConfig, names: int) -> Rows:

@@ -80,7 +80,7 @@ class Trainer:
         told = self._prepared()
         if told:
             yield Note(told)
-        if steering is not None and not self.step and (note := self._strengthened(steering)):
+        if not self.step and (note := self._edited()):
             yield Note(note)
         self._first = None
         while True:
@@ -100,17 +100,23 @@ class Trainer:
         """Get the defence ready, and return what is to be said of it, if anything."""
         return "" if self.defence is None else self.defence.prepare()
 
-    def _strengthened(self, steering: Steering) -> str:
-        """Make the edit that training starts from, if any, as strong as it must be; return what to say of it."""
-        first, known = self._first, steering.known
-        if first is None or first.edit is None or not known:
+    def _edited(self) -> str:
+        """Fit the edit that training starts from, if any, to what is known by now; return what to say of it."""
+        edit = self._first.edit if self._first is not None else None
+        if self._first is None or edit is None:
             return ""
-        found = find_strength(first.edit, partial(first.put, self.model), steering, known)
+        if wordings := self.defence.wordings if self.defence is not None else ():
+            edit.add_wordings(wordings)
+            self._first.put(self.model)
+        steering = self.steering
+        found = None
+        if steering is not None and steering.known:
+            found = find_strength(edit, partial(self._first.put, self.model), steering, steering.known)
+            if all(level < CUT for level in found.levels.values()):
+                steering.look_soon()
         if self._start is not None:
             self._start = self.weights()
-        if all(level < CUT for level in found.levels.values()):
-            steering.look_soon()
-        return found.told(self.config.erase)
+        return "" if found is None else found.told(self.config.erase)
 
     def _paced(self, pace: Pace) -> Note:
         """Say what the learning rate is from now on."""

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Generator, Tensor
 
+from erasure.concepts.hostile_wordings import HostileWording
 from erasure.model.conditioning import Prompt
 from erasure.training.latents.source import LatentState
 
@@ -32,6 +33,10 @@ class Erased:
 class Defence(Protocol):
     def prepare(self) -> str:
         """Get ready, and return what the user should know; "" if that was done before. Called before :meth:`find`."""
+
+    @property
+    def wordings(self) -> Sequence[Sequence[HostileWording]]:
+        """Of each target the other wordings that are known after :meth:`prepare`, the likest first; () for none."""
 
     def find(
         self, targets: Sequence[int], template: str, plain: Erased, wanted: Tensor, generator: Generator

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+from erasure.concepts.hostile_wordings import HostileWording
 from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.config.template import fill
@@ -37,6 +38,10 @@ class HostileEmbeddings(Defence):
 
     def prepare(self) -> str:
         return ""
+
+    @property
+    def wordings(self) -> Sequence[Sequence[HostileWording]]:
+        return ()
 
     def find(
         self, targets: Sequence[int], template: str, plain: Erased, wanted: Tensor, generator: Generator

@@ -48,6 +48,10 @@ class HostileWords(Defence):
         told = (f"{len(own)} for {target.target}" for own, target in zip(found, self._space.targets, strict=True))
         return f"other wordings from which the model draws what is erased, to be erased as well: {', '.join(told)}"
 
+    @property
+    def wordings(self) -> Sequence[Sequence[HostileWording]]:
+        return self._wordings or ()
+
     def _begin(self, wordings: list[tuple[HostileWording, ...]]) -> GumbelSearch:
         self._wordings = wordings
         config = replace(self._config, search_rate=RATE, hard=True)
