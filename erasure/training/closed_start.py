@@ -128,12 +128,12 @@ class ClosedStart:
         self._add(pairs, own=1.0, move=self._strength)
 
     @torch.no_grad()
-    def add_wordings(self, wordings: Sequence[Sequence[HostileWording]]) -> None:
-        """Let the edit erase other wordings of each target as well, the first of those that are given.
+    def add_wordings(self, wordings: Sequence[Sequence[HostileWording]]) -> int:
+        """Let the edit erase other wordings of each target as well, the first of those that are given; return how many.
 
         But for those made of words that stay: to turn them away in one step costs these words too much.
         """
-        pairs = WeightedPairs()
+        pairs, count = WeightedPairs(), 0
         for number, own in enumerate(wordings):
             target, templates = self._targets[number], self._config.templates
             foreign = [wording for wording in own if not wording.made_of]
@@ -143,7 +143,9 @@ class ClosedStart:
                 put = partial(wording.anchored, template)
                 into = anchor_prompts(put, target.anchor, self._words, first, ANCHOR_WORDS)
                 pairs.add(wording.prompt(template), into, WORDING_WEIGHT)
+                count += 1
         self._add(pairs, own=1.0, move=self._strength)
+        return count
 
     @torch.no_grad()
     def weights(self) -> dict[str, Tensor]:

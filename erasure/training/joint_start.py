@@ -54,7 +54,7 @@ from erasure.training.preserved_states import PreservedStates, far_words
 from erasure.training.uce import edited_states
 
 # mu and l of the formula: for keys, for values, and for layers that do not read prompts.
-KEYS, VALUES, OTHERS = (0.4, 1.0), (0.1, 2.0), (0.5, 0.05)
+KEYS, VALUES, OTHERS = (0.4, 1.0), (0.2, 2.0), (0.5, 0.05)
 # Weights of a target's other names, which its own carries along in part: among token states, and in what values read.
 NAME_WEIGHT, NAME_WEIGHT_READ = 0.25, 0.05
 # How much near words count among all whose reading by values is preserved: of many erasures, all others bear more.

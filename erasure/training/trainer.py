@@ -102,21 +102,23 @@ class Trainer:
 
     def _edited(self) -> str:
         """Fit the edit that training starts from, if any, to what is known by now; return what to say of it."""
-        edit = self._first.edit if self._first is not None else None
-        if self._first is None or edit is None:
+        first, steering = self._first, self.steering
+        if first is None or first.edit is None:
             return ""
-        if wordings := self.defence.wordings if self.defence is not None else ():
-            edit.add_wordings(wordings)
-            self._first.put(self.model)
-        steering = self.steering
-        found = None
+        told = []
         if steering is not None and steering.known:
-            found = find_strength(edit, partial(self._first.put, self.model), steering, steering.known)
+            found = find_strength(first.edit, partial(first.put, self.model), steering, steering.known)
+            told.append(found.told(self.config.erase))
             if all(level < CUT for level in found.levels.values()):
                 steering.look_soon()
+        # Last, since the strength that is found with them would be for their sake.
+        if self.defence is not None and any(self.defence.wordings):
+            count = first.edit.add_wordings(self.defence.wordings)
+            told.append(f"other wordings are then turned away as well ({count})")
+            first.put(self.model)
         if self._start is not None:
             self._start = self.weights()
-        return "" if found is None else found.told(self.config.erase)
+        return "; ".join(told)
 
     def _paced(self, pace: Pace) -> Note:
         """Say what the learning rate is from now on."""
