@@ -132,7 +132,7 @@ class EraseConfig:
         "off",
         "hold against attacks: every second update erases the prompt from which the model still draws the concept "
         "best, found among other wordings (words) or near the concept's own embedding (embeddings, for trying). On the "
-        "small test model words took 1.4 times the work and kept the nearest words, drawn less clearly; embeddings "
+        "small test model words took 1.5 times the work and kept the nearest words, drawn less clearly; embeddings "
         "took 1.6 times and lost a quarter of them. Neither stops somebody who has the weights and time",
         "adversary",
         choices=Robust,
