@@ -21,7 +21,7 @@ holds W D with the smallest rank that does it well; what is left of its rank sta
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 import torch
@@ -133,19 +133,15 @@ class ClosedStart:
 
         But for those made of words that stay: to turn them away in one step costs these words too much.
         """
-        pairs, count = WeightedPairs(), 0
-        for number, own in enumerate(wordings):
-            target, templates = self._targets[number], self._config.templates
-            foreign = [wording for wording in own if not wording.made_of]
-            for turn, wording in enumerate(foreign[: wordings_each(len(self._targets))]):
-                template = templates[turn % len(templates)]
+        pairs, templates, most = WeightedPairs(), self._config.templates, wordings_each(len(self._targets))
+        chosen = [[wording for wording in own if not wording.made_of][:most] for own in wordings]
+        for number, own in enumerate(chosen):
+            for turn, wording in enumerate(own):
+                put = partial(wording.anchored, templates[turn % len(templates)])
                 first = (number * MOST_WORDINGS + turn) * ANCHOR_WORDS
-                put = partial(wording.anchored, template)
-                into = anchor_prompts(put, target.anchor, self._words, first, ANCHOR_WORDS)
-                pairs.add(wording.prompt(template), into, WORDING_WEIGHT)
-                count += 1
+                self._add_pair(pairs, number, wording.words, put, WORDING_WEIGHT, first, ANCHOR_WORDS)
         self._add(pairs, own=1.0, move=self._strength)
-        return count
+        return sum(map(len, chosen))
 
     @torch.no_grad()
     def weights(self) -> dict[str, Tensor]:
@@ -184,17 +180,29 @@ class ClosedStart:
             before.move = before.move + move * share * read.move
 
     def _add_target(self, pairs: WeightedPairs, number: int, weight: float = 1.0) -> None:
-        target, templates = self._targets[number], self._config.templates
+        target, templates = self._targets[number].target, self._config.templates
         for turn, template in enumerate(templates):
             first = (number * len(templates) + turn) * ANCHOR_WORDS
-            into = anchor_prompts(partial(fill, template), target.anchor, self._words, first, ANCHOR_WORDS)
-            pairs.add(fill(template, target.target), into, weight / len(templates))
+            put = partial(fill, template)
+            self._add_pair(pairs, number, target, put, weight / len(templates), first, ANCHOR_WORDS)
 
     def _add_name(self, pairs: WeightedPairs, number: int, name: str, weight: float, turn: int, most: int) -> None:
-        template = self._config.templates[turn % len(self._config.templates)]
-        first = (number * MOST_NAMES + turn) * most
-        into = anchor_prompts(partial(fill, template), self._targets[number].anchor, self._words, first, most)
-        pairs.add(fill(template, name), into, weight)
+        put = partial(fill, self._config.templates[turn % len(self._config.templates)])
+        self._add_pair(pairs, number, name, put, weight, (number * MOST_NAMES + turn) * most, most)
+
+    def _add_pair(
+        self,
+        pairs: WeightedPairs,
+        number: int,
+        name: str,
+        put: Callable[[str], str],
+        weight: float,
+        first: int,
+        most: int,
+    ) -> None:
+        """Add a name of a target, by number. ``put``, ``first`` and ``most``: see :func:`anchor_prompts`."""
+        into = anchor_prompts(put, self._targets[number].anchor, self._words, first, most)
+        pairs.add(put(name), into, weight)
 
 
 def nearest_words(space: ConceptSpace, config: EraseConfig, each: int) -> list[str]:

@@ -32,14 +32,19 @@ BATCH = 4
 _WITH_VALUES = ("xattn", "xattn_kv", "xattn_v", "full")
 
 
+def of_each(targets: int, most: int, of_all: int) -> int:
+    """Return how many of something to take of each target: at most ``most``, and of all together ``of_all``."""
+    return min(most, max(1, of_all // targets))
+
+
 def near_words_each(targets: int) -> int:
     """Return how many of the nearest words of each target are preserved."""
-    return min(NEAR_WORDS, max(1, MOST_NEAR_WORDS // targets))
+    return of_each(targets, NEAR_WORDS, MOST_NEAR_WORDS)
 
 
 def wordings_each(targets: int) -> int:
     """Return how many other wordings of each target are erased, if a defence knows some."""
-    return min(MOST_WORDINGS, max(1, MOST_WORDINGS_OF_ALL // targets))
+    return of_each(targets, MOST_WORDINGS, MOST_WORDINGS_OF_ALL)
 
 
 def prompts_for_blocks(config: EraseConfig) -> int:

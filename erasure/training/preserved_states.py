@@ -17,6 +17,7 @@ from erasure.config.settings import EraseConfig
 from erasure.config.template import fill
 from erasure.model.model import Model
 from erasure.spread import spread
+from erasure.training.closed_start_sizes import of_each
 
 # The nearest words of each target, at most so many of all together, and their share in the moment.
 NEAR_WORDS, MOST_NEAR_WORDS, NEAR_SHARE = 25, 300, 0.6
@@ -54,7 +55,7 @@ def preserved_states(model: Model, space: ConceptSpace, config: EraseConfig) -> 
 
     Far words have one template each, which take turns. None of them names what is erased.
     """
-    each = min(NEAR_WORDS, max(1, MOST_NEAR_WORDS // len(space.targets)))
+    each = of_each(len(space.targets), NEAR_WORDS, MOST_NEAR_WORDS)
     words = dict.fromkeys(c.text for target in space.targets for c in target.preserved[:each])
     templates = config.templates
     near = [[fill(template, word) for template in templates] for word in dict.fromkeys((*words, *config.preserve))]

@@ -112,8 +112,7 @@ class Trainer:
             if all(level < CUT for level in found.levels.values()):
                 steering.look_soon()
         # Last, since the strength that is found with them would be for their sake.
-        if self.defence is not None and any(self.defence.wordings):
-            count = first.edit.add_wordings(self.defence.wordings)
+        if self.defence is not None and (count := first.edit.add_wordings(self.defence.wordings)):
             told.append(f"other wordings are then turned away as well ({count})")
             first.put(self.model)
         if self._start is not None:
