@@ -47,6 +47,10 @@ class _Edit:
             assert target == self._names[name][0]
             self.weights[name] += by
 
+    @property
+    def known(self) -> Collection[int]:
+        return self._gone_at.keys()
+
     def put(self) -> None:
         self.put_with.append(dict(self.strengths))
 
@@ -65,7 +69,7 @@ class _Edit:
 def test_the_least_strength_with_which_hardly_anything_is_left_is_taken() -> None:
     for strength in STRENGTHS:
         edit = _Edit({0: strength, 1: 1.0})
-        found = find_strength(edit, edit.put, edit, [0, 1])
+        found = find_strength(edit, edit.put, edit)
         assert found.whole == strength
         assert found.strengths == {0: strength, 1: strength}
         assert found.levels == {0: 0.0, 1: 0.0}
@@ -75,7 +79,7 @@ def test_the_least_strength_with_which_hardly_anything_is_left_is_taken() -> Non
 def test_hardly_anything_in_all_of_them_is_not_enough_for_one_that_is_still_shown() -> None:
     assert ENOUGH <= SHOWN
     edit = _Edit(dict.fromkeys(range(40), 1.0) | {40: STRENGTHS[-1] + FARTHER})
-    found = find_strength(edit, edit.put, edit, range(41))
+    found = find_strength(edit, edit.put, edit)
     assert found.whole == STRENGTHS[0]
     assert found.strengths[40] == STRENGTHS[-1] + FARTHER
     assert found.strengths[0] == STRENGTHS[0]
@@ -88,19 +92,19 @@ def test_pictures_that_show_less_than_nothing_of_one_target_do_not_speak_for_ano
             return {target: level or -9.0 for target, level in levels.items()}, shown
 
     edit = Overdone({0: 1.0, 1: STRENGTHS[1]})
-    assert find_strength(edit, edit.put, edit, [0, 1]).whole == STRENGTHS[1]
+    assert find_strength(edit, edit.put, edit).whole == STRENGTHS[1]
 
 
 def test_only_targets_that_are_still_shown_are_moved_farther() -> None:
     edit = _Edit({0: 1.0, 1: STRENGTHS[-1] + FARTHER})
-    found = find_strength(edit, edit.put, edit, [0, 1])
+    found = find_strength(edit, edit.put, edit)
     assert found.strengths == edit.strengths == {0: STRENGTHS[-1], 1: STRENGTHS[-1] + FARTHER}
     assert edit.asked[-1] == ([1], [])
 
 
 def test_a_target_that_stays_is_not_moved_without_end() -> None:
     edit = _Edit({0: 99.0})
-    found = find_strength(edit, edit.put, edit, [0])
+    found = find_strength(edit, edit.put, edit)
     assert found.strengths == {0: FARTHEST}
     assert found.levels == {0: MUCH}
     assert len(edit.put_with) <= len(STRENGTHS) + ROUNDS
@@ -108,7 +112,7 @@ def test_a_target_that_stays_is_not_moved_without_end() -> None:
 
 def test_only_names_that_are_still_recognised_weigh_more() -> None:
     edit = _Edit({0: 1.0}, {"chapel": (0, NAME_WEIGHT * HEAVIER), "abbey": (0, 0.0), "minster": (0, 99.0)})
-    found = find_strength(edit, edit.put, edit, [0])
+    found = find_strength(edit, edit.put, edit)
     assert found.names == ("chapel", "minster")
     assert edit.weights == {
         "chapel": pytest.approx(NAME_WEIGHT * HEAVIER),
@@ -122,13 +126,13 @@ def test_only_names_that_are_still_recognised_weigh_more() -> None:
 
 def test_a_name_waits_while_its_target_is_moved() -> None:
     edit = _Edit({0: STRENGTHS[-1] + FARTHER}, {"chapel": (0, NAME_WEIGHT * HEAVIER)})
-    find_strength(edit, edit.put, edit, [0])
+    find_strength(edit, edit.put, edit)
     assert edit.asked[-3:] == [([], ["chapel"]), ([0], ["chapel"]), ([], ["chapel"])]
 
 
 def test_what_was_found_is_said() -> None:
     edit = _Edit({0: 1.0, 1: STRENGTHS[-1] + FARTHER}, {"chapel": (0, NAME_WEIGHT * HEAVIER)})
-    told = find_strength(edit, edit.put, edit, [0, 1]).told(["church", "truck"])
+    told = find_strength(edit, edit.put, edit).told(["church", "truck"])
     assert f"at {STRENGTHS[-1]:g} times its strength (truck at {STRENGTHS[-1] + FARTHER:g}, chapel weighs more)" in told
     assert "show 0 % of" in told
 

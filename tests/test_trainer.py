@@ -181,7 +181,7 @@ def test_goals_are_the_anchor_in_its_template_and_what_is_preserved(
     model = Model(tiny_models)
     trainer = Trainer(model, space_of("church", anchor=anchor), config)
     state = LatentState(torch.randn((4, 16, 16), generator=torch.Generator().manual_seed(0)), 500)
-    goal, _ = trainer._goal(
+    goal, *_ = trainer.frozen.goal(
         [model.prompt("church")], [trainer.draws.anchor(0, template)], [state], [model.prompt("dog")], [state]
     )
     with model.frozen(), torch.no_grad():

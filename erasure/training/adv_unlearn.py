@@ -20,7 +20,7 @@ class AdvUnlearn(Trainer):
     """Trains like the trainer, but on hostile prompts in place of the concepts' own."""
 
     def _asked(self, erased: list[Prompt], states: list[LatentState]) -> tuple[list[Prompt], list[LatentState]]:
-        wanted = self._frozen_eps(erased, states)
+        wanted = self.frozen.eps(erased, states)
         known = [replace(state, eps=eps) for state, eps in zip(states, wanted, strict=True)]
         config = self.config
         hostile = hostile_prompts(

@@ -81,7 +81,7 @@ class ClosedStart:
             self._add_target(pairs, number)
             others = [name for name in self._names[number] if name != target.target]
             for turn, name in enumerate(others[:MOST_NAMES]):
-                self._add_name(pairs, number, name, NAME_WEIGHT, turn, 1)
+                self._add_name(pairs, number, name, NAME_WEIGHT, turn)
         self._weight = pairs.weight
         self._erased = pairs.read(model, config.seed)
         with model.rows.purpose("start"):
@@ -124,7 +124,7 @@ class ClosedStart:
         """Let names of targets weigh more. ``more``: of each the target's number, and what is added to its weight."""
         pairs = WeightedPairs()
         for turn, (name, (number, weight)) in enumerate(more.items()):
-            self._add_name(pairs, number, name, weight, turn, ANCHOR_WORDS)
+            self._add_name(pairs, number, name, weight, turn)
         self._add(pairs, own=1.0, move=self._strength)
 
     @torch.no_grad()
@@ -138,8 +138,7 @@ class ClosedStart:
         for number, own in enumerate(chosen):
             for turn, wording in enumerate(own):
                 put = partial(wording.anchored, templates[turn % len(templates)])
-                first = (number * MOST_WORDINGS + turn) * ANCHOR_WORDS
-                self._add_pair(pairs, number, wording.words, put, WORDING_WEIGHT, first, ANCHOR_WORDS)
+                self._add_pair(pairs, number, wording.words, put, WORDING_WEIGHT, number * MOST_WORDINGS + turn)
         self._add(pairs, own=1.0, move=self._strength)
         return sum(map(len, chosen))
 
@@ -182,26 +181,21 @@ class ClosedStart:
     def _add_target(self, pairs: WeightedPairs, number: int, weight: float = 1.0) -> None:
         target, templates = self._targets[number].target, self._config.templates
         for turn, template in enumerate(templates):
-            first = (number * len(templates) + turn) * ANCHOR_WORDS
             put = partial(fill, template)
-            self._add_pair(pairs, number, target, put, weight / len(templates), first, ANCHOR_WORDS)
+            self._add_pair(pairs, number, target, put, weight / len(templates), number * len(templates) + turn)
 
-    def _add_name(self, pairs: WeightedPairs, number: int, name: str, weight: float, turn: int, most: int) -> None:
+    def _add_name(self, pairs: WeightedPairs, number: int, name: str, weight: float, turn: int) -> None:
         put = partial(fill, self._config.templates[turn % len(self._config.templates)])
-        self._add_pair(pairs, number, name, put, weight, (number * MOST_NAMES + turn) * most, most)
+        self._add_pair(pairs, number, name, put, weight, number * MOST_NAMES + turn)
 
     def _add_pair(
-        self,
-        pairs: WeightedPairs,
-        number: int,
-        name: str,
-        put: Callable[[str], str],
-        weight: float,
-        first: int,
-        most: int,
+        self, pairs: WeightedPairs, number: int, name: str, put: Callable[[str], str], weight: float, turn: int
     ) -> None:
-        """Add a name of a target, by number. ``put``, ``first`` and ``most``: see :func:`anchor_prompts`."""
-        into = anchor_prompts(put, self._targets[number].anchor, self._words, first, most)
+        """Add a name of a target, by number. ``put``: see :func:`anchor_prompts`; ``turn``: of the words to take.
+
+        Several words each time: what is peculiar to a single one would hurt all that has to do with it.
+        """
+        into = anchor_prompts(put, self._targets[number].anchor, self._words, turn * ANCHOR_WORDS, ANCHOR_WORDS)
         pairs.add(put(name), into, weight)
 
 

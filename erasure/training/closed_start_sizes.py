@@ -14,7 +14,7 @@ MOST_NAMES = 8
 NEAR_WORDS, MOST_NEAR_WORDS, FAR_WORDS = 25, 60, 60
 # Prompts that say nothing.
 EMPTY = 2
-# Words that a target becomes the average of, in each template, if it turns into nothing.
+# Words that a target, in each template, and another name of it become the average of, if they turn into nothing.
 ANCHOR_WORDS = 4
 # Other wordings of each target that a defence knows, at most so many of all together.
 MOST_WORDINGS, MOST_WORDINGS_OF_ALL = 12, 40
@@ -65,7 +65,7 @@ def closed_start_rows(config: EraseConfig, sizes: Sequence[int] = ()) -> Rows:
     targets = len(config.erase)
     names = MOST_NAMES if config.erase_synonyms and config.synonym_threshold else min(MOST_NAMES, len(config.synonym))
     pairs = sum(_anchors(template, anchor) for anchor in config.anchors for template in config.templates)
-    pairs += targets * names
+    pairs += names * sum(_most_anchors(config, anchor) for anchor in config.anchors)
     wordings = targets * wordings_each(targets) * ANCHOR_WORDS if config.robust == "words" else 0
     near = sum(min(near_words_each(targets), k) for k in sizes or [config.neighbours] * targets) + len(config.preserve)
     calls = sum(-(-read // (BATCH // 2)) for read in (pairs, wordings))
@@ -83,8 +83,13 @@ def strengthening_rows(config: EraseConfig, names: int) -> Rows:
         return Rows()
     # In one round a target is read once more in every template, or each of its names in one.
     most = max(len(config.templates), names)
-    pairs = sum(most * max(_anchors(template, anchor) for template in config.templates) for anchor in config.anchors)
+    pairs = most * sum(_most_anchors(config, anchor) for anchor in config.anchors)
     return Rows(2 * pairs, calls=-(-pairs // (BATCH // 2)) + 1) * ROUNDS
+
+
+def _most_anchors(config: EraseConfig, anchor: str) -> int:
+    """Return the most prompts that stand for an anchor in any template."""
+    return max(_anchors(template, anchor) for template in config.templates)
 
 
 def _anchors(template: str, anchor: str) -> int:

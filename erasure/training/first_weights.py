@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
+from erasure.concepts.hostile_wordings import HostileWording
 from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.lora.adapter import load_lora_state, text_readers
@@ -14,6 +17,7 @@ from erasure.training.closed_start import ClosedStart
 from erasure.training.joint_start import joint_start
 from erasure.training.null_space import NullSpace, projection
 from erasure.training.preserved_states import preserved_states
+from erasure.training.start_strength import Samples, find_strength
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,37 @@ class FirstWeights:
         load_lora_state(model.unet, self.edit.weights())
         if self.null_space is not None:
             self.null_space.follow()
+
+    def fit(
+        self,
+        model: Model,
+        targets: Sequence[str],
+        samples: Samples | None,
+        wordings: Sequence[Sequence[HostileWording]],
+    ) -> Fit:
+        """Fit the edit to what is known right before the first update, and put it on the model's U-Net.
+
+        ``targets``: their names, in order; ``samples``: by which it is made as strong as it must be, None for as it is;
+        ``wordings``: of each target, those that a defence knows.
+        """
+        assert self.edit is not None
+        told, unseen = [], False
+        if samples is not None and samples.known:
+            strength = find_strength(self.edit, partial(self.put, model), samples)
+            told.append(strength.told(targets))
+            unseen = strength.unseen
+        # Last, since the strength that is found with them would be for their sake.
+        if count := self.edit.add_wordings(wordings):
+            told.append(f"other wordings are then turned away as well ({count})")
+            self.put(model)
+        return Fit("; ".join(told), unseen)
+
+
+class Fit(NamedTuple):
+    """``told``: what is to be said of it; ``unseen``: whether samples of the edited model show no target any more."""
+
+    told: str
+    unseen: bool
 
 
 def set_first_weights(

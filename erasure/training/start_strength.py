@@ -38,6 +38,9 @@ class Edit(Protocol):
 class Samples(Protocol):
     """See :class:`erasure.training.steering.Steering`."""
 
+    @property
+    def known(self) -> Collection[int]: ...
+
     def levels(self, targets: Collection[int], names: Collection[str]) -> tuple[dict[int, float], dict[str, float]]: ...
 
     def known_names(self) -> dict[str, int]: ...
@@ -55,6 +58,11 @@ class Strength(NamedTuple):
     names: tuple[str, ...]
     levels: dict[int, float]
 
+    @property
+    def unseen(self) -> bool:
+        """Whether no target is recognised any more."""
+        return all(level < CUT for level in self.levels.values())
+
     def told(self, targets: Sequence[str]) -> str:
         """Say it in words. ``targets``: all of them, in order."""
         parts = [f"{targets[n]} at {strength:g}" for n, strength in self.strengths.items() if strength > self.whole]
@@ -67,11 +75,12 @@ class Strength(NamedTuple):
         )
 
 
-def find_strength(edit: Edit, put: Callable[[], None], samples: Samples, targets: Collection[int]) -> Strength:
+def find_strength(edit: Edit, put: Callable[[], None], samples: Samples) -> Strength:
     """Make ``edit`` as strong as it must be and no stronger, and return how strong that is.
 
-    ``put``: puts the edit in place as it is now; ``targets``: by number, those that the judge knows.
+    ``put``: puts the edit in place as it is now.
     """
+    targets = samples.known
     whole, levels = _whole(edit, put, samples, targets)
     strengths = dict.fromkeys(targets, whole)
     owners = samples.known_names()

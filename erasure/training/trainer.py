@@ -14,7 +14,6 @@ from torch import Generator, Tensor
 from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.errors import NonFiniteLoss, OutOfMemory
-from erasure.judge.scale import CUT
 from erasure.lora.adapter import load_lora_state, lora_parameters, lora_state
 from erasure.lora.parent import Parent
 from erasure.model.conditioning import Conditioning, Prompt
@@ -30,14 +29,14 @@ from erasure.training.defence.defence import Erased
 from erasure.training.defence.sizes import is_hostile
 from erasure.training.events import Look, Note, Step
 from erasure.training.first_weights import FirstWeights, set_first_weights
+from erasure.training.frozen_predictions import FrozenPredictions
 from erasure.training.gradient_scale import gradient_scaler, moved_scaler
 from erasure.training.latents.choose import choose_latent_source
 from erasure.training.latents.source import LatentState, stack
-from erasure.training.losses import erase_goal, prediction_loss
+from erasure.training.losses import prediction_loss
 from erasure.training.pace import Pace, moved_shares
 from erasure.training.pace_updates import MEASURED
 from erasure.training.rehearsal import Rehearsal, rehearsed_words
-from erasure.training.start_strength import find_strength
 from erasure.training.steering import Steering
 
 
@@ -59,6 +58,7 @@ class Trainer:
         self._steering_state: tuple[dict[str, Tensor], dict[str, Any]] | None = None  # loaded before there is one
         self._seconds = 0.0
         self.draws = ConceptDraws(model, space, config)
+        self.frozen = FrozenPredictions(model, config)
         self._targets = range(len(space.targets))
         self.source = choose_latent_source(model, config)
         self.adversary = choose_adversary([len(target.preserved) for target in space.targets], config, model.device)
@@ -80,7 +80,7 @@ class Trainer:
         told = self._prepared()
         if told:
             yield Note(told)
-        if not self.step and (note := self._edited()):
+        if not self.step and (note := self._fitted()):
             yield Note(note)
         self._first = None
         while True:
@@ -100,24 +100,18 @@ class Trainer:
         """Get the defence ready, and return what is to be said of it, if anything."""
         return "" if self.defence is None else self.defence.prepare()
 
-    def _edited(self) -> str:
+    def _fitted(self) -> str:
         """Fit the edit that training starts from, if any, to what is known by now; return what to say of it."""
         first, steering = self._first, self.steering
         if first is None or first.edit is None:
             return ""
-        told = []
-        if steering is not None and steering.known:
-            found = find_strength(first.edit, partial(first.put, self.model), steering, steering.known)
-            told.append(found.told(self.config.erase))
-            if all(level < CUT for level in found.levels.values()):
-                steering.look_soon()
-        # Last, since the strength that is found with them would be for their sake.
-        if self.defence is not None and (count := first.edit.add_wordings(self.defence.wordings)):
-            told.append(f"other wordings are then turned away as well ({count})")
-            first.put(self.model)
+        wordings = () if self.defence is None else self.defence.wordings
+        fit = first.fit(self.model, self.config.erase, steering, wordings)
+        if fit.unseen and steering is not None:
+            steering.look_soon()
         if self._start is not None:
             self._start = self.weights()
-        return "; ".join(told)
+        return fit.told
 
     def _paced(self, pace: Pace) -> Note:
         """Say what the learning rate is from now on."""
@@ -197,16 +191,18 @@ class Trainer:
         preserved = preserved + rehearsed.prompts
         preserve_states = [*preserve_states, *rehearsed.states]
 
-        goal, frozen = self._goal(erased, anchors, erase_states, preserved, preserve_states)
-
-        start = self._eps_at_start(asked, erase_states, frozen[0])
+        measured = self._pace is not None and self._pace.measures(self.step + 1)
+        goal, eps_target, eps_anchor = self.frozen.goal(
+            erased, anchors, erase_states, preserved, preserve_states, targets=measured
+        )
+        start = self._eps_at_start(asked, erase_states, eps_target)
 
         # L1 + lambda L2, both in one call of the U-Net
         z, t = stack(erase_states + preserve_states)
         conditioning = Conditioning.cat([prompt.conditioning for prompt in asked + preserved])
         eps = self.model.eps(z, t, conditioning)
         if self._pace is not None:
-            moved = partial(moved_shares, eps[: len(erased)], start, *frozen)
+            moved = partial(moved_shares, eps[: len(erased)], start, eps_target, eps_anchor)
             self._pace.note(self.step + 1, self._learning_rate(), moved)
         loss = prediction_loss(eps, goal, self.model.alphas_cumprod[t], config.loss_space)
         erase_loss, *kept = (
@@ -231,7 +227,7 @@ class Trainer:
         """What is erased in place of ``plain``: the prompts from which the tuned model draws the targets best."""
         assert self.defence is not None
         self.defence.prepare()
-        wanted = self._frozen_eps(plain.prompts, plain.states)
+        wanted = self.frozen.eps(plain.prompts, plain.states)
         return self.defence.find(targets, template, plain, wanted, generator)
 
     def _harm(self, erase_states: Sequence[LatentState], generator: Generator) -> Harm:
@@ -247,35 +243,6 @@ class Trainer:
 
         return Harm(self.model, self.config.loss_space, states)
 
-    def _goal(
-        self,
-        erased: list[Prompt],
-        anchors: list[Prompt],
-        erase_states: list[LatentState],
-        preserved: list[Prompt],
-        preserve_states: list[LatentState],
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """(b, c, h, w): Eq. 3 with negative guidance for the erased ones, then what is to stay for the preserved.
-
-        Besides what the frozen model predicts of the erased ones and of their anchors; for the former zeros if nobody
-        needs it in this update. All that the frozen model is asked for comes from one call, but for what is known.
-        """
-        guidance, count = self.config.guidance, len(erased)
-        wanted = guidance or (self._pace is not None and self._pace.measures(self.step + 1))
-        own = [LatentState(s.z, s.t, s.eps_null if anchor.text == "" else None)
-               for s, anchor in zip(erase_states, anchors, strict=True)]  # fmt: skip
-        prompts, at = [*anchors], own
-        if wanted:
-            prompts, at = prompts + erased, at + erase_states
-        if guidance and self.config.guidance_from == "null" and any(anchor.text for anchor in anchors):
-            prompts = prompts + [self.model.prompt("")] * count
-            at = at + [LatentState(s.z, s.t, s.eps_null) for s in erase_states]
-        eps = self._frozen_eps(prompts + preserved, at + preserve_states)
-        eps_anchor, *others = eps[: len(prompts)].split(count)
-        eps_target, *eps_from = others or [torch.zeros_like(eps_anchor)]
-        goal = erase_goal(eps_anchor, eps_target, guidance, *eps_from)
-        return torch.cat([goal, eps[len(prompts) :]]), (eps_target, eps_anchor)
-
     @torch.no_grad()
     def _eps_at_start(self, prompts: list[Prompt], states: list[LatentState], own: Tensor) -> Tensor:
         """eps_theta'(z_t, c) (b, c, h, w) at the start of training, if the pace is measured now; ``own``: eps(z_t, c).
@@ -290,19 +257,6 @@ class Trainer:
         eps = self.model.eps(z, t, Conditioning.cat([prompt.conditioning for prompt in prompts]))
         self.put_back(now)
         return eps
-
-    @torch.no_grad()
-    def _frozen_eps(self, prompts: Sequence[Prompt], states: Sequence[LatentState]) -> Tensor:
-        """eps_theta(z_t, c) (b, c, h, w): those that a state carries, and one batched call for the others."""
-        known = [s.eps if prompt.exact else None for prompt, s in zip(prompts, states, strict=True)]
-        missing = [i for i, eps in enumerate(known) if eps is None]
-        if missing:
-            z, t = stack([states[i] for i in missing])
-            with self.model.frozen():
-                found = self.model.eps(z, t, Conditioning.cat([prompts[i].conditioning for i in missing]))
-            for i, eps in zip(missing, found, strict=True):
-                known[i] = eps
-        return torch.stack([eps for eps in known if eps is not None])
 
     # --- looks
 
