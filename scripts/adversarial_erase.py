@@ -18,9 +18,11 @@ def _trouble() -> str:
     """Return why the extension cannot work here, in one line with the command that fixes it; "" if it can."""
     try:
         # Now, while the extension's folder is on sys.path; later imports find the rest through the package.
-        from erasure.host import program, requirements
+        from erasure.host import loaded_code, program, requirements
 
         if line := program.unsupported(Path(script_callbacks.__file__).parents[1]):
+            return line
+        if line := loaded_code.outdated():
             return line
         from erasure.host import webui
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import runpy
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from erasure.host import loaded_code
 from tests.webui import WebUI, start_webui
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "adversarial_erase.py"
@@ -81,6 +83,31 @@ def test_reload_ui_keeps_host_and_manager(webui: WebUI) -> None:
     assert same_host is host
     assert manager.snapshots() == []
     manager.close()
+
+
+def test_reload_ui_after_an_update_asks_for_a_restart(webui: WebUI, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_script(webui)
+    monkeypatch.setattr(loaded_code, "_LOADED", "of the files that were there before the update")
+    run_script(webui)
+    [(blocks, title, _)] = webui.script_callbacks.ui_tabs_callback()
+    assert title == "Adversarial Erase"
+    assert "updated" in blocks.texts[0]
+    assert "Reload UI is not enough" in blocks.texts[0]
+
+
+def test_an_update_is_told_by_names_and_content_of_code_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "package"
+    (folder / "part").mkdir(parents=True)
+    file = folder / "part" / "one.py"
+    file.write_text("a = 1")
+    before = loaded_code.fingerprint(folder)
+    (folder / "part" / "one.pyc").write_text("compiled")
+    os.utime(file, (1, 1))
+    assert loaded_code.fingerprint(folder) == before
+    file.write_text("a = 2")
+    changed = loaded_code.fingerprint(folder)
+    file.rename(folder / "part" / "two.py")
+    assert len({before, changed, loaded_code.fingerprint(folder)}) == 3
 
 
 def test_jobs_are_closed_before_the_web_ui_ends_itself(webui: WebUI) -> None:

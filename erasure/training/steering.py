@@ -11,23 +11,20 @@ from torch import Tensor
 
 from erasure.judge.scale import CUT
 from erasure.model.conditioning import Prompt
-from erasure.spread import spread
 from erasure.training.defence.sizes import FIRST_LOOK, SECOND_LOOK
 from erasure.training.events import Look
+from erasure.training.look_shots import LookShots
 from erasure.training.look_sizes import (
     GONE,
     GONE_AT_FIRST,
     LOOKS_IN_A_ROW,
-    NEAR_WORDS,
     fewest_updates_between,
-    first_look,
     second_look,
     updates_before_look,
     updates_between,
     updates_until_gone,
 )
 from erasure.verdict.examination import Examination
-from erasure.verdict.panel import Member
 
 
 class Weights(Protocol):
@@ -70,10 +67,9 @@ class Steering:
         self._weights = weights
         self._examination = examination
         self._updates = updates
-        self._targets = [i for i, member in enumerate(examination.panel) if member.role == "target"]
+        self._shots = LookShots(examination)
+        self._targets = self._shots.targets
         self._every = every
-        # A target that the model does not draw recognisably is never seen to be gone.
-        self._known = [i for i in self._targets if examination.scale(i).tells]
         self._gone: set[int] = set()
         self._names_left: set[int] = set()  # targets whose own pictures are gone, but not those of another name
         self._hostile_left: set[int] = set()  # targets that are gone but for hostile prompts
@@ -88,7 +84,7 @@ class Steering:
 
     def due(self, step: int) -> bool:
         """Whether to look now, after this update. Never if the judge knows none of the targets."""
-        if not self._known or not step or self.ended:
+        if not self.known or not step or self.ended:
             return False
         if self._looked == step:
             return self._in_a_row == 1  # the second look
@@ -120,22 +116,20 @@ class Steering:
     def look(self, step: int) -> Look:
         """Look at samples of the model as it is now."""
         second = self._looked == step
-        shots = self._shots(second=second)
+        # Of what was gone before, a first look takes nothing unless all was.
+        about = [n for n in self.known if second or n not in self._gone or len(self._gone) == len(self.known)]
+        shots = self._shots.of_look(about, self._turn, second=second)
         levels = dict(zip(shots, self._examination.look(shots), strict=True))
         panel = self._examination.panel
         recognised: dict[str, tuple[int, int]] = {}
         erased: list[float] = []
-        found: set[int] = set()
+        found = set(self.known) - set(about)
         names_left: set[int] = set()
         hostile_left: set[int] = set()
-        for number, target in enumerate(self._targets):
-            if target not in self._known:
-                continue  # nothing can be said about it
-            if self._passed_over(number, second=second):
-                found.add(number)
-                continue
-            own = [levels[k] for k in shots if self._examination.shots[k].member == target]
-            names = [levels[k] for k in shots if self._member(k).role == "name" and self._member(k).target == number]
+        for number in about:
+            target = self._targets[number]
+            own = [levels[k] for k in self._shots.of(target) if k in levels]
+            names = [levels[k] for name in self._shots.names(number) for k in self._shots.of(name) if k in levels]
             hostile = self._hostile_levels(number, second=second)
             seen = own + names + hostile
             recognised[panel[target].concept] = (sum(level >= CUT for level in seen), len(seen))
@@ -148,9 +142,9 @@ class Steering:
                 (hostile_left if any(level >= CUT for level in hostile) else found).add(number)
         self._gone = self._gone & found if second else found
         self._names_left, self._hostile_left = names_left, hostile_left
-        near = [min(1.0, max(0.0, levels[k])) for k in shots if self._member(k).role == "near"]
+        near = [min(1.0, max(0.0, levels[k])) for k in shots if self._shots.member(k).role == "near"]
         kept = fmean(near) if near else None
-        all_gone = len(found) == len(self._known)
+        all_gone = len(found) == len(self.known)
         left = (-sum(level >= CUT for level in erased), -sum(level > GONE for level in erased))
         if second:
             self._second(left, all_gone)
@@ -161,12 +155,12 @@ class Steering:
     @property
     def known(self) -> list[int]:
         """The targets, by number, that the judge knows."""
-        return [number for number, target in enumerate(self._targets) if target in self._known]
+        return self._shots.known
 
     def known_names(self) -> dict[str, int]:
         """Return the other names that the model draws recognisably, and the number of the target of each."""
         panel = self._examination.panel
-        return {panel[i].concept: number for number in self.known for i in self._names(number)}
+        return {panel[i].concept: number for number in self.known for i in self._shots.names(number)}
 
     def levels(self, targets: Collection[int], names: Collection[str]) -> tuple[dict[int, float], dict[str, float]]:
         """Return how strongly targets, by number, and names are shown now: 1 as before, 0 not at all.
@@ -176,8 +170,8 @@ class Steering:
         """
         members = {member.concept: i for i, member in enumerate(self._examination.panel)}
         most = second_look(len(self._targets)).pictures
-        own = [self._pictures(self._targets[number])[-most:] for number in targets]
-        others = [self._pictures(members[name])[0] for name in names]
+        own = [self._shots.of(self._targets[number])[-most:] for number in targets]
+        others = [self._shots.of(members[name])[0] for name in names]
         wanted = [*(k for pictures in own for k in pictures), *others]
         found = dict(zip(wanted, self._examination.look(wanted), strict=True)) if wanted else {}
         return (
@@ -217,26 +211,6 @@ class Steering:
             self._weights.put_back(self._best)
         return self._best_step
 
-    def _shots(self, *, second: bool) -> list[int]:
-        """Return the shots to look at: the same ones every time, so that looks can be compared, but for the names."""
-        panel, scale = self._examination.panel, self._examination.scale
-        near = spread([i for i, member in enumerate(panel) if member.role == "near" and scale(i).tells], NEAR_WORDS)
-        first, after = first_look(len(self._targets)), second_look(len(self._targets))
-        wanted: dict[int, range] = {}
-        for number, target in enumerate(self._targets):
-            if self._passed_over(number, second=second):
-                continue
-            names = self._names(number)
-            # Other pictures the second time, if the panel has more of them.
-            start = first.pictures if panel[target].pictures > first.pictures else 0
-            wanted[target] = range(start, start + after.pictures) if second else range(first.pictures)
-            turn = self._turn % len(names) if names else 0
-            count = after.names if second else first.names
-            wanted.update(dict.fromkeys((names[turn:] + names[:turn])[:count], range(1)))
-        if not second:
-            wanted.update(dict.fromkeys(near, range(1)))
-        return sorted(k for member, part in wanted.items() for k in self._pictures(member)[part.start : part.stop])
-
     def _hostile_levels(self, target: int, *, second: bool) -> list[float]:
         """Draw and judge the worst hostile prompts of a target, by number."""
         if self._hostile is None:
@@ -245,22 +219,6 @@ class Steering:
         shot = next(s for s in self._examination.shots if s.member == member)
         worst = self._hostile.worst(target, shot.template, SECOND_LOOK if second else FIRST_LOOK)
         return self._examination.look_at(worst, shot, other_seed=second) if worst else []
-
-    def _passed_over(self, target: int, *, second: bool) -> bool:
-        """Whether a look takes nothing of a target, by number: a first look of what was gone before, if not all was."""
-        return not second and target in self._gone and len(self._gone) < len(self._known)
-
-    def _names(self, target: int) -> list[int]:
-        """Return the members that are other names of a target and that the model draws recognisably."""
-        panel, scale = self._examination.panel, self._examination.scale
-        return [i for i, m in enumerate(panel) if m.role == "name" and m.target == target and scale(i).tells]
-
-    def _pictures(self, member: int) -> list[int]:
-        """Return the shots of a member of the panel, in order."""
-        return [k for k, shot in enumerate(self._examination.shots) if shot.member == member]
-
-    def _member(self, shot: int) -> Member:
-        return self._examination.panel[self._examination.shots[shot].member]
 
     # --- the state
 
