@@ -19,7 +19,7 @@ from erasure.run.folder import RunFolder
 from erasure.run.run import erase, resume
 from erasure.run.task import Task
 from erasure.training.events import Step
-from erasure.training.joint_start import Joint, joint_start
+from erasure.training.joint_start import Joint, changed_layers, joint_start
 from erasure.training.joint_start_sizes import start_rows
 from erasure.training.layer_inputs import input_moments
 from erasure.training.preserved_states import preserved_states
@@ -184,3 +184,20 @@ def test_a_closed_form_has_no_use_for_parents(tiny_checkpoint: Path, tmp_path: P
     task = _task(tiny_checkpoint, tmp_path, random_lora(tmp_path / "parent.safetensors"), method="uce")
     with pytest.raises(ConfigError, match="uce works in one step"):
         erase(task)
+
+
+def test_what_is_read_is_seen_of_layers_alone_that_a_lora_changes_more_than_a_little(
+    tiny_models: ModelParts, tmp_path: Path
+) -> None:
+    layers = base_layers(tiny_models.unet)
+    much, little = (next(path for path in layers if path.endswith(end)) for end in ("attn2.to_v", "attn2.to_q"))
+
+    def change(path: str, size: float) -> tuple[Tensor, Tensor]:
+        out, inside = layers[path].weight.flatten(1).shape
+        up, down = torch.ones(out, 1, dtype=torch.float64), torch.ones(1, inside, dtype=torch.float64)
+        return up * size * float(layers[path].weight.detach().norm()) / (out * inside) ** 0.5, down
+
+    assert changed_layers({much: change(much, 0.3), little: change(little, 0.01)}, layers) == {much}
+    assert changed_layers({much: change(much, 0.3), little: change(little, 0.2)}, layers) == {much, little}
+    assert changed_layers({little: change(little, 0.01)}, layers) == {little}
+    assert changed_layers({}, layers) == set()

@@ -12,7 +12,8 @@ read nothing but token states of prompts, this is how MACE (Lu et al., CVPR 2024
 new is that values are told what they read in effect, token states weighted by attention (see
 :mod:`erasure.training.attended`), and that the same is done for all other layers: what they read is seen while the
 model samples, a concept with the LoRA that erases it, other words without any. Layers that read too much for that get
-the mean of the W_i; what erases nothing known is added as it is.
+the mean of the W_i, and so do those that no LoRA changes more than a little, since to see what they read takes most of
+the rows; what erases nothing known is added as it is.
 """
 
 from __future__ import annotations
@@ -59,6 +60,9 @@ KEYS, VALUES, OTHERS = (0.4, 1.0), (0.2, 2.0), (0.5, 0.05)
 NAME_WEIGHT, NAME_WEIGHT_READ = 0.25, 0.05
 # How much near words count among all whose reading by values is preserved: of many erasures, all others bear more.
 NEAR_SHARE = 0.5
+# A LoRA changes a layer more than a little if the change, in parts of the layer's own weights, is at least this part of
+# that of the layer which it changes most.
+LEAST_CHANGE = 0.1
 # A layer that reads longer vectors would need too much memory.
 LONGEST = 2048
 _Changes = Mapping[str, tuple[Tensor, Tensor]]
@@ -147,7 +151,8 @@ def _joints(
     readers, values = set(text_reader_names(touched)), set(text_values(touched))
     keys = readers - values
     layers = base_layers(model.unet)
-    seen = {path: layers[path] for path in touched if path not in readers and _is_seen(layers[path])}
+    changed = set().union(*(changed_layers(own, layers) for own in changes)) - readers
+    seen = {path: layers[path] for path in touched if path in changed and _can_be_seen(layers[path])}
     joints = {
         path: Joint(
             layers[path].weight.flatten(1).shape, *(KEYS if path in keys else VALUES if path in values else OTHERS)
@@ -160,8 +165,10 @@ def _joints(
             for path in touched:
                 joints[path].add(_whole(own, path))
             continue
-        _put_on(model, own, config)
-        moments = input_moments(model, seen, prompts, config.seed, config.sampling_steps) if seen else {}
+        moments: dict[str, Tensor] = {}
+        if seen:
+            _put_on(model, own, config)
+            moments = input_moments(model, seen, prompts, config.seed, config.sampling_steps)
         moments |= dict.fromkeys(keys, _token_states(model, space, config, parent)) if keys else {}
         if values:
             read = _attended(model, space, config, parent)
@@ -185,7 +192,16 @@ def _joints(
     return joints
 
 
-def _is_seen(layer: nn.Module) -> bool:
+def changed_layers(changes: _Changes, layers: Mapping[str, nn.Module]) -> set[str]:
+    """Return the layers, by module path, that a LoRA changes more than a little. ``layers``: the U-Net's own."""
+    sizes = {
+        path: float(((up.T @ up) * (down @ down.T)).sum().sqrt()) / float(torch.linalg.vector_norm(layers[path].weight))
+        for path, (up, down) in changes.items()
+    }
+    return {path for path, size in sizes.items() if size >= LEAST_CHANGE * max(sizes.values())}
+
+
+def _can_be_seen(layer: nn.Module) -> bool:
     return isinstance(layer, nn.Linear) and layer.in_features <= LONGEST
 
 
