@@ -289,3 +289,22 @@ def test_a_second_look_takes_the_same_pictures_if_there_are_no_others() -> None:
     assert steering.look(10).recognised == {"church": (0, 2)}
     assert steering.look(10).recognised == {"church": (0, 2)}
     assert steering.ended
+
+
+def test_a_look_takes_no_picture_of_what_the_judge_cannot_tell() -> None:
+    class Partly(_Seen):
+        looked_at: tuple[str, ...] = ()
+
+        def scale(self, member: int) -> Scale:
+            return Scale(0.1 if self.panel[member].concept == "truck" else 1.0, 0.0)
+
+        def look(self, shots: Sequence[int]) -> list[float]:
+            self.looked_at += tuple(self.panel[self.shots[k].member].concept for k in shots)
+            return super().look(shots)
+
+    seen = Partly(GONE, GONE)
+    steering = Steering(_Number(), cast("Examination", seen), every=10, updates=35)
+    assert steering.known == [0]
+    assert set(steering.look(10).recognised) == set(steering.look(10).recognised) == {"church"}
+    assert steering.ended
+    assert set(seen.looked_at) == {"church", "chapel", "abbey"}
