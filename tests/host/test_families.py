@@ -7,8 +7,12 @@ web UI has no network, choose another live preview than "Approx NN": for SDXL it
 
 from __future__ import annotations
 
+import io
+import json
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
@@ -104,3 +108,52 @@ def test_a_baked_checkpoint_draws_what_the_base_draws_with_the_lora(made: Made) 
             assert difference(picture, there.txt2img(prompt)) < ROUNDING
     finally:
         there.select(before)
+
+
+# --- what is passed on
+
+
+def test_a_sum_with_another_erasure_draws_what_both_tags_draw(made: Made) -> None:
+    there, other, name = made.client, new_name("other"), new_name("sum")
+    base = there.get(f"{ERASE}/checkpoints")["current"]
+    there.wait(there.erase("dog", other, base, **ALL_LAYERS), lambda job: job["state"] == "done")
+    done = there.errand("combine", {"loras": [made.name, other], "name": name})
+    assert done["state"] == "done", done["problem"]
+    assert {other, name} <= set(there.loras())
+    for prompt in PROMPTS:
+        both = there.txt2img(f"{prompt} {tags(made.name, other)}")
+        assert difference(there.txt2img(prompt), both) > 2
+        assert difference(both, there.txt2img(f"{prompt} {tags(name)}")) < ROUNDING
+
+
+def test_what_is_shared_names_its_family(made: Made) -> None:
+    shared = made.client.post(f"{ERASE}/share", {"lora": made.name, "license": "creativeml-openrail-m"})
+    with zipfile.ZipFile(io.BytesIO(made.client.download(f"{ERASE}/share/{shared['name']}.zip"))) as archive:
+        files = {PurePosixPath(name).name: archive.read(name) for name in archive.namelist()}
+    assert {f"{made.name}.safetensors", "README.md", "civitai.json"} <= set(files)
+    assert json.loads(files["civitai.json"])["baseModel"].startswith({"SD2": "SD 2", "SDXL": "SDXL"}[made.version])
+
+
+def test_it_can_be_kept_on(made: Made) -> None:
+    there, prompt = made.client, PROMPTS[0]
+    plain, wanted = there.txt2img(prompt), there.txt2img(f"{prompt} {tags(made.name)}")
+    before = there.get(f"{ERASE}/always-on")["rules"]
+    there.put(f"{ERASE}/always-on", {"rules": [made.name]})
+    try:
+        for tag in ("", f" <lora:{made.name}:0>", f" <lora:{made.name}:-1>"):
+            assert difference(wanted, there.txt2img(prompt + tag)) == 0, tag
+    finally:
+        rules = [{key: rule[key] for key in ("lora", "weight", "checkpoint")} for rule in before]
+        there.put(f"{ERASE}/always-on", {"rules": rules})
+    assert difference(plain, there.txt2img(prompt)) == 0
+
+
+def test_it_is_measured_on_its_checkpoint(made: Made) -> None:
+    base = made.client.get(f"{ERASE}/checkpoints")["current"]
+    done = made.client.errand("measure", {"lora": made.name, "checkpoint": base, "preserve": ["castle"]})
+    assert done["state"] == "done", done["problem"]
+    roles = {finding["concept"]: finding["role"] for finding in done["verdict"]["findings"]}
+    assert (roles["church"], roles["castle"]) == ("target", "near")
+    assert "unrelated" in roles.values()
+    checked = made.client.post(f"{ERASE}/inspect", {"lora": made.name, "checkpoint": base})
+    assert (checked["same_base"], checked["problems"]) == (True, []), checked
