@@ -118,6 +118,13 @@ def test_it_looks_soon_again_where_the_second_look_finds_one_of_many() -> None:
     assert _looked(Steering(_Number(), cast("Examination", seen), every=4, updates=35)) == [12, 12, 16, 16]
 
 
+def test_it_looks_sooner_again_where_the_second_look_recognises_nothing() -> None:
+    panel = tuple(Member(f"concept {i}", "target", i, 3) for i in range(5))
+    nearly = {member.concept: 0.049 for member in panel}
+    seen = _Seen(nearly, {"concept 0": 0.1}, nearly, nearly, panel=panel)
+    assert _looked(Steering(_Number(), cast("Examination", seen), every=4, updates=35)) == [12, 12, 14, 14]
+
+
 def test_what_little_is_seen_in_a_first_look_is_for_the_second_one_to_decide() -> None:
     panel = tuple(Member(f"concept {i}", "target", i, 3) for i in range(5))
     little, too_much = ({member.concept: level for member in panel} for level in (0.15, 0.17))

@@ -200,8 +200,9 @@ class Steering:
     def _second(self, left: tuple[int, int], all_gone: bool) -> None:
         """Note what a second look found, at the weights that the first one kept as the best."""
         self._in_a_row = LOOKS_IN_A_ROW if all_gone else 0
-        if not all_gone:  # little is left
-            self._next = min(self._next, self._looked + updates_between(self._every, len(self.worked_on())))
+        if not all_gone:  # little is left, and hardly anything if no picture was recognised
+            between = updates_between if left[0] else fewest_updates_between
+            self._next = min(self._next, self._looked + between(self._every, len(self.worked_on())))
         if self._best_step == self._looked:
             self._best_value = (*left, self._best_value[2])
 
