@@ -10,7 +10,6 @@ from erasure.model.open_clip import clip_names
 from tests.open_clip import OpenClipText
 
 WIDTH, LAYERS, HEADS, PROJECTION, WORDS, TOKENS = 32, 3, 4, 24, 100, 7
-PREFIX = "cond_stage_model.model."
 
 
 @pytest.fixture
@@ -23,8 +22,7 @@ def original() -> OpenClipText:
 
 
 def named(original: OpenClipText, *, projection: bool = False) -> dict[str, torch.Tensor]:
-    weights = {PREFIX + name: tensor for name, tensor in original.state_dict().items()}
-    return clip_names({**weights, "model.diffusion_model.out.2.bias": torch.ones(4)}, PREFIX, projection=projection)
+    return clip_names({**original.state_dict(), "diffusion_model.out.2.bias": torch.ones(4)}, projection=projection)
 
 
 @torch.no_grad()
@@ -62,12 +60,12 @@ def test_what_is_no_part_of_it_is_left_out(original: OpenClipText) -> None:
 def test_the_last_layer_of_a_full_size_encoder_is_not_left_out() -> None:
     """The library drops it by the names of SD 2's files; whether it is run is for the configuration to say."""
     state = {
-        f"{PREFIX}transformer.resblocks.23.ln_1.weight": torch.ones(2),
-        f"{PREFIX}ln_final.weight": torch.ones(2),
+        "transformer.resblocks.23.ln_1.weight": torch.ones(2),
+        "ln_final.weight": torch.ones(2),
     }
-    assert "text_model.encoder.layers.23.layer_norm1.weight" in clip_names(state, PREFIX)
+    assert "text_model.encoder.layers.23.layer_norm1.weight" in clip_names(state)
 
 
 def test_a_file_without_its_final_norm_is_an_error() -> None:
     with pytest.raises(KeyError):
-        clip_names({f"{PREFIX}token_embedding.weight": torch.ones(2, 2)}, PREFIX)
+        clip_names({"token_embedding.weight": torch.ones(2, 2)})

@@ -18,18 +18,14 @@ PARTS = ("token_embedding.", "positional_embedding", "transformer.", "ln_final."
 UNUSED = ("text_projection", "logit_scale", "attn_mask")
 
 
-def clip_names(
-    weights: dict[str, torch.Tensor], prefix: str = "", *, projection: bool = False
-) -> dict[str, torch.Tensor]:
+def clip_names(weights: dict[str, torch.Tensor], *, projection: bool = False) -> dict[str, torch.Tensor]:
     """Return the weights of an OpenCLIP text encoder by transformers' names, ``text_model.encoder.layers.0...``.
 
-    ``prefix``: of the names in ``weights``, such as ``cond_stage_model.model.``; what does not begin with it and one of
-    ``PARTS`` is left out. ``projection``: whether ``text_projection.weight`` (p, d) is wanted, as
-    ``CLIPTextModelWithProjection`` has it. The shapes are not looked at. Raises: KeyError or IndexError if the final
-    layer norm is missing or a number.
+    What does not begin with one of ``PARTS`` is left out. ``projection``: whether ``text_projection.weight`` (p, d) is
+    wanted, as ``CLIPTextModelWithProjection`` has it. The shapes are not looked at. Raises: KeyError or IndexError if
+    the final layer norm is missing or a number.
     """
-    inside = {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
-    read = {name: tensor for name, tensor in inside.items() if name.startswith(PARTS)}
+    read = {name: tensor for name, tensor in weights.items() if name.startswith(PARTS)}
     # The library leaves out the last layer of files that begin as SD 2's do. Without a prefix, it keeps all layers.
     width = read["ln_final.weight"].shape[0]
     if not projection:
