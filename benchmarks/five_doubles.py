@@ -123,6 +123,7 @@ def run(config: EraseConfig, out: Path) -> None:
         "rows_calibration": session.model.rows["verdict"].total,
         "rows_training": trained,
         "rows_setup": session.plan.rows_setup,
+        "rows_start": session.model.rows["start"].total,
         "seconds_setup": prepared,
         "seconds_training": seconds,
         "synonyms": {t.target: [c.text for c in t.synonyms] for t in session.space.targets},
