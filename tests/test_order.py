@@ -68,7 +68,7 @@ def test_without_a_title_it_is_the_checkpoint_that_is_loaded(host: FakeHost, mon
 def test_settings_count_more_than_the_preset_at_its_quality(host: FakeHost) -> None:
     wanted = Wanted(preset="object", quality="quick", settings={"erase": ["church"], "neighbours": 30})
     config = read_order(host, wanted).request().config
-    assert (config.neighbours, config.adversary, config.steps_per_concept) == (30, "uniform", 40)
+    assert (config.neighbours, config.adversary, config.steps_per_concept) == (30, "uniform", 4)
     assert config.asked is not None
     assert "layers" not in config.asked
 

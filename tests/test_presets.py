@@ -167,6 +167,7 @@ def test_a_preset_may_leave_open_what_is_erased(tmp_path: Path) -> None:
 def test_the_quick_preset_of_styles_is_the_style_preset_with_the_speed_of_quick() -> None:
     both = {**preset("quick").settings, **preset("style").settings, "steps_per_concept": 80}
     both |= {"learning_rate": 0.002, "guidance": 1.5}
+    del both["look_every"]  # without a start in closed form it takes many updates, which looks may end
     assert preset("quick-style").settings == both
 
 

@@ -34,7 +34,10 @@ def _taken(model: Model, config: EraseConfig) -> Rows:
         # There is no attention to look at, either.
         patch.setattr("erasure.training.forget_me_not.attention_paid", lambda layers, places: weight.square().sum())
         no_edit = SimpleNamespace(
-            weights=lambda: lora_state(model.unet), leave_idle_blocks=lambda: None, add_wordings=lambda wordings: 0
+            weights=lambda: lora_state(model.unet),
+            leave_idle_blocks=lambda: None,
+            strengthen=lambda strength: None,
+            add_wordings=lambda wordings: 0,
         )
         patch.setattr("erasure.training.first_weights.ClosedStart", lambda *given: no_edit)
         pairs = tuple(HostileWording(f"{a} {b}", made_of=(a, b)) for a, b in permutations(WORDS, 2))

@@ -15,7 +15,7 @@ from erasure.model.parts import ModelParts
 from erasure.training.closed_start import NAME_WEIGHT, ClosedStart
 from erasure.training.closed_start_sizes import ROUNDS, STRENGTHS
 from erasure.training.events import Note
-from erasure.training.start_strength import ENOUGH, FARTHER, FARTHEST, HEAVIER, SHOWN, find_strength
+from erasure.training.start_strength import BLIND, ENOUGH, FARTHER, FARTHEST, HEAVIER, SHOWN, find_strength
 from erasure.training.steering import Steering
 from erasure.training.trainer import Trainer
 from tests.spaces import space_of
@@ -206,6 +206,18 @@ def test_without_an_edit_or_a_judge_that_tells_nothing_is_measured(
     trainer = _trainer(tiny_models, watched, **vars(unknown))
     next(iter(trainer))
     assert not watched.tried
+
+
+@pytest.mark.parametrize("looks", [True, False])
+def test_where_no_samples_tell_the_edit_is_as_strong_as_most_targets_need(tiny_models: ModelParts, looks: bool) -> None:
+    watched = _Watched(enough_at=1)
+    watched.known = []
+    trainer = _trainer(tiny_models, watched if looks else None)
+    first = trainer._first
+    assert first is not None
+    assert first.edit is not None
+    next(iter(trainer))
+    assert first.edit._strength == BLIND
 
 
 def test_a_run_that_is_resumed_while_the_pace_is_measured_knows_its_start(tiny_models: ModelParts) -> None:

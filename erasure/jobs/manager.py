@@ -36,6 +36,7 @@ from erasure.run.preview import RunPreview
 
 # Seconds that a run gets to finish its update and save its state when the process ends.
 PATIENCE = 30.0
+MORE = 10  # updates at least, to train on
 
 
 class JobManager:
@@ -193,7 +194,8 @@ class JobManager:
     def train_on(self, id: str) -> None:
         """Queue a job that is done, but whose verdict leaves something, for more updates and another LoRA.
 
-        It goes on from its state; half as many updates as it was planned with are added. The LoRA that it has stays.
+        It goes on from its state; half as many updates as it was planned with are added, at least MORE. The LoRA that
+        it has stays.
         Raises: JobNotFound, JobConflict, RunError; ConfigError if this version cannot use its settings.
         """
         with self._changed:
@@ -202,7 +204,7 @@ class JobManager:
             old = job.config
             # Always more than before, even after an early end: by that the run knows that what its looks found was not
             # enough. It ends early again once they find all gone.
-            config = with_changes(old, steps=old.updates + -(-old.updates // 2))
+            config = with_changes(old, steps=old.updates + max(MORE, -(-old.updates // 2)))
             self._table.take(job)
             name = free_name(job.record.name, self._host.lora_folder(), self._coming())
             record = replace(

@@ -17,7 +17,7 @@ from erasure.training.closed_start import ClosedStart
 from erasure.training.joint_start import joint_start
 from erasure.training.null_space import NullSpace, projection
 from erasure.training.preserved_states import preserved_states
-from erasure.training.start_strength import Samples, find_strength
+from erasure.training.start_strength import BLIND, Samples, find_strength
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class FirstWeights:
     ) -> Fit:
         """Fit the edit to what is known right before the first update, and put it on the model's U-Net.
 
-        ``targets``: their names, in order; ``samples``: by which it is made as strong as it must be, None for as it is;
+        ``targets``: their names, in order; ``samples``: by which it is made as strong as it must be, None for none;
         ``wordings``: of each target, those that a defence knows.
         """
         assert self.edit is not None
@@ -55,6 +55,9 @@ class FirstWeights:
             strength = find_strength(self.edit, partial(self.put, model), samples)
             told.append(strength.told(targets))
             unseen = strength.unseen
+        else:
+            self.edit.strengthen(BLIND)
+            self.put(model)
         # Last, since the strength that is found with them would be for their sake.
         if count := self.edit.add_wordings(wordings):
             told.append(f"other wordings are then turned away as well ({count})")

@@ -21,6 +21,8 @@ ENOUGH = 0.08
 # training. A name that is still recognised weighs HEAVIER times as much.
 SHOWN = 0.12
 FARTHER, HEAVIER = 0.25, 3.0
+# Where no samples tell: as much as most targets need, with a few updates after it.
+BLIND = STRENGTHS[1]
 # To go still farther costs other concepts more than training does.
 FARTHEST = 1.75
 

@@ -15,7 +15,7 @@ from erasure.ui.units import ago, duration
 ACTION_WORDS: dict[str, tuple[str, str, str]] = {
     "pause": ("Pause", "free the device after the current update", ""),
     "resume": ("Resume", "continue where it left off", ""),
-    "train-on": ("Train on", "make half as many updates again, as another LoRA; this one stays", ""),
+    "train-on": ("Train on", "make half as many updates again, at least 10, as another LoRA; this one stays", ""),
     "stop": ("Stop and save", "end it, and save a LoRA of what is trained so far", ""),
     "discard": ("Discard", "end it, and keep nothing", "Discard “{name}”? Nothing of this run is kept."),
     "delete": (
