@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -25,6 +26,9 @@ from erasure.lora.adapter import (
 from erasure.model.cross_attention import watched_cross_attention
 from erasure.model.model import Model
 from erasure.model.parts import ModelParts
+from erasure.run.folder import RunFolder
+from erasure.run.run import erase
+from erasure.run.task import Task
 from erasure.training.attended import _reads, attended, stage_of
 from erasure.training.carrying_blocks import block_of
 from erasure.training.closed_start import ClosedStart
@@ -184,6 +188,14 @@ def test_the_rows_of_the_start_are_told(tiny_models: ModelParts, changes: dict[s
     assert bool(counted) == bool(told)
     # Names that were measured, and far words that are not near ones, are known only when it is done.
     assert 0.8 * (told - 2 * MOST_NAMES * ANCHOR_WORDS) <= counted <= told or not told
+
+
+def test_a_run_that_judges_nothing_counts_the_rows_of_its_start(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    config = _config(look_every=0, judged_words=0, neighbours=3, synonym_threshold=0.0, learning_rate=0.02)
+    task = Task(tiny_checkpoint, tmp_path / "out.safetensors", RunFolder(tmp_path / "run"), config)
+    with erase(task) as run:
+        next(event for event in run if isinstance(event, Step))
+        assert 0 < run.rows_steering <= closed_start_rows(config).total
 
 
 def test_rows_that_do_not_fit_at_once_are_read_one_after_the_other(tiny_models: ModelParts) -> None:

@@ -279,7 +279,7 @@ class Run:
         if tuned.examination is not None:
             yield from judge_before(tuned.examination, folder)
             tuned.steer()
-            self.rows_steering = _rows_besides(tuned)
+        self.rows_steering = _rows_besides(tuned)
         saver = StateSaver(config.save_every, lambda: self._save_state(tuned))
         previewer = Previewer(config.preview_every, pictures)
         observers: list[Observer] = [saver, previewer, *(make(tuned) for make in self._observers)]
