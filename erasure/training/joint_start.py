@@ -42,7 +42,7 @@ from erasure.lora.adapter import (
 from erasure.lora.combine import summed_change
 from erasure.lora.file import read_lora
 from erasure.lora.fit import match_lora, module_paths
-from erasure.lora.low_rank import truncated
+from erasure.lora.low_rank import product_norm, truncated
 from erasure.lora.parent import Parent
 from erasure.model.model import Model
 from erasure.spread import spread
@@ -195,7 +195,7 @@ def _joints(
 def changed_layers(changes: _Changes, layers: Mapping[str, nn.Module]) -> set[str]:
     """Return the layers, by module path, that a LoRA changes more than a little. ``layers``: the U-Net's own."""
     sizes = {
-        path: float(((up.T @ up) * (down @ down.T)).sum().sqrt()) / float(torch.linalg.vector_norm(layers[path].weight))
+        path: product_norm(up, down) / float(torch.linalg.vector_norm(layers[path].weight))
         for path, (up, down) in changes.items()
     }
     return {path for path, size in sizes.items() if size >= LEAST_CHANGE * max(sizes.values())}
