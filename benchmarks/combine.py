@@ -38,10 +38,11 @@ from erasure.config.presets import preset
 from erasure.config.settle import with_changes
 from erasure.config.values import config_from_dict
 from erasure.evaluate.recognition import erasing_success, preserving_success, rank_pictures
-from erasure.lora.adapter import base_layers, inject_lora_file, lora_layers, remove_lora, text_reader_names
+from erasure.lora.adapter import base_layers, lora_layers, text_reader_names
 from erasure.lora.combine import merge_loras
 from erasure.lora.file import LoraFile, read_lora
 from erasure.lora.fit import module_paths
+from erasure.lora.model_adapter import inject_lora_file, remove_model_lora
 from erasure.model.checkpoint import inspect_checkpoint
 from erasure.model.drawing import run_to_end
 from erasure.model.model import Model, open_model
@@ -141,12 +142,12 @@ class Joining:
     @contextmanager
     def _on(self, lora: LoraFile | None) -> Iterator[None]:
         if lora is not None:
-            inject_lora_file(self.model.unet, lora, 1.0)
+            inject_lora_file(self.model.parts.modules, lora, 1.0)
         try:
             yield
         finally:
             if lora_layers(self.model.unet):
-                remove_lora(self.model.unet)
+                remove_model_lora(self.model.parts.modules)
 
 
 def nearness(model: Model) -> Callable[[str], list[float]]:

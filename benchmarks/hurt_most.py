@@ -22,8 +22,8 @@ from erasure.bench.suites import suite
 from erasure.bench.variant import DEFAULT, variant
 from erasure.bench.work import LORA, RESULTS
 from erasure.evaluate.spectrum import Sensitivity, sensitivity_spectrum
-from erasure.lora.adapter import apply_lora_file
 from erasure.lora.file import read_lora
+from erasure.lora.model_adapter import apply_lora_file
 from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint, sha256
 from erasure.model.device import default_device
 from erasure.model.model import open_model
@@ -55,7 +55,7 @@ def protected_words(bench: Bench, checkpoint: CheckpointInfo, target_set: str, p
 def spectrum(checkpoint: CheckpointInfo, lora: Path, words: list[str], device: str) -> list[Sensitivity]:
     """Measure the words with the LoRA file; return the word hurt most first."""
     model = open_model(checkpoint, device=device)
-    apply_lora_file(model.unet, read_lora(lora))
+    apply_lora_file(model.parts.modules, read_lora(lora))
     found = list(sensitivity_spectrum(model, words, states=STATES, steps=4))
     return sorted(found, key=lambda one: one.share, reverse=True)
 

@@ -33,8 +33,8 @@ from erasure.errors import OutOfMemory
 from erasure.file_hashes import sha256_of_files
 from erasure.judge.album import Album, open_album
 from erasure.judge.takes import takes
-from erasure.lora.adapter import inject_lora_file, layer_shapes
 from erasure.lora.fit import match_lora
+from erasure.lora.model_adapter import inject_lora_file, model_shapes
 from erasure.model.checkpoint import sha256
 from erasure.model.drawing import relayed
 from erasure.model.model import Model, open_model
@@ -80,7 +80,7 @@ def besiege(siege: Siege, space: ConceptSpace | None = None) -> Generator[Stage,
         model.unet.enable_gradient_checkpointing()
         # Older versions of diffusers checkpoint only in training mode. SD 1.x has no dropout for it to switch on.
         model.unet.train()
-    match_lora(task.file, layer_shapes(model.unet), task.checkpoint.family)
+    match_lora(task.file, model_shapes(model.parts.modules), task.checkpoint.family)
     known = [sha256(task.checkpoint.path), sha256_of_files([task.file.path]), task.weight, list(config.templates)]
     archive = Archive(siege.folder, known, siege.untouched)
     album = open_album(model, config.templates)
@@ -91,7 +91,7 @@ def besiege(siege: Siege, space: ConceptSpace | None = None) -> Generator[Stage,
         if space is None:
             space = yield from space_steps(model, config, album)
             archive.keep_space(key, space)
-    inject_lora_file(model.unet, task.file, task.weight)
+    inject_lora_file(model.parts.modules, task.file, task.weight)
     outcomes, unknown = [], []
     for target in space.targets:
         found = yield from _on_target(siege, archive, model, album, space, target)

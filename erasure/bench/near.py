@@ -11,8 +11,8 @@ import safetensors.torch
 from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.config.settle import with_changes
-from erasure.lora.adapter import inject_lora_file
 from erasure.lora.file import read_lora
+from erasure.lora.model_adapter import inject_lora_file
 from erasure.model.checkpoint import CheckpointInfo
 from erasure.model.drawing import run_to_end
 from erasure.model.model import open_model
@@ -49,7 +49,7 @@ def near_preservation(
     sizes = near_sizes(words, len(space.targets))
     examination = open_examination(model, space, with_changes(config, judged_words=sizes.near), sizes)
     _look_before(examination, before)
-    inject_lora_file(model.unet, read_lora(lora), 1.0)
+    inject_lora_file(model.parts.modules, read_lora(lora), 1.0)
     return near_figures(run_to_end(examination.after()).of("near"))
 
 

@@ -23,8 +23,8 @@ from erasure.bench.variant import DEFAULT, variant
 from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.evaluate.recognition import Ranks, erasing_success, preserving_success, rank_pictures
-from erasure.lora.adapter import apply_lora_file
 from erasure.lora.file import read_lora
+from erasure.lora.model_adapter import apply_lora_file
 from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint, sha256
 from erasure.model.drawing import relayed
 from erasure.model.model import open_model
@@ -233,7 +233,7 @@ def _draw(
         return
     model = open_model(checkpoint, resolution=chosen.draw_settings.pixels, device=bench.devices[1])
     if lora is not None:
-        apply_lora_file(model.unet, read_lora(lora))
+        apply_lora_file(model.parts.modules, read_lora(lora))
     stage = "pictures" if lora else "base pictures"
     for done, total in draw_missing(model, shots, folder, chosen.draw_settings):
         yield Progress(stage, done, total)

@@ -29,9 +29,9 @@ def add_parser(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     check_output(arguments.out, overwrite=arguments.overwrite, suffix=".png")
-    from erasure.lora.adapter import inject_lora_file, layer_shapes
     from erasure.lora.file import read_lora
     from erasure.lora.fit import match_lora
+    from erasure.lora.model_adapter import inject_lora_file, model_shapes
     from erasure.model.checkpoint import inspect_checkpoint
     from erasure.model.draw_settings import DrawSettings
     from erasure.model.drawing import draw_pictures
@@ -41,13 +41,13 @@ def run(arguments: argparse.Namespace) -> int:
     checkpoint, file = inspect_checkpoint(arguments.checkpoint).opened(opening_of(arguments)), read_lora(arguments.lora)
     model = open_model(checkpoint, resolution=arguments.pixels, device=arguments.device or default_device())
     print_notes(model.parts.notes)
-    match_lora(file, layer_shapes(model.unet), checkpoint.family)
+    match_lora(file, model_shapes(model.parts.modules), checkpoint.family)
     seeds = arguments.seed or [1, 2]
     prompts = [prompt for prompt in arguments.prompt for _ in seeds]
     drawing = DrawSettings(arguments.steps, arguments.guidance)
     every = seeds * len(arguments.prompt)
     before = draw_pictures(model, prompts, every, drawing)
-    inject_lora_file(model.unet, file, arguments.weight)
+    inject_lora_file(model.parts.modules, file, arguments.weight)
     after = draw_pictures(model, prompts, every, drawing)
     n = len(seeds)
     columns = [f"{when}, seed {seed}" for when in ("before", "after") for seed in seeds]

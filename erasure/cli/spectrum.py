@@ -41,8 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(problems)
     from erasure.concepts.vocabulary import WORDS, read_words
     from erasure.evaluate.spectrum import Sensitivity, sensitivity_spectrum
-    from erasure.lora.adapter import apply_lora_file
     from erasure.lora.file import read_lora
+    from erasure.lora.model_adapter import apply_lora_file
     from erasure.model.checkpoint import inspect_checkpoint
     from erasure.model.model import open_model
     from erasure.spread import spread
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     checkpoint, file = inspect_checkpoint(arguments.checkpoint).opened(opening_of(arguments)), read_lora(arguments.lora)
     model = open_model(checkpoint, device=arguments.device or default_device())
     print_notes(model.parts.notes)
-    apply_lora_file(model.unet, file)
+    apply_lora_file(model.parts.modules, file)
     words = arguments.word or spread(read_words(WORDS), arguments.words)
     found: list[Sensitivity] = []
     for one in sensitivity_spectrum(model, words, states=arguments.states):

@@ -10,10 +10,10 @@ from PIL import Image
 
 from erasure.combine.task import CombineTask
 from erasure.config.template import fill
-from erasure.lora.adapter import inject_lora_file, remove_lora
 from erasure.lora.combine import merge_loras
 from erasure.lora.file import LoraFile, read_lora
 from erasure.lora.fit import match_lora
+from erasure.lora.model_adapter import inject_lora_file, remove_model_lora
 from erasure.model.checkpoint import CheckpointInfo
 from erasure.model.drawing import drawing_steps, relayed
 from erasure.model.layer_search import find_layers
@@ -82,13 +82,13 @@ def comparison(task: CombineTask, checkpoint: CheckpointInfo, device: str) -> Ge
 
 def _drawn(model: Model, lora: LoraFile | None, prompts: list[str]) -> Generator[float, None, list[Image.Image]]:
     if lora is not None:
-        inject_lora_file(model.unet, lora, 1.0)
+        inject_lora_file(model.parts.modules, lora, 1.0)
     try:
         every = [prompt for prompt in prompts for _ in SEEDS]
         return (yield from drawing_steps(model, every, list(SEEDS) * len(prompts)))
     finally:
         if lora is not None:
-            remove_lora(model.unet)
+            remove_model_lora(model.parts.modules)
 
 
 def pictures_beside(lora: Path) -> Path:

@@ -64,6 +64,9 @@ class TextEncoder:
     Cross-attention reads the states before its last ``skipped`` layers: after the final layer norm, or without
     ``final_norm`` as they are. ``pooled``: whether the U-Net is also told the prompt's embedding, which is the
     end token's state after all layers and the final norm, projected.
+
+    ``lora``: how the names of its layers begin in LoRA files, as kohya's sd-scripts write them; they go on with
+    transformers' names, whatever the checkpoint's are.
     """
 
     prefix: str
@@ -77,6 +80,7 @@ class TextEncoder:
     skipped: int = 0
     final_norm: bool = True
     pooled: bool = False
+    lora: str = "lora_te_text_model_"
 
 
 @dataclass(frozen=True)
@@ -163,6 +167,11 @@ class Family:
     latent_colours: tuple[tuple[float, float, float], ...]
     v_pixels: int = 0
     zero_empty: bool = False
+
+    @property
+    def lora_prefixes(self) -> tuple[str, ...]:
+        """How module keys of its LoRA files begin: those of the U-Net, and those of the text encoders."""
+        return (self.lora.prefix, *(encoder.lora for encoder in self.text_encoders))
 
     def __str__(self) -> str:
         """Return the short name with its article, ``an SD 1.x``."""

@@ -53,6 +53,7 @@ SDXL = Family(
             models=("openai/clip-vit-large-patch14",),
             skipped=1,
             final_norm=False,
+            lora="lora_te1_text_model_",
         ),
         TextEncoder(
             prefix="conditioner.embedders.1.model.",
@@ -66,6 +67,7 @@ SDXL = Family(
             skipped=1,
             final_norm=False,
             pooled=True,
+            lora="lora_te2_text_model_",
         ),
     ),
     lora=LoraNames(

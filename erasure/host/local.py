@@ -176,15 +176,15 @@ class LocalHost:
     def _draw(self, request: TextToImage, prompt: str, tags: list[tuple[str, float]]) -> Image.Image:
         import torch
 
-        from erasure.lora.adapter import layer_shapes
         from erasure.lora.file import read_lora
         from erasure.lora.fit import match_lora
+        from erasure.lora.model_adapter import model_shapes
 
         model = self._load().model
         wanted = [(find_lora(self.lora_folder(), name), weight) for name, weight in tags]
         files = [(read_lora(path), weight) for path, weight in self._with_always_on(wanted)]
         for file, _ in files:
-            match_lora(file, layer_shapes(model.unet), model.parts.info.family)
+            match_lora(file, model_shapes(model.parts.modules), model.parts.info.family)
         noise = model.noise(torch.Generator().manual_seed(request.seed), request.size)[None]
         given, null = model.embed([prompt, request.negative])
         with _worn(model, files) if files else nullcontext(), torch.no_grad():
@@ -233,14 +233,14 @@ class LocalHost:
 @contextmanager
 def _worn(model: Model, files: list[tuple[LoraFile, float]]) -> Iterator[None]:
     """Put the LoRA files on the U-Net, and take them off at the end."""
-    from erasure.lora.adapter import inject_lora_file, remove_lora
     from erasure.lora.combine import merge_loras
+    from erasure.lora.model_adapter import inject_lora_file, remove_model_lora
 
-    inject_lora_file(model.unet, merge_loras(files), 1.0)
+    inject_lora_file(model.parts.modules, merge_loras(files), 1.0)
     try:
         yield
     finally:
-        remove_lora(model.unet)
+        remove_model_lora(model.parts.modules)
 
 
 def _check(request: TextToImage, family: Family) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, get_args
 
@@ -21,8 +21,6 @@ from torch import Tensor, nn
 
 from erasure.config.settings import LayerChoice
 from erasure.errors import LoraFileError
-from erasure.lora.file import SHOWN, LoraFile
-from erasure.lora.fit import match_lora, module_paths
 
 ADAPTER = "erase"
 DOWN, UP = ".lora_down.weight", ".lora_up.weight"
@@ -92,11 +90,15 @@ def inject_lora(unet: nn.Module, layers: LayerChoice, rank: int, alpha: float, s
     every device, and the global random state does not change. LoRA weights are fp32 whatever the dtype of the base,
     which is frozen (``requires_grad`` off). Raises: ValueError if the U-Net already has an adapter, or rank is below 1.
     """
-    names = layer_names(unet, layers)
+    inject_lora_on(unet, layer_names(unet, layers), rank, alpha, seed)
+
+
+def inject_lora_on(unet: nn.Module, names: Sequence[str], rank: int, alpha: float, seed: int) -> None:
+    """Do what :func:`inject_lora` does, on the layers with these module paths; of a text encoder as well."""
     _inject(unet, dict.fromkeys(names, rank), dict.fromkeys(names, alpha))
     generator = torch.Generator().manual_seed(seed)
     for layer in lora_layers(unet).values():
-        down, up = _weights(layer)
+        down, up = layer_weights(layer)
         bound = 1 / math.sqrt(down[0].numel())
         first = torch.empty(down.shape).uniform_(-bound, bound, generator=generator)
         _set_weights(layer, first, torch.zeros(up.shape))
@@ -122,35 +124,6 @@ def inject_lora_state(unet: nn.Module, state: Mapping[str, Tensor], alphas: Mapp
         raise
 
 
-def apply_lora_file(unet: nn.Module, file: LoraFile) -> None:
-    """Check the file with :func:`match_lora`, then put it on the U-Net at weight 1.
-
-    Raises: LoraFileError or IneffectiveLora if it does not fit; the U-Net is then left as it was.
-    """
-    match_lora(file, layer_shapes(unet))
-    inject_lora_file(unet, file, 1.0)
-
-
-def inject_lora_file(unet: nn.Module, file: LoraFile, weight: float) -> None:
-    """Put the file's LoRA on the U-Net at a weight, as in ``<lora:name:weight>``.
-
-    :func:`lora_weight` can replace the weight later. Raises: LoraFileError if the U-Net has no such layer or another
-    shape; it is then left as it was.
-    """
-    paths = module_paths(base_layers(unet), file.family)
-    unknown = [module for module in file.modules if module not in paths]
-    if unknown:
-        raise LoraFileError(f"{file.path.name}: the model has no layer {', '.join(unknown[:SHOWN])}")
-    state = {}
-    for key, tensor in file.state.items():
-        module, _, part = key.partition(".")
-        state[f"{paths[module]}.{part}"] = tensor
-    alphas = {paths[module]: alpha for module, alpha in file.alphas.items()}
-    inject_lora_state(unet, state, alphas)
-    for layer in lora_layers(unet).values():
-        layer.set_scale(ADAPTER, weight)
-
-
 def remove_lora(unet: nn.Module) -> None:
     """Take the adapter off. The module tree is what it was before, with the same base modules and tensors."""
     for name, layer in lora_layers(unet).items():
@@ -173,7 +146,7 @@ def lora_parameters(unet: nn.Module) -> list[nn.Parameter]:
 def text_readers(unet: nn.Module) -> list[nn.Parameter]:
     """Return ``down`` (rank, d) of the layers that read nothing but a prompt: cross-attention's keys and values."""
     chosen = _CHOOSE["xattn_kv"]
-    return [_weights(layer)[0] for name, layer in lora_layers(unet).items() if chosen(name)]
+    return [layer_weights(layer)[0] for name, layer in lora_layers(unet).items() if chosen(name)]
 
 
 def text_reader_names(names: Iterable[str]) -> list[str]:
@@ -295,7 +268,7 @@ def _inject(unet: nn.Module, ranks: Mapping[str, int], alphas: Mapping[str, floa
         with torch.random.fork_rng(devices=[]):
             inject_adapter_in_model(config, unet, adapter_name=ADAPTER)
         for layer in lora_layers(unet).values():
-            _set_weights(layer, *_weights(layer))
+            _set_weights(layer, *layer_weights(layer))
     except BaseException:
         remove_lora(unet)
         raise
@@ -308,7 +281,8 @@ def _set_weights(layer: LoraLayer, down: Tensor, up: Tensor) -> None:
         module.weight = nn.Parameter(value.detach().to(device=base.weight.device, dtype=torch.float32))
 
 
-def _weights(layer: LoraLayer) -> tuple[nn.Parameter, nn.Parameter]:
+def layer_weights(layer: LoraLayer) -> tuple[nn.Parameter, nn.Parameter]:
+    """Return ``down`` and ``up`` of one layer of an adapter."""
     down, up = layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight
     assert isinstance(down, nn.Parameter)
     assert isinstance(up, nn.Parameter)
@@ -318,5 +292,5 @@ def _weights(layer: LoraLayer) -> tuple[nn.Parameter, nn.Parameter]:
 def _named_weights(unet: nn.Module) -> dict[str, nn.Parameter]:
     named = {}
     for name, layer in lora_layers(unet).items():
-        named[name + DOWN], named[name + UP] = _weights(layer)
+        named[name + DOWN], named[name + UP] = layer_weights(layer)
     return named

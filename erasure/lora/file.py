@@ -3,7 +3,8 @@
 It is a safetensors file with three tensors per layer: ``lora_unet_<module path with _ for .>`` followed by
 ``.lora_down.weight`` (rank, in[, k, k]), ``.lora_up.weight`` (out, rank[, 1, 1]) and ``.alpha`` (a number: the scale is
 alpha / rank, or 1 if alpha is missing). Of SDXL, the module path is the original one, see
-:mod:`erasure.lora.layer_names`.
+:mod:`erasure.lora.layer_names`. Layers of a text encoder are called ``lora_te_text_model_<path>``, those of SDXL's two
+``lora_te1_...`` and ``lora_te2_...``, with transformers' paths.
 """
 
 from __future__ import annotations
@@ -69,7 +70,15 @@ class LoraFile:
 
 
 def module_key(path: str, family: Family) -> str:
-    """Return the name that a module path has in a file: ``conv_in`` -> ``lora_unet_conv_in``."""
+    """Return the name that a module path has in a file: ``conv_in`` -> ``lora_unet_conv_in``.
+
+    Paths of text encoders' layers begin with the name of the part: ``text_encoder.encoder.layers.0.mlp.fc1``.
+    """
+    for encoder in family.text_encoders:
+        if path.startswith(encoder.part + "."):
+            # Newer versions of transformers have left out the name in between.
+            inside = path.removeprefix(encoder.part + ".").removeprefix("text_model.")
+            return encoder.lora + inside.replace(".", "_")
     return _canonical(family.lora.prefix + path.replace(".", "_"), family)
 
 

@@ -32,7 +32,6 @@ _MARKS: tuple[tuple[str, str], ...] = (
         "a LoRA for Stable Diffusion 3 or newer",
     ),
     (r"\.lora_(A|B)(\.|$)|\.lora\.(up|down)\.|\.lora_linear_layer\.", "a LoRA in diffusers' own layout"),
-    (r"^lora_te\d?_", "a LoRA that also changes the text encoder"),
     (r"^model\.diffusion_model\.", "a full checkpoint, no LoRA"),
     (r"^(first_stage_model|encoder|decoder)\.", "a VAE, no LoRA"),
     (r"^(down_blocks|up_blocks|mid_block)\.", "a U-Net, no LoRA"),
@@ -63,7 +62,7 @@ def tell_lora(shapes: Shapes, metadata: Mapping[str, str], families: Sequence[Fa
     fitting = [each for each in families if _fits(each.marks, context, metadata)]
     spelt = [each for each in families if each.marks.lora_names and _marked([(each.marks.lora_names, "it")], shapes)]
     family = next(iter([*fitting, *named, *spelt, *families]))
-    return family if all(name.startswith(family.lora.prefix) for name in shapes) else "a LoRA of an unknown layout"
+    return family if all(name.startswith(family.lora_prefixes) for name in shapes) else "a LoRA of an unknown layout"
 
 
 def _marked(marks: Iterable[tuple[str, str]], names: Iterable[str]) -> str | None:

@@ -15,16 +15,36 @@ class Conditioning:
 
     Searches, losses and latents use only the methods below, so a model that takes more tensors needs only a new field.
     What the U-Net is told of the picture alone, such as its size, is not here: no search should change it.
+
+    Where a LoRA changes the text encoders, the tuned model is told other things of a prompt than the frozen one. Then
+    both are here, so that a prompt can be given to either model; a mixture or a step of a search is one of both.
     """
 
     states: Tensor  # (b, tokens, d): the text encoders' states, read by cross-attention
     pooled: Tensor | None = None  # (b, p): the text as one vector, added to the timestep's; None: the U-Net takes none
+    # What the frozen model is told; None: the same.
+    frozen_states: Tensor | None = None
+    frozen_pooled: Tensor | None = None
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
         """All fields that there are, in order."""
-        values = (getattr(self, field.name) for field in fields(self))
-        return tuple(value for value in values if value is not None)
+        return tuple(self._named().values())
+
+    @property
+    def as_frozen(self) -> Conditioning:
+        """What the frozen model is told, and nothing else."""
+        if self.frozen_states is None:
+            return Conditioning(self.states, self.pooled)
+        return Conditioning(self.frozen_states, self.frozen_pooled)
+
+    def beside(self, frozen: Conditioning) -> Conditioning:
+        """Return the batch as what the tuned model is told, with ``frozen`` as what the frozen one is."""
+        return Conditioning(self.states, self.pooled, frozen.states, frozen.pooled)
+
+    def _named(self) -> dict[str, Tensor]:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
 
     @property
     def nbytes(self) -> int:
@@ -33,14 +53,12 @@ class Conditioning:
 
     def apply(self, function: Callable[..., Tensor], *others: Conditioning) -> Conditioning:
         """Apply ``function`` to every tensor, together with the same field of each of ``others``."""
-        places = zip(self.tensors, *(other.tensors for other in others), strict=True)
-        return Conditioning(*(function(*tensors) for tensors in places))
+        return _of_each(function, (self, *others))
 
     @staticmethod
     def cat(batches: Sequence[Conditioning]) -> Conditioning:
         """Concatenate several batches."""
-        places = zip(*(batch.tensors for batch in batches), strict=True)
-        return Conditioning(*(torch.cat(tensors) for tensors in places))
+        return _of_each(lambda *tensors: torch.cat(tensors), batches)
 
     def __len__(self) -> int:
         return len(self.states)
@@ -81,12 +99,28 @@ class Conditioning:
         return self.apply(lambda tensor: tensor.detach().requires_grad_())
 
     def gradient(self, value: Tensor) -> Conditioning:
-        """Return d value / d self for each field; the number ``value`` was computed from ``self``, a :meth:`leaf`."""
-        return Conditioning(*torch.autograd.grad(value, self.tensors))
+        """Return d value / d self for each field; the number ``value`` was computed from ``self``, a :meth:`leaf`.
+
+        It is zero in what the other of the two models is told.
+        """
+        named = self._named()
+        found = torch.autograd.grad(value, list(named.values()), allow_unused=True)
+        zeros = (
+            own if each is None else each
+            for each, own in zip(found, map(torch.zeros_like, named.values()), strict=True)
+        )
+        return Conditioning(**dict(zip(named, zeros, strict=True)))
 
     def moved(self, way: Conditioning) -> Conditioning:
         """Return the sum with ``way``, such as a step along a :meth:`gradient`."""
         return self.apply(torch.add, way)
+
+
+def _of_each(function: Callable[..., Tensor], batches: Sequence[Conditioning]) -> Conditioning:
+    """Return what a function makes of the same field of several batches. Raises: ValueError if their fields differ."""
+    named = [batch._named() for batch in batches]
+    places = zip(*(each.items() for each in named), strict=True)
+    return Conditioning(**{same[0][0]: function(*(tensor for _, tensor in same)) for same in places})
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,7 @@ class Denoiser:
         self.rows = RowBook()
         self._noise_in = noise_in
         self.max_rows = max_rows
+        self._frozen_from: int | None = None  # the first row of the frozen model, None if there is none
 
     def __call__(self, z: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
         """Return the predicted noise (b, c, h, w), fp32, for z (b, c, h, w) and timesteps t (b,)."""
@@ -63,14 +64,22 @@ class Denoiser:
         parts = zip(z.split(self.max_rows), t.split(self.max_rows), conditioning.split(self.max_rows), strict=True)
         return torch.cat([self._forward(*part) for part in parts])
 
-    def _forward(self, z: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
-        dtype = self.unet.dtype
+    def _forward(self, z: Tensor, t: Tensor, both: Conditioning) -> Tensor:
+        dtype, conditioning = self.unet.dtype, self._told(both)
         states = conditioning.states.to(dtype)
         with _half_precision(self.unet.device, dtype):
             output: Tensor = self.unet(
                 z.to(dtype), t, encoder_hidden_states=states, added_cond_kwargs=self._added(z, conditioning)
             ).sample
         return output.float() if self._noise_in is None else self._noise_in(output, z, t)
+
+    def _told(self, conditioning: Conditioning) -> Conditioning:
+        """Return what each row's own model is told."""
+        first = self._frozen_from
+        tuned = Conditioning(conditioning.states, conditioning.pooled)
+        if first is None or conditioning.frozen_states is None:
+            return tuned
+        return Conditioning.cat([tuned[:first], conditioning.as_frozen[first:]]) if first else conditioning.as_frozen
 
     def _added(self, z: Tensor, conditioning: Conditioning) -> dict[str, Tensor] | None:
         """Return what SDXL's U-Net is told besides: the pooled text, and sizes (Podell et al. 2023, section 2.2).
@@ -87,7 +96,7 @@ class Denoiser:
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """Switch to the frozen model theta inside the block: the LoRA is off."""
-        with without_lora(self.unet):
+        with without_lora(self.unet), self._frozen_rows(0):
             yield
 
     @contextmanager
@@ -96,5 +105,13 @@ class Denoiser:
 
         Only for calls with gradients, which are never split.
         """
-        with without_lora_from(self.unet, row):
+        with without_lora_from(self.unet, row), self._frozen_rows(row):
             yield
+
+    @contextmanager
+    def _frozen_rows(self, first: int) -> Iterator[None]:
+        before, self._frozen_from = self._frozen_from, first
+        try:
+            yield
+        finally:
+            self._frozen_from = before

@@ -6,12 +6,13 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from erasure.lora.adapter import ADAPTER, layer_weights, lora_layers, without_lora
 from erasure.model.conditioning import Conditioning
 from erasure.model.memory import EMBEDDING_CACHE
 from erasure.model.parts import ModelParts
-from erasure.model.text_reader import read_together
+from erasure.model.text_reader import read_by_both
 
 
 class Embedder:
@@ -19,7 +20,7 @@ class Embedder:
 
     Embeddings are fp32 on the model's device: states (tokens, d) each, and a pooled embedding (p,) where the family's
     U-Net takes one; which layers they are of, the family says. They are remembered on the CPU, in fp32, and take at
-    most ``most`` bytes: the least recently used ones are forgotten.
+    most ``most`` bytes: the least recently used ones are forgotten, and all once a LoRA on the text encoders changes.
 
     The empty prompt is what guidance leads away from. In families with ``zero_empty`` it is all zeros, as SDXL was
     trained, as AUTOMATIC1111 makes it of an empty negative prompt (``force_zero_embeddings`` in its
@@ -33,6 +34,7 @@ class Embedder:
         self._most = most
         self._known: OrderedDict[str, Conditioning] = OrderedDict()
         self._bytes = 0
+        self._lora: list[tuple[nn.Parameter, int, float]] = []
 
     @property
     def remembered_bytes(self) -> int:
@@ -41,6 +43,7 @@ class Embedder:
 
     def __call__(self, texts: Sequence[str]) -> Conditioning:
         """Embed n texts as a batch of n."""
+        self._forget_other_lora()
         # Kept in ``found`` as well, so that more texts than can be remembered are still embedded only once.
         found = {text: self._known[text] for text in texts if text in self._known}
         for text in found:
@@ -54,6 +57,23 @@ class Embedder:
                 self._remember(text, found[text])
         return Conditioning.cat([found[text] for text in texts]).to(self._parts.device)
 
+    def _forget_other_lora(self) -> None:
+        """Forget all that was embedded with other weights of a LoRA on the text encoders, or without one."""
+        # The parameters themselves, since another one could come to have the same id once they are gone.
+        now = [
+            (weight, weight._version, layer.scaling[ADAPTER])
+            for reader in self._parts.texts
+            for layer in lora_layers(reader.encoder).values()
+            for weight in layer_weights(layer)
+        ]
+        before, self._lora = self._lora, now
+        same = len(now) == len(before) and all(
+            one is other and rest == others for (one, *rest), (other, *others) in zip(now, before, strict=True)
+        )
+        if not same:
+            self._known.clear()
+            self._bytes = 0
+
     def _remember(self, text: str, embedded: Conditioning) -> None:
         self._known[text] = embedded
         self._bytes += embedded.nbytes
@@ -64,6 +84,8 @@ class Embedder:
     def pooled(self, texts: Sequence[str]) -> Tensor:
         """Return (n, d): the state at each text's end token, the usual summary of a prompt. It is not remembered.
 
+        By the frozen model: what a text means does not depend on what was erased.
+
         Of several text encoders these are the states that cross-attention reads, side by side.
         """
         pooled = [self._end_states(texts[start : start + self._batch]) for start in range(0, len(texts), self._batch)]
@@ -72,7 +94,7 @@ class Embedder:
     @torch.no_grad()
     def _embed(self, texts: Sequence[str]) -> Conditioning:
         readers = self._parts.texts
-        embedded = read_together(readers, [reader.ids(texts) for reader in readers])
+        embedded = read_by_both(readers, [reader.ids(texts) for reader in readers])
         if not self._parts.info.family.zero_empty:
             return embedded
         said = torch.tensor([text != "" for text in texts], device=self._parts.device)
@@ -84,5 +106,7 @@ class Embedder:
         for reader in self._parts.texts:
             # The text encoder is causal: the padding after the end token cannot change its state.
             ids = reader.ids(texts, padding="longest")
-            states.append(reader.read(ids)[0][torch.arange(len(ids), device=ids.device), reader.ends(ids)])
+            with without_lora(reader.encoder):
+                read, _ = reader.read(ids)
+            states.append(read[torch.arange(len(ids), device=ids.device), reader.ends(ids)])
         return torch.cat(states, dim=1)

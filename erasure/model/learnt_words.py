@@ -17,7 +17,7 @@ from torch import Tensor
 from erasure.config.template import fill
 from erasure.model.conditioning import Conditioning
 from erasure.model.parts import ModelParts
-from erasure.model.text_reader import TextReader, read_together
+from erasure.model.text_reader import TextReader, read_by_both
 from erasure.model.tokens import concept_tokens
 
 # Stands in the place of each vector until it is replaced; any word of one token does.
@@ -46,7 +46,7 @@ class LearntWord:
                 hook = partial(_put_in, own, places)
                 handle = reader.encoder.get_input_embeddings().register_forward_hook(hook)
                 hooks.callback(handle.remove)
-            return read_together(readers, [reader.ids(prompts) for reader in readers])
+            return read_by_both(readers, [reader.ids(prompts) for reader in readers])
 
 
 def _put_in(own: Tensor, places: Sequence[range], module: torch.nn.Module, inputs: Any, embedded: Tensor) -> Tensor:

@@ -65,6 +65,11 @@ class ModelParts:
     ignored: tuple[str, ...] = ()
 
     @property
+    def modules(self) -> dict[str, torch.nn.Module]:
+        """What a LoRA can change: the U-Net as "", and the text encoders by the names of their parts."""
+        return {"": self.unet, **{reader.family.part: reader.encoder for reader in self.texts}}
+
+    @property
     def text_encoder(self) -> TextModel:
         """The first text encoder."""
         return self.texts[0].encoder

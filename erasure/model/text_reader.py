@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from transformers import CLIPTokenizer
 
 from erasure.families.family import TextEncoder
+from erasure.lora.adapter import lora_layers, without_lora
 from erasure.model.build_parts import TextModel
 from erasure.model.conditioning import Conditioning
 
@@ -65,3 +67,14 @@ def read_together(readers: Sequence[TextReader], ids: Sequence[Tensor]) -> Condi
     pooled = [each for _, each in read if each is not None]
     states = torch.cat([each for each, _ in read], dim=-1)
     return Conditioning(states, torch.cat(pooled, dim=-1) if pooled else None)
+
+
+def read_by_both(readers: Sequence[TextReader], ids: Sequence[Tensor]) -> Conditioning:
+    """Return what :func:`read_together` does, and beside it what the frozen text encoders tell if a LoRA is on them."""
+    tuned = read_together(readers, ids)
+    if not any(lora_layers(reader.encoder) for reader in readers):
+        return tuned
+    with ExitStack() as frozen:
+        for reader in readers:
+            frozen.enter_context(without_lora(reader.encoder))
+        return tuned.beside(read_together(readers, ids))

@@ -15,8 +15,8 @@ from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.errors import OutOfMemory
 from erasure.families.family import Family, PredictionType
-from erasure.lora.adapter import apply_lora_file, lora_state, remove_lora
 from erasure.lora.file import read_lora, write_lora
+from erasure.lora.model_adapter import apply_lora_file, model_state, remove_model_lora
 from erasure.lora.parent import Parent
 from erasure.model.checkpoint import CheckpointInfo
 from erasure.model.denoiser import DTYPES
@@ -155,7 +155,7 @@ class SessionModel:
         config = self._config
         write_lora(
             path,
-            lora_state(self._session.model.unet),
+            model_state(self._session.model.parts.modules),
             family=self.family,
             alpha=config.alpha,
             metadata=metadata,
@@ -164,9 +164,9 @@ class SessionModel:
         )
 
     def put_on(self, path: Path) -> None:
-        unet, file = self._session.model.unet, read_lora(path)
-        remove_lora(unet)
-        apply_lora_file(unet, file)
+        modules, file = self._session.model.parts.modules, read_lora(path)
+        remove_model_lora(modules)
+        apply_lora_file(modules, file)
 
 
 def open_tuned_model(

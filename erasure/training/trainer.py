@@ -14,7 +14,8 @@ from torch import Generator, Tensor
 from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.errors import NonFiniteLoss, OutOfMemory
-from erasure.lora.adapter import load_lora_state, lora_parameters, lora_state
+from erasure.lora.adapter import lora_parameters
+from erasure.lora.model_adapter import load_model_state, model_state
 from erasure.lora.parent import Parent
 from erasure.model.conditioning import Conditioning, Prompt
 from erasure.model.model import Model
@@ -307,14 +308,14 @@ class Trainer:
 
     def weights(self) -> dict[str, Tensor]:
         """Return a copy of all that is trained: the LoRA, and the free weights behind it."""
-        weights = {f"lora/{name}": weight for name, weight in lora_state(self.model.unet).items()}
+        weights = {f"lora/{name}": weight for name, weight in model_state(self.model.parts.modules).items()}
         if self._null_space is not None:
             weights.update({f"free/{name}": weight for name, weight in self._null_space.tensors().items()})
         return weights
 
     def put_back(self, weights: dict[str, Tensor]) -> None:
         """Undo :meth:`weights`; other tensors are ignored."""
-        load_lora_state(self.model.unet, _part(weights, "lora"))
+        load_model_state(self.model.parts.modules, _part(weights, "lora"))
         if self._null_space is not None:
             self._null_space.load_tensors(_part(weights, "free"))
 

@@ -12,8 +12,8 @@ from erasure.concepts.vocabulary import load_vocabulary
 from erasure.config.settings import EraseConfig
 from erasure.errors import LoraFileError
 from erasure.judge.album import Album, open_album
-from erasure.lora.adapter import inject_lora_file, layer_shapes
 from erasure.lora.fit import match_lora
+from erasure.lora.model_adapter import inject_lora_file, model_shapes
 from erasure.model.drawing import relayed
 from erasure.model.model import Model, open_model
 from erasure.verdict.examination import Examination
@@ -48,12 +48,12 @@ def examine_lora(task: MeasureTask, *, device: str = "cpu") -> Generator[float, 
     # Its maker may have had a device that works in other number formats.
     precision = "fp32" if device == "cpu" else config.precision
     model = open_model(task.checkpoint, precision=precision, resolution=config.resolution, device=device)
-    match_lora(file, layer_shapes(model.unet), task.checkpoint.family)
+    match_lora(file, model_shapes(model.parts.modules), task.checkpoint.family)
     album = open_album(model, config.templates)
     space = yield from relayed(space_steps(model, config, album), lambda _: 0.0)
     examination = open_examination(model, space, config, album=album)
     yield from relayed(examination.before(), lambda share: share / 2)
-    inject_lora_file(model.unet, file, task.weight)
+    inject_lora_file(model.parts.modules, file, task.weight)
     verdict = yield from relayed(examination.after(), lambda share: (1 + share) / 2)
     if not all(isfinite(finding.moved) and isfinite(finding.score_after) for finding in verdict.findings):
         raise LoraFileError(
