@@ -15,7 +15,7 @@ from erasure.config.setting import Setting, setting, setting_of
 from erasure.errors import ConfigError
 
 LayerChoice = Literal["xattn", "xattn_kv", "xattn_v", "noxattn", "selfattn", "full"]
-Start = Literal["zero", "closed-form"]
+Start = Literal["zero", "closed-form", "text-encoder"]
 Vocabulary = Literal["words", "styles", "tokens", "file"]
 Similarity = Literal["cosine", "l2"]
 Adversary = Literal["gumbel", "pgd", "rerank", "uniform", "fixed", "anchor", "whole", "none"]
@@ -303,9 +303,10 @@ class EraseConfig:
         0.0, "the LoRA is scaled by alpha / rank; 0 = as much as the rank", "lora", low=0.0, high=1024.0, usual="= rank"
     )
     start: Start = setting(
-        "closed-form",
-        "where training starts: at no change (zero), or where values of cross-attention are edited in closed form, "
-        "as far as near and far words that stay allow it",
+        "text-encoder",
+        "where training starts: at no change (zero), where values of cross-attention are edited in closed form "
+        "(closed-form), or where the text encoders are edited (text-encoder), as far as near and far words that stay "
+        "allow it",
         "lora",
         choices=Start,
     )

@@ -17,7 +17,6 @@ from erasure.training.closed_start_sizes import (
     ROUNDS,
     STRENGTHS,
     closed_start_rows,
-    has_closed_start,
     strengthening_rows,
 )
 from erasure.training.defence.sizes import FIRST_LOOK, SECOND_LOOK
@@ -30,6 +29,7 @@ from erasure.training.look_sizes import (
     updates_before_look,
 )
 from erasure.training.row_count import rows_per_update
+from erasure.training.text_start_sizes import TEXT_STRENGTHS, has_edit, has_text_start
 from erasure.verdict.panel import LOOK_SIZES, PANEL_SIZES, PanelSizes, near_words
 
 # How many subjects the pictures show at most: erased concepts, preserved ones, and the nearest neighbours of the first
@@ -75,7 +75,7 @@ def rows_until_gone(config: EraseConfig, rows: RowBook) -> float:
     """
     if not config.look_every:
         return rows["training"].total
-    updates = min(config.updates, updates_before_look(config.look_every, len(config.erase), has_closed_start(config)))
+    updates = min(config.updates, updates_before_look(config.look_every, len(config.erase), has_edit(config)))
     every = _start_looks(config)
     looks = (rows["looks"].total - _judged(every).total) / _most_looks(config) + _judged(every[:EXPECTED]).total
     return rows["training"].total * updates / config.updates + looks
@@ -120,12 +120,13 @@ def _look_rows(config: EraseConfig, neighbours: int) -> Rows:
 
 
 def _start_looks(config: EraseConfig) -> list[int]:
-    """Return the pictures of each look for finding out how strong the closed form has to be, if all are needed."""
-    if not has_closed_start(config):
+    """Return the pictures of each look for finding out how strong the edit has to be, if all are needed."""
+    if not has_edit(config):
         return []
     targets = len(config.erase) * second_look(len(config.erase)).pictures
     names = len(config.erase) * _names_on_panel(config)
-    return [targets] * len(STRENGTHS) + [names] + [targets + names] * ROUNDS
+    strengths = TEXT_STRENGTHS if has_text_start(config) else STRENGTHS
+    return [targets] * len(strengths) + [names] + [targets + names] * ROUNDS
 
 
 def _judged(looks: Sequence[int]) -> Rows:

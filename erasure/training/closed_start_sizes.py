@@ -29,7 +29,8 @@ FEWEST_PROMPTS, MOST_PROMPTS = 9, 15
 MOST_BLOCKS = 7
 # Rows that are watched together.
 BATCH = 4
-_WITH_VALUES = ("xattn", "xattn_kv", "xattn_v", "full")
+# Choices of layers that have values of cross-attention: those that read prompts.
+READ_PROMPTS = ("xattn", "xattn_kv", "xattn_v", "full")
 
 
 def of_each(targets: int, most: int, of_all: int) -> int:
@@ -55,7 +56,7 @@ def prompts_for_blocks(config: EraseConfig) -> int:
 
 def has_closed_start(config: EraseConfig) -> bool:
     """Whether training starts from the closed form."""
-    return config.start == "closed-form" and config.layers in _WITH_VALUES
+    return config.start == "closed-form" and config.layers in READ_PROMPTS
 
 
 def closed_start_rows(config: EraseConfig, sizes: Sequence[int] = ()) -> Rows:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -12,26 +12,33 @@ from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.lora.adapter import load_lora_state, text_readers
 from erasure.lora.parent import Parent
+from erasure.model.drawing import run_to_end
 from erasure.model.model import Model
 from erasure.training.closed_start import ClosedStart
+from erasure.training.closed_start_sizes import STRENGTHS
 from erasure.training.joint_start import joint_start
 from erasure.training.null_space import NullSpace, projection
 from erasure.training.preserved_states import preserved_states
 from erasure.training.start_strength import BLIND, Samples, find_strength
+from erasure.training.text_start import TextStart
+from erasure.training.text_start_sizes import TEXT_STRENGTHS, has_text_start
 
 
 @dataclass(frozen=True)
 class FirstWeights:
     """Where training starts. ``null_space``: what the LoRA reads from, None for everything.
 
-    ``edit``: the closed form that it starts from, None if it starts from anything else.
+    ``edit``: of the U-Net or of the text encoders, that it starts from; None if it starts from anything else.
     """
 
     null_space: NullSpace | None = None
-    edit: ClosedStart | None = None
+    edit: ClosedStart | TextStart | None = None
 
-    def put(self, model: Model) -> None:
-        """Put the edit as it is now on the model's U-Net."""
+    def put(self, model: Model) -> Generator[float, None, None]:
+        """Put the edit as it is now on the model, and yield the share that is done."""
+        if isinstance(self.edit, TextStart):
+            yield from self.edit.put()
+            return
         assert self.edit is not None
         load_lora_state(model.unet, self.edit.weights())
         if self.null_space is not None:
@@ -43,25 +50,31 @@ class FirstWeights:
         targets: Sequence[str],
         samples: Samples | None,
         wordings: Sequence[Sequence[HostileWording]],
-    ) -> Fit:
-        """Fit the edit to what is known right before the first update, and put it on the model's U-Net.
+    ) -> Generator[float, None, Fit]:
+        """Fit the edit to what is known right before the first update, and put it on the model.
 
         ``targets``: their names, in order; ``samples``: by which it is made as strong as it must be, None for none;
-        ``wordings``: of each target, those that a defence knows.
+        ``wordings``: of each target, those that a defence knows. Yields the share of the work at hand that is done.
         """
         assert self.edit is not None
         told, unseen = [], False
+        of_text = isinstance(self.edit, TextStart)
+        what = "an edit of the text encoders" if of_text else "the closed form"
         if samples is not None and samples.known:
-            strength = find_strength(self.edit, partial(self.put, model), samples)
-            told.append(strength.told(targets))
+            strength = yield from find_strength(
+                self.edit, partial(self.put, model), samples, TEXT_STRENGTHS if of_text else STRENGTHS
+            )
+            told.append(f"training starts from {what} at {strength.told(targets)}")
             unseen = strength.unseen
         else:
             self.edit.strengthen(BLIND)
-            self.put(model)
+            yield from self.put(model)
         # Last, since the strength that is found with them would be for their sake.
         if count := self.edit.add_wordings(wordings):
             told.append(f"other wordings are then turned away as well ({count})")
-            self.put(model)
+            yield from self.put(model)
+        if isinstance(self.edit, TextStart):
+            told.append(self.edit.told)
         return Fit("; ".join(told), unseen)
 
 
@@ -83,14 +96,18 @@ def set_first_weights(
     reads = bool(text_readers(model.unet))
     preserved = preserved_states(model, space, config) if reads and (parents or config.null_space) else None
     start = joint_start(model, space, config, parents, preserved) if parents else None
-    edit = ClosedStart(model, space, config) if reads and not parents and config.start == "closed-form" else None
+    edit: ClosedStart | TextStart | None = None
+    if has_text_start(config):
+        edit = TextStart(model, space, config)
+    elif reads and not parents and config.start == "closed-form":
+        edit = ClosedStart(model, space, config)
+        edit.leave_idle_blocks()
     null_space = None
     if preserved is not None and config.null_space:
         null_space = NullSpace(model, projection(model, space, config, preserved.moment()))
     first = FirstWeights(null_space, edit)
-    if edit is not None:
-        edit.leave_idle_blocks()
-        first.put(model)
+    if isinstance(edit, ClosedStart):
+        run_to_end(first.put(model))
     elif start is not None:
         load_lora_state(model.unet, start)
         if null_space is not None:

@@ -13,6 +13,7 @@ from erasure.config.methods import Method
 from erasure.config.settings import EraseConfig
 from erasure.lora.parent import Parent
 from erasure.model.model import Model
+from erasure.model.stage import Stage
 from erasure.training.adv_unlearn import AdvUnlearn
 from erasure.training.closed_form import ClosedForm, FindEdit
 from erasure.training.events import Look, Note, Step
@@ -33,7 +34,7 @@ class Solver(Protocol):
     config: EraseConfig
     step: int  # updates done
 
-    def __iter__(self) -> Iterator[Step | Look | Note]: ...
+    def __iter__(self) -> Iterator[Step | Look | Note | Stage]: ...
 
     def tensors(self) -> dict[str, Tensor]:
         """With :meth:`meta`, all that a resumed run needs to end with the same weights."""

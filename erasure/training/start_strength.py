@@ -1,13 +1,13 @@
-"""How strong the closed form that training starts from has to be: measured on the model at hand.
+"""How strong the edit that training starts from has to be: measured on the model at hand.
 
-The closed form weighs what goes against what stays. So it stops short of its goal, on one model sooner than on another,
+The edit weighs what goes against what stays. So it stops short of its goal, on one model sooner than on another,
 and for one target sooner than for another. It is made stronger as a whole first, then for those targets and other names
 that short samples still show clearly, so that little is left for training.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import NamedTuple, Protocol
 
@@ -28,7 +28,7 @@ FARTHEST = 1.75
 
 
 class Edit(Protocol):
-    """See :class:`erasure.training.closed_start.ClosedStart`."""
+    """See :class:`erasure.training.closed_start.ClosedStart` and :class:`erasure.training.text_start.TextStart`."""
 
     def strengthen(self, strength: float) -> None: ...
 
@@ -66,24 +66,27 @@ class Strength(NamedTuple):
         return all(level < CUT for level in self.levels.values())
 
     def told(self, targets: Sequence[str]) -> str:
-        """Say it in words. ``targets``: all of them, in order."""
+        """Say it as the end of a sentence. ``targets``: all of them, in order."""
         parts = [f"{targets[n]} at {strength:g}" for n, strength in self.strengths.items() if strength > self.whole]
         parts += [f"{name} weighs more" for name in self.names]
         apart = f" ({', '.join(parts)})" if parts else ""
         left = max(0.0, 100 * fmean(self.levels.values()))
         return (
-            f"training starts from the closed form at {self.whole:g} times its strength{apart}: pictures of what is "
-            f"erased then show {left:.0f} % of what they showed of it"
+            f"{self.whole:g} times its strength{apart}: pictures of what is erased then show {left:.0f} % of what they "
+            "showed of it"
         )
 
 
-def find_strength(edit: Edit, put: Callable[[], None], samples: Samples) -> Strength:
+def find_strength(
+    edit: Edit, put: Callable[[], Iterator[float]], samples: Samples, strengths_in_turn: Sequence[float] = STRENGTHS
+) -> Generator[float, None, Strength]:
     """Make ``edit`` as strong as it must be and no stronger, and return how strong that is.
 
-    ``put``: puts the edit in place as it is now.
+    ``put``: puts the edit in place as it is now, yielding the share that is done; so does this.
+    ``strengths_in_turn``: that the whole edit is given until the targets are hardly seen.
     """
     targets = samples.known
-    whole, levels = _whole(edit, put, samples, targets)
+    whole, levels = yield from _whole(edit, put, samples, targets, strengths_in_turn)
     strengths = dict.fromkeys(targets, whole)
     owners = samples.known_names()
     weights: dict[str, float] = {}
@@ -101,7 +104,7 @@ def find_strength(edit: Edit, put: Callable[[], None], samples: Samples) -> Stre
             weights[name] = before * HEAVIER
             more[name] = owners[name], weights[name] - before
         edit.weigh_names(more)
-        put()
+        yield from put()
         for target in farther:
             strengths[target] += FARTHER
         again = {name for name, level in shown.items() if level >= CUT}
@@ -111,12 +114,16 @@ def find_strength(edit: Edit, put: Callable[[], None], samples: Samples) -> Stre
 
 
 def _whole(
-    edit: Edit, put: Callable[[], None], samples: Samples, targets: Collection[int]
-) -> tuple[float, dict[int, float]]:
+    edit: Edit,
+    put: Callable[[], Iterator[float]],
+    samples: Samples,
+    targets: Collection[int],
+    strengths: Sequence[float],
+) -> Generator[float, None, tuple[float, dict[int, float]]]:
     """Return the least of the strengths with which hardly anything is left, else the greatest, and the levels."""
-    for strength in STRENGTHS:
+    for strength in strengths:
         edit.strengthen(strength)
-        put()
+        yield from put()
         levels, _ = samples.levels(targets, ())
         if fmean(max(0.0, level) for level in levels.values()) <= ENOUGH:
             break

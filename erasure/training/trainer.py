@@ -18,8 +18,10 @@ from erasure.lora.adapter import lora_parameters
 from erasure.lora.model_adapter import load_model_state, model_state
 from erasure.lora.parent import Parent
 from erasure.model.conditioning import Conditioning, Prompt
+from erasure.model.drawing import relayed
 from erasure.model.model import Model
 from erasure.model.rows import Rows
+from erasure.model.stage import Stage, counted
 from erasure.training.adam_state import adam_tensors, load_adam_tensors, move_adam
 from erasure.training.adversary.choose import choose_adversary
 from erasure.training.adversary.harm import Harm
@@ -76,13 +78,13 @@ class Trainer:
         self._optimizer = torch.optim.Adam(self._parameters, lr=config.learning_rate)
         self._scaler = gradient_scaler(model.dtype, model.device)
 
-    def __iter__(self) -> Iterator[Step | Look | Note]:
+    def __iter__(self) -> Iterator[Step | Look | Note | Stage]:
         steering = self.steering
         told = self._prepared()
         if told:
             yield Note(told)
-        if not self.step and (note := self._fitted()):
-            yield Note(note)
+        if not self.step:
+            yield from self._fitted()
         self._first = None
         while True:
             # First, so that a run that is resumed from a state before a look takes it up.
@@ -101,18 +103,20 @@ class Trainer:
         """Get the defence ready, and return what is to be said of it, if anything."""
         return "" if self.defence is None else self.defence.prepare()
 
-    def _fitted(self) -> str:
-        """Fit the edit that training starts from, if any, to what is known by now; return what to say of it."""
+    def _fitted(self) -> Iterator[Stage | Note]:
+        """Fit the edit that training starts from, if any, to what is known by now, and say how far it is."""
         first, steering = self._first, self.steering
         if first is None or first.edit is None:
-            return ""
+            return
         wordings = () if self.defence is None else self.defence.wordings
-        fit = first.fit(self.model, self.config.erase, steering, wordings)
+        fitting = first.fit(self.model, self.config.erase, steering, wordings)
+        fit = yield from relayed(fitting, counted("fits the edit that training starts from (%)", 100))
         if fit.unseen and steering is not None:
             steering.look_soon()
         if self._start is not None:
             self._start = self.weights()
-        return fit.told
+        if fit.told:
+            yield Note(fit.told)
 
     def _paced(self, pace: Pace) -> Note:
         """Say what the learning rate is from now on."""

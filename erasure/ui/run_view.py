@@ -173,7 +173,7 @@ def _chart(run: Snapshot | None) -> Markup:
     every, erase = run.config.get("look_every"), run.config.get("erase")
     first_look = 0
     if run.state in ACTIVE and isinstance(every, int) and every > 0 and isinstance(erase, Sized) and erase:
-        edited = run.config.get("start") == "closed-form"
+        edited = run.config.get("start") in ("closed-form", "text-encoder")
         latest = min(updates_before_look(every, len(erase), edited=False), run.steps)
         if run.step <= latest:
             first_look = min(updates_before_look(every, len(erase), edited=edited), latest)

@@ -1,0 +1,222 @@
+"""A LoRA on a model's text encoders, and one step of training it on what they say of prompts."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from erasure.config.settings import EraseConfig
+from erasure.lora.adapter import (
+    base_layers,
+    inject_lora_on,
+    load_lora_state,
+    lora_parameters,
+    lora_state,
+    without_lora,
+)
+from erasure.lora.model_adapter import TEXT_LAYERS
+from erasure.model.model import Model
+from erasure.model.text_reader import TextReader
+from erasure.training.gradient_scale import gradient_scaler
+
+# States behind the end token are padding: of them so many are read, and they count as much as this.
+PADDING_READ, PADDING = 4, 0.1
+# The norm that gradients are cut off at.
+CLIP = 1.0
+# What frozen text encoders said of so many prompts is remembered.
+REMEMBERED = 4096
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What one text encoder says of a prompt: states (n, d) up to a little behind its end token, pooled (p,) or None.
+
+    ``weights`` (n,): how much each state counts.
+    """
+
+    states: Tensor
+    pooled: Tensor | None
+    weights: Tensor
+
+
+class TextTuning:
+    """Puts a LoRA that changes nothing yet on the text encoders, with the rank and alpha of the config."""
+
+    def __init__(self, model: Model, config: EraseConfig):
+        self._model = model
+        self._readers = model.parts.texts
+        for number, reader in enumerate(self._readers):
+            names = [name for name in base_layers(reader.encoder) if _is_trained(name, reader)]
+            inject_lora_on(reader.encoder, names, config.rank, config.alpha, config.seed + 1 + number)
+        self._scaler = gradient_scaler(model.dtype, model.device)
+        self._known: OrderedDict[str, list[_Said]] = OrderedDict()
+        self._units: list[tuple[float, float]] = []  # of each reader: how much states and pooled of words differ
+
+    def optimizer(self, rate: float) -> torch.optim.Optimizer:
+        """Return a new optimizer of the LoRA."""
+        return torch.optim.Adam(self._parameters(), lr=rate)
+
+    def state(self) -> list[dict[str, Tensor]]:
+        """Return a copy of the LoRA's weights."""
+        return [lora_state(reader.encoder) for reader in self._readers]
+
+    def load(self, state: Sequence[dict[str, Tensor]]) -> None:
+        """Undo :meth:`state`."""
+        for reader, own in zip(self._readers, state, strict=True):
+            load_lora_state(reader.encoder, own)
+
+    def step(
+        self,
+        optimizer: torch.optim.Optimizer,
+        rate: float,
+        erased: Sequence[str],
+        goals: Sequence[Sequence[str]],
+        strengths: Sequence[float],
+        preserved: Sequence[str],
+        preserve: float,
+    ) -> tuple[float, list[float]]:
+        """Make one step; return the loss before it, and how far each preserved prompt had moved.
+
+        ``goals``: prompts that each erased one turns into the average of; ``strengths``: how far it is moved towards
+        that, 1 being all the way; ``preserve``: lambda.
+        """
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.zero_grad(set_to_none=True)
+        own = self._frozen(erased)
+        into = [self._frozen(each) for each in goals]
+        wanted = [
+            [_moved(one, [anchor[k] for anchor in anchors], strength) for k, one in enumerate(said)]
+            for said, anchors, strength in zip(own, into, strengths, strict=True)
+        ]
+        if not self._units:
+            self._units = self._differences([each[0] for each in into])
+        # One backward pass after the other, as both at once take twice the memory.
+        erase = self._distances(erased, wanted)
+        self._scaler.scale(erase.mean()).backward()
+        kept = self._distances(preserved, self._frozen(preserved))
+        self._scaler.scale(preserve * kept.mean()).backward()
+        self._scaler.unscale_(optimizer)
+        nn.utils.clip_grad_norm_(self._parameters(), CLIP)
+        self._scaler.step(optimizer)
+        self._scaler.update()
+        return float((erase.mean() + preserve * kept.mean()).detach()), kept.detach().tolist()
+
+    def _parameters(self) -> list[nn.Parameter]:
+        return [weight for reader in self._readers for weight in lora_parameters(reader.encoder)]
+
+    def _distances(self, prompts: Sequence[str], wanted: Sequence[Sequence[_Said]]) -> Tensor:
+        """Return (b,): the mean squared distance of what is said of each prompt from what is wanted, in units."""
+        total = torch.zeros(len(prompts), device=self._model.device)
+        with torch.enable_grad(), self._half_precision():
+            for k, reader in enumerate(self._readers):
+                ids = self._ids(reader, prompts)
+                states, pooled = reader.read(ids)
+                weights = _padded([said[k].weights for said in wanted], ids.shape[1])
+                goal = _padded([said[k].states for said in wanted], ids.shape[1])
+                unit, pooled_unit = self._units[k]
+                apart = ((states - goal).square().mean(-1) / unit * weights).sum(1) / weights.sum(1)
+                if pooled is not None:
+                    ends = torch.stack([end for end in (said[k].pooled for said in wanted) if end is not None])
+                    apart = apart + (pooled - ends).square().mean(-1) / pooled_unit
+                total = total + apart / len(self._readers)
+        return total
+
+    @torch.no_grad()
+    def _frozen(self, prompts: Sequence[str]) -> list[list[_Said]]:
+        """Return what each frozen text encoder says of each prompt."""
+        found = {text: self._known[text] for text in prompts if text in self._known}
+        missing = [text for text in dict.fromkeys(prompts) if text not in found]
+        if missing:
+            read = [self._said(reader, missing) for reader in self._readers]
+            for number, text in enumerate(missing):
+                found[text] = self._known[text] = [each[number] for each in read]
+            while len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
+        return [found[text] for text in prompts]
+
+    def _said(self, reader: TextReader, prompts: Sequence[str]) -> list[_Said]:
+        ids = self._ids(reader, prompts)
+        with without_lora(reader.encoder), self._half_precision():
+            states, pooled = reader.read(ids)
+        ends = reader.ends(ids)
+        place = torch.arange(ids.shape[1], device=ids.device)
+        weights = torch.where(place[None] <= ends[:, None] + 1, 1.0, PADDING)
+        lengths = (ends + 1 + PADDING_READ).clamp_max(ids.shape[1]).tolist()
+        return [
+            _Said(states[i, :n].clone(), None if pooled is None else pooled[i].clone(), weights[i, :n].clone())
+            for i, n in enumerate(lengths)
+        ]
+
+    def _ids(self, reader: TextReader, prompts: Sequence[str]) -> Tensor:
+        """Return tokens (b, n) of prompts with a little padding behind the longest: text encoders are causal."""
+        ids = reader.ids(prompts)
+        longest = int(reader.ends(ids).max()) + 1 + PADDING_READ
+        return ids[:, : min(longest, ids.shape[1])]
+
+    def _differences(self, words: Sequence[Sequence[_Said]]) -> list[tuple[float, float]]:
+        """Return, of each text encoder, the mean square by which states of words differ, and pooled embeddings."""
+        units = []
+        for k in range(len(self._readers)):
+            least = min(len(said[k].states) for said in words)
+            states = torch.stack([said[k].states[:least] for said in words])
+            pooled = [said[k].pooled for said in words]
+            ends = [each for each in pooled if each is not None]
+            units.append((_spread(states), _spread(torch.stack(ends)) if ends else 1.0))
+        return units
+
+    def _half_precision(self) -> AbstractContextManager[Any]:
+        """Let fp32 LoRA weights multiply half-precision activations; see :mod:`erasure.model.denoiser`."""
+        dtype = self._model.dtype
+        return nullcontext() if dtype == torch.float32 else torch.autocast(self._model.device.type, dtype=dtype)
+
+
+def _is_trained(name: str, reader: TextReader) -> bool:
+    """Whether a layer is trained, by its module path: of the MLPs those that have a part in what is read.
+
+    What a text encoder knows of a word is in its MLPs; where attention was trained as well, near words were hurt more.
+    """
+    if TEXT_LAYERS not in name or ".mlp." not in name:
+        return False
+    family = reader.family
+    skipped = 0 if family.final_norm or family.pooled else family.skipped
+    number = int(name.partition(TEXT_LAYERS)[2].partition(".")[0])
+    return number < int(reader.encoder.config.num_hidden_layers) - skipped
+
+
+def _moved(own: _Said, anchors: Sequence[_Said], strength: float) -> _Said:
+    """Return what is wanted of an erased prompt: the way to the average of its anchors, ``strength`` times."""
+    length = len(own.states)
+    into = torch.stack([_lengthened(anchor.states, length) for anchor in anchors]).mean(0)
+    states = own.states + strength * (into - own.states)
+    pooled = None
+    if own.pooled is not None:
+        ends = torch.stack([anchor.pooled for anchor in anchors if anchor.pooled is not None]).mean(0)
+        pooled = own.pooled + strength * (ends - own.pooled)
+    return _Said(states, pooled, own.weights)
+
+
+def _lengthened(states: Tensor, length: int) -> Tensor:
+    """Return states (length, d): of a shorter prompt the last one, which is padding, again and again."""
+    if len(states) >= length:
+        return states[:length]
+    return torch.cat([states, states[-1:].expand(length - len(states), -1)])
+
+
+def _padded(rows: Sequence[Tensor], length: int) -> Tensor:
+    """Stack rows of different lengths; what is missing is zero, as are the weights there."""
+    padded = rows[0].new_zeros((len(rows), length, *rows[0].shape[1:]))
+    for number, row in enumerate(rows):
+        padded[number, : len(row)] = row[:length]
+    return padded
+
+
+def _spread(values: Tensor) -> float:
+    """Return the mean square by which the first dimension's entries differ from their mean."""
+    return max(float((values - values.mean(0)).square().mean()), 1e-12)
