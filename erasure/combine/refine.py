@@ -38,8 +38,9 @@ def refine_config(task: CombineTask, rows: Any = ROWS) -> EraseConfig:
     if problems or joint.config is None:
         raise ConfigError(problems)
     rank = trained_rank(task)
-    # Training starts from the files instead of where the config says.
-    own = {"layers": task.layers, "rank": rank, "alpha": float(rank), "start": "zero"}
+    # Training starts from the files instead of where the config says; their edits of text encoders go on.
+    start = "text-encoder" if task.changes_text else "zero"
+    own = {"layers": task.layers, "rank": rank, "alpha": float(rank), "start": start}
     config = with_changes(joint.config, **own, **_known_names(joint))
     return config if (joint.config.asked or {}).get("steps") else within(config, rows, len(task.loras))
 

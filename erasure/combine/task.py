@@ -89,6 +89,11 @@ class CombineTask:
         return smallest_choice(key.removeprefix(self.family.lora.prefix) for key in self.modules)
 
     @property
+    def changes_text(self) -> bool:
+        """Whether one of the files changes a text encoder."""
+        return any(not key.startswith(self.family.lora.prefix) for key in self.modules)
+
+    @property
     def base(self) -> dict[str, str]:
         """What all files say alike of the checkpoint that they were made from, by their metadata's keys; {} if they
         differ."""

@@ -90,15 +90,16 @@ def set_first_weights(
 ) -> FirstWeights:
     """Set the LoRA that is on the model's U-Net to where training starts, and return what that is.
 
-    ``parents``: LoRAs that it starts from in place of the config's start. There is no null space if the config wants
-    none, or if no layer of the LoRA reads prompts. Raises: LoraFileError if a parent does not fit.
+    ``parents``: LoRAs that it starts from in place of the config's start, but for what they change in text encoders:
+    from there the edit of these goes on, if the config wants one. There is no null space if the config wants none, or
+    if no layer of the LoRA reads prompts. Raises: LoraFileError if a parent does not fit.
     """
     reads = bool(text_readers(model.unet))
     preserved = preserved_states(model, space, config) if reads and (parents or config.null_space) else None
     start = joint_start(model, space, config, parents, preserved) if parents else None
     edit: ClosedStart | TextStart | None = None
     if has_text_start(config):
-        edit = TextStart(model, space, config)
+        edit = TextStart(model, space, config, parents)
     elif reads and not parents and config.start == "closed-form":
         edit = ClosedStart(model, space, config)
         edit.leave_idle_blocks()

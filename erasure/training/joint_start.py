@@ -32,7 +32,6 @@ from erasure.lora.adapter import (
     DOWN,
     UP,
     base_layers,
-    layer_shapes,
     load_lora_state,
     lora_layers,
     lora_state,
@@ -43,6 +42,7 @@ from erasure.lora.combine import summed_change
 from erasure.lora.file import read_lora
 from erasure.lora.fit import match_lora, module_paths
 from erasure.lora.low_rank import product_norm, truncated
+from erasure.lora.model_adapter import model_layers, model_shapes
 from erasure.lora.parent import Parent
 from erasure.model.model import Model
 from erasure.spread import spread
@@ -50,8 +50,10 @@ from erasure.training.attended import attended, stage_of
 from erasure.training.closed_form import low_rank, pairs
 from erasure.training.closed_start import nearest_words, preserved_reads
 from erasure.training.joint_start_sizes import FAR_READ, FAR_WORDS, NAMES, NEAR_WORDS, TEMPLATES, near_read_each
+from erasure.training.joint_text import is_of_text
 from erasure.training.layer_inputs import input_moments
 from erasure.training.preserved_states import PreservedStates, far_words
+from erasure.training.text_start_sizes import has_text_start
 from erasure.training.uce import edited_states
 
 # mu and l of the formula: for keys, for values, and for layers that do not read prompts.
@@ -85,7 +87,7 @@ def joint_start(
     parent does not fit the model, or changes layers that the LoRA does not have.
     """
     first = lora_state(model.unet)
-    changes = [_changes(parent, model.unet) for parent in parents]
+    changes = [_changes(parent, model, config) for parent in parents]
     touched = [path for path in lora_layers(model.unet) if any(path in own for own in changes)]
     try:
         with model.rows.purpose("training"):
@@ -275,16 +277,18 @@ def _attended(model: Model, space: ConceptSpace, config: EraseConfig, parent: Pa
     return {stage: read.own.double() for stage, read in found.items()}
 
 
-def _changes(parent: Parent, unet: nn.Module) -> _Changes:
-    """Read what a parent changes. Raises: LoraFileError."""
-    file = read_lora(parent.path)
-    match_lora(file, layer_shapes(unet))
-    paths, trained = module_paths(base_layers(unet), file.family), lora_layers(unet)
-    missing = [paths[module] for module in file.modules if paths[module] not in trained]
+def _changes(parent: Parent, model: Model, config: EraseConfig) -> _Changes:
+    """Read what a parent changes in the U-Net. Raises: LoraFileError."""
+    file, modules = read_lora(parent.path), model.parts.modules
+    match_lora(file, model_shapes(modules))
+    paths, trained = module_paths(model_layers(modules), file.family), set(lora_layers(model.unet))
+    edited = {key for key in file.modules if has_text_start(config) and is_of_text(model, paths[key])}
+    own = [key for key in file.modules if key not in edited]
+    missing = [paths[key] for key in own if paths[key] not in trained]
     if missing:
         raise LoraFileError(
             f"{file.path.name} changes layers that the new LoRA does not have ({len(missing)}, such as {missing[0]}); "
             "choose layers that have them all, such as full"
         )
-    found = {paths[module]: summed_change([(file, parent.weight)], module, torch.float64) for module in file.modules}
+    found = {paths[key]: summed_change([(file, parent.weight)], key, torch.float64) for key in own}
     return {path: change for path, change in found.items() if change is not None}

@@ -32,8 +32,10 @@ from erasure.concepts.hostile_wordings import HostileWording
 from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.config.template import fill
+from erasure.lora.parent import Parent
 from erasure.model.model import Model
 from erasure.training.closed_start_sizes import MOST_WORDINGS, wordings_each
+from erasure.training.joint_text import text_changes
 from erasure.training.preserved_states import far_words
 from erasure.training.text_start_sizes import (
     ANCHOR_WORDS,
@@ -81,10 +83,16 @@ class _Erased:
 class TextStart:
     """The edit, which can be made stronger: all of it, for a target, or for one of a target's other names."""
 
-    def __init__(self, model: Model, space: ConceptSpace, config: EraseConfig):
+    def __init__(self, model: Model, space: ConceptSpace, config: EraseConfig, parents: Sequence[Parent] = ()):
+        """``parents``: LoRAs whose changes of text encoders it goes on from.
+
+        Raises: LoraFileError if one of them does not fit the model.
+        """
         self._config = config
         self._targets = space.targets
         self._tuning = TextTuning(model, config)
+        if parents:
+            self._tuning.go_on_from(text_changes(model, parents))
         self._names: dict[str, _Erased] = {}
         self._erased: list[_Erased] = []
         for number, own in enumerate(space.erased_by_target(config)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -12,14 +12,19 @@ import torch
 from torch import Tensor, nn
 
 from erasure.config.settings import EraseConfig
+from erasure.errors import LoraFileError
 from erasure.lora.adapter import (
+    DOWN,
+    UP,
     base_layers,
     inject_lora_on,
     load_lora_state,
+    lora_layers,
     lora_parameters,
     lora_state,
     without_lora,
 )
+from erasure.lora.low_rank import truncated
 from erasure.lora.model_adapter import TEXT_LAYERS
 from erasure.model.model import Model
 from erasure.model.text_reader import TextReader
@@ -49,7 +54,7 @@ class TextTuning:
     """Puts a LoRA that changes nothing yet on the text encoders, with the rank and alpha of the config."""
 
     def __init__(self, model: Model, config: EraseConfig):
-        self._model = model
+        self._model, self._config = model, config
         self._readers = model.parts.texts
         for number, reader in enumerate(self._readers):
             names = [name for name in base_layers(reader.encoder) if _is_trained(name, reader)]
@@ -57,6 +62,30 @@ class TextTuning:
         self._scaler = gradient_scaler(model.dtype, model.device)
         self._known: OrderedDict[str, list[_Said]] = OrderedDict()
         self._units: list[tuple[float, float]] = []  # of each reader: how much states and pooled of words differ
+
+    def go_on_from(self, changes: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+        """Set the LoRA to changes of layers, by module path in the model, as well as its rank holds them.
+
+        Raises: LoraFileError if it does not have one of the layers.
+        """
+        scale, known = self._config.alpha / self._config.rank, set()
+        for reader in self._readers:
+            state = lora_state(reader.encoder)
+            for name in lora_layers(reader.encoder):
+                path = f"{reader.family.part}.{name}"
+                known.add(path)
+                if path in changes:
+                    cut = truncated(*changes[path], self._config.rank)
+                    for key, part in ((name + DOWN, cut.down), (name + UP, (cut.up / scale).T)):
+                        whole = state[key] if key.endswith(DOWN) else state[key].T
+                        whole[: len(part)] = part.to(whole)
+            load_lora_state(reader.encoder, state)
+        others = [path for path in changes if path not in known]
+        if others:
+            raise LoraFileError(
+                f"the LoRAs change layers of the text encoders that are not trained ({len(others)}, such as "
+                f"{others[0]}); only their MLPs are. Add the files up without training"
+            )
 
     def optimizer(self, rate: float) -> torch.optim.Optimizer:
         """Return a new optimizer of the LoRA."""
