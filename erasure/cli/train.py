@@ -151,6 +151,7 @@ def _dry_run(arguments: argparse.Namespace, config: EraseConfig) -> int:
     from erasure.run.forecast import forecast_rows, rows_until_gone
     from erasure.training.planning import measure_cost
     from erasure.training.session import open_session
+    from erasure.training.text_start_sizes import text_steps
 
     checkpoint = inspect_checkpoint(arguments.checkpoint).opened(opening_of(arguments))
     session = open_session(checkpoint, config, arguments.device or default_device())
@@ -173,6 +174,8 @@ def _dry_run(arguments: argparse.Namespace, config: EraseConfig) -> int:
         print(f"         and {looks:,.0f} for looks; only {least:,.0f} of both if the first ones find all gone")
     if start:
         print(f"         at most {start:,.0f} rows for the closed form that training starts from")
+    if steps := text_steps(config):
+        print(f"         at most {steps:,} steps on the text encoders, where training starts")
     print(f"         {verdict:,.0f} rows to judge before and after")
     if hostile:
         print(f"         at most {hostile:,.0f} rows to find other wordings of what is erased")

@@ -17,6 +17,7 @@ from erasure.model.checkpoint import inspect_checkpoint
 from erasure.model.memory import embedding_cache_bytes
 from erasure.model.size import ModelSize
 from erasure.run.forecast import forecast_rows, remembered_prompts
+from erasure.training.text_start_sizes import text_steps
 
 _LIBRARIES = 0.4 * GIB
 # The least that a U-Net row takes on a CPU (measured on emoji-SD), in seconds, and the cores that the tables are for.
@@ -124,6 +125,9 @@ def training_rows(config: EraseConfig) -> float:
 
 
 def rows_apart(config: EraseConfig) -> float:
-    """Return the rows besides training: synonyms, looks, the verdict, pictures, previews, the self-check."""
+    """Return the rows besides training: synonyms, looks, the verdict, pictures, previews, the self-check.
+
+    Steps on the text encoders count as rows.
+    """
     rows = forecast_rows(config)
-    return rows.all.total - rows["training"].total
+    return rows.all.total - rows["training"].total + text_steps(config)

@@ -12,7 +12,8 @@ from torch import Tensor
 from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.config.settle import decided
-from erasure.lora.adapter import lora_layers, lora_parameters
+from erasure.lora.adapter import lora_parameters
+from erasure.lora.model_adapter import model_lora_layers
 from erasure.model.conditioning import Conditioning
 from erasure.model.memory import peak_process_bytes
 from erasure.model.model import Model
@@ -32,8 +33,8 @@ class Cost:
 def make_plan(model: Model, space: ConceptSpace, config: EraseConfig) -> Plan:
     """Return the plan for the LoRA that is on the model's U-Net. The rows of an update are counted, not timed."""
     return Plan(
-        layers=len(lora_layers(model.unet)),
-        parameters=sum(weight.numel() for weight in lora_parameters(model.unet)),
+        layers=len(model_lora_layers(model.parts.modules)),
+        parameters=sum(weight.numel() for module in model.parts.modules.values() for weight in lora_parameters(module)),
         rank=config.rank,
         updates=config.updates,
         rows_per_update=rows_per_update(config, tuple(len(target.preserved) for target in space.targets)).total,

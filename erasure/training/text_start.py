@@ -34,6 +34,7 @@ from erasure.config.settings import EraseConfig
 from erasure.config.template import fill
 from erasure.lora.parent import Parent
 from erasure.model.model import Model
+from erasure.training.adam_state import move_adam
 from erasure.training.closed_start_sizes import MOST_WORDINGS, wordings_each
 from erasure.training.joint_text import text_changes
 from erasure.training.preserved_states import far_words
@@ -88,7 +89,8 @@ class TextStart:
 
         Raises: LoraFileError if one of them does not fit the model.
         """
-        self._config = config
+        self._model, self._config = model, config
+        self._searches = config.adversary in ("gumbel", "pgd", "rerank")
         self._targets = space.targets
         self._tuning = TextTuning(model, config)
         if parents:
@@ -119,6 +121,7 @@ class TextStart:
         steps = MORE_STEPS if self.steps else first_steps(len(self._targets))
         optimizer = self._tuning.optimizer(self._rate)
         for step in range(steps):
+            move_adam(optimizer, self._model.device)  # a run may go on elsewhere between two steps
             self._step(optimizer, self._rate * (1 - step / steps))
             yield (step + 1) / steps
         self.steps += steps
@@ -156,7 +159,7 @@ class TextStart:
 
     # --- one step
 
-    def _step(self, optimizer: torch.optim.Optimizer, rate: float) -> float:
+    def _step(self, optimizer: torch.optim.Adam, rate: float) -> float:
         """Make one step; return its loss."""
         erased, goals, strengths = self._draw_erased()
         places = self._draw_preserved()
@@ -185,14 +188,19 @@ class TextStart:
         return prompts, goals, [self._strengths[self._erased[place].number] for place in chosen]
 
     def _draw_preserved(self) -> list[int]:
-        """Return words by number: near and far ones at random, and those that are hurt most, with Gumbel noise."""
+        """Return words by number: near and far ones at random, and those that are hurt most, with Gumbel noise.
+
+        Where the config does not search, noise alone chooses.
+        """
         near, far = len(self._near), len(self._far)
         order = torch.randperm(near, generator=self._generator)[:NEAR]
         others = near + torch.randperm(far, generator=self._generator)[:FAR]
-        logits = self._harm / self._harm[self._seen].std().clamp_min(1e-9) if int(self._seen.sum()) > 1 else self._harm
-        noise = -(-torch.rand(len(logits), generator=self._generator).clamp(1e-9, 1 - 1e-9).log()).log()
-        logits = (_SHARPNESS * logits + noise).masked_fill(~self._seen, -math.inf)
-        worst = logits.topk(min(HURT_MOST, int(self._seen.sum()))).indices
+        noise = -(-torch.rand(near + far, generator=self._generator).clamp(1e-9, 1 - 1e-9).log()).log()
+        if self._searches:
+            known = self._harm[self._seen]
+            spread = known.std().clamp_min(1e-9) if len(known) > 1 else torch.ones(())
+            noise = (_SHARPNESS * self._harm / spread + noise).masked_fill(~self._seen, -math.inf)
+        worst = noise.topk(min(HURT_MOST, int(self._seen.sum()) if self._searches else near + far)).indices
         return [*order.tolist(), *others.tolist(), *worst.tolist()]
 
     def _note(self, places: Sequence[int], moved: Sequence[float]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from erasure.config.settings import EraseConfig
-from erasure.training.closed_start_sizes import READ_PROMPTS, has_closed_start
+from erasure.training.closed_start_sizes import READ_PROMPTS, ROUNDS, has_closed_start
 
 # Steps of the first training of the edit, for one target and for every further one, and at most; and of each later one,
 # which goes on from there.
@@ -36,3 +36,12 @@ def has_edit(config: EraseConfig) -> bool:
 def first_steps(targets: int) -> int:
     """Return the steps of the first training of the edit."""
     return min(MOST_STEPS, FIRST_STEPS + STEPS_PER_TARGET * (targets - 1))
+
+
+def text_steps(config: EraseConfig) -> int:
+    """Return the steps on the text encoders, at most. At full size, one takes about as long as a row of the U-Net."""
+    if not has_text_start(config):
+        return 0
+    again = len(TEXT_STRENGTHS) - 1 + ROUNDS if config.look_every else 0
+    again += config.robust == "words"
+    return len(RATES) * TRIED_STEPS + first_steps(len(config.erase)) + again * MORE_STEPS

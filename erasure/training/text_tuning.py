@@ -49,6 +49,11 @@ class _Said:
     pooled: Tensor | None
     weights: Tensor
 
+    def to(self, device: torch.device) -> _Said:
+        """Return it on a device."""
+        pooled = None if self.pooled is None else self.pooled.to(device)
+        return _Said(self.states.to(device), pooled, self.weights.to(device))
+
 
 class TextTuning:
     """Puts a LoRA that changes nothing yet on the text encoders, with the rank and alpha of the config."""
@@ -87,7 +92,7 @@ class TextTuning:
                 f"{others[0]}); only their MLPs are. Add the files up without training"
             )
 
-    def optimizer(self, rate: float) -> torch.optim.Optimizer:
+    def optimizer(self, rate: float) -> torch.optim.Adam:
         """Return a new optimizer of the LoRA."""
         return torch.optim.Adam(self._parameters(), lr=rate)
 
@@ -102,7 +107,7 @@ class TextTuning:
 
     def step(
         self,
-        optimizer: torch.optim.Optimizer,
+        optimizer: torch.optim.Adam,
         rate: float,
         erased: Sequence[str],
         goals: Sequence[Sequence[str]],
@@ -168,7 +173,7 @@ class TextTuning:
                 found[text] = self._known[text] = [each[number] for each in read]
             while len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)
-        return [found[text] for text in prompts]
+        return [[said.to(self._model.device) for said in found[text]] for text in prompts]
 
     def _said(self, reader: TextReader, prompts: Sequence[str]) -> list[_Said]:
         ids = self._ids(reader, prompts)
