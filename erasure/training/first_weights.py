@@ -15,13 +15,12 @@ from erasure.lora.parent import Parent
 from erasure.model.drawing import run_to_end
 from erasure.model.model import Model
 from erasure.training.closed_start import ClosedStart
-from erasure.training.closed_start_sizes import STRENGTHS
 from erasure.training.joint_start import joint_start
 from erasure.training.null_space import NullSpace, projection
 from erasure.training.preserved_states import preserved_states
-from erasure.training.start_strength import BLIND, Samples, find_strength
+from erasure.training.start_strength import BLIND, OF_CLOSED_FORM, OF_TEXT, Samples, find_strength
 from erasure.training.text_start import TextStart
-from erasure.training.text_start_sizes import TEXT_STRENGTHS, has_text_start
+from erasure.training.text_start_sizes import has_text_start
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ class FirstWeights:
         what = "an edit of the text encoders" if of_text else "the closed form"
         if samples is not None and samples.known:
             strength = yield from find_strength(
-                self.edit, partial(self.put, model), samples, TEXT_STRENGTHS if of_text else STRENGTHS
+                self.edit, partial(self.put, model), samples, OF_TEXT if of_text else OF_CLOSED_FORM
             )
             told.append(f"training starts from {what} at {strength.told(targets)}")
             unseen = strength.unseen

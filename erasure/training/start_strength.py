@@ -14,17 +14,28 @@ from typing import NamedTuple, Protocol
 from erasure.judge.scale import CUT
 from erasure.training.closed_start import NAME_WEIGHT
 from erasure.training.closed_start_sizes import ROUNDS, STRENGTHS
+from erasure.training.text_start_sizes import TEXT_STRENGTHS
 
-# Of what the pictures showed of the targets before, this share is hardly anything.
-ENOUGH = 0.08
-# A target that is shown more than this is moved farther by FARTHER in each round; what is left of others is for
-# training. A name that is still recognised weighs HEAVIER times as much.
-SHOWN = 0.12
+
+class Limits(NamedTuple):
+    """``strengths``: that the whole edit is given in turn. ``enough``: of what the pictures showed of the targets
+    before, this share is hardly anything. ``shown``: a target that is shown more than this is moved farther; what is
+    left of others is for training. ``farthest``: beyond this, more costs other concepts more than training does.
+    """
+
+    strengths: tuple[float, ...]
+    enough: float
+    shown: float
+    farthest: float
+
+
+# Of the closed form, where the least that does it is best, and of text encoders, where more hardly costs anything.
+OF_CLOSED_FORM = Limits(STRENGTHS, enough=0.08, shown=0.12, farthest=1.75)
+OF_TEXT = Limits(TEXT_STRENGTHS, enough=0.04, shown=0.08, farthest=2.0)
+# How much farther a target is moved in each round; a name that is still recognised weighs so many times as much.
 FARTHER, HEAVIER = 0.25, 3.0
 # Where no samples tell: as much as most targets need, with a few updates after it.
 BLIND = STRENGTHS[1]
-# To go still farther costs other concepts more than training does.
-FARTHEST = 1.75
 
 
 class Edit(Protocol):
@@ -78,21 +89,22 @@ class Strength(NamedTuple):
 
 
 def find_strength(
-    edit: Edit, put: Callable[[], Iterator[float]], samples: Samples, strengths_in_turn: Sequence[float] = STRENGTHS
+    edit: Edit, put: Callable[[], Iterator[float]], samples: Samples, limits: Limits = OF_CLOSED_FORM
 ) -> Generator[float, None, Strength]:
     """Make ``edit`` as strong as it must be and no stronger, and return how strong that is.
 
     ``put``: puts the edit in place as it is now, yielding the share that is done; so does this.
-    ``strengths_in_turn``: that the whole edit is given until the targets are hardly seen.
     """
     targets = samples.known
-    whole, levels = yield from _whole(edit, put, samples, targets, strengths_in_turn)
+    whole, levels = yield from _whole(edit, put, samples, targets, limits)
     strengths = dict.fromkeys(targets, whole)
     owners = samples.known_names()
     weights: dict[str, float] = {}
     _, shown = samples.levels((), owners)
     for _ in range(ROUNDS):
-        farther = {target for target in targets if levels[target] > SHOWN and strengths[target] < FARTHEST}
+        farther = {
+            target for target in targets if levels[target] > limits.shown and strengths[target] < limits.farthest
+        }
         # A name goes with its target, as far as that has to be moved anyway.
         heavier = {name for name, level in shown.items() if level >= CUT and owners[name] not in farther}
         if not (farther or heavier):
@@ -118,13 +130,13 @@ def _whole(
     put: Callable[[], Iterator[float]],
     samples: Samples,
     targets: Collection[int],
-    strengths: Sequence[float],
+    limits: Limits,
 ) -> Generator[float, None, tuple[float, dict[int, float]]]:
     """Return the least of the strengths with which hardly anything is left, else the greatest, and the levels."""
-    for strength in strengths:
+    for strength in limits.strengths:
         edit.strengthen(strength)
         yield from put()
         levels, _ = samples.levels(targets, ())
-        if fmean(max(0.0, level) for level in levels.values()) <= ENOUGH:
+        if fmean(max(0.0, level) for level in levels.values()) <= limits.enough:
             break
     return strength, levels
