@@ -56,6 +56,15 @@ def tiny_diffusers_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.tiny_diffusers_folder(tmp_path_factory.mktemp("diffusers") / "tiny")
 
 
+@pytest.fixture(autouse=True)
+def brief_text_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few steps on the text encoders before a run's first update: no test but those of that edit need it to be good."""
+    place = "erasure.training.text_start."
+    monkeypatch.setattr(place + "first_steps", lambda targets: 3)
+    for name, brief in {"MORE_STEPS": 2, "RATES": (4e-3,), "TRIED_STEPS": 1, "NEAR": 4, "FAR": 4, "ERASED": 4}.items():
+        monkeypatch.setattr(place + name, brief)
+
+
 @pytest.fixture
 def quick_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few pictures of a run, in two DDIM steps: for tests of real runs that say nothing about pictures, which otherwise

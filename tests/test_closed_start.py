@@ -49,7 +49,9 @@ from tests.updates import updates
 
 
 def _config(**changes: object) -> EraseConfig:
-    return config_from_dict({"erase": ["church"], "rank": 4, "sampling_steps": 3, "steps": 2, **changes})
+    return config_from_dict(
+        {"erase": ["church"], "start": "closed-form", "rank": 4, "sampling_steps": 3, "steps": 2, **changes}
+    )
 
 
 def _read(model: Model, prompt: str) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from types import SimpleNamespace
 from typing import cast
 
@@ -10,12 +10,22 @@ import torch
 
 from erasure.config.values import config_from_dict
 from erasure.lora.adapter import inject_lora, lora_state
+from erasure.model.drawing import run_to_end
 from erasure.model.model import Model
 from erasure.model.parts import ModelParts
 from erasure.training.closed_start import NAME_WEIGHT, ClosedStart
 from erasure.training.closed_start_sizes import ROUNDS, STRENGTHS
 from erasure.training.events import Note
-from erasure.training.start_strength import BLIND, ENOUGH, FARTHER, FARTHEST, HEAVIER, SHOWN, find_strength
+from erasure.training.start_strength import (
+    BLIND,
+    FARTHER,
+    HEAVIER,
+    OF_CLOSED_FORM,
+    OF_TEXT,
+    Limits,
+    Strength,
+    find_strength,
+)
 from erasure.training.steering import Steering
 from erasure.training.trainer import Trainer
 from tests.spaces import space_of
@@ -51,8 +61,9 @@ class _Edit:
     def known(self) -> Collection[int]:
         return self._gone_at.keys()
 
-    def put(self) -> None:
+    def put(self) -> Iterator[float]:
         self.put_with.append(dict(self.strengths))
+        yield 1.0
 
     def known_names(self) -> dict[str, int]:
         return {name: target for name, (target, _) in self._names.items()}
@@ -66,10 +77,14 @@ class _Edit:
         )
 
 
+def _found(edit: _Edit, limits: Limits = OF_CLOSED_FORM) -> Strength:
+    return run_to_end(find_strength(edit, edit.put, edit, limits))
+
+
 def test_the_least_strength_with_which_hardly_anything_is_left_is_taken() -> None:
     for strength in STRENGTHS:
         edit = _Edit({0: strength, 1: 1.0})
-        found = find_strength(edit, edit.put, edit)
+        found = _found(edit)
         assert found.whole == strength
         assert found.strengths == {0: strength, 1: strength}
         assert found.levels == {0: 0.0, 1: 0.0}
@@ -77,9 +92,9 @@ def test_the_least_strength_with_which_hardly_anything_is_left_is_taken() -> Non
 
 
 def test_hardly_anything_in_all_of_them_is_not_enough_for_one_that_is_still_shown() -> None:
-    assert ENOUGH <= SHOWN
+    assert OF_CLOSED_FORM.enough <= OF_CLOSED_FORM.shown
     edit = _Edit(dict.fromkeys(range(40), 1.0) | {40: STRENGTHS[-1] + FARTHER})
-    found = find_strength(edit, edit.put, edit)
+    found = _found(edit)
     assert found.whole == STRENGTHS[0]
     assert found.strengths[40] == STRENGTHS[-1] + FARTHER
     assert found.strengths[0] == STRENGTHS[0]
@@ -92,27 +107,34 @@ def test_pictures_that_show_less_than_nothing_of_one_target_do_not_speak_for_ano
             return {target: level or -9.0 for target, level in levels.items()}, shown
 
     edit = Overdone({0: 1.0, 1: STRENGTHS[1]})
-    assert find_strength(edit, edit.put, edit).whole == STRENGTHS[1]
+    assert _found(edit).whole == STRENGTHS[1]
+
+
+def test_text_encoders_begin_farther_and_may_go_farther() -> None:
+    edit = _Edit({0: 1.0, 1: 99.0})
+    assert _found(edit, OF_TEXT).strengths == pytest.approx({0: OF_TEXT.strengths[-1], 1: OF_TEXT.farthest})
+    assert OF_TEXT.strengths[0] > OF_CLOSED_FORM.strengths[0]
+    assert OF_TEXT.farthest > OF_CLOSED_FORM.farthest
 
 
 def test_only_targets_that_are_still_shown_are_moved_farther() -> None:
     edit = _Edit({0: 1.0, 1: STRENGTHS[-1] + FARTHER})
-    found = find_strength(edit, edit.put, edit)
+    found = _found(edit)
     assert found.strengths == edit.strengths == {0: STRENGTHS[-1], 1: STRENGTHS[-1] + FARTHER}
     assert edit.asked[-1] == ([1], [])
 
 
 def test_a_target_that_stays_is_not_moved_without_end() -> None:
     edit = _Edit({0: 99.0})
-    found = find_strength(edit, edit.put, edit)
-    assert found.strengths == {0: FARTHEST}
+    found = _found(edit)
+    assert found.strengths == {0: OF_CLOSED_FORM.farthest}
     assert found.levels == {0: MUCH}
     assert len(edit.put_with) <= len(STRENGTHS) + ROUNDS
 
 
 def test_only_names_that_are_still_recognised_weigh_more() -> None:
     edit = _Edit({0: 1.0}, {"chapel": (0, NAME_WEIGHT * HEAVIER), "abbey": (0, 0.0), "minster": (0, 99.0)})
-    found = find_strength(edit, edit.put, edit)
+    found = _found(edit)
     assert found.names == ("chapel", "minster")
     assert edit.weights == {
         "chapel": pytest.approx(NAME_WEIGHT * HEAVIER),
@@ -126,14 +148,14 @@ def test_only_names_that_are_still_recognised_weigh_more() -> None:
 
 def test_a_name_waits_while_its_target_is_moved() -> None:
     edit = _Edit({0: STRENGTHS[-1] + FARTHER}, {"chapel": (0, NAME_WEIGHT * HEAVIER)})
-    find_strength(edit, edit.put, edit)
+    _found(edit)
     assert edit.asked[-3:] == [([], ["chapel"]), ([0], ["chapel"]), ([], ["chapel"])]
 
 
 def test_what_was_found_is_said() -> None:
     edit = _Edit({0: 1.0, 1: STRENGTHS[-1] + FARTHER}, {"chapel": (0, NAME_WEIGHT * HEAVIER)})
-    told = find_strength(edit, edit.put, edit).told(["church", "truck"])
-    assert f"at {STRENGTHS[-1]:g} times its strength (truck at {STRENGTHS[-1] + FARTHER:g}, chapel weighs more)" in told
+    told = _found(edit).told(["church", "truck"])
+    assert f"{STRENGTHS[-1]:g} times its strength (truck at {STRENGTHS[-1] + FARTHER:g}, chapel weighs more)" in told
     assert "show 0 % of" in told
 
 
@@ -164,7 +186,15 @@ class _Watched:
 
 
 def _trainer(models: ModelParts, watched: _Watched | None, **settings: object) -> Trainer:
-    given = {"erase": ["church"], "steps": 12, "sampling_steps": 3, "warmup": 0, "rank": 2, "pace": 0.02}
+    given = {
+        "erase": ["church"],
+        "start": "closed-form",
+        "steps": 12,
+        "sampling_steps": 3,
+        "warmup": 0,
+        "rank": 2,
+        "pace": 0.02,
+    }
     config = config_from_dict({**given, **settings})
     inject_lora(models.unet, config.layers, config.rank, config.alpha, config.seed)
     trainer = Trainer(Model(models), space_of("church"), config)
@@ -215,7 +245,7 @@ def test_where_no_samples_tell_the_edit_is_as_strong_as_most_targets_need(tiny_m
     trainer = _trainer(tiny_models, watched if looks else None)
     first = trainer._first
     assert first is not None
-    assert first.edit is not None
+    assert isinstance(first.edit, ClosedStart)
     next(iter(trainer))
     assert first.edit._strength == BLIND
 

@@ -31,7 +31,7 @@ class Limits(NamedTuple):
 
 # Of the closed form, where the least that does it is best, and of text encoders, where more hardly costs anything.
 OF_CLOSED_FORM = Limits(STRENGTHS, enough=0.08, shown=0.12, farthest=1.75)
-OF_TEXT = Limits(TEXT_STRENGTHS, enough=0.04, shown=0.08, farthest=2.0)
+OF_TEXT = Limits(TEXT_STRENGTHS, enough=0.04, shown=0.08, farthest=2.1)
 # How much farther a target is moved in each round; a name that is still recognised weighs so many times as much.
 FARTHER, HEAVIER = 0.25, 3.0
 # Where no samples tell: as much as most targets need, with a few updates after it.
