@@ -17,7 +17,7 @@ from erasure.errors import BrokenCheckpoint, LoraFileError
 from erasure.model.checkpoint import inspect_checkpoint
 from erasure.model.empty_unet import layers_of
 from erasure.model.layer_search import find_layers
-from erasure.model.unet_layers import UnetLayers
+from erasure.model.model_layers import ModelLayers
 from tests.loras import random_lora
 from tests.test_bake import UNET, checkpoint_in, command, everywhere
 
@@ -75,7 +75,7 @@ def test_layers_are_the_same_after_a_way_as_json(tmp_path: Path, tiny_diffusers_
     info = inspect_checkpoint(tiny_diffusers_folder if folder else checkpoint_in(tmp_path / "base", averaged=True))
     found = layers_of(info)
     assert any(place.averaged for place in found.places) != folder
-    assert UnetLayers.from_dict(json.loads(json.dumps(found.to_dict())), info) == found
+    assert ModelLayers.from_dict(json.loads(json.dumps(found.to_dict())), info) == found
 
 
 def test_what_the_other_process_fails_at_is_told_by_this_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
