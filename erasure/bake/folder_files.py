@@ -46,7 +46,11 @@ def folder_files(info: CheckpointInfo, places: Sequence[LayerPlace]) -> FolderFi
     """
     folder = info.contents
     assert isinstance(folder, DiffusersFolder)
-    files = {file.path: file for file in (*unet_files(info), *(place.file for place in places))}
+    changed = {place.file.path for place in places}
+    texts = [folder.weights[encoder.part] for encoder in info.family.text_encoders]
+    # All pieces of a part, also those that stay the same: what is a pickle gets another name.
+    pieces = [file for files in texts if any(file.path in changed for file in files) for file in files]
+    files = {file.path: file for file in (*unet_files(info), *pieces)}
     pickles = Counter(file.path.parent.name for file in files.values() if file.pickled is not None)
     several = next((part for part, count in pickles.items() if count > 1), None)
     if several is not None:
