@@ -30,8 +30,6 @@ from erasure.model.checkpoint import inspect_checkpoint
 from erasure.model.drawing import run_to_end
 from erasure.model.model import Model
 from erasure.model.parts import ModelParts
-from erasure.share.folder import share_lora
-from erasure.share.order import share_order
 from tests import tiny, tiny_xl
 from tests.text_loras import of_text, text_lora
 
@@ -128,17 +126,6 @@ def test_inspect_counts_the_layers_of_text_encoders(tmp_path: Path, tiny_models:
     assert "layers: 28 (12 of them in text encoders), rank 2" in str(reports[0])
     assert "layers: 16, rank 2" in str(reports[2])
     assert reports[0].to_dict()["text_layers"] == 12
-
-
-def test_the_model_card_names_the_strength_that_counts(tmp_path: Path, tiny_models: ModelParts) -> None:
-    said = {CONFIG_KEY: json.dumps({"erase": ["church"]})}
-    for name, wanted, line in (
-        ("both", changed, "`strength_clip` 1: it changes text encoders as well."),
-        ("unet", lambda path: path.endswith("attn2.to_v"), "so `strength_clip` has no effect."),
-    ):
-        lora = text_lora(tmp_path / f"{name}.safetensors", tiny_models.modules, SD1, wanted, metadata=said)
-        share_lora(share_order(lora, "creativeml-openrail-m"), tmp_path / name)
-        assert line in (tmp_path / name / "README.md").read_text(encoding="utf-8")
 
 
 def test_files_must_fit_the_text_encoders_of_a_checkpoint(

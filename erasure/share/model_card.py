@@ -191,7 +191,7 @@ def _use(about: About, order: ShareOrder) -> str:
         f"**AUTOMATIC1111 and Forge.** Put {code(file)} into `models/Lora` and write this into the prompt:",
         fenced(f"<lora:{about.name}:1>"),
         f"**ComfyUI.** Put {code(file)} into `models/loras` and add a *Load LoRA* node between the checkpoint and the "
-        f"sampler, with {_strengths(about)}.",
+        "sampler, with `strength_model` 1. It does not change the text encoder, so `strength_clip` has no effect.",
         f"**diffusers** (with `peft`){'' if order.repo else ', from the folder that this file lies in'}:",
         fenced(python, "python"),
         "**kohya's sd-scripts:**",
@@ -199,12 +199,6 @@ def _use(about: About, order: ShareOrder) -> str:
         "A weight below 1 erases less.",
     ]
     return "\n\n".join(parts)
-
-
-def _strengths(about: About) -> str:
-    if about.report.text_layers:
-        return "`strength_model` 1 and `strength_clip` 1: it changes text encoders as well"
-    return "`strength_model` 1. It does not change the text encoder, so `strength_clip` has no effect"
 
 
 def _quoted(text: str) -> str:
