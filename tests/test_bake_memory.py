@@ -17,7 +17,8 @@ from erasure.errors import BrokenCheckpoint, LoraFileError
 from erasure.model.checkpoint import inspect_checkpoint
 from erasure.model.empty_unet import layers_of
 from erasure.model.layer_search import find_layers
-from erasure.model.unet_layers import UnetLayers
+from erasure.model.model_layers import ModelLayers
+from tests import tiny_sd2
 from tests.loras import random_lora
 from tests.test_bake import UNET, checkpoint_in, command, everywhere
 
@@ -70,12 +71,18 @@ def test_the_process_that_writes_has_not_loaded_what_found_the_layers(tmp_path: 
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-@pytest.mark.parametrize("folder", [False, True])
-def test_layers_are_the_same_after_a_way_as_json(tmp_path: Path, tiny_diffusers_folder: Path, folder: bool) -> None:
-    info = inspect_checkpoint(tiny_diffusers_folder if folder else checkpoint_in(tmp_path / "base", averaged=True))
+@pytest.mark.parametrize("kind", ["averaged", "folder", "rows"])
+def test_layers_are_the_same_after_a_way_as_json(tmp_path: Path, tiny_diffusers_folder: Path, kind: str) -> None:
+    bases = {
+        "averaged": lambda: checkpoint_in(tmp_path / "base", averaged=True),
+        "folder": lambda: tiny_diffusers_folder,
+        "rows": lambda: tiny_sd2.checkpoint(tmp_path),
+    }
+    info = inspect_checkpoint(bases[kind]())
     found = layers_of(info)
-    assert any(place.averaged for place in found.places) != folder
-    assert UnetLayers.from_dict(json.loads(json.dumps(found.to_dict())), info) == found
+    assert any(place.averaged for place in found.places) == (kind == "averaged")
+    assert any(place.rows for place in found.places) == (kind == "rows")
+    assert ModelLayers.from_dict(json.loads(json.dumps(found.to_dict())), info) == found
 
 
 def test_what_the_other_process_fails_at_is_told_by_this_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,14 +13,14 @@ from typing import Any, TypeVar
 from erasure.bake.change import LayerChange, Rounding, computed_in
 from erasure.bake.contents import opened
 from erasure.bake.label import Label
-from erasure.bake.rewrite import NO_HASH, rewrite
+from erasure.bake.rewrite import NO_HASH, Rewritten, rewrite
 from erasure.bake.task import BakeTask
 from erasure.errors import OutputExists, RunError
 from erasure.file_hashes import sha256_of_files
 from erasure.lora.combine import summed_change
 from erasure.lora.file import module_key
 from erasure.model.checkpoint import OriginalFile, sha256
-from erasure.model.unet_layers import LayerPlace
+from erasure.model.model_layers import LayerPlace
 from erasure.model.weights_file import WeightsFile
 from erasure.safetensors_file import read_header
 from erasure.verdict.measurement import base_note
@@ -34,14 +34,15 @@ _T = TypeVar("_T")
 class Baked:
     """A checkpoint that was baked.
 
-    ``layers``: how many were changed, ``averaged``: how many of them in averaged weights as well. ``dtypes``: number
-    types of what was changed; ``rounding``: norm of what rounding to them added, relative to that of the change.
-    ``notes``: those of the task, and those that came up.
+    ``layers``: how many were changed, ``averaged``: how many of them in averaged weights as well, ``text_layers``: how
+    many of them are of text encoders. ``dtypes``: number types of what was changed; ``rounding``: norm of what rounding
+    to them added, relative to that of the change. ``notes``: those of the task, and those that came up.
     """
 
     out: Path
     layers: int
     averaged: int
+    text_layers: int
     dtypes: tuple[str, ...]
     rounding: float
     notes: tuple[str, ...]
@@ -52,6 +53,7 @@ class Baked:
             "file": self.out.name,
             "layers": self.layers,
             "averaged": self.averaged,
+            "text_layers": self.text_layers,
             "dtypes": list(self.dtypes),
             "rounding": self.rounding,
         }
@@ -60,8 +62,11 @@ class Baked:
     def lines(self) -> list[str]:
         """What came of it, in words."""
         both = " (and their averaged weights)" if self.averaged else ""
+        if 0 < self.averaged < self.layers:
+            both = f" ({self.averaged} of them in averaged weights as well)"
+        text = f", {self.text_layers} of them in text encoders" if self.text_layers else ""
         return [
-            f"{self.layers} layers changed{both}; all else is as it was, byte for byte.",
+            f"{self.layers} layers changed{both}{text}; all else is as it was, byte for byte.",
             f"Rounded once to {' and '.join(self.dtypes)}, which adds an error of {self.rounding:.2g} of the change.",
         ]
 
@@ -96,6 +101,7 @@ def bake(task: BakeTask) -> Generator[float, None, Baked]:
             "choose another place"
         ) from error
     layers = {place.layer for place in task.places}
+    texts = tuple(f"{encoder.part}." for encoder in info.family.text_encoders)
     averaged = {place.layer for place in task.places if place.averaged}
     dtypes = sorted({place.dtype for place in task.places})
     notes = [*task.notes, *(note for file, _ in task.loras if (note := base_note(file, info, lambda _: base)))]
@@ -104,7 +110,8 @@ def bake(task: BakeTask) -> Generator[float, None, Baked]:
             f"rounding to {' and '.join(dtypes)} takes a large part of the change ({rounding.share:.0%} of its norm): "
             "bake into a version of the checkpoint with more bits, or use the LoRA as it is"
         )
-    return Baked(task.out, len(layers), len(averaged), tuple(dtypes), rounding.share, tuple(notes))
+    in_texts = sum(layer.startswith(texts) for layer in layers)
+    return Baked(task.out, len(layers), len(averaged), in_texts, tuple(dtypes), rounding.share, tuple(notes))
 
 
 def _bake_file(task: BakeTask, label: Label, rounding: Rounding) -> Generator[float, None, str]:
@@ -162,11 +169,11 @@ def _write(
     """
     known = base != NO_HASH
     with opened(weights) as contents:
-        changes = {
-            place.name: partial(_change, task, place, rounding)
+        changes = [
+            Rewritten(place.name, place.rows, partial(_change, task, place, rounding))
             for place in task.places
             if place.file.path == weights.path
-        }
+        ]
 
         def metadata(data: str, read: str) -> dict[str, str]:
             return label.metadata(contents.metadata, data, base if known else read)

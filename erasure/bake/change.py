@@ -37,7 +37,8 @@ class LayerChange:
     """What is added to the weights of one layer: ``up @ down``, (out, R) and (R, n), in the number type of
     :func:`computed_in`.
 
-    ``dtype``: as the file names it; ``name``: of the weights, for errors. ``rounding``: is added to.
+    ``dtype``: as the file names it; ``name``: of the weights, for errors. ``rounding``: is added to. Where several
+    layers share a tensor, rows are counted from the first of the layer's own.
     """
 
     name: str

@@ -27,8 +27,7 @@ class Contents:
 
     ``entries``: by the name in the file, in the order of its header; ``metadata``: texts of the header; ``head``: the
     bytes before the data, b"" of a pickle. ``read``: called with the first byte, the one after the last, and the
-    largest size of a block, yields the bytes in blocks; each is valid until the next is asked for. Of a pickle, first
-    and last must be those of whole tensors.
+    largest size of a block, yields the bytes in blocks; each is valid until the next is asked for.
     """
 
     entries: dict[str, Entry]
@@ -97,9 +96,10 @@ def _pickled(weights: WeightsFile) -> Contents:
 
     def read(first: int, last: int, step: int) -> Iterator[memoryview]:
         for name, (_, _, place) in entries.items():
-            if first <= place[0] < place[1] <= last:
+            if max(first, place[0]) < min(last, place[1]):
                 tensor = pickle_file.read(weights.path, {name: tensors[name]})[name]
                 data = tensor.reshape(-1).view(torch.uint8).numpy().data
+                data = data[max(first - place[0], 0) : last - place[0]]
                 yield from (data[i : i + step] for i in range(0, len(data), step))
 
     return Contents(entries, {}, b"", read)

@@ -28,6 +28,7 @@ from erasure.verdict.base_check import BaseCheck
 _HASH_KEY = "modelspec.hash_sha256"
 _MOST_BAKES, _LONGEST = 50, 200  # that are shown, and characters of a text
 _UNET = re.compile(r"(^|\.)diffusion_model\.")
+_TEXT = "text_encoder"  # how the folders of text encoders begin
 NOTHING = "nothing is known to be baked into it"
 
 
@@ -54,7 +55,7 @@ class BakedIn:
 
 @dataclass(frozen=True)
 class CheckpointReport:
-    """What is known of a checkpoint. ``size``: bytes of the file, or of the folder's U-Net files.
+    """What is known of a checkpoint. ``size``: bytes of the file, or of the folder's files that say what is baked in.
 
     ``baked``: the latest last. ``hashes``: whether the weights are those that were written when it was baked, by file.
     """
@@ -157,8 +158,14 @@ def explain_checkpoint(path: Path) -> CheckpointReport:
     baked = next((each for each in said.values() if each), ())
     problems = []
     if baked:
-        silent = [inside for inside, each in said.items() if each != baked]
+        silent = [inside for inside, each in said.items() if each != baked and not _of_text(inside, path)]
         problems = [f"{inside} does not say the same as the other files of the U-Net" for inside in silent]
+        # A text encoder's file says only what has changed it.
+        problems += [
+            f"{inside} says that more is baked into it than the files of the U-Net do"
+            for inside, each in said.items()
+            if _of_text(inside, path) and not set(each) <= set(baked)
+        ]
         if any(BAKED_KEY in header.metadata and not _loras_named(header.metadata) for _, header in files):
             problems.append("not all that it says of what is baked in makes sense")
     elif any(BAKED_KEY in header.metadata for _, header in files):
@@ -198,9 +205,13 @@ def _kind(path: Path) -> str:
 
 
 def _headers(path: Path) -> list[tuple[str, Header]]:
-    """Return the header of every file that a bake would write, by its path within the folder; none of pickles."""
+    """Return the header of every file that a bake writes, by its path within the folder, those of the U-Net first.
+
+    None of pickles, and of text encoders only of files that say something: a LoRA may leave them alone.
+    """
     if path.is_dir():
-        every = sorted(file for file in path.glob("unet*/*.safetensors") if file.is_file())
+        every = [file for part in ("unet*", f"{_TEXT}*") for file in sorted(path.glob(f"{part}/*.safetensors"))]
+        every = [file for file in every if file.is_file()]
     else:
         every = [] if path.suffix.lower() in PICKLES else [path]
     found, root = [], path if path.is_dir() else path.parent
@@ -211,7 +222,12 @@ def _headers(path: Path) -> list[tuple[str, Header]]:
             raise BrokenCheckpoint(f"{file} is {error.what}. {error.advice}") from error
         except OSError as error:
             raise _unreadable(file, error) from error
-    return found
+    return [(inside, header) for inside, header in found if not _of_text(inside, path) or BAKED_KEY in header.metadata]
+
+
+def _of_text(inside: str, path: Path) -> bool:
+    """Whether a file is one of a text encoder's in a folder."""
+    return path.is_dir() and inside.startswith(_TEXT)
 
 
 def _stated(metadata: Mapping[str, str]) -> tuple[BakedIn, ...]:

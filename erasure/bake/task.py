@@ -15,7 +15,7 @@ from erasure.errors import OutputExists, OutputRefused, RunError, UnsupportedChe
 from erasure.lora.weight import check_weights
 from erasure.model.checkpoint import CheckpointInfo, OriginalFile, inspect_checkpoint
 from erasure.model.layer_search import find_layers
-from erasure.model.unet_layers import LayerPlace, UnetLayers
+from erasure.model.model_layers import LayerPlace, ModelLayers
 from erasure.model.weights_file import SMALL_FLOATS, WeightsFile
 from erasure.run.output import check_output
 
@@ -47,6 +47,8 @@ class BakeTask:
     @property
     def written(self) -> tuple[WeightsFile, ...]:
         """The files of weights that are written anew."""
+        if self.folder is not None:
+            return tuple(file for file, _ in self.folder.baked)
         return tuple({place.file.path: place.file for place in self.places}.values())
 
 
@@ -65,13 +67,13 @@ def bake_task(checkpoint: Path, loras: Sequence[tuple[Path, Any]], out: Path, *,
     files, places = _fitting(loras, info, layers)
     _check_numbers(places)
     beside = companions(info, out, overwrite=overwrite)
-    task = BakeTask(info, files, out, overwrite, places, folder_files(info) if folder else None, beside)
+    task = BakeTask(info, files, out, overwrite, places, folder_files(info, places) if folder else None, beside)
     _check_room(task)
     return replace(task, notes=(*_notes(task), *beside.notes))
 
 
 def _fitting(
-    loras: Sequence[tuple[Path, Any]], info: CheckpointInfo, layers: UnetLayers
+    loras: Sequence[tuple[Path, Any]], info: CheckpointInfo, layers: ModelLayers
 ) -> tuple[tuple[tuple[LoraFile, float], ...], tuple[LayerPlace, ...]]:
     """Return the LoRAs with their weights, and the places of what they change. Raises: LoraFileError."""
     # Not before: what they need of torch would lie in memory beside all that finds the layers.
@@ -148,7 +150,7 @@ def _notes(task: BakeTask) -> Iterator[str]:
         yield f"{name} is a pickle; what is written is a .safetensors file with the same weights in the same order"
     if task.folder is not None and task.folder.left_out:
         yield (
-            "left out, because they hold the U-Net as it was: "
+            "left out, because they hold weights as they were: "
             + ", ".join(path.as_posix() for path in task.folder.left_out)
         )
     if not isinstance(info.contents, OriginalFile):

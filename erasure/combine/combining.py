@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -20,7 +21,7 @@ from erasure.model.drawing import relayed
 
 _LOUD = 0.01  # the share of the change that rounding to half precision may take
 _WORST = 3
-_PREFIX = "lora_unet_"  # of every layer: of no use to people
+_PREFIX = re.compile("^lora_(unet_)?")  # of every layer: of no use to people
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Combined:
         said = [self._how()]
         if self.left_out:
             worst = sorted(self.layers, key=lambda layer: -layer.left_out)[:_WORST]
-            named = ", ".join(f"{layer.name.removeprefix(_PREFIX)} {layer.left_out:.2%}" for layer in worst)
+            named = ", ".join(f"{_PREFIX.sub('', layer.name)} {layer.left_out:.2%}" for layer in worst)
             said.append(f"Left out: {self.left_out:.2%} of the change; most in {named}.")
         elif self.compressed:
             said.append("Nothing of the change is left out.")
@@ -135,4 +136,8 @@ def _state(task: CombineTask, made: Sum) -> Generator[tuple[str, torch.Tensor], 
 
 
 def _path(module: str, task: CombineTask) -> str:
+    """Return a path that has this key in a file; of a text encoder's layer it begins with the name of the part."""
+    for encoder in task.family.text_encoders:
+        if module.startswith(encoder.lora):
+            return f"{encoder.part}.{module.removeprefix(encoder.lora)}"
     return module.removeprefix(task.family.lora.prefix)

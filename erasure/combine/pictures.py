@@ -35,7 +35,7 @@ class Comparison:
 
 
 def check_fit(task: CombineTask, checkpoint: CheckpointInfo) -> None:
-    """Check, from headers of the checkpoint, that the files are for its U-Net. Raises: LoraFileError."""
+    """Check, from headers of the checkpoint, that the files fit it. Raises: LoraFileError."""
     layers = find_layers(checkpoint)
     for file, _ in task.loras:
         match_lora(file, layers.shapes, checkpoint.family)

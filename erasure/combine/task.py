@@ -85,8 +85,9 @@ class CombineTask:
 
     @property
     def layers(self) -> LayerChoice:
-        """The smallest choice of layers that has all that one of the files changes."""
-        return smallest_choice(key.removeprefix(self.family.lora.prefix) for key in self.modules)
+        """The smallest choice of the U-Net's layers that has all of these that one of the files changes."""
+        prefix = self.family.lora.prefix
+        return smallest_choice(key.removeprefix(prefix) for key in self.modules if key.startswith(prefix))
 
     @property
     def changes_text(self) -> bool:

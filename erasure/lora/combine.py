@@ -14,7 +14,7 @@ from erasure.lora.kind import DOWN, UP
 
 
 def check_one_model(files: Iterable[LoraFile]) -> None:
-    """Check that the files are for U-Nets of one family, with layers of the same sizes where both change one.
+    """Check that the files are for models of one family, with layers of the same sizes where both change one.
 
     Raises: LoraFileError that names the two files and the layer.
     """

@@ -28,6 +28,7 @@ from erasure.safetensors_file import Header, read_tensors
 
 UNKNOWN = "unknown"
 _LARGEST = 5
+_IN_TEXTS = re.compile(r"(lora_te\d?_|text_encoder)")  # how names of their layers begin, of all layouts
 _LONGEST = 300  # characters shown of a text in the file
 
 
@@ -35,15 +36,17 @@ _LONGEST = 300  # characters shown of a text in the file
 class LoraReport:
     """What is known of a LoRA file; ``str()`` of it is the explanation.
 
-    ``norms``: Frobenius norm of the change ``alpha / rank * up @ down`` by module key, largest first; empty for kinds
-    of LoRA that cannot be read. ``config``: the settings that were used, None if another program made the file;
-    ``asked``: those that were asked for, {} if the file does not say.
+    ``layers``: how many it changes; ``text_layers``: how many of them are of text encoders. ``norms``: Frobenius norm
+    of the change ``alpha / rank * up @ down`` by module key, largest first; empty for kinds of LoRA that cannot be
+    read. ``config``: the settings that were used, None if another program made the file; ``asked``: those that were
+    asked for, {} if the file does not say.
     """
 
     path: Path
     kind: str
     size: int
     layers: int
+    text_layers: int
     ranks: tuple[int, ...]
     alphas: tuple[float, ...]
     precision: str
@@ -73,7 +76,7 @@ class LoraReport:
             *self._parts(),
             *(f"base {what}: {_plain(value)}" for what, value in self.base.items()),
             *(f"{what}: {_plain(value)}" for what, value in self.trained.items()),
-            f"layers: {self.layers}, rank {_several(self.ranks)}, alpha {_several(self.alphas)}",
+            f"layers: {self.layers}{self._in_texts()}, rank {_several(self.ranks)}, alpha {_several(self.alphas)}",
             f"precision: {self.precision}",
             f"content hash: {self.hash_check}",
             *(f"{key}: {found}" for key, found in self.other_hashes.items()),
@@ -105,6 +108,13 @@ class LoraReport:
             return []
         how = f" ({self.combined.how})" if self.combined.how else ""
         return [f"combined from{how}:", *(f"  {_plain(part)}" for part in self.combined.parts)]
+
+    def _in_texts(self) -> str:
+        if not self.text_layers:
+            return ""
+        if self.text_layers == self.layers:
+            return " (all in text encoders)"
+        return f" ({self.text_layers} of them in text encoders)"
 
     def _asked(self, key: str) -> str:
         """Return what was asked for, in brackets, if it is not the value that was used."""
@@ -141,6 +151,7 @@ def explain_lora(path: Path, families: Sequence[Family] = FAMILIES) -> LoraRepor
         kind=told if isinstance(told, str) else f"a LoRA for {told.name} in kohya's layout",
         size=path.stat().st_size,
         layers=len(modules),
+        text_layers=sum(_IN_TEXTS.match(name) is not None for name in modules),
         ranks=_ranks(file),
         alphas=tuple(sorted(set(file.alphas.values()))) if file else (),
         precision=_precision(file),

@@ -1,4 +1,4 @@
-"""Reads the layers off a checkpoint's U-Net, which diffusers builds without memory and whose weights it names.
+"""Reads the layers off a checkpoint; its U-Net is built by diffusers, without memory, which names its weights.
 
 diffusers and what it loads take some 150 MB, until the process ends.
 """
@@ -12,22 +12,28 @@ import torch
 from erasure.lora.adapter import layer_shapes
 from erasure.model.build_parts import build_unet, empty_unet_from_ldm, fill
 from erasure.model.checkpoint import EMA, CheckpointInfo, OriginalFile, unet_names
-from erasure.model.unet_layers import LayerPlace, UnetLayers
+from erasure.model.model_layers import LayerPlace, ModelLayers
+from erasure.model.text_layers import text_layers
 from erasure.model.weights_file import FLOATS, WeightsFile
 
 
-def layers_of(info: CheckpointInfo) -> UnetLayers:
-    """Return the layers of a checkpoint's U-Net.
+def layers_of(info: CheckpointInfo) -> ModelLayers:
+    """Return the layers of a checkpoint that a LoRA can change, the U-Net's first.
 
-    Raises: BrokenCheckpoint if a weight is missing or has another shape than the configuration says.
+    Raises: BrokenCheckpoint if a weight of the U-Net is missing or has another shape than the configuration says.
     """
+    unet, text = _unet_layers(info), text_layers(info)
+    return ModelLayers({**unet.shapes, **text.shapes}, (*unet.places, *text.places))
+
+
+def _unet_layers(info: CheckpointInfo) -> ModelLayers:
     if isinstance(info.contents, OriginalFile):
         weights, config = info.contents.weights, info.contents.config
         names = [name for name in unet_names(weights, info.family) if weights.dtypes[name] in FLOATS]
         shapes = {name: weights.shapes[name] for name in names}
         origin = f"{weights.path} (configuration {config.path.name})"
         unet, originals = empty_unet_from_ldm(config.document, shapes, config.latent_side, origin)
-        return UnetLayers(layer_shapes(unet), tuple(_in_one_file(weights, originals)))
+        return ModelLayers(layer_shapes(unet), tuple(_in_one_file(weights, originals)))
     folder = info.contents
     shapes = {name: shape for file in folder.weights["unet"] for name, shape in file.shapes.items()}
     empty = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
@@ -43,7 +49,7 @@ def layers_of(info: CheckpointInfo) -> UnetLayers:
         for name in file.shapes
         if name.endswith(".weight")
     )
-    return UnetLayers(layer_shapes(unet), tuple(places))
+    return ModelLayers(layer_shapes(unet), tuple(places))
 
 
 def _in_one_file(weights: WeightsFile, originals: dict[str, str]) -> Iterator[LayerPlace]:

@@ -1,4 +1,4 @@
-"""Finds the layers of a checkpoint's U-Net without keeping in memory the libraries that know their names.
+"""Finds the layers that a LoRA can change without keeping in memory the libraries that know their names.
 
 In a process that has not loaded them, another one finds the layers and ends before anything else is done; its memory is
 then free again. Where they are loaded anyway, as in a program that draws, that would save nothing.
@@ -13,7 +13,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint
-from erasure.model.unet_layers import UnetLayers
+from erasure.model.model_layers import ModelLayers
 
 _LIBRARY = "diffusers"
 _ROOT = Path(__file__).parents[2]  # what the package lies in
@@ -28,10 +28,10 @@ tell_layers(sys.argv[2])
 """
 
 
-def find_layers(info: CheckpointInfo) -> UnetLayers:
-    """Return the layers of a checkpoint's U-Net, from headers alone.
+def find_layers(info: CheckpointInfo) -> ModelLayers:
+    """Return the layers of a checkpoint that a LoRA can change, from headers alone.
 
-    Raises: BrokenCheckpoint if a weight is missing or has another shape than the configuration says.
+    Raises: BrokenCheckpoint if a weight of the U-Net is missing or has another shape than the configuration says.
     """
     found = None if _LIBRARY in sys.modules else _found_apart(info)
     return _found_here(info) if found is None else found
@@ -44,13 +44,13 @@ def tell_layers(checkpoint: str) -> None:
     sys.stdout.write(json.dumps(told))
 
 
-def _found_here(info: CheckpointInfo) -> UnetLayers:
+def _found_here(info: CheckpointInfo) -> ModelLayers:
     from erasure.model.empty_unet import layers_of
 
     return layers_of(info)
 
 
-def _found_apart(info: CheckpointInfo) -> UnetLayers | None:
+def _found_apart(info: CheckpointInfo) -> ModelLayers | None:
     """Return None if the other process finds nothing, whatever the reason: this one then meets it, and can say it."""
     if not sys.executable:  # Python inside of another program
         return None
@@ -59,6 +59,6 @@ def _found_apart(info: CheckpointInfo) -> UnetLayers | None:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True
         )
-        return UnetLayers.from_dict(json.loads(done.stdout), info)
+        return ModelLayers.from_dict(json.loads(done.stdout), info)
     except (OSError, subprocess.SubprocessError, LookupError, TypeError, ValueError):
         return None
