@@ -143,10 +143,10 @@ def _share_of_name(edit: TextStart, name: str) -> float:
     return sum(name in prompt for prompt in drawn) / len(drawn)
 
 
-def test_other_wordings_are_erased_as_well_but_none_made_of_words_that_stay(tiny_model: Model) -> None:
+def test_other_wordings_are_erased_as_well_also_those_made_of_words_that_stay(tiny_model: Model) -> None:
     edit = TextStart(tiny_model, space_of("church", anchor="zebra"), _config(anchor=["zebra"]))
     wordings = [HostileWording("tower dog", made_of=("tower", "dog")), HostileWording("chuurch", "a small {} on white")]
-    assert edit.add_wordings([wordings]) == 1
+    assert edit.add_wordings([wordings]) == 2
     edit._erased = edit._erased[-1:]
     prompts, goals, _ = edit._draw_erased()
     assert all("a small a picture of a chuurch on white" in prompt for prompt in prompts)

@@ -35,7 +35,7 @@ from erasure.config.template import fill
 from erasure.lora.parent import Parent
 from erasure.model.model import Model
 from erasure.training.adam_state import move_adam
-from erasure.training.closed_start_sizes import MOST_WORDINGS, wordings_each
+from erasure.training.closed_start_sizes import of_each
 from erasure.training.joint_text import text_changes
 from erasure.training.preserved_states import far_words
 from erasure.training.text_start_sizes import (
@@ -47,11 +47,13 @@ from erasure.training.text_start_sizes import (
     HURT_MOST,
     MORE_STEPS,
     MOST_NAMES,
+    MOST_WORDINGS,
     NEAR,
     NEAR_WORDS,
     RATES,
     TRIED_LAST,
     TRIED_STEPS,
+    WORDINGS,
     first_steps,
 )
 from erasure.training.text_tuning import TextTuning
@@ -142,12 +144,15 @@ class TextStart:
                 self._names[name].weight += weight * NAME_WEIGHT / self._names[name].weight
 
     def add_wordings(self, wordings: Sequence[Sequence[HostileWording]]) -> int:
-        """Let the edit erase other wordings of each target as well, the first of those given; return how many."""
-        most = wordings_each(len(self._targets))
+        """Let the edit erase other wordings of each target as well, the first of those given; return how many.
+
+        Those made of words that stay, too: text encoders tell two words together from each of them.
+        """
+        most = of_each(len(self._targets), WORDINGS, MOST_WORDINGS)
         added = [
             _Erased(number, wording.words, partial(_framed, wording), WORDING_WEIGHT)
             for number, own in enumerate(wordings)
-            for wording in [each for each in own if not each.made_of][: min(most, MOST_WORDINGS)]
+            for wording in own[:most]
         ]
         self._erased += added
         return len(added)

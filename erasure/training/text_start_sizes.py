@@ -17,6 +17,8 @@ RATES, TRIED_STEPS, TRIED_LAST = (8e-3, 4e-3, 2e-3, 1e-3, 5e-4, 2.5e-4), 12, 4
 ERASED, NEAR, FAR, HURT_MOST = 16, 24, 24, 8
 # Of each target: other names at most, and words that count as near. Words spread over the vocabulary.
 MOST_NAMES, NEAR_WORDS, FAR_WORDS = 8, 100, 2000
+# Other wordings of each target that a defence knows, at most so many of all together.
+WORDINGS, MOST_WORDINGS = 80, 200
 # Words that what is erased becomes the average of, if it turns into nothing.
 ANCHOR_WORDS = 4
 # What stands around a prompt besides a template.
