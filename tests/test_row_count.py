@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from itertools import permutations
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from erasure.concepts.hostile_wordings import HostileWording
 from erasure.config.methods import METHODS
 from erasure.config.settings import EraseConfig
 from erasure.config.values import config_from_dict, erase_config
-from erasure.lora.adapter import inject_lora, lora_parameters, lora_state
+from erasure.lora.adapter import inject_lora, lora_parameters
 from erasure.model.model import Model
 from erasure.model.rows import Rows
 from erasure.training.row_count import rows_per_update
@@ -33,13 +32,6 @@ def _taken(model: Model, config: EraseConfig) -> Rows:
     with pytest.MonkeyPatch.context() as patch:
         # There is no attention to look at, either.
         patch.setattr("erasure.training.forget_me_not.attention_paid", lambda layers, places: weight.square().sum())
-        no_edit = SimpleNamespace(
-            weights=lambda: lora_state(model.unet),
-            leave_idle_blocks=lambda: None,
-            strengthen=lambda strength: None,
-            add_wordings=lambda wordings: 0,
-        )
-        patch.setattr("erasure.training.first_weights.ClosedStart", lambda *given: no_edit)
         pairs = tuple(HostileWording(f"{a} {b}", made_of=(a, b)) for a, b in permutations(WORDS, 2))
         hostile = [pairs] * len(config.erase)
         patch.setattr("erasure.training.defence.words.understood_wordings", lambda *given: hostile)

@@ -52,10 +52,10 @@ class _Edit:
         for target, by in more.items():
             self.strengths[target] += by
 
-    def weigh_names(self, more: Mapping[str, tuple[int, float]]) -> None:
-        for name, (target, by) in more.items():
+    def weigh_names(self, names: Mapping[str, int], times: float) -> None:
+        for name, target in names.items():
             assert target == self._names[name][0]
-            self.weights[name] += by
+            self.weights[name] *= times
 
     @property
     def known(self) -> Collection[int]:

@@ -134,7 +134,7 @@ def test_names_are_erased_as_well_and_more_often_if_they_weigh_more(tiny_model: 
     space = replace(space, targets=(replace(space.targets[0], told=("chapel",)),))
     edit = TextStart(tiny_model, space, _config(synonym=["chapel"]))
     before = _share_of_name(edit, "chapel")
-    edit.weigh_names({"chapel": (0, 1.0)})
+    edit.weigh_names({"chapel": 0}, 9.0)
     assert 0 < before < 0.5 < _share_of_name(edit, "chapel")
 
 

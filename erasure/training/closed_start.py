@@ -31,7 +31,7 @@ from erasure.concepts.hostile_wordings import HostileWording
 from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.config.template import fill
-from erasure.lora.adapter import DOWN, UP, base_layers, lora_layers, lora_state, text_values
+from erasure.lora.adapter import DOWN, UP, base_layers, load_lora_state, lora_layers, lora_state, text_values
 from erasure.model.model import Model
 from erasure.spread import spread
 from erasure.training.attended import attended, stage_of
@@ -48,6 +48,7 @@ from erasure.training.closed_start_sizes import (
 )
 from erasure.training.preserved_states import far_words
 from erasure.training.stage_edit import StageEdit, rank_needed
+from erasure.training.start_strength import OF_CLOSED_FORM
 from erasure.training.weighted_pairs import WeightedPairs, anchor_prompts
 
 # mu and l of the formula, l in units of the mean eigenvalue of E[p p^T].
@@ -69,6 +70,11 @@ class ClosedStart:
     :func:`erasure.training.attended.stage_of`.
     """
 
+    name = "the closed form"
+    limits = OF_CLOSED_FORM
+    at_once = True  # it is on the model from the beginning
+    told = ""  # what else is to be said of it
+
     @torch.no_grad()
     def __init__(self, model: Model, space: ConceptSpace, config: EraseConfig):
         self._model, self._config = model, config
@@ -89,6 +95,7 @@ class ClosedStart:
             self._preserved = preserved_reads(model, config, near, self._words)
         self._blocks = frozenset(map(block_of, self._erased))
         self._strength = 1.0
+        self._name_weights: dict[str, float] = {}  # of those that were made to weigh more
 
     def leave_idle_blocks(self) -> None:
         """From now on edit only the blocks that carry what is erased. The U-Net then has the edit in all."""
@@ -103,6 +110,11 @@ class ClosedStart:
         with self._model.rows.purpose("start"):
             shares = block_shares(self._model, self.weights(), prompts, anchors, self._config.seed)
         self._blocks = carrying_blocks(shares)
+
+    def put(self) -> Iterator[float]:
+        """Put the edit as it is now on the model's U-Net; it takes no time that is worth telling."""
+        load_lora_state(self._model.unet, self.weights())
+        yield from ()
 
     @torch.no_grad()
     def strengthen(self, strength: float) -> None:
@@ -120,11 +132,13 @@ class ClosedStart:
         self._add(pairs, own=0.0, move=1.0)
 
     @torch.no_grad()
-    def weigh_names(self, more: Mapping[str, tuple[int, float]]) -> None:
-        """Let names of targets weigh more. ``more``: of each the target's number, and what is added to its weight."""
+    def weigh_names(self, names: Mapping[str, int], times: float) -> None:
+        """Let names of targets weigh ``times`` as much as they do now. ``names``: each with its target's number."""
         pairs = WeightedPairs()
-        for turn, (name, (number, weight)) in enumerate(more.items()):
-            self._add_name(pairs, number, name, weight, turn)
+        for turn, (name, number) in enumerate(names.items()):
+            before = self._name_weights.get(name, NAME_WEIGHT)
+            self._name_weights[name] = before * times
+            self._add_name(pairs, number, name, before * (times - 1), turn)
         self._add(pairs, own=1.0, move=self._strength)
 
     @torch.no_grad()

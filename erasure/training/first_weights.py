@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 from erasure.concepts.hostile_wordings import HostileWording
@@ -12,13 +11,12 @@ from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.lora.adapter import load_lora_state, text_readers
 from erasure.lora.parent import Parent
-from erasure.model.drawing import run_to_end
 from erasure.model.model import Model
 from erasure.training.closed_start import ClosedStart
 from erasure.training.joint_start import joint_start
 from erasure.training.null_space import NullSpace, projection
 from erasure.training.preserved_states import preserved_states
-from erasure.training.start_strength import BLIND, OF_CLOSED_FORM, OF_TEXT, Samples, find_strength
+from erasure.training.start_strength import BLIND, Samples, find_strength
 from erasure.training.text_start import TextStart
 from erasure.training.text_start_sizes import has_text_start
 
@@ -33,19 +31,15 @@ class FirstWeights:
     null_space: NullSpace | None = None
     edit: ClosedStart | TextStart | None = None
 
-    def put(self, model: Model) -> Generator[float, None, None]:
+    def put(self) -> Iterator[float]:
         """Put the edit as it is now on the model, and yield the share that is done."""
-        if isinstance(self.edit, TextStart):
-            yield from self.edit.put()
-            return
         assert self.edit is not None
-        load_lora_state(model.unet, self.edit.weights())
+        yield from self.edit.put()
         if self.null_space is not None:
             self.null_space.follow()
 
     def fit(
         self,
-        model: Model,
         targets: Sequence[str],
         samples: Samples | None,
         wordings: Sequence[Sequence[HostileWording]],
@@ -57,22 +51,18 @@ class FirstWeights:
         """
         assert self.edit is not None
         told, unseen = [], False
-        of_text = isinstance(self.edit, TextStart)
-        what = "an edit of the text encoders" if of_text else "the closed form"
         if samples is not None and samples.known:
-            strength = yield from find_strength(
-                self.edit, partial(self.put, model), samples, OF_TEXT if of_text else OF_CLOSED_FORM
-            )
-            told.append(f"training starts from {what} at {strength.told(targets)}")
+            strength = yield from find_strength(self.edit, self.put, samples, self.edit.limits)
+            told.append(f"training starts from {self.edit.name} at {strength.told(targets)}")
             unseen = strength.unseen
         else:
             self.edit.strengthen(BLIND)
-            yield from self.put(model)
+            yield from self.put()
         # Last, since the strength that is found with them would be for their sake.
         if count := self.edit.add_wordings(wordings):
             told.append(f"other wordings are then turned away as well ({count})")
-            yield from self.put(model)
-        if isinstance(self.edit, TextStart):
+            yield from self.put()
+        if self.edit.told:
             told.append(self.edit.told)
         return Fit("; ".join(told), unseen)
 
@@ -106,10 +96,11 @@ def set_first_weights(
     if preserved is not None and config.null_space:
         null_space = NullSpace(model, projection(model, space, config, preserved.moment()))
     first = FirstWeights(null_space, edit)
-    if isinstance(edit, ClosedStart):
-        run_to_end(first.put(model))
-    elif start is not None:
+    if start is not None:
         load_lora_state(model.unet, start)
         if null_space is not None:
             null_space.follow()
+    elif edit is not None and edit.at_once:
+        for _ in first.put():
+            pass
     return first

@@ -12,7 +12,6 @@ from statistics import fmean
 from typing import NamedTuple, Protocol
 
 from erasure.judge.scale import CUT
-from erasure.training.closed_start import NAME_WEIGHT
 from erasure.training.closed_start_sizes import ROUNDS, STRENGTHS
 from erasure.training.text_start_sizes import TEXT_STRENGTHS
 
@@ -45,7 +44,7 @@ class Edit(Protocol):
 
     def strengthen_targets(self, more: Mapping[int, float]) -> None: ...
 
-    def weigh_names(self, more: Mapping[str, tuple[int, float]]) -> None: ...
+    def weigh_names(self, names: Mapping[str, int], times: float) -> None: ...
 
 
 class Samples(Protocol):
@@ -99,7 +98,7 @@ def find_strength(
     whole, levels = yield from _whole(edit, put, samples, targets, limits)
     strengths = dict.fromkeys(targets, whole)
     owners = samples.known_names()
-    weights: dict[str, float] = {}
+    weighed: dict[str, None] = {}
     _, shown = samples.levels((), owners)
     for _ in range(ROUNDS):
         farther = {
@@ -110,19 +109,15 @@ def find_strength(
         if not (farther or heavier):
             break
         edit.strengthen_targets(dict.fromkeys(sorted(farther), FARTHER))
-        more: dict[str, tuple[int, float]] = {}
-        for name in sorted(heavier):
-            before = weights.get(name, NAME_WEIGHT)
-            weights[name] = before * HEAVIER
-            more[name] = owners[name], weights[name] - before
-        edit.weigh_names(more)
+        edit.weigh_names({name: owners[name] for name in sorted(heavier)}, HEAVIER)
+        weighed |= dict.fromkeys(sorted(heavier))
         yield from put()
         for target in farther:
             strengths[target] += FARTHER
         again = {name for name, level in shown.items() if level >= CUT}
         found, names = samples.levels(sorted(farther), sorted(again))
         levels, shown = levels | found, names
-    return Strength(whole, strengths, tuple(weights), levels)
+    return Strength(whole, strengths, tuple(weighed), levels)
 
 
 def _whole(

@@ -38,6 +38,7 @@ from erasure.training.adam_state import move_adam
 from erasure.training.closed_start_sizes import of_each
 from erasure.training.joint_text import text_changes
 from erasure.training.preserved_states import far_words
+from erasure.training.start_strength import OF_TEXT
 from erasure.training.text_start_sizes import (
     ANCHOR_WORDS,
     CONTEXTS,
@@ -85,6 +86,10 @@ class _Erased:
 
 class TextStart:
     """The edit, which can be made stronger: all of it, for a target, or for one of a target's other names."""
+
+    name = "an edit of the text encoders"
+    limits = OF_TEXT
+    at_once = False  # it is put on the model right before the first update
 
     def __init__(self, model: Model, space: ConceptSpace, config: EraseConfig, parents: Sequence[Parent] = ()):
         """``parents``: LoRAs whose changes of text encoders it goes on from.
@@ -137,11 +142,11 @@ class TextStart:
         for number, by in more.items():
             self._strengths[number] += by
 
-    def weigh_names(self, more: Mapping[str, tuple[int, float]]) -> None:
-        """Train more on names of targets. ``more``: of each the target's number, and what is added to its weight."""
-        for name, (_, weight) in more.items():
+    def weigh_names(self, names: Mapping[str, int], times: float) -> None:
+        """Train ``times`` as often on names of targets as now. ``names``: each with its target's number."""
+        for name in names:
             if name in self._names:
-                self._names[name].weight += weight * NAME_WEIGHT / self._names[name].weight
+                self._names[name].weight *= times
 
     def add_wordings(self, wordings: Sequence[Sequence[HostileWording]]) -> int:
         """Let the edit erase other wordings of each target as well, the first of those given; return how many.

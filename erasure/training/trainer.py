@@ -109,7 +109,7 @@ class Trainer:
         if first is None or first.edit is None:
             return
         wordings = () if self.defence is None else self.defence.wordings
-        fitting = first.fit(self.model, self.config.erase, steering, wordings)
+        fitting = first.fit(self.config.erase, steering, wordings)
         fit = yield from relayed(fitting, counted("fits the edit that training starts from (%)", 100))
         if fit.unseen and steering is not None:
             steering.look_soon()
