@@ -89,7 +89,7 @@ def read_about(path: Path, erase: Sequence[str] = ()) -> About:
     header = read_lora_header(path)
     family = tell_lora(header.shapes, header.metadata)
     if not isinstance(family, Family):
-        shared = f"a LoRA in kohya's layout for {supported()} U-Net"
+        shared = f"a LoRA in kohya's layout for {supported()} model"
         raise LoraFileError(f"{path.name} is {family}; only {shared} is shared")
     report = explain_lora(path)
     if report.problems:
