@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import gc
-from itertools import pairwise
 
 import torch
+from torch import nn
 
 from erasure.lora.adapter import (
     ADAPTER,
     base_layers,
     inject_lora_on,
+    layer_weights,
     lora_layers,
     lora_weight,
     remove_lora,
@@ -121,16 +122,23 @@ def test_nothing_is_remembered_of_another_lora(tiny_models: ModelParts) -> None:
     assert not _same(half, second)
 
 
-def test_a_new_lora_is_not_taken_for_the_old_one_whose_place_in_memory_it_has(tiny_models: ModelParts) -> None:
-    embedder, seen = Embedder(tiny_models), []
-    for seed in range(6):
-        _put_on(tiny_models, seed)
-        seen.append(embedder(WORDS).states)
-        assert torch.equal(seen[-1], _fresh(tiny_models).states)
-        for reader in tiny_models.texts:
-            remove_lora(reader.encoder)
-        gc.collect()
-    assert all(not torch.equal(one, other) for one, other in pairwise(seen))
+def test_a_new_weight_is_not_taken_for_an_old_one_that_was_in_the_same_place(tiny_models: ModelParts) -> None:
+    _put_on(tiny_models, 1)
+    embedder, layer = Embedder(tiny_models), next(iter(lora_layers(tiny_models.text_encoder).values()))
+    before, old = embedder(WORDS), layer_weights(layer)[1]
+    place, version, zeros = id(old), old._version, torch.zeros(old.shape)
+    del old, layer.lora_B[ADAPTER].weight
+    gc.collect()
+    made = [nn.Parameter(zeros)]
+    while id(made[-1]) != place and len(made) < 10_000:
+        made.append(nn.Parameter(zeros))
+    new = layer.lora_B[ADAPTER].weight = made[-1]
+    with torch.no_grad():
+        for _ in range(version):
+            new.add_(0.1)
+    after = embedder(WORDS)
+    assert _same(after, _fresh(tiny_models))
+    assert not _same(after, before)
 
 
 def test_what_a_text_means_is_asked_of_the_frozen_model(tiny_models: ModelParts) -> None:
