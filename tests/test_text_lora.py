@@ -167,6 +167,16 @@ def test_the_weight_of_a_file_scales_its_text_layers_too(
     assert far_from(drawn, base)
 
 
+def test_in_half_precision_the_text_encoders_say_nearly_the_same(of_family: Tiny, tmp_path: Path) -> None:
+    path, base = of_family.lora(tmp_path / "gone.safetensors"), of_family.model.embed(PROMPTS)
+    apply_lora_file(of_family.modules, read_lora(path, (of_family.family,)))
+    half = open_model(of_family.model.parts.info, precision="bf16")
+    apply_lora_file(half.parts.modules, read_lora(path, (of_family.family,)))
+    ours, found = of_family.model.embed(PROMPTS), half.embed(PROMPTS)
+    assert {tensor.dtype for tensor in found.tensors} == {torch.float32}
+    assert float((found.states - ours.states).norm() / (ours.states - base.states).norm()) < 0.1
+
+
 @pytest.mark.skipif(
     Version(transformers.__version__) < Version("4.34"),
     reason="this transformers is too old for diffusers' load_lora_weights",

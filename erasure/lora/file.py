@@ -5,6 +5,11 @@ It is a safetensors file with three tensors per layer: ``lora_unet_<module path 
 alpha / rank, or 1 if alpha is missing). Of SDXL, the module path is the original one, see
 :mod:`erasure.lora.layer_names`. Layers of a text encoder are called ``lora_te_text_model_<path>``, those of SDXL's two
 ``lora_te1_...`` and ``lora_te2_...``, with transformers' paths.
+
+AUTOMATIC1111 1.10.1 (``extensions-builtin/Lora/networks.py``, tried on the miniatures of all families) takes each of
+these layers on its own, but for the attention of OpenCLIP's text encoders (SD 2.x, SDXL's second), whose weights are
+one matrix there: of a block that has not all four of ``q_proj``, ``k_proj``, ``v_proj`` and ``out_proj`` in the file,
+it leaves out those that there are, and says nothing.
 """
 
 from __future__ import annotations
