@@ -38,7 +38,7 @@ from erasure.config.presets import preset
 from erasure.config.settle import with_changes
 from erasure.config.values import config_from_dict
 from erasure.evaluate.recognition import erasing_success, preserving_success, rank_pictures
-from erasure.lora.adapter import base_layers, lora_layers, text_reader_names
+from erasure.lora.adapter import base_layers, text_reader_names
 from erasure.lora.combine import merge_loras
 from erasure.lora.file import LoraFile, read_lora
 from erasure.lora.fit import module_paths
@@ -146,8 +146,7 @@ class Joining:
         try:
             yield
         finally:
-            if lora_layers(self.model.unet):
-                remove_model_lora(self.model.parts.modules)
+            remove_model_lora(self.model.parts.modules)
 
 
 def nearness(model: Model) -> Callable[[str], list[float]]:

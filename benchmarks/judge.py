@@ -29,9 +29,9 @@ from emoji_sd.concepts import NAMES, STYLES
 from erasure.judge.judge import Judge, Query
 from erasure.judge.judge_settings import JUDGE_SETTINGS, settings_for
 from erasure.judge.scale import Scale
-from erasure.lora.adapter import lora_weight
 from erasure.lora.file import read_lora
-from erasure.lora.model_adapter import apply_lora_file, remove_model_lora
+from erasure.lora.fit import match_lora
+from erasure.lora.model_adapter import inject_lora_file, model_shapes, remove_model_lora
 from erasure.model.checkpoint import inspect_checkpoint
 from erasure.model.drawing import run_to_end
 from erasure.model.model import open_model
@@ -154,15 +154,16 @@ def main() -> None:
     study.ask(spread(every, arguments.base), "")
     erased = arguments.concepts.split(",")
     for path in arguments.lora:
-        apply_lora_file(study.model.parts.modules, read_lora(path))
+        file, modules = read_lora(path), study.model.parts.modules
+        match_lora(file, model_shapes(modules))
         for weight in WEIGHTS:
             # Half of the pictures are of what may be gone, half of anything.
             shots = [(study.random.choice(erased), study.random.choice(STYLES)) for _ in range(arguments.pictures // 2)]
             shots += study.random.sample(every, arguments.pictures - len(shots))
-            with lora_weight(study.model.unet, weight):
-                study.ask(shots, f"{path.stem} {weight:g}")
+            inject_lora_file(modules, file, weight)
+            study.ask(shots, f"{path.stem} {weight:g}")
+            remove_model_lora(modules)
             print(path.stem, weight, flush=True)
-        remove_model_lora(study.model.parts.modules)
     pictures = arguments.base + len(arguments.lora) * len(WEIGHTS) * arguments.pictures
     rows = {"to draw": JUDGE_SETTINGS.rows(1, 0).total, "to judge": JUDGE_SETTINGS.rows(0, 1).total}
     result = {"seed": arguments.seed, "pictures": pictures, "rows per picture": rows, **report(study.answers)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from torch import Tensor
 from erasure.attacks import siege as siege_module
 from erasure.attacks.attack_settings import ATTACKS, AttackSettings
 from erasure.attacks.finetune import try_finetuning
-from erasure.attacks.inversion import try_inversion
+from erasure.attacks.inversion import fresh_takes, try_inversion
 from erasure.attacks.outcome import AS_ITSELF, AS_NEW, Attempt, Outcome, rates, steps_back
 from erasure.attacks.report import SiegeReport, figures, lines
 from erasure.attacks.search import Budget, nearest_first, try_search
@@ -34,9 +34,11 @@ from erasure.errors import ConfigError, LoraFileError
 from erasure.judge.album import Album, open_album
 from erasure.judge.judge_settings import JudgeSettings
 from erasure.judge.scale import Scale
-from erasure.lora.adapter import inject_lora, inject_lora_file, lora_layers, lora_state, without_lora
+from erasure.lora.adapter import inject_lora, lora_layers
 from erasure.lora.aside import lora_aside
 from erasure.lora.file import read_lora
+from erasure.lora.model_adapter import inject_lora_file, model_state
+from erasure.model.conditioning import Conditioning
 from erasure.model.draw_settings import DrawSettings
 from erasure.model.drawing import run_to_end
 from erasure.model.learnt_words import LearntWord, token_vectors
@@ -176,9 +178,17 @@ def test_a_search_keeps_to_its_budget(rows: int, vocabulary: int) -> None:
 # --- the model
 
 
+UNET, TEXT = ("attn2.to_k", "attn2.to_v"), ("mlp.fc1",)  # what the names of layers end with
+OF_BOTH = pytest.mark.parametrize("erased_model", [UNET, (*UNET, *TEXT)], indirect=True, ids=["U-Net", "both"])
+OF_TEXT = pytest.mark.parametrize("erased_model", [(*UNET, *TEXT)], indirect=True, ids=["both"])
+
+
 @pytest.fixture
-def erased_model(tiny_model: Model, tmp_path: Path) -> Model:
-    inject_lora_file(tiny_model.unet, read_lora(random_lora(tmp_path / "a.safetensors", unet=tiny_model.unet)), 0.7)
+def erased_model(request: pytest.FixtureRequest, tiny_model: Model, tmp_path: Path) -> Model:
+    """With a LoRA on the layers that a test names, usually on the U-Net's alone."""
+    modules, layers = tiny_model.parts.modules, getattr(request, "param", UNET)
+    lora = random_lora(tmp_path / "a.safetensors", modules=modules, layers=layers)
+    inject_lora_file(modules, read_lora(lora), 0.7)
     return tiny_model
 
 
@@ -193,24 +203,52 @@ def _eps(model: Model) -> Tensor:
         return model.eps(z, t, model.embed(["a church"]))
 
 
+@OF_BOTH
 def test_an_erasure_in_the_weights_draws_as_its_lora_does_and_goes_without_a_trace(erased_model: Model) -> None:
     model = erased_model
     with model.frozen():
         untouched = _eps(model)
-    tuned, weights = _eps(model), lora_state(model.unet)
-    with lora_aside(model.unet, merged=True):
+    tuned, weights = _eps(model), model_state(model.parts.modules)
+    with lora_aside(model.parts.modules, merged=True):
         assert not lora_layers(model.unet)
         torch.testing.assert_close(_eps(model), tuned, rtol=1e-4, atol=1e-4)
         inject_lora(model.unet, "xattn", 2, 2, 0)
-    with lora_aside(model.unet, merged=False):
+    with lora_aside(model.parts.modules, merged=False):
         assert torch.equal(_eps(model), untouched)
         inject_lora(model.unet, "xattn", 2, 2, 0)
     assert torch.equal(_eps(model), tuned)
-    with without_lora(model.unet):
+    with model.frozen():
         assert torch.equal(_eps(model), untouched)
-    after = lora_state(model.unet)
+    after = model_state(model.parts.modules)
     assert after.keys() == weights.keys()
     assert all(torch.equal(after[name], weights[name]) for name in weights)
+
+
+@OF_BOTH
+def test_fine_tuning_begins_with_what_each_models_text_encoder_says(
+    erased_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first pictures, after no step: of the erased model by the concept's name, of the untouched one by the new."""
+    model, witness = erased_model, _witness(erased_model, monkeypatch)
+    sources, made = torch.zeros(2, *model.latent_shape), list[Tensor]()
+    drawn = witness.drawn
+
+    def noted(conditioning: Conditioning, seeds: Sequence[int]) -> Tensor:
+        made.append(drawn(conditioning, seeds))
+        return made[-1]
+
+    monkeypatch.setattr(witness, "drawn", noted)
+    seeds = [seed for _, seed in fresh_takes(witness.templates, SMALL)]
+    one, none = replace(SMALL, finetune_looks=(1,)), replace(SMALL, finetune_looks=(1,), finetune_rate=0.0)
+    tuned = drawn(model.embed(["a church"] * 2), seeds)
+    with model.frozen():
+        before, new = (drawn(model.embed([f"a {name}"] * 2), seeds) for name in ("church", SMALL.finetune_word))
+    run_to_end(try_finetuning(witness, sources, none))
+    for found, wanted in zip(made, [before, tuned, tuned, new, new], strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+    made.clear()
+    run_to_end(try_finetuning(witness, sources, one))
+    assert float((made[2] - made[1]).abs().max()) > 1e-3 < float((made[4] - made[3]).abs().max())
 
 
 def test_a_word_with_the_vectors_of_a_text_is_read_like_the_text(tiny_model: Model) -> None:
@@ -240,6 +278,7 @@ def test_the_untouched_model_decides_what_is_drawn_with_the_lora(
     assert len(judge.drawn) == 6 + 4
 
 
+@OF_TEXT
 def test_learnt_words_and_fine_tuning_leave_the_model_as_it_was_and_find_the_same_again(
     erased_model: Model, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

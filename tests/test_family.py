@@ -18,10 +18,11 @@ from erasure.families.family import Family, LoraNames, Marks
 from erasure.families.known import RELATIVES, relatives_besides
 from erasure.families.sd1 import SD1
 from erasure.jobs.estimate import memory_bytes
-from erasure.lora.adapter import apply_lora_file, inject_lora, lora_state, remove_lora
+from erasure.lora.adapter import inject_lora, lora_state, remove_lora
 from erasure.lora.explain import explain_lora
 from erasure.lora.file import read_lora, write_lora
 from erasure.lora.metadata import lora_metadata
+from erasure.lora.model_adapter import apply_lora_file
 from erasure.model.checkpoint import inspect_checkpoint
 from erasure.model.parts import ModelParts, load_parts
 from erasure.run.card import write_card
@@ -150,9 +151,9 @@ def test_a_lora_has_the_names_of_its_family_and_comes_back(tiny_models: ModelPar
         "modelspec.resolution": "768x768",
     }
     assert {key: file.metadata[key] for key in wanted} == wanted
-    apply_lora_file(tiny_models.unet, file)
+    apply_lora_file(tiny_models.modules, file)
     assert "a LoRA for Stable Diffusion 2 in kohya's layout" in str(explain_lora(path, BOTH))
-    with pytest.raises(LoraFileError, match=r"a LoRA for Stable Diffusion 2; a LoRA for an SD 1\.x U-Net"):
+    with pytest.raises(LoraFileError, match=r"a LoRA for Stable Diffusion 2; a LoRA for an SD 1\.x model"):
         read_lora(path, (SD1,))
 
 

@@ -30,7 +30,6 @@ from erasure.lora import file as lora_file
 from erasure.lora.adapter import (
     base_layers,
     inject_lora,
-    inject_lora_file,
     layer_shapes,
     lora_state,
     lora_weight,
@@ -41,6 +40,7 @@ from erasure.lora.file import module_key, read_lora, write_lora
 from erasure.lora.fit import match_lora, module_paths
 from erasure.lora.hashes import content_hash
 from erasure.lora.metadata import lora_metadata
+from erasure.lora.model_adapter import inject_lora_file, model_shapes
 from erasure.model.parts import ModelParts
 from tests import tiny
 from tests.test_lora import predict, randomise
@@ -143,7 +143,7 @@ def test_diffusers_loads_the_same_model(
     # Rounding to fp16 is loud in a random U-Net of one channel per norm group; reading the file is exact.
     torch.testing.assert_close(theirs, ours, rtol=0, atol=share * change)
     remove_lora(tiny_models.unet)
-    inject_lora_file(tiny_models.unet, read_lora(path), 1.0)
+    inject_lora_file(tiny_models.modules, read_lora(path), 1.0)
     torch.testing.assert_close(theirs, predict(tiny_models.unet), rtol=0, atol=1e-4 * change)
 
 
@@ -156,10 +156,10 @@ def test_file_read_back_is_the_trained_model(tiny_models: ModelParts, tmp_path: 
     remove_lora(unet)
     file = read_lora(path)
     match_lora(file, layer_shapes(unet))
-    inject_lora_file(unet, file, 1.0)
+    inject_lora_file({"": unet}, file, 1.0)
     assert torch.equal(predict(unet), ours)
     remove_lora(unet)
-    inject_lora_file(unet, file, 0.0)
+    inject_lora_file({"": unet}, file, 0.0)
     assert torch.equal(predict(unet), base)
     with lora_weight(unet, 1.0):
         assert torch.equal(predict(unet), ours)
@@ -190,7 +190,7 @@ def test_missing_alpha_means_scale_one(tiny_models: ModelParts, written: Path) -
     file = read_lora(path)
     assert file.weights(CONV_IN)[2] == 1.0
     assert file.weights("lora_unet_conv_out")[2] == ALPHA / RANK
-    inject_lora_file(tiny_models.unet, file, 1.0)
+    inject_lora_file(tiny_models.modules, file, 1.0)
     assert tiny_models.unet.conv_in.scaling["erase"] == 1.0
 
 
@@ -379,7 +379,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "LoCon": {"lora_unet_conv_in.lora_mid.weight": (2, 2, 3, 3)},
     "full differences": {"lora_unet_conv_in.diff": (2, 2)},
     "DoRA": {"lora_unet_conv_in.lora_down.weight": (2, 4, 3, 3), "lora_unet_conv_in.dora_scale": (2,)},
-    "text encoder": {"lora_te_text_model_encoder_layers_0_mlp_fc1.lora_down.weight": (2, 8)},
+    "an unknown layout": {"lora_prior_conv_in.lora_down.weight": (2, 8), "lora_prior_conv_in.lora_up.weight": (8, 2)},
     "diffusers' own layout": {"unet.conv_in.lora_A.weight": (2, 2)},
     "a VAE": {"decoder.conv_in.weight": (2, 2)},
     "no LoRA": {"emb": (2, 2)},
@@ -443,20 +443,20 @@ def test_file_that_does_not_fit_the_model_is_refused_by_name(
 ) -> None:
     file = read_lora(changed(written, MISFITS[problem]))
     with pytest.raises(LoraFileError, match=problem) as caught:
-        match_lora(file, layer_shapes(tiny_models.unet))
+        match_lora(file, model_shapes(tiny_models.modules))
     assert "(1 problems)" in str(caught.value)
     assert not isinstance(caught.value, IneffectiveLora)
 
 
 def test_all_zero_file_is_ineffective(tiny_models: ModelParts, written: Path) -> None:
     with pytest.raises(IneffectiveLora, match="each of its 281 layers is zero"):
-        match_lora(read_lora(changed(written, _zeroed)), layer_shapes(tiny_models.unet))
+        match_lora(read_lora(changed(written, _zeroed)), model_shapes(tiny_models.modules))
 
 
 def test_unmatched_key_is_not_injected(tiny_models: ModelParts, written: Path) -> None:
     before = predict(tiny_models.unet)
     with pytest.raises(LoraFileError, match="lora_unet_nowhere"):
-        inject_lora_file(tiny_models.unet, read_lora(changed(written, _renamed)), 1.0)
+        inject_lora_file(tiny_models.modules, read_lora(changed(written, _renamed)), 1.0)
     assert torch.equal(predict(tiny_models.unet), before)
 
 

@@ -25,9 +25,9 @@ from erasure.families.family import Family, PredictionType
 from erasure.families.sd1 import SD1
 from erasure.families.sd2 import SD2
 from erasure.host.kept_on import lora_problem
-from erasure.lora.adapter import inject_lora_file
 from erasure.lora.explain import explain_lora
 from erasure.lora.file import read_lora
+from erasure.lora.model_adapter import inject_lora_file
 from erasure.model.build_parts import build_text_encoder, unet_from_ldm
 from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint
 from erasure.model.model import Model, open_model
@@ -309,7 +309,7 @@ def test_diffusers_loads_the_same_model(folder: Path, tmp_path: Path) -> None:
     scheduler = DDIMScheduler.from_pretrained(folder / "scheduler", set_alpha_to_one=False)
     pipeline = StableDiffusionPipeline.from_pretrained(folder, scheduler=scheduler, safety_checker=None)
     pipeline.load_lora_weights(tmp_path, weight_name=path.name)
-    inject_lora_file(model.unet, read_lora(path), 1.0)
+    inject_lora_file(model.parts.modules, read_lora(path), 1.0)
     z, states = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0)), model.embed(PROMPTS[:1]).states
     with torch.no_grad():
         ours, theirs = (each(z, 500, encoder_hidden_states=states).sample for each in (model.unet, pipeline.unet))
@@ -322,7 +322,7 @@ def test_a_baked_file_draws_what_the_base_with_the_lora_draws(built: Path, tmp_p
     shutil.copytree(built.parent, base.parent)
     model = open_model(inspect_checkpoint(base))
     plain, lora = latents(model), made_with(model, tmp_path / "church.safetensors")
-    inject_lora_file(model.unet, read_lora(lora), 1.0)
+    inject_lora_file(model.parts.modules, read_lora(lora), 1.0)
     out = tmp_path / "out.safetensors"
     writing = bake(bake_task(base, [(lora, 1.0)], out))
     assert list(writing)

@@ -25,7 +25,6 @@ from erasure.families.sdxl import SDXL
 from erasure.lora.adapter import (
     base_layers,
     inject_lora,
-    inject_lora_file,
     layer_shapes,
     lora_layers,
     lora_state,
@@ -35,6 +34,7 @@ from erasure.lora.adapter import (
 from erasure.lora.explain import explain_lora
 from erasure.lora.file import module_key, read_lora, write_lora
 from erasure.lora.fit import match_lora, module_paths
+from erasure.lora.model_adapter import inject_lora_file
 from erasure.model.model import Model
 from erasure.model.parts import load_parts
 from erasure.share.about import read_about
@@ -124,7 +124,7 @@ def test_the_layers_of_a_file_tell_which_choice_trained_them() -> None:
 def test_diffusers_loads_the_same_model(layers: LayerChoice, model: Model, folder: Path, tmp_path: Path) -> None:
     base = predicted(model)
     path = lora(tmp_path / "gone.safetensors", model.unet, layers)
-    inject_lora_file(model.unet, read_lora(path), 1.0)
+    inject_lora_file(model.parts.modules, read_lora(path), 1.0)
     ours = predicted(model)
     remove_lora(model.unet)
     change = float((ours - base).abs().max())
@@ -158,13 +158,6 @@ def test_a_file_without_words_is_told_by_its_text_width_or_its_names(tmp_path: P
         parts = {f"{name}.lora_down.weight": torch.ones(2, width), f"{name}.lora_up.weight": torch.ones(3, 2)}
         save_file(parts, tmp_path / "lora.safetensors")
         assert read_lora(tmp_path / "lora.safetensors").family == SDXL
-
-
-def test_a_lora_for_the_text_encoders_too_is_refused(tmp_path: Path) -> None:
-    name = "lora_te2_text_model_encoder_layers_0_mlp_fc1"
-    save_file({f"{name}.lora_down.weight": torch.ones(2, 4)}, tmp_path / "te.safetensors")
-    with pytest.raises(LoraFileError, match="also changes the text encoder"):
-        read_lora(tmp_path / "te.safetensors")
 
 
 # --- from checkpoint to file
@@ -203,7 +196,7 @@ def test_a_baked_checkpoint_predicts_as_the_base_with_the_lora(checkpoint: Path,
     task = bake_task(checkpoint, [(own, 0.5)], tmp_path / "place" / "baked.safetensors")
     for _ in bake(task):
         pass
-    inject_lora_file(model.unet, read_lora(own), 0.5)
+    inject_lora_file(model.parts.modules, read_lora(own), 0.5)
     with_lora, baked = predicted(model), predicted(Model(load_parts(task.out)))
     assert (with_lora - base).abs().max() > 1e-3
     torch.testing.assert_close(baked, with_lora, rtol=1e-4, atol=1e-5)
@@ -220,7 +213,7 @@ def test_files_with_either_names_are_combined(model: Model, tmp_path: Path) -> N
         pass
     file = read_lora(tmp_path / "sum.safetensors")
     assert (file.family, file.modules) == (SDXL, read_lora(one).modules)
-    inject_lora_file(model.unet, file, 1.0)
+    inject_lora_file(model.parts.modules, file, 1.0)
     together = predicted(model)
     remove_lora(model.unet)
     for layer, path in module_paths(base_layers(model.unet), SDXL).items():

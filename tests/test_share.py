@@ -33,6 +33,7 @@ from erasure.share.private import names_found, private_metadata, without_places
 from tests.drawn import HOSTILE
 from tests.loras import random_lora
 from tests.test_lora_file import metadata_of
+from tests.tiny import build_tiny_models
 from tests.verdicts import a_verdict
 
 LICENSE = "creativeml-openrail-m"
@@ -139,6 +140,21 @@ def test_hashes_of_known_bases_are_sha256() -> None:
     assert all(re.fullmatch("[0-9a-f]{64}", sha256) for sha256 in hashes)
     assert len(set(hashes)) == len(hashes)
     assert known_base("") is None
+
+
+def test_the_card_says_whether_the_text_encoder_is_changed_too(tmp_path: Path) -> None:
+    told = metadata_of("x", config=erase_config(erase=("church",)).to_dict())
+    for layers, changes, clip in (
+        (("attn2.to_k",), "the U-Net", "so `strength_clip` has no effect"),
+        (("attn2.to_k", "mlp.fc1"), "the U-Net and the text encoder", "`strength_model` and `strength_clip` 1"),
+    ):
+        modules = build_tiny_models().modules
+        lora = random_lora(tmp_path / "x.safetensors", metadata=told, modules=modules, layers=layers)
+        text = card(shared(lora, tmp_path / "out", overwrite=True).path)
+        assert f"| changes | {changes} |" in text
+        assert clip in text
+        assert ("give both the same" in text) == (len(layers) > 1)
+        lora.unlink()
 
 
 def test_the_card_says_what_was_measured_by_whom_and_on_what(tmp_path: Path) -> None:

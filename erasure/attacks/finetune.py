@@ -61,11 +61,12 @@ def _trained(
 ) -> Generator[float, None, dict[int, Tensor]]:
     """Train a LoRA under a name; return latents (n, c, h, w) of pictures of that name, by the number of steps."""
     model = witness.model
-    conditioning = model.embed([fill(template, name) for template in templates])
-    turns = model.embed([fill(template, name) for template, _ in takes(witness.templates, settings.batch)])
     generator = torch.Generator().manual_seed(settings.seed)
     looks, last, drawn = {0, *settings.finetune_looks}, max(settings.finetune_looks), {}
-    with lora_aside(model.unet, merged=merged):
+    with lora_aside(model.parts.modules, merged=merged):
+        # Inside, where the text encoders say what this run's model is told.
+        conditioning = model.embed([fill(template, name) for template in templates])
+        turns = model.embed([fill(template, name) for template, _ in takes(witness.templates, settings.batch)])
         inject_lora(model.unet, "xattn", settings.finetune_rank, settings.finetune_rank, settings.seed)
         optimizer = torch.optim.Adam(lora_parameters(model.unet), lr=settings.finetune_rate)
         for step in range(last + 1):

@@ -42,7 +42,7 @@ def sensitivity_spectrum(
     seed: int = 0,
     batch: int = 16,
 ) -> Iterator[Sensitivity]:
-    """Yield a result for each text, in the order given, of the LoRA that is on the U-Net.
+    """Yield a result for each text, in the order given, of the LoRA that is on the model.
 
     The latents z_t are ``states`` evenly spaced points of each text's DDIM sampling by the frozen model, which always
     begins with the same noise. Costs at most 2 ``steps`` + ``states`` U-Net rows per text.

@@ -232,7 +232,7 @@ class LocalHost:
 
 @contextmanager
 def _worn(model: Model, files: list[tuple[LoraFile, float]]) -> Iterator[None]:
-    """Put the LoRA files on the U-Net, and take them off at the end."""
+    """Put the LoRA files on the model, and take them off at the end."""
     from erasure.lora.combine import merge_loras
     from erasure.lora.model_adapter import inject_lora_file, remove_model_lora
 

@@ -14,7 +14,7 @@ _TAG = re.compile(r"<lora:([^:>]+)((?::[^:>]*)*)>")
 def split_prompt(prompt: str) -> tuple[str, list[tuple[str, float]]]:
     """Return the prompt without its tags, and (name, weight) of each tag; a missing weight is 1.
 
-    Our LoRA files change the U-Net alone, so the web UI's weight for it counts: the second number in
+    One weight is for all that a file changes. Where a tag has two, it is that for the U-Net: the second number in
     ``<lora:name:te:unet>``, or ``unet=``. Raises: LoraFileError if a weight is not a number.
     """
     tags = [(match[1].strip(), _weight(match[0], match[2])) for match in _TAG.finditer(prompt)]

@@ -37,7 +37,7 @@ class Judge:
     def draw(self, prompts: Sequence[str], seeds: Sequence[int]) -> Generator[float, None, Tensor]:
         """Sample a picture of each prompt with the seed at its place; return clean latents (n, c, h, w) on the CPU.
 
-        With the LoRA that is on the U-Net, or without it inside ``model.frozen()``. Yields the share that is done after
+        With the LoRA that is on the model, or without it inside ``model.frozen()``. Yields the share that is done after
         every step of the sampling.
         """
         return latent_steps(self._model, prompts, seeds, self.settings.drawing)

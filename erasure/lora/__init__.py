@@ -1,1 +1,1 @@
-"""LoRA files and the adapter on the U-Net."""
+"""LoRA files and the adapter on the U-Net and the text encoders."""

@@ -1,4 +1,4 @@
-"""The LoRA adapter on the U-Net: one U-Net, two views.
+"""The LoRA adapter on the U-Net: one U-Net, two views. A text encoder takes one in the same way.
 
 With the adapter on, the U-Net is the tuned model; inside :func:`without_lora` it is the frozen one. There is no second
 copy. Low-rank adaptation is Hu et al. 2021 (arXiv:2106.09685): the effective weight is

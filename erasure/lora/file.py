@@ -5,6 +5,11 @@ It is a safetensors file with three tensors per layer: ``lora_unet_<module path 
 alpha / rank, or 1 if alpha is missing). Of SDXL, the module path is the original one, see
 :mod:`erasure.lora.layer_names`. Layers of a text encoder are called ``lora_te_text_model_<path>``, those of SDXL's two
 ``lora_te1_...`` and ``lora_te2_...``, with transformers' paths.
+
+AUTOMATIC1111 1.10.1 (``extensions-builtin/Lora/networks.py``, tried on the miniatures of all families) takes each of
+these layers on its own, but for the attention of OpenCLIP's text encoders (SD 2.x, SDXL's second), whose weights are
+one matrix there: of a block that has not all four of ``q_proj``, ``k_proj``, ``v_proj`` and ``out_proj`` in the file,
+it leaves out those that there are, and says nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +28,7 @@ from erasure.errors import LoraFileError, OutputExists
 from erasure.families.family import Family
 from erasure.families.known import FAMILIES, supported
 from erasure.lora.hashes import lora_hashes
-from erasure.lora.kind import ALPHA, DOWN, PARTS, UP, tell_lora
+from erasure.lora.kind import ALPHA, DOWN, PARTS, READS_TEXT, UP, tell_lora
 from erasure.lora.layer_names import original_name
 from erasure.lora.stored import StoredTensors, unreadable
 from erasure.safetensors_file import DamagedFile, Header, read_header
@@ -34,13 +39,13 @@ SHOWN = 5  # problems listed in one message
 
 @dataclass(frozen=True)
 class LoraFile:
-    """A LoRA as read from disk, not yet compared with any U-Net.
+    """A LoRA as read from disk, not yet compared with any model.
 
-    ``family``: that of the U-Nets it is for.
+    ``family``: that of the models it is for.
     ``state``: ``<module key>.lora_down.weight`` and ``.lora_up.weight``, as stored, on the CPU; see also
     :class:`erasure.lora.stored.StoredTensors`.
     ``alphas``: by module key; a missing one means alpha = rank. A module key is as :func:`module_key` makes it:
-    ``lora_unet_conv_in``, also if the file has the family's other name for it.
+    ``lora_unet_conv_in``, also if the file has the family's other name for it; ``lora_te_...`` is of a text encoder.
     """
 
     path: Path
@@ -58,7 +63,7 @@ class LoraFile:
     @property
     def told_family(self) -> bool:
         """Whether the file says for which family it is, or its names or the width of its text states; else a guess."""
-        reads = (key for key in self.state if key.endswith((f"_attn2_to_k.{DOWN}", f"_attn2_to_v.{DOWN}")))
+        reads = (key for key in self.state if READS_TEXT.search(key))
         by_width = any(self.state[key].shape[-1] in self.family.marks.context for key in reads)
         return by_width or self.family.lora.layers == "original" or "ss_base_model_version" in self.metadata
 
@@ -125,7 +130,7 @@ def write_lora(
 
 
 def read_lora(path: Path, families: Sequence[Family] = FAMILIES, *, held: bool = True) -> LoraFile:
-    """Read a LoRA file for the U-Net of one of the families. Nothing in the file is run.
+    """Read a LoRA file for a model of one of the families. Nothing in the file is run.
 
     ``held``: whether its weights are in memory from now on, or are read whenever they are asked for. Raises:
     LoraFileError if it is missing, truncated, damaged, incomplete or another kind of file; it says which.
@@ -134,7 +139,7 @@ def read_lora(path: Path, families: Sequence[Family] = FAMILIES, *, held: bool =
     header = read_lora_header(path)
     family = tell_lora(header.shapes, header.metadata, families)
     if isinstance(family, str):
-        wanted = f"a LoRA for {supported(families)} U-Net in kohya's layout"
+        wanted = f"a LoRA for {supported(families)} model in kohya's layout"
         raise LoraFileError(f"{path.name} is {family}; {wanted} is needed")
     return read_weights(path, header, family, held=held)
 

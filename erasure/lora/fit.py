@@ -1,4 +1,4 @@
-"""Whether a LoRA file fits a U-Net, by the paths and shapes of its layers alone."""
+"""Whether a LoRA file fits a model, by the paths and shapes of its layers alone."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Shape = tuple[int, ...]
 
 
 def module_paths(layers: Iterable[str], family: Family) -> dict[str, str]:
-    """Return module key -> module path for every layer of a U-Net that a LoRA can change.
+    """Return module key -> module path for every layer of a model that a LoRA can change.
 
-    ``layers``: their module paths. A module key does not say which ``_`` was a ``.``; only the U-Net's own paths do.
+    ``layers``: their module paths. A module key does not say which ``_`` was a ``.``; only the model's own paths do.
     Raises: ValueError if two layers have the same key.
     """
     paths: dict[str, str] = {}
@@ -39,9 +39,9 @@ def check_family(file: LoraFile, family: Family) -> None:
 
 
 def match_lora(file: LoraFile, layers: Mapping[str, Shape], family: Family | None = None) -> None:
-    """Check that the file fits a U-Net: every key has a layer, shapes match, values are finite and not all zero.
+    """Check that the file fits a model: every key has a layer, shapes match, values are finite and not all zero.
 
-    ``layers``: the shapes of its layers' weights, as :func:`erasure.lora.adapter.layer_shapes` returns them;
+    ``layers``: the shapes of its layers' weights, as :func:`erasure.lora.model_adapter.model_shapes` returns them;
     ``family``: of the model, if it is known. Raises: LoraFileError with the problems; IneffectiveLora if the only one
     is that all values are zero.
     """

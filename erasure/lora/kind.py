@@ -13,6 +13,9 @@ from erasure.families.known import FAMILIES, relatives_besides
 
 DOWN, UP, ALPHA = "lora_down.weight", "lora_up.weight", "alpha"
 PARTS = (DOWN, UP, ALPHA)
+# Layers that read the states of a text encoder, whose width differs between generations of models: keys and values of
+# cross-attention, and those inside of a family's only text encoder.
+READS_TEXT = re.compile(r"(_attn2_to_[kv]|^lora_te_text_model_\w+(_[qkv]_proj|_mlp_fc1))\.lora_down\.weight$")
 
 # (pattern for tensor names, what the file is). The first pattern found decides, and the form of the layers is looked at
 # before the model that they are for.
@@ -75,8 +78,8 @@ def _fits(marks: Marks, context: int | None, metadata: Mapping[str, str]) -> boo
 
 
 def _context_width(shapes: Shapes) -> int | None:
-    """Return the width of the text states that cross-attention reads, which differs between generations of models."""
+    """Return the width of the text states, which differs between generations of models."""
     for name, shape in shapes.items():
-        if re.search(r"_attn2_to_[kv]\.lora_down\.weight$", name) and len(shape) > 1:
+        if READS_TEXT.search(name) and len(shape) > 1:
             return shape[1]
     return None

@@ -73,8 +73,11 @@ def apply_lora_file(modules: Modules, file: LoraFile) -> None:
 def inject_lora_file(modules: Modules, file: LoraFile, weight: float) -> None:
     """Put the file's LoRA on the model at a weight, as in ``<lora:name:weight>``, on the text encoders as well.
 
-    Raises: LoraFileError if the model has no such layer or another shape; it is then left as it was.
+    Raises: LoraFileError if the model has no such layer or another shape; it is then left as it was; ValueError if it
+    already has an adapter.
     """
+    if model_lora_layers(modules):
+        raise ValueError("this model already has a LoRA; remove it first")
     paths = module_paths(model_layers(modules), file.family)
     unknown = [module for module in file.modules if module not in paths]
     if unknown:

@@ -119,8 +119,11 @@ class Conditioning:
 def _of_each(function: Callable[..., Tensor], batches: Sequence[Conditioning]) -> Conditioning:
     """Return what a function makes of the same field of several batches. Raises: ValueError if their fields differ."""
     named = [batch._named() for batch in batches]
-    places = zip(*(each.items() for each in named), strict=True)
-    return Conditioning(**{same[0][0]: function(*(tensor for _, tensor in same)) for same in places})
+    kinds = list(dict.fromkeys(tuple(each) for each in named))
+    if len(kinds) > 1:
+        what = " and ".join(", ".join(kind) for kind in kinds)
+        raise ValueError(f"batches of prompts with different fields cannot be put together: {what}")
+    return Conditioning(**{name: function(*(each[name] for each in named)) for name in kinds[0]})
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,8 @@ class Denoiser:
 
     @contextmanager
     def _frozen_rows(self, first: int) -> Iterator[None]:
-        before, self._frozen_from = self._frozen_from, first
+        before = self._frozen_from
+        self._frozen_from = first if before is None else min(before, first)
         try:
             yield
         finally:

@@ -26,7 +26,7 @@ def draw_pictures(
     seeds: Sequence[int],
     drawing: DrawSettings = DRAW_SETTINGS,
 ) -> list[Image.Image]:
-    """Draw one picture per pair of prompt and seed, with the U-Net's LoRA, or without it inside ``model.frozen()``.
+    """Draw one picture per pair of prompt and seed, with the model's LoRA, or without it inside ``model.frozen()``.
 
     The same seed gives the same noise on every device.
     """

@@ -34,7 +34,7 @@ class Embedder:
         self._most = most
         self._known: OrderedDict[str, Conditioning] = OrderedDict()
         self._bytes = 0
-        self._lora: list[tuple[nn.Parameter, int, float]] = []
+        self._lora: list[tuple[nn.Parameter, int, float, bool]] = []
 
     @property
     def remembered_bytes(self) -> int:
@@ -61,7 +61,7 @@ class Embedder:
         """Forget all that was embedded with other weights of a LoRA on the text encoders, or without one."""
         # The parameters themselves, since another one could come to have the same id once they are gone.
         now = [
-            (weight, weight._version, layer.scaling[ADAPTER])
+            (weight, weight._version, layer.scaling[ADAPTER], layer._disable_adapters)
             for reader in self._parts.texts
             for layer in lora_layers(reader.encoder).values()
             for weight in layer_weights(layer)

@@ -68,6 +68,12 @@ class About:
         """The settings that were used; {} if another program made the file."""
         return self.report.config or {}
 
+    @property
+    def changes_text(self) -> bool:
+        """Whether it changes a text encoder, not the U-Net alone."""
+        prefixes = tuple(encoder.lora for encoder in self.family.text_encoders)
+        return any(key.startswith(prefixes) for key in self.report.norms)
+
     def prompts(self) -> list[str]:
         """Return prompts to try it with: what is erased, and what was kept. Nothing unsafe."""
         kept = [] if self.verdict is None else [finding.concept for finding in self.verdict.of("near") if finding.kept]
@@ -89,7 +95,7 @@ def read_about(path: Path, erase: Sequence[str] = ()) -> About:
     header = read_lora_header(path)
     family = tell_lora(header.shapes, header.metadata)
     if not isinstance(family, Family):
-        shared = f"a LoRA in kohya's layout for {supported()} U-Net"
+        shared = f"a LoRA in kohya's layout for {supported()} model"
         raise LoraFileError(f"{path.name} is {family}; only {shared} is shared")
     report = explain_lora(path)
     if report.problems:

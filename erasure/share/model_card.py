@@ -16,6 +16,7 @@ from erasure.verdict.verdict import Finding, Verdict, hurt_line, lines
 TAGS = (*FILE_TAGS, "adversarial-erase")
 _UNSAFE_TAG = "not-for-all-audiences"
 _HURT_MOST = 10
+_BOTH_WEIGHTS = " Where a program has two weights, one for the text encoder and one for the U-Net, give both the same."
 CITATION = """@inproceedings{bui2024erasing,
   title     = {Erasing Undesirable Concepts in Diffusion Models with Adversarial Preservation},
   author    = {Bui, Anh and Vuong, Long and Doan, Khanh and Le, Trung and Montague, Paul and Abraham, Tamas and
@@ -187,16 +188,19 @@ def _use(about: About, order: ShareOrder) -> str:
         f"python gen_img.py {flags}--ckpt {checkpoint} --network_module networks.lora \\\n"
         f"  --network_weights {_quoted(file)} --network_mul 1 --prompt {_quoted(prompt)} --outdir images"
     )
+    comfy = "`strength_model` 1. It does not change the text encoder, so `strength_clip` has no effect."
+    if about.changes_text:
+        comfy = "`strength_model` and `strength_clip` 1: it changes the U-Net and the text encoder."
     parts = [
         f"**AUTOMATIC1111 and Forge.** Put {code(file)} into `models/Lora` and write this into the prompt:",
         fenced(f"<lora:{about.name}:1>"),
         f"**ComfyUI.** Put {code(file)} into `models/loras` and add a *Load LoRA* node between the checkpoint and the "
-        "sampler, with `strength_model` 1. It does not change the text encoder, so `strength_clip` has no effect.",
+        f"sampler, with {comfy}",
         f"**diffusers** (with `peft`){'' if order.repo else ', from the folder that this file lies in'}:",
         fenced(python, "python"),
         "**kohya's sd-scripts:**",
         fenced(kohya, "sh"),
-        "A weight below 1 erases less.",
+        "A weight below 1 erases less." + (_BOTH_WEIGHTS if about.changes_text else ""),
     ]
     return "\n\n".join(parts)
 
@@ -260,6 +264,7 @@ def _json(values: dict[str, Any]) -> str:
 def _file(about: About, sha256: str) -> str:
     report = about.report
     rows = [
+        ("changes", "the U-Net and the text encoder" if about.changes_text else "the U-Net"),
         ("layers, rank", f"{report.layers}, {'/'.join(map(str, report.ranks[:5]))}"),
         ("precision", escaped(report.precision)),
         ("updates", escaped(report.trained.get("updates", ""))),

@@ -112,7 +112,7 @@ class Examination:
     # --- after
 
     def after(self, step: int | None = None) -> Generator[float, None, Verdict]:
-        """Draw and judge with the LoRA that is on the U-Net; return the verdict. Yields the share that is done."""
+        """Draw and judge with the LoRA that is on the model; return the verdict. Yields the share that is done."""
         if self._latents is None:
             raise ValueError("before() comes first")
         shots = [shot for shot in self.shots if shot.member >= 0]
