@@ -281,5 +281,5 @@ def test_a_stronger_edit_moves_what_is_read_of_its_target_and_name_farther(tiny_
     farther = {stage: found.change for stage, found in edit.edits()}
     for stage, change in farther.items():
         assert torch.allclose(change, 1.5 * first[stage], rtol=1e-3, atol=1e-6)
-    edit.weigh_names({"chapel": (0, 0.5)})
+    edit.weigh_names({"chapel": 0}, 11.0)
     assert all(not torch.allclose(found.change, farther[stage], rtol=1e-2) for stage, found in edit.edits())
