@@ -17,7 +17,6 @@ from erasure.training.closed_start import NAME_WEIGHT, ClosedStart
 from erasure.training.closed_start_sizes import ROUNDS, STRENGTHS
 from erasure.training.events import Note
 from erasure.training.start_strength import (
-    BLIND,
     FARTHER,
     HEAVIER,
     OF_CLOSED_FORM,
@@ -247,7 +246,7 @@ def test_where_no_samples_tell_the_edit_is_as_strong_as_most_targets_need(tiny_m
     assert first is not None
     assert isinstance(first.edit, ClosedStart)
     next(iter(trainer))
-    assert first.edit._strength == BLIND
+    assert first.edit._strength == OF_CLOSED_FORM.blind
 
 
 def test_a_run_that_is_resumed_while_the_pace_is_measured_knows_its_start(tiny_models: ModelParts) -> None:

@@ -16,7 +16,7 @@ from erasure.training.closed_start import ClosedStart
 from erasure.training.joint_start import joint_start
 from erasure.training.null_space import NullSpace, projection
 from erasure.training.preserved_states import preserved_states
-from erasure.training.start_strength import BLIND, Samples, find_strength
+from erasure.training.start_strength import Samples, find_strength
 from erasure.training.text_start import TextStart
 from erasure.training.text_start_sizes import has_text_start
 
@@ -56,7 +56,7 @@ class FirstWeights:
             told.append(f"training starts from {self.edit.name} at {strength.told(targets)}")
             unseen = strength.unseen
         else:
-            self.edit.strengthen(BLIND)
+            self.edit.strengthen(self.edit.limits.blind)
             yield from self.put()
         # Last, since the strength that is found with them would be for their sake.
         if count := self.edit.add_wordings(wordings):

@@ -20,21 +20,21 @@ class Limits(NamedTuple):
     """``strengths``: that the whole edit is given in turn. ``enough``: of what the pictures showed of the targets
     before, this share is hardly anything. ``shown``: a target that is shown more than this is moved farther; what is
     left of others is for training. ``farthest``: beyond this, more costs other concepts more than training does.
+    ``blind``: where no samples tell: as much as most targets need, with a few updates after it.
     """
 
     strengths: tuple[float, ...]
     enough: float
     shown: float
     farthest: float
+    blind: float
 
 
 # Of the closed form, where the least that does it is best, and of text encoders, where more hardly costs anything.
-OF_CLOSED_FORM = Limits(STRENGTHS, enough=0.08, shown=0.12, farthest=1.75)
-OF_TEXT = Limits(TEXT_STRENGTHS, enough=0.04, shown=0.08, farthest=2.1)
+OF_CLOSED_FORM = Limits(STRENGTHS, enough=0.08, shown=0.12, farthest=1.75, blind=STRENGTHS[1])
+OF_TEXT = Limits(TEXT_STRENGTHS, enough=0.04, shown=0.08, farthest=2.1, blind=TEXT_STRENGTHS[1])
 # How much farther a target is moved in each round; a name that is still recognised weighs so many times as much.
 FARTHER, HEAVIER = 0.25, 3.0
-# Where no samples tell: as much as most targets need, with a few updates after it.
-BLIND = STRENGTHS[1]
 
 
 class Edit(Protocol):
