@@ -138,6 +138,14 @@ def test_names_are_erased_as_well_and_more_often_if_they_weigh_more(tiny_model: 
     assert 0 < before < 0.5 < _share_of_name(edit, "chapel")
 
 
+def test_plurals_go_with_the_target_unless_they_are_to_stay(tiny_model: Model) -> None:
+    edit = TextStart(copy.deepcopy(tiny_model), space_of("church"), _config())
+    assert "churches" in edit._names
+    edit = TextStart(tiny_model, space_of("church"), _config(preserve=["churches"]))
+    assert "churches" not in edit._names
+    assert "churches" in edit._near
+
+
 def _share_of_name(edit: TextStart, name: str) -> float:
     drawn = [prompt for _ in range(100) for prompt in edit._draw_erased()[0]]
     return sum(name in prompt for prompt in drawn) / len(drawn)

@@ -147,9 +147,13 @@ def _most_looks(config: EraseConfig) -> int:
 
 
 def remembered_prompts(config: EraseConfig) -> int:
-    """Return about how many different prompts a run embeds: candidates in every template, if it looks at them."""
+    """Return about how many different prompts a run embeds: candidates in every template, if it looks at them.
+
+    Twice as many where text encoders are edited, since each model is told something else.
+    """
     looked_at = config.neighbours if config.adversary not in ("anchor", "fixed", "none") else 0
     measured = config.neighbours if config.synonym_threshold else 0
     own = 2  # the target and its anchor
     hostile = 2 * MOST if config.robust == "words" else 0  # wordings and their anchors
-    return len(config.erase) * (len(config.templates) * (looked_at + own + hostile) + measured)
+    models = 2 if has_text_start(config) else 1
+    return models * len(config.erase) * (len(config.templates) * (looked_at + own + hostile) + measured)

@@ -29,6 +29,7 @@ import torch
 from torch import Generator
 
 from erasure.concepts.hostile_wordings import HostileWording
+from erasure.concepts.naming import plurals
 from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.config.template import fill
@@ -108,6 +109,8 @@ class TextStart:
             for name in own[: 1 + MOST_NAMES]:
                 weight = 1.0 if name == space.targets[number].target else NAME_WEIGHT
                 self._names[name] = _Erased(number, name, fill, weight)
+            for name in sorted(plurals(space.targets[number].target) - set(config.preserve)):
+                self._names.setdefault(name, _Erased(number, name, fill, NAME_WEIGHT))
         self._erased += self._names.values()
         self._far = far_words(model, space, config, FAR_WORDS)
         near = (candidate.text for target in space.targets for candidate in target.preserved[:NEAR_WORDS])
