@@ -13,7 +13,7 @@ from torch import Tensor
 from erasure.concepts.hostile_wordings import HostileWording
 from erasure.config.settings import EraseConfig
 from erasure.config.values import config_from_dict
-from erasure.errors import LoraFileError
+from erasure.errors import LoraFileError, NonFiniteLoss
 from erasure.lora.adapter import DOWN, UP, inject_lora, lora_layers, lora_state
 from erasure.lora.file import read_lora, write_lora
 from erasure.lora.model_adapter import model_state
@@ -285,3 +285,19 @@ def test_a_run_may_be_moved_between_two_steps(tiny_model: Model) -> None:
     tiny_model.move("cpu")
     run_to_end(steps)  # type: ignore[arg-type]
     assert edit.steps == 3
+
+
+def test_what_stands_around_a_prompt_stands_around_its_goal(tiny_model: Model) -> None:
+    edit = TextStart(tiny_model, space_of("cubism"), _config(templates=["a house[ in the style of {}]"]))
+    prompts, goals, _ = edit._draw_erased()
+    for prompt, (goal,) in zip(prompts, goals, strict=True):
+        name = next(name for name in edit._names if f" in the style of {name}" in prompt)
+        assert goal == prompt.replace(f" in the style of {name}", "")
+    assert any(not prompt.startswith("a house") for prompt in prompts)
+
+
+def test_a_loss_that_is_not_finite_is_told(tiny_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    edit = TextStart(tiny_model, space_of("church"), _config())
+    monkeypatch.setattr(edit, "_step", lambda *given: float("nan"))
+    with pytest.raises(NonFiniteLoss, match="step 1 on the text encoders"):
+        list(edit.put())

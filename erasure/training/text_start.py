@@ -33,6 +33,7 @@ from erasure.concepts.naming import plurals
 from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.config.template import fill
+from erasure.errors import NonFiniteLoss
 from erasure.lora.parent import Parent
 from erasure.model.model import Model
 from erasure.training.adam_state import move_adam
@@ -68,15 +69,16 @@ NAME_WEIGHT, WORDING_WEIGHT = 0.3, 0.3
 # What stands before and behind a prompt, in turn; {} is any word. People write more than one concept.
 _BEFORE = ("", "", "{} and ", "{}, ")
 _BEHIND = ("", ", highly detailed, sharp focus", " in pencil style", ", a painting in bright colours")
-# Measured harm is averaged over about so many measurements; its spread over words is so many times the Gumbel noise's.
+# The share that a word's harm of before has in what is noted of it after another measurement; and how many times as
+# large as the Gumbel noise the spread of harm over words is.
 _MEMORY, _SHARPNESS = 0.5, 2.0
 
 
 @dataclass
 class _Erased:
-    """A name or wording that is erased: of a target, by number. ``put``: the prompt with other words in its place.
+    """A name or wording that is erased, of a target by number. ``weight``: how often it is trained on.
 
-    ``weight``: how often it is trained on; ``templates``: that it is put into.
+    ``put``: returns the prompt for a template, and for words in the place of these.
     """
 
     number: int
@@ -125,14 +127,19 @@ class TextStart:
         self.steps = 0
 
     def put(self) -> Iterator[float]:
-        """Train the edit as it is wanted now, and yield the share that is done."""
+        """Train the edit as it is wanted now, and yield the share that is done. Raises: NonFiniteLoss."""
         if not self._rate:
             yield from self._try_rates()
         steps = MORE_STEPS if self.steps else first_steps(len(self._targets))
         optimizer = self._tuning.optimizer(self._rate)
         for step in range(steps):
             move_adam(optimizer, self._model.device)  # a run may go on elsewhere between two steps
-            self._step(optimizer, self._rate * (1 - step / steps))
+            loss = self._step(optimizer, self._rate * (1 - step / steps))
+            if not math.isfinite(loss):
+                raise NonFiniteLoss(
+                    f"the loss became {loss} in step {step + 1} on the text encoders, before the first update; use "
+                    "precision bf16 or fp32, or start closed-form"
+                )
             yield (step + 1) / steps
         self.steps += steps
 
@@ -240,6 +247,7 @@ class TextStart:
     def _try_rates(self) -> Iterator[float]:
         """Find the rate with which a few steps lead to the least loss; that depends on the text encoder's width."""
         first, state = self._tuning.state(), self._generator.get_state()
+        harm, seen = self._harm.clone(), self._seen.clone()
         found: dict[float, float] = {}
         for rate in RATES:
             self._generator.set_state(state)
@@ -250,6 +258,7 @@ class TextStart:
                 yield 0.0
             found[rate] = sum(losses[-TRIED_LAST:])
             self._tuning.load(first)
+            self._harm, self._seen = harm.clone(), seen.clone()
         self._generator.set_state(state)
         self._rate = min(found, key=lambda rate: found[rate] if math.isfinite(found[rate]) else math.inf)
 
@@ -257,7 +266,7 @@ class TextStart:
 def _dressed(put: Callable[[str], str], before: str, behind: str, words: str) -> str:
     """Return a prompt with words in it and something around it; if nothing is said in it, there is nothing around."""
     prompt = put(words)
-    return before + prompt + behind if prompt and words else prompt
+    return before + prompt + behind if prompt else prompt
 
 
 def _framed(wording: HostileWording, template: str, words: str) -> str:

@@ -34,8 +34,8 @@ from erasure.training.gradient_scale import gradient_scaler
 PADDING_READ, PADDING = 4, 0.1
 # The norm that gradients are cut off at.
 CLIP = 1.0
-# What frozen text encoders said of so many prompts is remembered.
-REMEMBERED = 4096
+# What frozen text encoders said of so many prompts of goals is remembered, on the CPU.
+REMEMBERED = 1024
 
 
 @dataclass(frozen=True)
@@ -123,8 +123,8 @@ class TextTuning:
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.zero_grad(set_to_none=True)
-        own = self._frozen(erased)
-        into = [self._frozen(each) for each in goals]
+        own = self._frozen(erased, again=True)
+        into = self._anchors(goals)
         wanted = [
             [_moved(one, [anchor[k] for anchor in anchors], strength) for k, one in enumerate(said)]
             for said, anchors, strength in zip(own, into, strengths, strict=True)
@@ -134,7 +134,7 @@ class TextTuning:
         # One backward pass after the other, as both at once take twice the memory.
         erase = self._distances(erased, wanted)
         self._scaler.scale(erase.mean()).backward()
-        kept = self._distances(preserved, self._frozen(preserved))
+        kept = self._distances(preserved, self._frozen(preserved, again=False))
         self._scaler.scale(preserve * kept.mean()).backward()
         self._scaler.unscale_(optimizer)
         nn.utils.clip_grad_norm_(self._parameters(), CLIP)
@@ -163,17 +163,23 @@ class TextTuning:
         return total
 
     @torch.no_grad()
-    def _frozen(self, prompts: Sequence[str]) -> list[list[_Said]]:
-        """Return what each frozen text encoder says of each prompt."""
+    def _frozen(self, prompts: Sequence[str], *, again: bool) -> list[list[_Said]]:
+        """Return what each frozen text encoder says of each prompt; ``again``: whether they will be asked for again."""
         found = {text: self._known[text] for text in prompts if text in self._known}
         missing = [text for text in dict.fromkeys(prompts) if text not in found]
         if missing:
             read = [self._said(reader, missing) for reader in self._readers]
-            for number, text in enumerate(missing):
-                found[text] = self._known[text] = [each[number] for each in read]
+            found |= {text: [each[number] for each in read] for number, text in enumerate(missing)}
+        if again:
+            self._known |= {text: [said.to(torch.device("cpu")) for said in found[text]] for text in missing}
             while len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)
         return [[said.to(self._model.device) for said in found[text]] for text in prompts]
+
+    def _anchors(self, goals: Sequence[Sequence[str]]) -> list[list[list[_Said]]]:
+        """Return what each frozen text encoder says of the prompts of each goal; all are read at once."""
+        said = iter(self._frozen([prompt for goal in goals for prompt in goal], again=True))
+        return [[next(said) for _ in goal] for goal in goals]
 
     def _said(self, reader: TextReader, prompts: Sequence[str]) -> list[_Said]:
         ids = self._ids(reader, prompts)
