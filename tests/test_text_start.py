@@ -289,7 +289,8 @@ def test_a_run_may_be_moved_between_two_steps(tiny_model: Model) -> None:
 
 def test_what_stands_around_a_prompt_stands_around_its_goal(tiny_model: Model) -> None:
     edit = TextStart(tiny_model, space_of("cubism"), _config(templates=["a house[ in the style of {}]"]))
-    prompts, goals, _ = edit._draw_erased()
+    drawn = [edit._draw_erased() for _ in range(10)]
+    prompts, goals = ([one for each in drawn for one in each[k]] for k in (0, 1))
     for prompt, (goal,) in zip(prompts, goals, strict=True):
         name = next(name for name in edit._names if f" in the style of {name}" in prompt)
         assert goal == prompt.replace(f" in the style of {name}", "")
