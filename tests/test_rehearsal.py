@@ -62,7 +62,15 @@ def test_it_trains_what_is_rehearsed_and_can_be_left_out(tiny_models: ModelParts
     inject_lora(tiny_models.unet, "xattn_kv", 2, 2.0, 0)
     for rehearsed in (0, 3):
         config = config_from_dict(
-            {"erase": ["church"], "steps": 2, "sampling_steps": 2, "rank": 2, "rehearsed": rehearsed, "look_every": 0}
+            {
+                "erase": ["church"],
+                "steps": 2,
+                "sampling_steps": 2,
+                "rank": 2,
+                "rehearsed": rehearsed,
+                "look_every": 0,
+                "start": "closed-form",
+            }  # fmt: skip
         )
         model = Model(tiny_models)
         assert len(updates(Trainer(model, space_of("church"), config))) == 2

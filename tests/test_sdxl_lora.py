@@ -34,7 +34,7 @@ from erasure.lora.adapter import (
 from erasure.lora.explain import explain_lora
 from erasure.lora.file import module_key, read_lora, write_lora
 from erasure.lora.fit import match_lora, module_paths
-from erasure.lora.model_adapter import inject_lora_file
+from erasure.lora.model_adapter import inject_lora_file, model_shapes
 from erasure.model.model import Model
 from erasure.model.parts import load_parts
 from erasure.share.about import read_about
@@ -183,9 +183,11 @@ def test_a_run_makes_a_lora_that_says_it_is_for_sdxl(
         "modelspec.resolution": "64x64",
     }
     assert {key: file.metadata[key] for key in wanted} == wanted
-    assert all(key.startswith(("lora_unet_input_", "lora_unet_middle_", "lora_unet_output_")) for key in file.state)
+    unet = ("lora_unet_input_", "lora_unet_middle_", "lora_unet_output_")
+    assert all(key.startswith((*unet, "lora_te1_text_model_", "lora_te2_text_model_")) for key in file.state)
+    assert any(key.startswith("lora_te2_") for key in file.state)
     assert "a LoRA for Stable Diffusion XL in kohya's layout" in str(explain_lora(out))
-    match_lora(file, layer_shapes(load_parts(checkpoint).unet), SDXL)
+    match_lora(file, model_shapes(load_parts(checkpoint).modules), SDXL)
 
 
 def test_a_baked_checkpoint_predicts_as_the_base_with_the_lora(checkpoint: Path, tmp_path: Path) -> None:

@@ -29,7 +29,12 @@ class Conditioning:
     @property
     def tensors(self) -> tuple[Tensor, ...]:
         """All fields that there are, in order."""
-        return tuple(self._named().values())
+        return tuple(self.named.values())
+
+    @property
+    def as_tuned(self) -> Conditioning:
+        """What the tuned model is told; either model can be told it."""
+        return Conditioning(self.states, self.pooled)
 
     @property
     def as_frozen(self) -> Conditioning:
@@ -42,7 +47,9 @@ class Conditioning:
         """Return the batch as what the tuned model is told, with ``frozen`` as what the frozen one is."""
         return Conditioning(self.states, self.pooled, frozen.states, frozen.pooled)
 
-    def _named(self) -> dict[str, Tensor]:
+    @property
+    def named(self) -> dict[str, Tensor]:
+        """All fields that there are, by name."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if value is not None}
 
@@ -103,7 +110,7 @@ class Conditioning:
 
         It is zero in what the other of the two models is told.
         """
-        named = self._named()
+        named = self.named
         found = torch.autograd.grad(value, list(named.values()), allow_unused=True)
         zeros = (
             own if each is None else each
@@ -118,7 +125,7 @@ class Conditioning:
 
 def _of_each(function: Callable[..., Tensor], batches: Sequence[Conditioning]) -> Conditioning:
     """Return what a function makes of the same field of several batches. Raises: ValueError if their fields differ."""
-    named = [batch._named() for batch in batches]
+    named = [batch.named for batch in batches]
     kinds = list(dict.fromkeys(tuple(each) for each in named))
     if len(kinds) > 1:
         what = " and ".join(", ".join(kind) for kind in kinds)

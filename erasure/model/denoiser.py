@@ -76,7 +76,7 @@ class Denoiser:
     def _told(self, conditioning: Conditioning) -> Conditioning:
         """Return what each row's own model is told."""
         first = self._frozen_from
-        tuned = Conditioning(conditioning.states, conditioning.pooled)
+        tuned = conditioning.as_tuned
         if first is None or conditioning.frozen_states is None:
             return tuned
         return Conditioning.cat([tuned[:first], conditioning.as_frozen[first:]]) if first else conditioning.as_frozen

@@ -8,6 +8,7 @@ from torch import Generator, Tensor
 from erasure.config.settings import EraseConfig
 from erasure.model.conditioning import Conditioning, Prompt
 from erasure.training.adversary.search import Adversary, Question
+from erasure.training.saved_conditionings import read_conditionings, saved_conditionings
 
 
 class PgdSearch(Adversary):
@@ -47,17 +48,10 @@ class PgdSearch(Adversary):
         return shrunk
 
     def tensors(self) -> dict[str, Tensor]:
-        return {
-            f"moved.{i}.{k}": tensor[0].clone()
-            for i, delta in self._moved.items()
-            for k, tensor in enumerate(delta.tensors)
-        }
+        return saved_conditionings("moved", self._moved)
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
-        found: dict[int, list[Tensor]] = {}
-        for name in sorted(tensors):  # earlier versions knew of one tensor alone, as ``moved.i``
-            found.setdefault(int(name.split(".")[1]), []).append(tensors[name][None])
-        self._moved = {i: Conditioning(*parts) for i, parts in found.items()}
+        self._moved = read_conditionings(tensors)
 
     def move(self, device: torch.device | str) -> None:
         self._moved = {i: delta.to(device) for i, delta in self._moved.items()}

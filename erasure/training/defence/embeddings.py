@@ -25,6 +25,7 @@ from erasure.training.adversary.hostile_prompt import hostile_prompts
 from erasure.training.defence.defence import Defence, Erased
 from erasure.training.defence.sizes import EMBEDDING_RADIUS, EMBEDDING_RATE, EMBEDDING_STEPS, NEAREST
 from erasure.training.latents.source import LatentState, stack
+from erasure.training.saved_conditionings import read_conditionings, saved_conditionings
 
 
 class HostileEmbeddings(Defence):
@@ -73,7 +74,9 @@ class HostileEmbeddings(Defence):
         tried = [hostile, Prompt(own.text, halfway, exact=False)]
         near = self._space.targets[target].preserved[:NEAREST]
         others = [self._model.prompt(text) for text in ("", *(fill(template, c.text) for c in near))]
-        rows = Conditioning.cat([prompt.conditioning for prompt in tried + others])
+        # What is hostile is what the tuned model is told; what it means, the frozen one tells of just that.
+        told = [prompt.conditioning.as_tuned for prompt in tried]
+        rows = Conditioning.cat([*told, *(prompt.conditioning.as_frozen for prompt in others)])
         z, t = stack([state] * len(rows))
         with self._model.frozen():
             eps = self._model.eps(z, t, rows)
@@ -91,18 +94,13 @@ class HostileEmbeddings(Defence):
     # --- the state
 
     def tensors(self) -> dict[str, Tensor]:
-        return {
-            f"way.{i}.{k}": tensor[0].clone() for i, way in self._way.items() for k, tensor in enumerate(way.tensors)
-        }
+        return saved_conditionings("way", self._way)
 
     def meta(self) -> dict[str, Any]:
         return {}
 
     def load(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
-        found: dict[int, list[Tensor]] = {}
-        for name in sorted(tensors):
-            found.setdefault(int(name.split(".")[1]), []).append(tensors[name][None].to(self._model.device))
-        self._way = {i: Conditioning(*parts) for i, parts in found.items()}
+        self._way = {i: way.to(self._model.device) for i, way in read_conditionings(tensors).items()}
 
     def move(self, device: torch.device | str) -> None:
         self._way = {i: way.to(device) for i, way in self._way.items()}
