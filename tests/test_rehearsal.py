@@ -70,7 +70,7 @@ def test_it_trains_what_is_rehearsed_and_can_be_left_out(tiny_models: ModelParts
                 "rehearsed": rehearsed,
                 "look_every": 0,
                 "start": "closed-form",
-            }  # fmt: skip
+            }
         )
         model = Model(tiny_models)
         assert len(updates(Trainer(model, space_of("church"), config))) == 2
