@@ -174,7 +174,7 @@ def readers_alone(file: LoraFile, model: Model) -> LoraFile:
     """Return the part of a LoRA that changes keys and values of cross-attention."""
     paths = module_paths(base_layers(model.unet), file.family)
     kept = set(text_reader_names(paths.values()))
-    state = {key: value for key, value in file.state.items() if paths[key.partition(".")[0]] in kept}
+    state = {key: value for key, value in file.state.items() if paths.get(key.partition(".")[0]) in kept}
     return LoraFile(file.path, file.family, state, file.alphas, {}, file.dtype)
 
 
