@@ -27,6 +27,7 @@ from erasure.run.run import erase, resume
 from erasure.run.task import Task
 from erasure.training import text_start
 from erasure.training.events import Step
+from erasure.training.first_weights import set_first_weights
 from erasure.training.text_start import TextStart
 from erasure.training.text_start_sizes import HURT_MOST, RATES, TRIED_STEPS, first_steps, has_text_start, text_steps
 from erasure.training.trainer import Trainer
@@ -305,3 +306,29 @@ def test_a_loss_that_is_not_finite_is_told(tiny_model: Model, monkeypatch: pytes
     monkeypatch.setattr(edit, "_step", lambda *given: float("nan"))
     with pytest.raises(NonFiniteLoss, match="step 1 on the text encoders"):
         list(edit.put())
+
+
+@pytest.mark.parametrize("start", ["text-encoder", "zero"])
+def test_joined_loras_keep_what_they_change_in_text_encoders_if_these_are_edited(
+    tiny_models: ModelParts, tmp_path: Path, start: str
+) -> None:
+    config = _config(rank=4, start=start, layers="xattn_kv")
+    other = copy.deepcopy(tiny_models)
+    inject_lora(other.unet, "xattn_kv", 4, 4.0, 1)
+    TextStart(Model(other), space_of("church"), config)
+    generator = torch.Generator().manual_seed(5)
+    state = {key: torch.randn(weight.shape, generator=generator) for key, weight in model_state(other.modules).items()}
+    file = tmp_path / "one.safetensors"
+    write_lora(file, state, family=tiny_models.info.family, alpha=4.0, metadata={}, dtype=torch.float32)
+    inject_lora(tiny_models.unet, "xattn_kv", 4, 4.0, 0)
+    parents = (Parent(file, 1.0, ("church",)),)
+    if start == "zero":
+        with pytest.raises(LoraFileError, match="layers that the new LoRA does not have"):
+            set_first_weights(Model(tiny_models), space_of("church"), config, parents)
+        return
+    first = set_first_weights(Model(tiny_models), space_of("church"), config, parents)
+    assert isinstance(first.edit, TextStart)
+    begun = model_state(tiny_models.modules)
+    assert any(begun[key].any() for key in begun if key.endswith(UP) and not key.startswith("text_encoder."))
+    name = next(key.removesuffix(UP) for key in begun if key.startswith("text_encoder.") and key.endswith(UP))
+    assert torch.allclose(begun[name + UP] @ begun[name + DOWN], state[name + UP] @ state[name + DOWN], atol=1e-4)
