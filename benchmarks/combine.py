@@ -20,7 +20,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from PIL import Image
@@ -35,6 +35,7 @@ from erasure.combine.combining import combine
 from erasure.combine.refine import parents_of, refine_config
 from erasure.combine.task import CombineTask, combine_task
 from erasure.config.presets import preset
+from erasure.config.settings import Start, settings
 from erasure.config.settle import with_changes
 from erasure.config.values import config_from_dict
 from erasure.evaluate.recognition import erasing_success, preserving_success, rank_pictures
@@ -63,8 +64,9 @@ _NOTHING = 1e-6  # a learning rate
 class Joining:
     """The ten files and the model; ``draw`` puts LoRAs on the model and draws what is missing."""
 
-    def __init__(self, folder: Path, seed: int, device: str, pictures: int):
+    def __init__(self, folder: Path, seed: int, device: str, pictures: int, start: str):
         self.folder, self.seed, self.device = folder / f"seed-{seed}", seed, device
+        self._start = start
         self.folder.mkdir(parents=True, exist_ok=True)
         self.suite: Suite = emoji_suite(SuiteOptions(pictures_per_concept=pictures))
         self._judges = self.suite.judges()
@@ -75,9 +77,10 @@ class Joining:
         """Return the LoRA that erases one concept with the default settings, trained now if it is not there."""
         out = self.folder / f"{concept.replace(' ', '-')}.safetensors"
         if not out.exists():
-            settings = {**preset("object").settings, "erase": [concept], "seed": self.seed, "judged_words": 0}
+            asked = {**preset("object").settings, "erase": [concept], "seed": self.seed, "judged_words": 0}
+            asked["start"] = self._start
             run_folder = RunFolder(self.folder / "runs" / out.stem)
-            for _ in erase(Task(MODEL, out, run_folder, config_from_dict(settings), self.device, prompts=1)):
+            for _ in erase(Task(MODEL, out, run_folder, config_from_dict(asked), self.device, prompts=1)):
                 pass
         return out
 
@@ -219,12 +222,18 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--pictures", type=int, default=1, metavar="N", help="per concept and style (1)")
     parser.add_argument("--sheet", type=Path, metavar="FILE.jpg", help="also write a sheet of pictures")
+    parser.add_argument(
+        "--start",
+        default=settings()["start"].default,
+        choices=get_args(Start),
+        help="where the ten start (as by default)",
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="of torch (its own choice)")
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    joining = Joining(arguments.folder, arguments.seed, arguments.device, arguments.pictures)
+    joining = Joining(arguments.folder, arguments.seed, arguments.device, arguments.pictures, arguments.start)
     print("| joined by | ESR-1 | ESR-5 | outside-1 | outside-5 | rows of the U-Net |\n|---|---|---|---|---|---|")
     for name, figures, rows in rows_of(joining):
         cells = " | ".join(f"{value:.1f}" for value in figures.values())
