@@ -21,7 +21,7 @@ NoiseIn = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Returns the noise (b, c, h, w), fp32, from the U-Net's output, z_t (b, c, h, w) and t (b,)."""
 
 
-def _half_precision(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
+def half_precision(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
     """Let fp32 LoRA weights multiply half-precision activations, without copying these to fp32.
 
     fp32 has no need of autocast, and must not even enter it switched off: torch 2.1 refuses fp32 there on a CPU, torch
@@ -67,7 +67,7 @@ class Denoiser:
     def _forward(self, z: Tensor, t: Tensor, both: Conditioning) -> Tensor:
         dtype, conditioning = self.unet.dtype, self._told(both)
         states = conditioning.states.to(dtype)
-        with _half_precision(self.unet.device, dtype):
+        with half_precision(self.unet.device, dtype):
             output: Tensor = self.unet(
                 z.to(dtype), t, encoder_hidden_states=states, added_cond_kwargs=self._added(z, conditioning)
             ).sample

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +24,7 @@ from erasure.lora.adapter import (
 )
 from erasure.lora.low_rank import truncated
 from erasure.lora.model_adapter import TEXT_LAYERS
+from erasure.model.denoiser import half_precision
 from erasure.model.model import Model
 from erasure.model.text_reader import TextReader
 from erasure.training.gradient_scale import gradient_scaler
@@ -81,9 +80,9 @@ class TextTuning:
                 known.add(path)
                 if path in changes:
                     cut = truncated(*changes[path], self._config.rank)
-                    for key, part in ((name + DOWN, cut.down), (name + UP, (cut.up / scale).T)):
-                        whole = state[key] if key.endswith(DOWN) else state[key].T
-                        whole[: len(part)] = part.to(whole)
+                    used = len(cut.down)
+                    state[name + DOWN][:used] = cut.down.to(state[name + DOWN])
+                    state[name + UP][:, :used] = (cut.up / scale).to(state[name + UP])
             load_lora_state(reader.encoder, state)
         others = [path for path in changes if path not in known]
         if others:
@@ -148,7 +147,7 @@ class TextTuning:
     def _distances(self, prompts: Sequence[str], wanted: Sequence[Sequence[_Said]]) -> Tensor:
         """Return (b,): the mean squared distance of what is said of each prompt from what is wanted, in units."""
         total = torch.zeros(len(prompts), device=self._model.device)
-        with torch.enable_grad(), self._half_precision():
+        with torch.enable_grad(), half_precision(self._model.device, self._model.dtype):
             for k, reader in enumerate(self._readers):
                 ids = self._ids(reader, prompts)
                 states, pooled = reader.read(ids)
@@ -183,7 +182,7 @@ class TextTuning:
 
     def _said(self, reader: TextReader, prompts: Sequence[str]) -> list[_Said]:
         ids = self._ids(reader, prompts)
-        with without_lora(reader.encoder), self._half_precision():
+        with without_lora(reader.encoder), half_precision(self._model.device, self._model.dtype):
             states, pooled = reader.read(ids)
         ends = reader.ends(ids)
         place = torch.arange(ids.shape[1], device=ids.device)
@@ -210,11 +209,6 @@ class TextTuning:
             ends = [each for each in pooled if each is not None]
             units.append((_spread(states), _spread(torch.stack(ends)) if ends else 1.0))
         return units
-
-    def _half_precision(self) -> AbstractContextManager[Any]:
-        """Let fp32 LoRA weights multiply half-precision activations; see :mod:`erasure.model.denoiser`."""
-        dtype = self._model.dtype
-        return nullcontext() if dtype == torch.float32 else torch.autocast(self._model.device.type, dtype=dtype)
 
 
 def _is_trained(name: str, reader: TextReader) -> bool:
