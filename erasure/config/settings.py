@@ -136,6 +136,7 @@ class EraseConfig:
         "took 1.6 times and lost a quarter of them. Neither stops somebody who has the weights and time",
         "adversary",
         choices=Robust,
+        decides_space=True,
     )
     # loss
     preserve_weight: float = setting(
@@ -392,4 +393,7 @@ def plain(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def space_settings(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of ``values`` (settings as used) that decide the concept space, as plain JSON types."""
-    return plain({name: values[name] for name, about in settings().items() if about.decides_space})
+    found = {name: values[name] for name, about in settings().items() if about.decides_space}
+    if found["robust"] != "words":  # nothing else that it may be has a part in it
+        del found["robust"]
+    return plain(found)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from erasure.concepts.hostile_wordings import MOST
-from erasure.concepts.row_count import synonym_rows
+from erasure.concepts.row_count import along_rows, synonym_rows
 from erasure.concepts.understood_sizes import understood_rows
 from erasure.config.settings import EraseConfig
 from erasure.judge.judge_settings import JUDGE_SETTINGS
@@ -57,7 +57,7 @@ def forecast_rows(config: EraseConfig, sizes: tuple[int, ...] = ()) -> RowBook:
     return RowBook(
         {
             "synonyms": synonym_rows(config),
-            **({"hostile": understood_rows(config)} if config.robust == "words" else {}),
+            **({"hostile": understood_rows(config) + along_rows(config)} if config.robust == "words" else {}),
             "start": closed_start_rows(config, sizes) + strengthening_rows(config, _names_on_panel(config)),
             "training": rows_per_update(config, sizes) * config.updates,
             "pictures": DRAW_SETTINGS.rows(prompts * len(SEEDS)) * drawings + DRAW_SETTINGS.rows(hurt * len(SEEDS)),

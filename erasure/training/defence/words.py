@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 
 from erasure.concepts.hostile_wordings import HostileWording
 from erasure.concepts.space import ConceptSpace
-from erasure.concepts.understood import understood_wordings
+from erasure.concepts.understood import MADE_OF_WORDS, UNDERSTOOD, understood_wordings
 from erasure.config.settings import EraseConfig
 from erasure.config.template import fill
 from erasure.model.conditioning import Prompt
@@ -25,6 +25,7 @@ from erasure.training.adversary.gumbel import GumbelSearch
 from erasure.training.adversary.search import Candidates, Question
 from erasure.training.defence.defence import Defence, Erased
 from erasure.training.latents.source import LatentState
+from erasure.training.text_start_sizes import has_text_start
 
 # Of Adam on the logits: a run has few updates, in which the logits must leave 0, where all are alike.
 RATE = 0.5
@@ -43,7 +44,9 @@ class HostileWords(Defence):
     def prepare(self) -> str:
         if self._wordings is not None:
             return ""
-        found = understood_wordings(self._model, self._space, self._config)
+        # Text encoders tell a pair of words from each of the two, so that what is like the target can go.
+        pairs = UNDERSTOOD if has_text_start(self._config) else MADE_OF_WORDS
+        found = understood_wordings(self._model, self._space, self._config, pairs)
         self._begin(found)
         told = (f"{len(own)} for {target.target}" for own, target in zip(found, self._space.targets, strict=True))
         return f"other wordings from which the model draws what is erased, to be erased as well: {', '.join(told)}"
