@@ -132,7 +132,7 @@ PLANTED = tuple(HostileWording(words) for words in ("kirk", "minster", "chapel",
 
 @pytest.fixture
 def planted(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = lambda model, space, config: [PLANTED for _ in space.targets]  # noqa: E731
+    known = lambda model, space, *given: [PLANTED for _ in space.targets]  # noqa: E731
     monkeypatch.setattr("erasure.training.defence.words.understood_wordings", known)
 
 

@@ -41,10 +41,11 @@ def build_concept_space(model: Model, config: EraseConfig, album: Album | None =
 def space_steps(model: Model, config: EraseConfig, album: Album | None = None) -> Generator[Stage, None, ConceptSpace]:
     """Find R for every target of the config with the frozen model. Deterministic; rows count as ``synonyms``.
 
-    A synonym is what the model draws just like the target by s(c), and by the judge in both directions. What is wider
-    than a target by name is none. Of ``config.judged_words`` the nearest are judged, too: whether the model draws them
-    as the target; rows that the verdict needs in any case count as ``verdict``. ``album``: where pictures that are
-    judged are kept, for others to use. Yields how far it is.
+    A synonym is what the model draws just like the target by s(c), and by the judge in both directions; for a defence
+    against words, also a near word whose pictures show the target. What is wider than a target by name is none. Of
+    ``config.judged_words`` the nearest are judged, too: whether the model draws them as the target; rows that the
+    verdict needs in any case count as ``verdict``. ``album``: where pictures that are judged are kept, for others to
+    use. Yields how far it is.
 
     Raises: ConceptError if the vocabulary leaves nothing to preserve, a prompt is too long, or a concept is to be both
     preserved and erased.
@@ -263,8 +264,8 @@ def _let_go_along(
             back = {word for word, level in levels.items() if level >= CUT}
             if back:
                 notes.append(
-                    f"pictures of {', '.join(sorted(back))} show {target!r} about half the way, so that it could be had "
-                    "by that name: it goes along, to hold against other words; what you name as to be kept stays"
+                    f"the model draws something of {target!r} from {', '.join(sorted(back))}: erased along, to hold "
+                    "against attacks; preserve what is to stay all the same"
                 )
             synonyms[i] |= back
 

@@ -43,7 +43,6 @@ from erasure.training.preserved_states import far_words
 from erasure.training.start_strength import OF_TEXT
 from erasure.training.text_start_sizes import (
     ANCHOR_WORDS,
-    CALMER,
     CONTEXTS,
     ERASED,
     FAR,
@@ -246,7 +245,7 @@ class TextStart:
     # --- the learning rate
 
     def _try_rates(self) -> Iterator[float]:
-        """Find a rate, by the one with which a few steps lead to the least loss; it depends on the encoder's width."""
+        """Find the rate with which a few steps lead to the least loss; that depends on the text encoder's width."""
         first, state = self._tuning.state(), self._generator.get_state()
         harm, seen = self._harm.clone(), self._seen.clone()
         found: dict[float, float] = {}
@@ -261,7 +260,7 @@ class TextStart:
             self._tuning.load(first)
             self._harm, self._seen = harm.clone(), seen.clone()
         self._generator.set_state(state)
-        self._rate = CALMER * min(found, key=lambda rate: found[rate] if math.isfinite(found[rate]) else math.inf)
+        self._rate = min(found, key=lambda rate: found[rate] if math.isfinite(found[rate]) else math.inf)
 
 
 def _dressed(put: Callable[[str], str], before: str, behind: str, words: str) -> str:

@@ -7,13 +7,11 @@ from erasure.training.closed_start_sizes import READ_PROMPTS, ROUNDS, has_closed
 
 # Steps of the first training of the edit, for one target and for every further one, and at most; and of each later one,
 # which goes on from there.
-FIRST_STEPS, STEPS_PER_TARGET, MOST_STEPS, MORE_STEPS = 400, 50, 800, 100
+FIRST_STEPS, STEPS_PER_TARGET, MOST_STEPS, MORE_STEPS = 300, 50, 800, 100
 # How many times as strong the edit is made, in turn: farther than its goal, since what is to stay holds it back; that
 # costs what is to stay hardly anything.
 TEXT_STRENGTHS = (1.4, 1.6)
-# Learning rates that are tried, and for how many steps. Of the one whose last few lead to the least loss, this share is
-# used: few steps prefer a rate that is too high for many.
-CALMER = 0.25
+# Learning rates that are tried, and for how many steps; the one whose last few lead to the least loss is used.
 RATES, TRIED_STEPS, TRIED_LAST = (8e-3, 4e-3, 2e-3, 1e-3, 5e-4, 2.5e-4), 12, 4
 # In every step: prompts with what is erased, with near and with far words at random, and with those hurt most.
 ERASED, NEAR, FAR, HURT_MOST = 16, 24, 24, 8
