@@ -14,7 +14,7 @@ from torch import Tensor
 from erasure.concepts import understood
 from erasure.concepts.hostile_wordings import MOST, HostileWording, hostile_wordings
 from erasure.concepts.space import Candidate, ConceptSpace
-from erasure.concepts.understood import understood_wordings
+from erasure.concepts.understood import MADE_OF_WORDS, UNDERSTOOD, understood_wordings
 from erasure.concepts.understood_sizes import understood_rows
 from erasure.concepts.wordings import wordings
 from erasure.config.methods import METHODS
@@ -114,6 +114,21 @@ def test_only_wordings_that_the_model_understands_are_in_the_space(
     counted, told = tiny_model.rows["hostile"], understood_rows(config)
     assert 0 < counted.total <= told.total
     assert counted.calls <= told.calls
+
+
+@pytest.mark.parametrize(("start", "likeness"), [("text-encoder", UNDERSTOOD), ("closed-form", MADE_OF_WORDS)])
+def test_pairs_of_words_that_stay_may_be_less_like_the_target_where_text_encoders_tell_them_apart(
+    tiny_model: Model, monkeypatch: pytest.MonkeyPatch, start: str, likeness: float
+) -> None:
+    asked: list[float] = []
+
+    def known(model: Model, space: ConceptSpace, config: EraseConfig, most: float) -> list[tuple[HostileWording, ...]]:
+        asked.append(most)
+        return [()]
+
+    monkeypatch.setattr("erasure.training.defence.words.understood_wordings", known)
+    HostileWords(tiny_model, _space(), _config("words", start=start)).prepare()
+    assert asked == [likeness]
 
 
 def test_a_target_that_the_model_does_not_know_has_no_hostile_wording(
