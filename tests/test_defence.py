@@ -203,13 +203,27 @@ def test_words_of_which_a_pair_is_made_are_preserved_beside_it(
     inject_lora(tiny_model.unet, "xattn", 2, 8.0, 0)
     pair = (HostileWording("abbey tower", made_of=("abbey", "tower")),)
     monkeypatch.setattr("erasure.training.defence.words.understood_wordings", lambda *rest: [pair])
-    defence = HostileWords(tiny_model, space_of("church"), _config("words"))
+    defence = HostileWords(tiny_model, space_of("church"), _config("words", start="closed-form"))
     defence.prepare()
     plain, wanted = _plain(tiny_model)
     generator = torch.Generator().manual_seed(0)
     beside = [defence.find([0], "a {}", plain, wanted, generator).beside for _ in range(8)]
     assert {prompt.text for prompts in beside for prompt in prompts} == {"a abbey", "a tower"}
     assert {len(prompts) for prompts in beside} == {1}
+
+
+def test_pairs_are_left_to_an_edit_of_the_text_encoders(tiny_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    inject_lora(tiny_model.unet, "xattn", 2, 8.0, 0)
+    own = (HostileWording("abbey tower", made_of=("abbey", "tower")), HostileWording("kirk"))
+    monkeypatch.setattr("erasure.training.defence.words.understood_wordings", lambda *rest: [own])
+    defence = HostileWords(tiny_model, space_of("church"), _config("words", start="text-encoder"))
+    defence.prepare()
+    assert defence.wordings == [own], "the edit is told of both"
+    plain, wanted = _plain(tiny_model)
+    found = [defence.find([0], "a {}", plain, wanted, torch.Generator().manual_seed(k)) for k in range(8)]
+    assert {prompt.text for one in found for prompt in one.prompts} == {"a kirk"}
+    assert not any(one.beside for one in found)
+    assert [prompt.text for prompt in defence.worst(0, "a {}", 2)] == ["a kirk"]
 
 
 def test_a_target_without_hostile_wordings_is_erased_by_its_own_name(
