@@ -27,21 +27,17 @@ from erasure.model.model import Model, open_model
 FIRST = 20  # that a verdict looks at
 
 
-@torch.no_grad()
 def ways(model: Model, names: list[str]) -> Iterator[tuple[str, Tensor]]:
     """Yield ways to tell how near names are to each other, each with what is compared, (names, d)."""
-    states, texts = [], []
-    for number, reader in enumerate(model.parts.texts, 1):
-        ids = reader.ids(names, padding="longest")
-        read, pooled = reader.read(ids)
-        states.append(read[torch.arange(len(ids), device=ids.device), reader.ends(ids)])
-        yield f"text encoder {number}", states[-1]
-        texts += [] if pooled is None else [pooled]
+    said = model.pooled(names)
+    states = said.split([reader.encoder.config.hidden_size for reader in model.parts.texts], dim=1)
+    yield from ((f"text encoder {number}", own) for number, own in enumerate(states, 1))
     if len(states) > 1:
-        yield "all side by side", torch.cat(states, dim=1)
+        yield "all side by side", said
     yield "the same, less their mean", torch.cat([normalize(own - own.mean(0), dim=1) for own in states], dim=1)
-    if texts:
-        yield "pooled text", torch.cat(texts, dim=1)
+    pooled = model.embed(names).pooled
+    if pooled is not None:
+        yield "pooled text", pooled
 
 
 def told_apart(said: Tensor, owners: Tensor, firsts: list[int]) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from erasure.concepts import understood
 from erasure.concepts.hostile_wordings import MOST, HostileWording, hostile_wordings
 from erasure.concepts.space import Candidate, ConceptSpace
-from erasure.concepts.understood import understood_wordings
+from erasure.concepts.understood import MADE_OF_WORDS, UNDERSTOOD, understood_wordings
 from erasure.concepts.understood_sizes import understood_rows
 from erasure.concepts.wordings import wordings
 from erasure.config.methods import METHODS
@@ -116,6 +116,21 @@ def test_only_wordings_that_the_model_understands_are_in_the_space(
     assert counted.calls <= told.calls
 
 
+@pytest.mark.parametrize(("start", "likeness"), [("text-encoder", UNDERSTOOD), ("closed-form", MADE_OF_WORDS)])
+def test_pairs_of_words_that_stay_may_be_less_like_the_target_where_text_encoders_tell_them_apart(
+    tiny_model: Model, monkeypatch: pytest.MonkeyPatch, start: str, likeness: float
+) -> None:
+    asked: list[float] = []
+
+    def known(model: Model, space: ConceptSpace, config: EraseConfig, most: float) -> list[tuple[HostileWording, ...]]:
+        asked.append(most)
+        return [()]
+
+    monkeypatch.setattr("erasure.training.defence.words.understood_wordings", known)
+    HostileWords(tiny_model, _space(), _config("words", start=start)).prepare()
+    assert asked == [likeness]
+
+
 def test_a_target_that_the_model_does_not_know_has_no_hostile_wording(
     tiny_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,7 +147,7 @@ PLANTED = tuple(HostileWording(words) for words in ("kirk", "minster", "chapel",
 
 @pytest.fixture
 def planted(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = lambda model, space, config: [PLANTED for _ in space.targets]  # noqa: E731
+    known = lambda model, space, *given: [PLANTED for _ in space.targets]  # noqa: E731
     monkeypatch.setattr("erasure.training.defence.words.understood_wordings", known)
 
 
@@ -188,13 +203,27 @@ def test_words_of_which_a_pair_is_made_are_preserved_beside_it(
     inject_lora(tiny_model.unet, "xattn", 2, 8.0, 0)
     pair = (HostileWording("abbey tower", made_of=("abbey", "tower")),)
     monkeypatch.setattr("erasure.training.defence.words.understood_wordings", lambda *rest: [pair])
-    defence = HostileWords(tiny_model, space_of("church"), _config("words"))
+    defence = HostileWords(tiny_model, space_of("church"), _config("words", start="closed-form"))
     defence.prepare()
     plain, wanted = _plain(tiny_model)
     generator = torch.Generator().manual_seed(0)
     beside = [defence.find([0], "a {}", plain, wanted, generator).beside for _ in range(8)]
     assert {prompt.text for prompts in beside for prompt in prompts} == {"a abbey", "a tower"}
     assert {len(prompts) for prompts in beside} == {1}
+
+
+def test_pairs_are_left_to_an_edit_of_the_text_encoders(tiny_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    inject_lora(tiny_model.unet, "xattn", 2, 8.0, 0)
+    own = (HostileWording("abbey tower", made_of=("abbey", "tower")), HostileWording("kirk"))
+    monkeypatch.setattr("erasure.training.defence.words.understood_wordings", lambda *rest: [own])
+    defence = HostileWords(tiny_model, space_of("church"), _config("words", start="text-encoder"))
+    defence.prepare()
+    assert defence.wordings == [own], "the edit is told of both"
+    plain, wanted = _plain(tiny_model)
+    found = [defence.find([0], "a {}", plain, wanted, torch.Generator().manual_seed(k)) for k in range(8)]
+    assert {prompt.text for one in found for prompt in one.prompts} == {"a kirk"}
+    assert not any(one.beside for one in found)
+    assert [prompt.text for prompt in defence.worst(0, "a {}", 2)] == ["a kirk"]
 
 
 def test_a_target_without_hostile_wordings_is_erased_by_its_own_name(

@@ -13,12 +13,12 @@ import torch
 from erasure.cli.concepts import print_space
 from erasure.cli.progress_bar import ProgressBar
 from erasure.concepts.build import build_concept_space
-from erasure.concepts.row_count import PICTURES, SCALE_PICTURES
+from erasure.concepts.row_count import LIKEST, PICTURES, SCALE_PICTURES, along_rows
 from erasure.concepts.space import Candidate, ConceptSpace
 from erasure.config.values import erase_config
 from erasure.judge.album import Album
 from erasure.judge.judge import Judge, Query
-from erasure.judge.judge_settings import JudgeSettings
+from erasure.judge.judge_settings import JUDGE_SETTINGS, JudgeSettings
 from erasure.model.draw_settings import DrawSettings
 from erasure.model.drawing import run_to_end
 from erasure.model.model import Model
@@ -156,6 +156,47 @@ def test_a_word_that_failed_as_a_synonym_is_named_if_it_is_drawn_as_the_target(
 ) -> None:
     church = _space(tiny_models, tmp_path, FakeJudge({**BOTH, "church": {"cathedral"}}), judged_words=20).targets[0]
     assert church.drawn_as_target == ("chapel",)
+
+
+def test_words_from_whose_pictures_the_target_comes_back_go_along_where_it_is_to_hold_against_words(
+    tiny_models: ModelParts, tmp_path: Path
+) -> None:
+    """By s(c) tower and bell say more of a church than nothing does, and house does not."""
+    shows = {**BOTH, "tower": {"church"}, "bell": {"church"}}
+    drawn = {**DRAWN, "tower": 1.7, "bell": 1.6}
+    settings: dict[str, Any] = {"drawn": drawn, "preserve": ("temple",), "robust": "words", "neighbours": 6}
+    judge = FakeJudge(shows, once={"bell"})
+    space = _space(tiny_models, tmp_path, judge, **settings)
+    church = space.targets[0]
+    assert _texts(church.synonyms) == ["chapel", "cathedral", "tower", "bell"]
+    assert "house" in _texts(church.preserved)
+    pictures = [prompt for prompt, _ in judge.drawn]
+    assert pictures.count("tower") == PICTURES
+    assert pictures.count("house") <= 1, "as one of unrelated words at most"
+    (note,) = space.notes
+    assert "'church' from bell, tower" in note
+
+    kept = _space(tiny_models, tmp_path, FakeJudge(shows), **{**settings, "preserve": ("tower",)})
+    assert "tower" in _texts(kept.targets[0].preserved), "what the user wants to keep stays"
+    off = _space(tiny_models, tmp_path, FakeJudge(shows), **{**settings, "robust": "off"})
+    assert _texts(off.targets[0].synonyms) == ["chapel", "cathedral"]
+    assert not off.notes
+
+
+def test_only_the_likest_words_are_judged_for_a_defence_and_no_more_than_told(
+    tiny_models: ModelParts, tmp_path: Path
+) -> None:
+    many = [f"word{number}" for number in range(3 * LIKEST)]
+    near, drawn = ({**known, **dict.fromkeys(many, value)} for known, value in ((NEAR, 0.2), (DRAWN, 1.7)))
+    judge = FakeJudge(BOTH)
+    config: dict[str, Any] = {"near": near, "drawn": drawn, "robust": "words", "neighbours": 100}
+    _space(tiny_models, tmp_path, judge, words=[*WORDS, *many], **config)
+    pictures = [prompt for prompt, _ in judge.drawn if prompt.startswith("word")]
+    twice = {prompt for prompt in pictures if pictures.count(prompt) == PICTURES}
+    assert len(twice) == LIKEST
+    told = along_rows(erase_config(erase=("church",), robust="words"))
+    assert told.total == JUDGE_SETTINGS.rows(LIKEST * PICTURES, LIKEST * PICTURES).total
+    assert not along_rows(erase_config(erase=("church",))).total
 
 
 def test_targets_share_the_words_that_are_judged(tiny_models: ModelParts, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from packaging.version import Version
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from erasure.config.settings import LayerChoice
+from erasure.config.settings import LayerChoice, Start
 from erasure.config.values import config_from_dict, erase_config
 from erasure.errors import IneffectiveLora, LoraFileError, OutputExists
 from erasure.families.sd1 import SD1
@@ -266,6 +266,14 @@ def test_cover_is_a_small_picture(written: Path) -> None:
     head, _, data = read_lora(written).metadata["modelspec.thumbnail"].partition(",")
     assert head == "data:image/jpeg;base64"
     assert Image.open(io.BytesIO(base64.b64decode(data, validate=True))).size == (256, 171)
+
+
+@pytest.mark.parametrize(("start", "told"), [("text-encoder", None), ("zero", "None")])
+def test_no_rate_of_text_encoders_is_told_where_they_were_trained_at_one_that_was_found(
+    start: Start, told: str | None
+) -> None:
+    config = erase_config(erase=("church",), start=start).to_dict()
+    assert metadata_of(config=config).get("ss_text_encoder_lr") == told
 
 
 def test_unknown_base_hashes_and_cover_are_left_out() -> None:

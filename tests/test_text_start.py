@@ -157,9 +157,27 @@ def test_other_wordings_are_erased_as_well_also_those_made_of_words_that_stay(ti
     wordings = [HostileWording("tower dog", made_of=("tower", "dog")), HostileWording("chuurch", "a small {} on white")]
     assert edit.add_wordings([wordings]) == 2
     edit._erased = edit._erased[-1:]
-    prompts, goals, _ = edit._draw_erased()
+    prompts, goals, _, beside = edit._draw_erased()
+    assert not beside, "it is not made of words that stay"
     assert all("a small a picture of a chuurch on white" in prompt for prompt in prompts)
     assert all("zebra" in goal for own in goals for goal in own)
+
+
+def test_a_word_that_stays_is_preserved_beside_a_pair_that_is_made_of_it(tiny_model: Model) -> None:
+    edit = TextStart(tiny_model, space_of("church", anchor="zebra"), _config(anchor=["zebra"]))
+    edit.add_wordings([[HostileWording("tower dog", made_of=("tower", "dog"))]])
+    edit._erased = edit._erased[-1:]
+    prompts, _, _, beside = edit._draw_erased()
+    assert len(beside) == len(prompts)
+    for pair, word in zip(prompts, beside, strict=True):
+        assert word in (pair.replace("tower dog", "tower"), pair.replace("tower dog", "dog"))
+
+
+def test_many_wordings_are_trained_on_no_more_often_than_all_names(tiny_model: Model) -> None:
+    edit = TextStart(tiny_model, space_of("church", anchor="zebra"), _config(anchor=["zebra"]))
+    names = sum(one.weight for one in edit._erased)
+    edit.add_wordings([[HostileWording(f"word{number}") for number in range(60)]])
+    assert sum(one.weight for one in edit._erased) == pytest.approx(2 * names)
 
 
 def test_the_learning_rate_is_that_with_which_a_few_steps_lead_to_the_least_loss(
@@ -292,7 +310,7 @@ def test_what_stands_around_a_prompt_stands_around_its_goal(tiny_model: Model) -
     edit = TextStart(tiny_model, space_of("cubism"), _config(templates=["a house[ in the style of {}]"]))
     around = set()
     for _ in range(10):
-        prompts, goals, _strengths = edit._draw_erased()
+        prompts, goals, _strengths, _ = edit._draw_erased()
         for prompt, (goal,) in zip(prompts, goals, strict=True):
             before, _middle, behind = prompt.partition("a house in the style of ")
             name = max((name for name in edit._names if behind.startswith(name)), key=len)

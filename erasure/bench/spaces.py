@@ -65,5 +65,6 @@ def _measure(path: Path, album_file: Path, checkpoint: CheckpointInfo, config: E
     album = open_album(model, config.templates)
     space = build_concept_space(model, config, album)
     save_state(album_file, album.tensors(), album.meta())
-    rows, seconds = int(model.rows["synonyms"].total), time.perf_counter() - began
+    rows = int((model.rows["synonyms"] + model.rows["hostile"]).total)
+    seconds = time.perf_counter() - began
     write_json(path, {"space": space.to_dict(), "rows": rows, "seconds": seconds})

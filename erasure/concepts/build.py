@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 from erasure.concepts.clashes import clashes
 from erasure.concepts.lookalikes import Lookalikes
 from erasure.concepts.naming import is_wider, names_target
-from erasure.concepts.row_count import UNRELATED, judged_near
+from erasure.concepts.row_count import LIKEST, UNRELATED, has_along, judged_near
 from erasure.concepts.space import Candidate, ConceptSpace, TargetSpace
 from erasure.concepts.synonymy import Probe, compare_steps, probe_target
 from erasure.concepts.unrelated import unrelated_words
@@ -21,11 +21,14 @@ from erasure.config.settings import EraseConfig
 from erasure.config.template import fill
 from erasure.errors import ConceptError
 from erasure.judge.album import Album, open_album
+from erasure.judge.scale import CUT
 from erasure.model.drawing import counted_steps, relayed, run_to_end
 from erasure.model.model import Model
 from erasure.model.rows import Purpose
 from erasure.model.stage import Stage, counted
 
+# A word with a smaller s(c) says more of a target than nothing does.
+ALIKE = 1.0
 # Words whose embeddings are read between two reports of how far it is.
 _READ_AT_ONCE = 512
 
@@ -38,10 +41,11 @@ def build_concept_space(model: Model, config: EraseConfig, album: Album | None =
 def space_steps(model: Model, config: EraseConfig, album: Album | None = None) -> Generator[Stage, None, ConceptSpace]:
     """Find R for every target of the config with the frozen model. Deterministic; rows count as ``synonyms``.
 
-    A synonym is what the model draws just like the target by s(c), and by the judge in both directions. What is wider
-    than a target by name is none. Of ``config.judged_words`` the nearest are judged, too: whether the model draws them
-    as the target; rows that the verdict needs in any case count as ``verdict``. ``album``: where pictures that are
-    judged are kept, for others to use. Yields how far it is.
+    A synonym is what the model draws just like the target by s(c), and by the judge in both directions; for a defence
+    against words, also a near word whose pictures show the target. What is wider than a target by name is none. Of
+    ``config.judged_words`` the nearest are judged, too: whether the model draws them as the target; rows that the
+    verdict needs in any case count as ``verdict``. ``album``: where pictures that are judged are kept, for others to
+    use. Yields how far it is.
 
     Raises: ConceptError if the vocabulary leaves nothing to preserve, a prompt is too long, or a concept is to be both
     preserved and erased.
@@ -58,6 +62,8 @@ def space_steps(model: Model, config: EraseConfig, album: Album | None = None) -
     purpose: Purpose = "verdict" if config.judged_words else "synonyms"
     lookalikes = Lookalikes(album, config.templates, _unrelated(vocabulary, orders, config), purpose)
     measured, synonyms = yield from _measure(model, config, orders, lookalikes, notes)
+    if has_along(config):
+        yield from _let_go_along(orders, measured, synonyms, config, lookalikes, notes)
     everywhere = set().union(*synonyms)
     told = _nearest_target(model, config)
     kept = [_kept(order, everywhere, config) for order in orders]
@@ -231,6 +237,37 @@ def _measure(
                 like = [word for word in new if measured[i][word] < config.synonym_threshold]
                 synonyms[i] |= yield from _confirmed(like, config.erase[i], config, lookalikes, notes)
     return measured, synonyms
+
+
+def _let_go_along(
+    orders: list[list[str]],
+    measured: list[dict[str, float]],
+    synonyms: list[set[str]],
+    config: EraseConfig,
+    lookalikes: Lookalikes,
+    notes: list[str],
+) -> Generator[Stage, None, None]:
+    """Add to the synonyms of each target the words near it from whose pictures it comes back.
+
+    An erasure that is to hold against other words cannot hold while these stay. What the user wants to keep stays, and
+    so does what is wider than a target by name.
+    """
+    gone = (*config.erase, *config.synonym)
+    stay = set(config.preserve)
+    for i, target in enumerate(config.erase):
+        near = [word for word in _kept(orders[i], set().union(*synonyms), config) if word not in stay]
+        likest = sorted((word for word in near if measured[i].get(word, ALIKE) < ALIKE), key=lambda w: measured[i][w])
+        words = [word for word in likest if not any(is_wider(word, text) for text in gone)][:LIKEST]
+        if words and (yield from _tells(target, lookalikes)):
+            what = counted(f"judges from which words {target} comes back", len(words))
+            levels = yield from relayed(lookalikes.levels(target, words), what)
+            back = {word for word, level in levels.items() if level >= CUT}
+            if back:
+                notes.append(
+                    f"the model draws something of {target!r} from {', '.join(sorted(back))}: erased along, to hold "
+                    "against attacks; preserve what is to stay all the same"
+                )
+            synonyms[i] |= back
 
 
 def _confirmed(

@@ -17,11 +17,11 @@ from erasure.concepts.spellings import misspellings, spaced
 from erasure.config.template import PLACE, fill
 
 # The most for one target.
-MOST = 80
+MOST = 140
 # Other names that are also put into frames.
 FRAMED_NAMES = 4
 # Near words of which pairs are made: the likest by s(c).
-PAIRED = 6
+PAIRED = 10
 _MISSPELT = 4
 # Another seed than that of attacks.
 _SEED_APART = 1_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Generator, Sequence
+from statistics import fmean
 
 from erasure.concepts.row_count import EMPTY_PICTURES, PICTURES, SCALE_PICTURES
 from erasure.config.template import fill
@@ -69,6 +70,16 @@ class Lookalikes:
         yield from self._judging([pair for word in words for pair in self._asked(word, target)], "verdict", 1, 2)
         scale = self._scales[target]
         return {word for word in words if scale.shows_most(self._scores(word, target, "verdict"))}
+
+    def levels(self, target: str, words: Collection[str]) -> Generator[float, None, dict[str, float]]:
+        """Return how strongly each word's pictures show the target, on average. Its scale is known, and tells.
+
+        Rows count as ``hostile``.
+        """
+        yield from self._drawing([picture for word in words for picture in self._pictures(word)], "hostile", 0, 2)
+        yield from self._judging([pair for word in words for pair in self._asked(word, target)], "hostile", 1, 2)
+        scale = self._scales[target]
+        return {word: fmean(map(scale.level, self._scores(word, target, "hostile"))) for word in words}
 
     def _holds(self, target: str, word: str, scale: Scale) -> bool:
         # The word's own pictures are known by now, so the first direction is asked again on the word's own scale.

@@ -20,6 +20,8 @@ PICTURES, EMPTY_PICTURES, UNRELATED = 2, 2, 4
 SCALE_PICTURES = 8
 # Words near all targets together that are judged, at most.
 NEAR = 20
+# Words near each target from which a defence asks whether the target comes back, at most: the likest by s(c).
+LIKEST = 6
 # Share of candidates that s(c) takes for synonyms, so that they are drawn and judged: the most measured on emoji-SD.
 _LIKE = 0.06
 
@@ -69,3 +71,16 @@ def judged_rows(config: EraseConfig, candidates: int) -> Rows:
     if config.judged_words:
         return rows
     return rows + JUDGE_SETTINGS.rows(targets * SCALE_PICTURES + others, targets * (SCALE_PICTURES + others))
+
+
+def along_rows(config: EraseConfig) -> Rows:
+    """Return the rows, at most, for judging which near words go along so that an erasure holds against them."""
+    if not has_along(config):
+        return Rows()
+    pictures = LIKEST * PICTURES
+    return JUDGE_SETTINGS.rows(pictures, pictures) * len(config.erase)
+
+
+def has_along(config: EraseConfig) -> bool:
+    """Whether near words from which a target comes back go along with it."""
+    return config.robust == "words" and config.erase_synonyms and config.synonym_threshold > 0

@@ -22,10 +22,13 @@ UNDERSTOOD = 0.8
 MADE_OF_WORDS = 0.5
 
 
-def understood_wordings(model: Model, space: ConceptSpace, config: EraseConfig) -> list[tuple[HostileWording, ...]]:
+def understood_wordings(
+    model: Model, space: ConceptSpace, config: EraseConfig, made_of_words: float = MADE_OF_WORDS
+) -> list[tuple[HostileWording, ...]]:
     """Return for each target its hostile wordings, those most like it first. Deterministic; rows count as ``hostile``.
 
-    A target that the model draws like an empty prompt has none.
+    ``made_of_words``: the largest s(c) of one that is made of words that stay. A target that the model draws like an
+    empty prompt has none.
     """
     names = space.erased_by_target(config)
     stays = {candidate.text for target in space.targets for candidate in target.preserved}
@@ -37,12 +40,12 @@ def understood_wordings(model: Model, space: ConceptSpace, config: EraseConfig) 
             likest = sorted(near, key=lambda c: c.difference or 0.0)[:PAIRED]
             every = {name for own in names for name in own} - set(names[i])
             wordings = hostile_wordings(names[i], [c.text for c in likest], stays | every, seed=config.seed)
-            found.append(_understood(model, target.target, wordings, config))
+            found.append(_understood(model, target.target, wordings, config, made_of_words))
     return found
 
 
 def _understood(
-    model: Model, target: str, wordings: Sequence[HostileWording], config: EraseConfig
+    model: Model, target: str, wordings: Sequence[HostileWording], config: EraseConfig, made_of_words: float
 ) -> tuple[HostileWording, ...]:
     template = config.templates[0]
     probe = _probe(model, fill(template, target), fill(template, ""), config)
@@ -51,7 +54,7 @@ def _understood(
         return ()
     likeness = compare(model, probe, model.embed([w.prompt(template) for w in short]), threshold=UNDERSTOOD)
     order = likeness.argsort(stable=True).tolist()
-    return tuple(short[k] for k in order if likeness[k] <= (MADE_OF_WORDS if short[k].made_of else UNDERSTOOD))
+    return tuple(short[k] for k in order if likeness[k] <= (made_of_words if short[k].made_of else UNDERSTOOD))
 
 
 def _probe(model: Model, prompt: str, rest: str, config: EraseConfig) -> Probe | None:

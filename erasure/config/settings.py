@@ -130,12 +130,13 @@ class EraseConfig:
     hard: bool = setting(True, "preserve exactly one concept (straight-through) instead of a mixture", "adversary")
     robust: Robust = setting(
         "off",
-        "hold against attacks: every second update erases the prompt from which the model still draws the concept "
-        "best, found among other wordings (words) or near the concept's own embedding (embeddings, for trying). On the "
-        "small test model words took 1.5 times the work and kept the nearest words, drawn less clearly; embeddings "
-        "took 1.6 times and lost a quarter of them. Neither stops somebody who has the weights and time",
+        "hold against attacks: other wordings from which the model draws the concept are erased as well, and near "
+        "words whose pictures show it go along (words), or what lies near the concept's own embedding (embeddings, for "
+        "trying). On the small test model words took 1.4 times the work; embeddings took 1.6 times and lost a quarter "
+        "of the nearest words. Neither stops somebody who has the weights and time",
         "adversary",
         choices=Robust,
+        decides_space=True,
     )
     # loss
     preserve_weight: float = setting(
@@ -392,4 +393,7 @@ def plain(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def space_settings(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of ``values`` (settings as used) that decide the concept space, as plain JSON types."""
-    return plain({name: values[name] for name, about in settings().items() if about.decides_space})
+    found = {name: values[name] for name, about in settings().items() if about.decides_space}
+    if found["robust"] != "words":  # nothing else that it may be has a part in it
+        del found["robust"]
+    return plain(found)

@@ -152,7 +152,8 @@ def _kohya(name: str, config: Mapping[str, Any], steps: int, finished: datetime)
         "ss_seed": config.get("seed"),
         "ss_learning_rate": config.get("learning_rate"),
         "ss_unet_lr": config.get("learning_rate"),
-        "ss_text_encoder_lr": "None",
+        # None of the settings says at which rate text encoders were trained: a start in them finds it by itself.
+        "ss_text_encoder_lr": None if config.get("start") == "text-encoder" else "None",
         "ss_lr_scheduler": config.get("schedule"),
         "ss_lr_warmup_steps": config.get("warmup"),
         "ss_max_grad_norm": config.get("clip"),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from erasure.concepts.hostile_wordings import MOST
-from erasure.concepts.row_count import synonym_rows
+from erasure.concepts.row_count import along_rows, synonym_rows
 from erasure.concepts.understood_sizes import understood_rows
 from erasure.config.settings import EraseConfig
 from erasure.judge.judge_settings import JUDGE_SETTINGS
@@ -53,14 +53,15 @@ def forecast_rows(config: EraseConfig, sizes: tuple[int, ...] = ()) -> RowBook:
     prompts += min(NEAR_SHOWN, neighbours) + (neighbours > NEAR_SHOWN)
     # Before, after and in between. The last update is no preview: its pictures are those from after.
     drawings = 2 + ((config.updates - 1) // config.preview_every if config.preview_every else 0)
-    hurt = 2 * HURT_SHOWN if config.judged_words else 0
+    # Before and after, at most in calls of their own: only the verdict tells which word it is.
+    hurt = DRAW_SETTINGS.rows(HURT_SHOWN * len(SEEDS)) * 2 if config.judged_words else Rows()
     return RowBook(
         {
             "synonyms": synonym_rows(config),
-            **({"hostile": understood_rows(config)} if config.robust == "words" else {}),
+            **({"hostile": understood_rows(config) + along_rows(config)} if config.robust == "words" else {}),
             "start": closed_start_rows(config, sizes) + strengthening_rows(config, _names_on_panel(config)),
             "training": rows_per_update(config, sizes) * config.updates,
-            "pictures": DRAW_SETTINGS.rows(prompts * len(SEEDS)) * drawings + DRAW_SETTINGS.rows(hurt * len(SEEDS)),
+            "pictures": DRAW_SETTINGS.rows(prompts * len(SEEDS)) * drawings + hurt,
             "check": DRAW_SETTINGS.rows(1),
             "verdict": _verdict_rows(config, neighbours),
             "looks": _look_rows(config, neighbours),

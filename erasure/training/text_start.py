@@ -64,7 +64,8 @@ from erasure.training.weighted_pairs import anchor_prompts
 
 # Lambda of the formula.
 PRESERVE = 3.0
-# How often a target's other names are trained on, its own being 1; and other wordings, if a defence knows some.
+# How often a target's other names are trained on, its own being 1; and other wordings, if a defence knows some: all of
+# them together at most as often as all names.
 NAME_WEIGHT, WORDING_WEIGHT = 0.3, 0.3
 # What stands before and behind a prompt, in turn; {} is any word. People write more than one concept.
 _BEFORE = ("", "", "{} and ", "{}, ")
@@ -78,13 +79,15 @@ _MEMORY, _SHARPNESS = 0.5, 2.0
 class _Erased:
     """A name or wording that is erased, of a target by number. ``weight``: how often it is trained on.
 
-    ``put``: returns the prompt for a template, and for words in the place of these.
+    ``put``: returns the prompt for a template, and for words in the place of these. ``made_of``: words that stay, if it
+    is made of such.
     """
 
     number: int
     words: str
     put: Callable[[str, str], str]
     weight: float
+    made_of: tuple[str, ...] = ()
 
 
 class TextStart:
@@ -161,16 +164,18 @@ class TextStart:
     def add_wordings(self, wordings: Sequence[Sequence[HostileWording]]) -> int:
         """Let the edit erase other wordings of each target as well, the first of those given; return how many.
 
-        Those made of words that stay, too: text encoders tell two words together from each of them.
+        Those made of words that stay, too: text encoders tell two words together from each of them, which is preserved
+        beside them.
         """
         most = of_each(len(self._targets), WORDINGS, MOST_WORDINGS)
-        added = [
-            _Erased(number, wording.words, partial(_framed, wording), WORDING_WEIGHT)
+        count = sum(len(own[:most]) for own in wordings)
+        weight = min(WORDING_WEIGHT, sum(one.weight for one in self._erased) / max(1, count))
+        self._erased += [
+            _Erased(number, wording.words, partial(_framed, wording), weight, wording.made_of)
             for number, own in enumerate(wordings)
             for wording in own[:most]
         ]
-        self._erased += added
-        return len(added)
+        return count
 
     @property
     def told(self) -> str:
@@ -181,22 +186,26 @@ class TextStart:
 
     def _step(self, optimizer: torch.optim.Adam, rate: float) -> float:
         """Make one step; return its loss."""
-        erased, goals, strengths = self._draw_erased()
+        erased, goals, strengths, beside = self._draw_erased()
         places = self._draw_preserved()
         words = [*self._near, *self._far]
         preserved = [
             _dressed(partial(fill, self._any(self._config.templates)), *self._context(), words[place])
             for place in places
         ]
-        loss, moved = self._tuning.step(optimizer, rate, erased, goals, strengths, [*preserved, ""], PRESERVE)
+        kept = [*preserved, *beside, ""]
+        loss, moved = self._tuning.step(optimizer, rate, erased, goals, strengths, kept, PRESERVE)
         self._note(places, moved[: len(places)])
         return loss
 
-    def _draw_erased(self) -> tuple[list[str], list[tuple[str, ...]], list[float]]:
-        """Return prompts, those that each turns into the average of, and how far each is moved."""
+    def _draw_erased(self) -> tuple[list[str], list[tuple[str, ...]], list[float], list[str]]:
+        """Return prompts, those that each turns into the average of, and how far each is moved.
+
+        And the same prompts with one of the words that stay in place of those that are made of such.
+        """
         weights = torch.tensor([one.weight for one in self._erased])
         chosen = torch.multinomial(weights, ERASED, replacement=True, generator=self._generator).tolist()
-        prompts, goals = [], []
+        prompts, goals, beside = [], [], []
         for place in chosen:
             one, template, (before, behind) = self._erased[place], self._any(self._config.templates), self._context()
 
@@ -205,7 +214,9 @@ class TextStart:
             first = (place * len(self._config.templates) + self._config.templates.index(template)) * ANCHOR_WORDS
             prompts.append(dressed(one.words))
             goals.append(tuple(anchor_prompts(dressed, anchor, self._anchors, first, ANCHOR_WORDS)))
-        return prompts, goals, [self._strengths[self._erased[place].number] for place in chosen]
+            if one.made_of:
+                beside.append(dressed(self._any(one.made_of)))
+        return prompts, goals, [self._strengths[self._erased[place].number] for place in chosen], beside
 
     def _draw_preserved(self) -> list[int]:
         """Return words by number: near and far ones at random, and those that are hurt most, with Gumbel noise.

@@ -178,6 +178,8 @@ def test_nearby_concepts_are_found_and_move_with_a_click(tab: Tab) -> None:
     expect(tab.button("look")).to_have_text("Find nearby concepts", timeout=LONG)
     expect(tab.button("look")).to_be_enabled()
     expect(tab.block("search")).to_have_text("")
+    # They come with the check that follows the search, which may be some seconds later.
+    expect(tab.block("chips")).not_to_contain_text("changed since", timeout=SOON)
     chip = tab.action("chips", "chip-erase")
     chip.wait_for(timeout=SOON)
     word = chip.get_attribute("data-ae-value") or ""

@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 
 from erasure.concepts.hostile_wordings import HostileWording
 from erasure.concepts.space import ConceptSpace
-from erasure.concepts.understood import understood_wordings
+from erasure.concepts.understood import MADE_OF_WORDS, UNDERSTOOD, understood_wordings
 from erasure.config.settings import EraseConfig
 from erasure.config.template import fill
 from erasure.model.conditioning import Prompt
@@ -25,25 +25,32 @@ from erasure.training.adversary.gumbel import GumbelSearch
 from erasure.training.adversary.search import Candidates, Question
 from erasure.training.defence.defence import Defence, Erased
 from erasure.training.latents.source import LatentState
+from erasure.training.text_start_sizes import has_text_start
 
 # Of Adam on the logits: a run has few updates, in which the logits must leave 0, where all are alike.
 RATE = 0.5
 
 
 class HostileWords(Defence):
-    """Keeps one vector of logits per target over its hostile wordings, which are measured by :meth:`prepare`."""
+    """Keeps one vector of logits per target over its hostile wordings, which are measured by :meth:`prepare`.
+
+    An edit of the text encoders tells a pair of words from each of the two, so pairs are left to it where there is one:
+    cross-attention, which is linear in what it reads, would give up the words for the pair.
+    """
 
     def __init__(self, model: Model, space: ConceptSpace, config: EraseConfig):
         self._model = model
         self._space = space
         self._config = config
         self._wordings: list[tuple[HostileWording, ...]] | None = None
+        self._sought: list[tuple[HostileWording, ...]] = []  # those of them that updates look for
         self._search: GumbelSearch | None = None
 
     def prepare(self) -> str:
         if self._wordings is not None:
             return ""
-        found = understood_wordings(self._model, self._space, self._config)
+        pairs = UNDERSTOOD if has_text_start(self._config) else MADE_OF_WORDS
+        found = understood_wordings(self._model, self._space, self._config, pairs)
         self._begin(found)
         told = (f"{len(own)} for {target.target}" for own, target in zip(found, self._space.targets, strict=True))
         return f"other wordings from which the model draws what is erased, to be erased as well: {', '.join(told)}"
@@ -54,16 +61,18 @@ class HostileWords(Defence):
 
     def _begin(self, wordings: list[tuple[HostileWording, ...]]) -> GumbelSearch:
         self._wordings = wordings
+        left = has_text_start(self._config)
+        self._sought = [tuple(w for w in own if not (left and w.made_of)) for own in wordings]
         config = replace(self._config, search_rate=RATE, hard=True)
-        self._search = GumbelSearch([len(own) for own in wordings], config, self._model.device)
+        self._search = GumbelSearch([len(own) for own in self._sought], config, self._model.device)
         return self._search
 
     def find(
         self, targets: Sequence[int], template: str, plain: Erased, wanted: Tensor, generator: Generator
     ) -> Erased:
-        if self._wordings is None or self._search is None:
+        if self._search is None:
             raise ValueError("prepare() comes first")
-        rows = [row for row, target in enumerate(targets) if self._wordings[target]]
+        rows = [row for row, target in enumerate(targets) if self._sought[target]]
         if not rows:
             return plain
         asked = [targets[row] for row in rows]
@@ -85,20 +94,18 @@ class HostileWords(Defence):
         return Erased(prompts, anchors, prompts, at, beside)
 
     def _candidates(self, target: int, template: str) -> Candidates:
-        assert self._wordings is not None
-        texts = tuple(wording.prompt(template) for wording in self._wordings[target])
+        texts = tuple(wording.prompt(template) for wording in self._sought[target])
         own = self._model.prompt(fill(template, self._space.targets[target].target))
         return Candidates(own, texts, self._model.embed(texts))
 
     def _wording(self, target: int, template: str, prompt: Prompt) -> HostileWording:
-        assert self._wordings is not None
-        return next(w for w in self._wordings[target] if w.prompt(template) == prompt.text)
+        return next(w for w in self._sought[target] if w.prompt(template) == prompt.text)
 
     def worst(self, target: int, template: str, count: int) -> list[Prompt]:
-        if self._wordings is None or self._search is None:
+        if self._search is None:
             return []
         order = self._search.probabilities(target).argsort(descending=True, stable=True).tolist()
-        return [self._model.prompt(self._wordings[target][k].prompt(template)) for k in order[:count]]
+        return [self._model.prompt(self._sought[target][k].prompt(template)) for k in order[:count]]
 
     # --- the state
 
