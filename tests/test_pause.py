@@ -75,9 +75,10 @@ def test_nothing_stays_on_the_device_that_was_left(tiny_models: ModelParts, chan
     assert [way for way in left if not STAYS.search(way)] == []
     if changes.get("method") not in CLOSED_FORMS:
         assert any("_optimizer" in way for way in after)
-        trained = {id(weight) for group in session.trainer._optimizer.param_groups for weight in group["params"]}  # type: ignore[attr-defined]
+        descent = session.trainer.descent  # type: ignore[attr-defined]
+        trained = {id(weight) for group in descent._optimizer.param_groups for weight in group["params"]}
         weights = lora_parameters(session.model.unet)
-        null_space = session.trainer._null_space  # type: ignore[attr-defined]
+        null_space = descent._null_space
         if null_space is not None:
             weights = null_space.parameters(weights)
         assert trained == {id(weight) for weight in weights}

@@ -41,11 +41,10 @@ class Session:
 
         The pictures before have been judged.
         """
-        config = self.trainer.config
-        if self.examination is not None and config.look_every and isinstance(self.trainer, Trainer):
-            self.trainer.steer(
-                Steering(self.trainer, self.examination, config.look_every, config.updates, self.trainer.defence)
-            )
+        trainer, config = self.trainer, self.trainer.config
+        if self.examination is not None and config.look_every and isinstance(trainer, Trainer):
+            weights, defence = trainer.descent, trainer.defence
+            trainer.steer(Steering(weights, self.examination, config.look_every, config.updates, defence))
 
     def move(self, device: str | torch.device) -> None:
         """Move the model and what trains it to another device, between two updates. Results do not change.

@@ -13,16 +13,13 @@ from torch import Generator, Tensor
 
 from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
-from erasure.errors import NonFiniteLoss, OutOfMemory
-from erasure.lora.adapter import lora_parameters
-from erasure.lora.model_adapter import load_model_state, model_state
+from erasure.errors import OutOfMemory
 from erasure.lora.parent import Parent
 from erasure.model.conditioning import Conditioning, Prompt
 from erasure.model.drawing import relayed
 from erasure.model.model import Model
 from erasure.model.rows import Rows
 from erasure.model.stage import Stage, counted
-from erasure.training.adam_state import adam_tensors, load_adam_tensors, move_adam
 from erasure.training.adversary.choose import choose_adversary
 from erasure.training.adversary.harm import Harm
 from erasure.training.adversary.search import NoSearch, Question
@@ -30,10 +27,10 @@ from erasure.training.concept_draws import ConceptDraws
 from erasure.training.defence.choose import choose_defence
 from erasure.training.defence.defence import Erased
 from erasure.training.defence.sizes import is_hostile
+from erasure.training.descent import Descent, part_of
 from erasure.training.events import Look, Note, Step
 from erasure.training.first_weights import FirstWeights, set_first_weights
 from erasure.training.frozen_predictions import FrozenPredictions
-from erasure.training.gradient_scale import gradient_scaler, moved_scaler
 from erasure.training.latents.choose import choose_latent_source
 from erasure.training.latents.source import LatentState, stack
 from erasure.training.losses import prediction_loss
@@ -69,14 +66,10 @@ class Trainer:
         words = rehearsed_words(model, space, config) if config.rehearsed else []
         self._rehearsal = Rehearsal(model, words, config)
         first = set_first_weights(model, space, config, parents)
-        self._null_space = first.null_space
         self._first: FirstWeights | None = first  # until training begins: it is large
-        self._parameters = lora_parameters(model.unet)
-        if self._null_space is not None:
-            self._parameters = self._null_space.parameters(self._parameters)
-        self._start = self.weights() if self._pace is not None and (parents or config.start != "zero") else None
-        self._optimizer = torch.optim.Adam(self._parameters, lr=config.learning_rate)
-        self._scaler = gradient_scaler(model.dtype, model.device)
+        self.descent = Descent(model, first.null_space, config)
+        moved = self._pace is not None and (parents or config.start != "zero")
+        self._start = self.descent.weights() if moved else None
 
     def __iter__(self) -> Iterator[Step | Look | Note | Stage]:
         steering = self.steering
@@ -114,7 +107,7 @@ class Trainer:
         if fit.unseen and steering is not None:
             steering.look_soon()
         if self._start is not None:
-            self._start = self.weights()
+            self._start = self.descent.weights()
         if fit.told:
             yield Note(fit.told)
 
@@ -214,7 +207,7 @@ class Trainer:
             part.mean() for part in loss.split([len(erased), found, len(rehearsed.prompts)]) if len(part)
         )
         preserve_loss = torch.stack(kept).sum() if kept else loss.new_zeros(())
-        self._descend(erase_loss + config.preserve_weight * preserve_loss)
+        self.descent.step(erase_loss + config.preserve_weight * preserve_loss, self._learning_rate(), self.step + 1)
         return (erase_loss.item(), preserve_loss.item()), erased, preserved[:found]
 
     # --- predictions
@@ -256,11 +249,11 @@ class Trainer:
         """
         if self._start is None or self._pace is None or not self._pace.measures(self.step + 1):
             return own
-        now = self.weights()
-        self.put_back(self._start)
+        now = self.descent.weights()
+        self.descent.put_back(self._start)
         z, t = stack(states)
         eps = self.model.eps(z, t, Conditioning.cat([prompt.conditioning for prompt in prompts]))
-        self.put_back(now)
+        self.descent.put_back(now)
         return eps
 
     # --- looks
@@ -278,55 +271,17 @@ class Trainer:
     def _names_left(self, target: int) -> bool:
         return self.steering is not None and self.steering.names_left(target)
 
-    # --- the weights
-
     def _learning_rate(self) -> float:
         """Return the learning rate of the next update."""
         factor = 1.0 if self._pace is None else self._pace.factor(self.step + 1, self.config.learning_rate)
         return factor * learning_rate(self.step, self.config)
 
-    def _descend(self, loss: Tensor) -> None:
-        config = self.config
-        advice = "lower learning_rate, preserve_weight or clip, or use precision bf16 or fp32"
-        if not torch.isfinite(loss):
-            raise NonFiniteLoss(f"the loss became {loss.item()} in update {self.step + 1}; {advice}, and resume")
-        self._optimizer.zero_grad(set_to_none=True)
-        for group in self._optimizer.param_groups:
-            group["lr"] = self._learning_rate()
-        self._scaler.scale(loss).backward()
-        if self._null_space is not None:
-            self._null_space.pull_gradients()
-        self._scaler.unscale_(self._optimizer)
-        norm = torch.nn.utils.clip_grad_norm_(self._parameters, config.clip or math.inf)
-        if not torch.isfinite(norm) and not self._scaler.is_enabled():
-            raise NonFiniteLoss(f"the gradient became {norm.item()} in update {self.step + 1}; {advice}, and resume")
-        # With a scaler, an overflow skips the update and lowers the scale; only a scale that never fits is an error.
-        self._scaler.step(self._optimizer)
-        if self._null_space is not None:
-            self._null_space.apply()
-        self._scaler.update()
-        if self._scaler.is_enabled() and self._scaler.get_scale() < 1e-4:
-            raise NonFiniteLoss(f"gradients overflow in fp16 at update {self.step + 1}; use precision bf16 or fp32")
-
     # --- the state
-
-    def weights(self) -> dict[str, Tensor]:
-        """Return a copy of all that is trained: the LoRA, and the free weights behind it."""
-        weights = {f"lora/{name}": weight for name, weight in model_state(self.model.parts.modules).items()}
-        if self._null_space is not None:
-            weights.update({f"free/{name}": weight for name, weight in self._null_space.tensors().items()})
-        return weights
-
-    def put_back(self, weights: dict[str, Tensor]) -> None:
-        """Undo :meth:`weights`; other tensors are ignored."""
-        load_model_state(self.model.parts.modules, _part(weights, "lora"))
-        if self._null_space is not None:
-            self._null_space.load_tensors(_part(weights, "free"))
 
     def tensors(self) -> dict[str, Tensor]:
         """LoRA weights, Adam moments, the adversary's and the latent source's memory."""
-        tensors = self.weights()
-        tensors.update({f"adam/{name}": value for name, value in adam_tensors(self._optimizer).items()})
+        tensors = self.descent.weights()
+        tensors.update({f"adam/{name}": value for name, value in self.descent.tensors().items()})
         tensors.update({f"adversary/{name}": value for name, value in self.adversary.tensors().items()})
         tensors.update({f"latents/{name}": value for name, value in self.source.tensors().items()})
         tensors.update({f"rehearsal/{name}": value for name, value in self._rehearsal.tensors().items()})
@@ -346,7 +301,7 @@ class Trainer:
             "gradient_rows": int(rows.gradient),
             "calls": int(rows.calls),
             "seconds": self._seconds,
-            "scaler": self._scaler.state_dict(),
+            "scaler": self.descent.meta(),
             "pace": None if self._pace is None else self._pace.meta(),
             "defence": None if self.defence is None else self.defence.meta(),
             "steering": self.steering.meta() if self.steering is not None else (self._steering_state or (0, None))[1],
@@ -354,20 +309,16 @@ class Trainer:
 
     def load(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
         """Go on where :meth:`tensors` and :meth:`meta` were taken."""
-
-        def part(name: str) -> dict[str, Tensor]:
-            return _part(tensors, name)
-
-        self.put_back(tensors)
+        part = partial(part_of, tensors)
+        self.descent.put_back(tensors)
         if self._start is not None:
             self._start = part("start") or self._start
-        load_adam_tensors(self._optimizer, part("adam"))
+        self.descent.load(part("adam"), meta["scaler"])
         self.adversary.load_tensors(part("adversary"))
         self.source.load_tensors(part("latents"))
         self._rehearsal.load_tensors(part("rehearsal"))
         self.adversary.move(self.model.device)
         self.source.move(self.model.device)
-        self._scaler.load_state_dict(meta["scaler"])
         self.step = meta["step"]
         self._seconds = meta["seconds"]
         if self._pace is not None and meta.get("pace"):
@@ -382,14 +333,11 @@ class Trainer:
 
     def move(self, device: torch.device | str) -> None:
         """What it holds besides the model, which was moved before."""
-        move_adam(self._optimizer, device)
-        self._scaler = moved_scaler(self._scaler, torch.device(device))
+        self.descent.move(device)
         self.adversary.move(device)
         self.source.move(device)
         if self.defence is not None:
             self.defence.move(device)
-        if self._null_space is not None:
-            self._null_space.move(device)
         if self.steering is not None:
             self.steering.move(device)
         if self._start is not None:
@@ -404,8 +352,3 @@ def learning_rate(step: int, config: EraseConfig) -> float:
     passed = (step - warmup) / max(1, config.updates - warmup)
     factor = {"constant": 1.0, "linear": 1 - passed, "cosine": (1 + math.cos(math.pi * passed)) / 2}
     return config.learning_rate * factor[config.schedule]
-
-
-def _part(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    """Return the tensors whose names begin with ``name/``, without that."""
-    return {key.split("/", 1)[1]: value for key, value in tensors.items() if key.startswith(name + "/")}
