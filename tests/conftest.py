@@ -61,7 +61,8 @@ def brief_text_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few steps on the text encoders before a run's first update: no test but those of that edit need it to be good."""
     place = "erasure.training.text_start."
     monkeypatch.setattr(place + "first_steps", lambda targets: 3)
-    for name, brief in {"MORE_STEPS": 2, "RATES": (4e-3,), "TRIED_STEPS": 1, "NEAR": 4, "FAR": 4, "ERASED": 4}.items():
+    sizes = {"MORE_STEPS": 2, "WORDING_STEPS": 2, "RATES": (4e-3,), "TRIED_STEPS": 1, "NEAR": 4, "FAR": 4, "ERASED": 4}
+    for name, brief in sizes.items():
         monkeypatch.setattr(place + name, brief)
 
 

@@ -29,7 +29,15 @@ from erasure.training import text_start
 from erasure.training.events import Step
 from erasure.training.first_weights import set_first_weights
 from erasure.training.text_start import TextStart
-from erasure.training.text_start_sizes import HURT_MOST, RATES, TRIED_STEPS, first_steps, has_text_start, text_steps
+from erasure.training.text_start_sizes import (
+    HURT_MOST,
+    RATES,
+    TRIED_STEPS,
+    WORDING_STEPS,
+    first_steps,
+    has_text_start,
+    text_steps,
+)
 from erasure.training.trainer import Trainer
 from tests.spaces import space_of
 from tests.tiny_xl import build_tiny_xl
@@ -180,6 +188,20 @@ def test_many_wordings_are_trained_on_no_more_often_than_all_names(tiny_model: M
     assert sum(one.weight for one in edit._erased) == pytest.approx(2 * names)
 
 
+def test_other_wordings_get_more_steps_than_what_is_only_made_stronger(
+    tiny_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text_start, "MORE_STEPS", 2)
+    monkeypatch.setattr(text_start, "WORDING_STEPS", 7)
+    edit = _edited(tiny_model, monkeypatch, steps=3)
+    assert edit.add_wordings([[HostileWording("chuurch")]])
+    list(edit.put())
+    assert edit.steps == 3 + 7
+    assert not edit.add_wordings([[]])
+    list(edit.put())
+    assert edit.steps == 3 + 7 + 2
+
+
 def test_the_learning_rate_is_that_with_which_a_few_steps_lead_to_the_least_loss(
     tiny_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -267,6 +289,8 @@ def test_no_more_steps_are_made_than_told() -> None:
     config = _config(erase=["church", "dog"], look_every=0)
     assert text_steps(config) == len(RATES) * TRIED_STEPS + first_steps(2)
     assert text_steps(_config(erase=["church", "dog"])) > text_steps(config)
+    defended = _config(erase=["church", "dog"], look_every=0, robust="words")
+    assert text_steps(defended) == text_steps(config) + WORDING_STEPS
 
 
 @pytest.mark.usefixtures("quick_pictures")

@@ -1,8 +1,8 @@
 """Where training starts: an edit of the text encoders, which spares what is to stay.
 
-A text encoder is told apart by its layers what cross-attention, which is linear in what it reads, cannot tell apart:
-the state of an erased word holds much of what the states of near words hold, but the layers before it read words that
-have little in common. So a LoRA on them turns what they say of an erased prompt c_e into what they say of its anchor
+The layers of a text encoder can tell apart what cross-attention, which is linear in what it reads, cannot: the state of
+an erased word holds much of what the states of near words hold, but the layers before it read words that have little in
+common. So a LoRA on them turns what they say of an erased prompt c_e into what they say of its anchor
 c_a, while what they say of preserved prompts p stays:
 
     min  E || tau'(c_e) - g ||^2  +  lambda E || tau'(p) - tau(p) ||^2,    g = tau(c_e) + s (tau(c_a) - tau(c_e))
@@ -56,6 +56,7 @@ from erasure.training.text_start_sizes import (
     RATES,
     TRIED_LAST,
     TRIED_STEPS,
+    WORDING_STEPS,
     WORDINGS,
     first_steps,
 )
@@ -127,13 +128,14 @@ class TextStart:
         self._seen = torch.zeros(len(self._harm), dtype=torch.bool)
         self._strengths = dict.fromkeys(range(len(self._targets)), 1.0)
         self._rate = 0.0  # before the first training
+        self._due = first_steps(len(self._targets))  # steps of the next training
         self.steps = 0
 
     def put(self) -> Iterator[float]:
         """Train the edit as it is wanted now, and yield the share that is done. Raises: NonFiniteLoss."""
         if not self._rate:
             yield from self._try_rates()
-        steps = MORE_STEPS if self.steps else first_steps(len(self._targets))
+        steps, self._due = self._due, MORE_STEPS
         optimizer = self._tuning.optimizer(self._rate)
         for step in range(steps):
             move_adam(optimizer, self._model.device)  # a run may go on elsewhere between two steps
@@ -175,6 +177,7 @@ class TextStart:
             for number, own in enumerate(wordings)
             for wording in own[:most]
         ]
+        self._due = max(self._due, WORDING_STEPS if count else 0)
         return count
 
     @property

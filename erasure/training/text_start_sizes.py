@@ -5,9 +5,9 @@ from __future__ import annotations
 from erasure.config.settings import EraseConfig
 from erasure.training.closed_start_sizes import READ_PROMPTS, ROUNDS, has_closed_start
 
-# Steps of the first training of the edit, for one target and for every further one, and at most; and of each later one,
-# which goes on from there.
-FIRST_STEPS, STEPS_PER_TARGET, MOST_STEPS, MORE_STEPS = 300, 50, 800, 100
+# Steps of the first training of the edit, for one target and for every further one, and at most; of each later one,
+# which goes on from there; and of one with other wordings, which are many.
+FIRST_STEPS, STEPS_PER_TARGET, MOST_STEPS, MORE_STEPS, WORDING_STEPS = 300, 50, 800, 100, 300
 # How many times as strong the edit is made, in turn: farther than its goal, since what is to stay holds it back; that
 # costs what is to stay hardly anything.
 TEXT_STRENGTHS = (1.4, 1.6)
@@ -45,5 +45,5 @@ def text_steps(config: EraseConfig) -> int:
     if not has_text_start(config):
         return 0
     again = len(TEXT_STRENGTHS) - 1 + ROUNDS if config.look_every else 0
-    again += config.robust == "words"
-    return len(RATES) * TRIED_STEPS + first_steps(len(config.erase)) + again * MORE_STEPS
+    wordings = WORDING_STEPS if config.robust == "words" else 0
+    return len(RATES) * TRIED_STEPS + first_steps(len(config.erase)) + again * MORE_STEPS + wordings
