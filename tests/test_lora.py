@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, get_args
 
 import pytest
@@ -133,6 +134,22 @@ def test_remove_lora_restores_the_very_same_modules(tiny_models: ModelParts) -> 
     assert dict(unet.named_modules()) == modules
     assert base_layers(unet) == before
     assert torch.equal(predict(unet), out)
+
+
+def test_the_layers_of_an_adapter_are_those_that_are_on_now_and_a_copys_its_own(tiny_models: ModelParts) -> None:
+    unet = tiny_models.unet
+    assert not lora_layers(unet)
+    inject_lora(unet, "xattn", rank=2, alpha=1.0, seed=0)
+    first, copied = lora_layers(unet), copy.deepcopy(unet)
+    assert lora_layers(copied).keys() == first.keys()
+    own = {id(module) for module in copied.modules()}
+    assert all(id(layer) in own for layer in lora_layers(copied).values())
+    first.clear()  # what is returned is the caller's
+    assert lora_layers(unet)
+    remove_lora(unet)
+    assert not lora_layers(unet)
+    inject_lora(unet, "xattn_v", rank=2, alpha=1.0, seed=0)
+    assert lora_layers(unet).keys() < lora_layers(copied).keys()
 
 
 def test_weight_zero_is_the_base_and_one_is_as_trained(tiny_models: ModelParts) -> None:

@@ -35,6 +35,9 @@ _CHOOSE: dict[LayerChoice, Callable[[str], bool]] = {
     "full": lambda name: True,
 }
 
+# Where a model with our adapter keeps the layers of it.
+_LAYERS = "_erase_layers"
+
 _ATTENTION = re.compile(r"_(attn[12])_(to_[a-z])")
 
 
@@ -126,15 +129,31 @@ def inject_lora_state(unet: nn.Module, state: Mapping[str, Tensor], alphas: Mapp
 
 def remove_lora(unet: nn.Module) -> None:
     """Take the adapter off. The module tree is what it was before, with the same base modules and tensors."""
-    for name, layer in lora_layers(unet).items():
+    for name, layer in _find_lora_layers(unet).items():
         parent, _, child = name.rpartition(".")
         setattr(unet.get_submodule(parent), child, layer.get_base_layer())
-    if hasattr(unet, "peft_config"):
-        del unet.peft_config
+    for own in ("peft_config", _LAYERS):
+        if hasattr(unet, own):
+            delattr(unet, own)
 
 
 def lora_layers(unet: nn.Module) -> dict[str, LoraLayer]:
-    """Return the adapter's layers by module path, in module order; none if there is no adapter."""
+    """Return the adapter's layers by module path, in module order; none if there is no adapter.
+
+    They are asked for around every call of the model, and looking for them takes milliseconds, so they are kept.
+    """
+    adapters = getattr(unet, "peft_config", None)  # PEFT leaves it where it has put an adapter
+    if not adapters:
+        return {}
+    layers = getattr(unet, _LAYERS, None)
+    if layers is None:
+        layers = _find_lora_layers(unet)
+        if ADAPTER in adapters:  # others come and go as they like
+            setattr(unet, _LAYERS, layers)
+    return dict(layers)
+
+
+def _find_lora_layers(unet: nn.Module) -> dict[str, LoraLayer]:
     return {name: module for name, module in unet.named_modules() if isinstance(module, LoraLayer)}
 
 
