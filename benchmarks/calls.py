@@ -109,7 +109,7 @@ def measure(
     meter = Meter(model)
     meter.watch(trainer.source, "draw", SAMPLING)
     meter.watch(trainer.adversary, "find", SEARCH)
-    meter.watch(trainer, "_goal", GOAL)
+    meter.watch(trainer.frozen, "goal", GOAL)
     for _ in range(updates):
         with meter.part(UPDATE):
             trainer.update()

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
+import pytest
 import torch
 
-from benchmarks.calls import GOAL, SEARCH, UPDATE, Meter, rows_per_second, table
+from benchmarks import calls
+from benchmarks.calls import GOAL, SAMPLING, SEARCH, UPDATE, Meter, measure, rows_per_second, table
+from erasure.config.values import config_from_dict
+from erasure.model.checkpoint import inspect_checkpoint
 from erasure.model.model import Model
 from erasure.model.rows import Rows
 
@@ -41,6 +46,34 @@ def test_what_an_inner_part_takes_is_not_the_outers(tiny_model: Model) -> None:
     found = {part: rows for part, (rows, _) in meter.spent.items()}
     assert found == {UPDATE: Rows(7, 0, 1), SEARCH: Rows(5, 0, 2), GOAL: Rows(1, 0, 1)}
     assert all(seconds > 0 for _, seconds in meter.spent.values())
+
+
+def test_every_part_of_an_update_is_measured(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calls, "rows_per_second", lambda model, most, **given: 7.0)
+    words = tmp_path / "words.txt"
+    words.write_text("dog\ntower\nbell\ncar\n", encoding="utf-8")
+    config = config_from_dict(
+        {
+            "erase": ["church"],
+            "vocabulary": "file",
+            "vocabulary_file": str(words),
+            "synonym_threshold": 0.0,
+            "start": "zero",
+            "pace": 0.0,
+            "rehearsed": 0,
+            "sampling_steps": 4,
+            "rank": 1,
+            "look_every": 0,
+        }
+    )
+    each, plain = measure(inspect_checkpoint(tiny_checkpoint), config, "cpu", 2)
+    assert plain == 7.0
+    assert each.keys() == {UPDATE, SAMPLING, SEARCH, GOAL}
+    assert each[UPDATE][0].calls == 1
+    assert each[GOAL][0].calls == 1
+    assert all(rows.total > 0 for rows, _ in each.values())
 
 
 def test_the_table_says_how_far_an_update_is_from_the_least() -> None:
