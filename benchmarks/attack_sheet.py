@@ -19,9 +19,9 @@ from erasure.attacks.outcome import Attempt, Outcome
 from erasure.run.picture_sheet import picture_grid
 from erasure.whole_file import whole_file
 
-MOST = 9
-SIDE = 96
-TITLE = 15  # letters above a picture
+MOST = 8
+SIDE = 112
+TITLE = 18  # letters above a picture
 
 
 @dataclass(frozen=True)
