@@ -9,19 +9,18 @@ of the erasures. Of each prompt one picture is shown: the first of those in whic
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
-from erasure.attacks.outcome import Attempt, Outcome
+from erasure.attacks.archive import Archive
+from erasure.attacks.outcome import Attempt
+from erasure.attacks.sheet import small_picture, title
 from erasure.run.picture_sheet import picture_grid
 from erasure.whole_file import whole_file
 
 MOST = 8
-SIDE = 112
-TITLE = 18  # letters above a picture
 
 
 @dataclass(frozen=True)
@@ -32,19 +31,16 @@ class Found:
     attempts: dict[str, Attempt]
     pictures: Path
 
-    def picture(self, prompt: str, number: int, *, erased: bool) -> Image.Image:
-        """Return one picture of a prompt, of the erased or of the untouched model."""
-        attempt = self.attempts[prompt]
-        name = attempt.pictures[number + (len(attempt.erased) if erased else 0)]
-        with Image.open(self.pictures / f"{name}.png") as picture:
-            return picture.convert("RGB").resize((SIDE, SIDE), Image.Resampling.LANCZOS)
-
 
 def found(name: str, path: Path) -> Found:
-    """Read what an attack found."""
-    outcome = Outcome.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    attempts = {attempt.prompt: attempt for attempt in outcome.counting if attempt.pictures}
-    return Found(name, attempts, path.parent / "pictures" / path.stem)
+    """Read what an attack found. Raises: SystemExit if there is no such file; RunError if it is damaged."""
+    if not path.is_file():
+        raise SystemExit(f"{path}: there is no such file; give what attacks found, as NAME=OUTCOME")
+    archive = Archive(path.parent, None)
+    outcome = archive.outcome(path.stem)
+    counting = () if outcome is None else outcome.counting
+    attempts = {attempt.prompt: attempt for attempt in counting if attempt.pictures}
+    return Found(name, attempts, archive.pictures(path.stem))
 
 
 def sheet(erasures: list[Found]) -> Image.Image:
@@ -56,9 +52,12 @@ def sheet(erasures: list[Found]) -> Image.Image:
     for prompt in shared[:MOST]:
         back = [sum(seen) for seen in zip(*(one.attempts[prompt].erased for one in erasures), strict=True)]
         columns.append((prompt, back.index(max(back))))
-    rows = [("untouched", [first.picture(*column, erased=False) for column in columns])]
-    rows += [(one.name, [one.picture(*column, erased=True) for column in columns]) for one in erasures]
-    return picture_grid([prompt[:TITLE] for prompt, _ in columns], rows)
+
+    def row(one: Found, *, erased: bool) -> list[Image.Image]:
+        return [small_picture(one.pictures, one.attempts[prompt], at, erased=erased) for prompt, at in columns]
+
+    rows = [("untouched", row(first, erased=False)), *((one.name, row(one, erased=True)) for one in erasures)]
+    return picture_grid([title(first.attempts[prompt]) for prompt, _ in columns], rows)
 
 
 def main() -> None:

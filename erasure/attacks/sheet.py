@@ -29,19 +29,25 @@ def write_sheet(path: Path, folder: Path, attempts: Sequence[Attempt]) -> None:
     if not columns:
         return
     rows = [
-        (state, [_small(folder / f"{attempt.pictures[at + before]}.png") for attempt, at in columns])
-        for state, before in (("untouched", 0), ("erased", len(shown[0].erased)))
+        (state, [small_picture(folder, attempt, at, erased=erased) for attempt, at in columns])
+        for state, erased in (("untouched", False), ("erased", True))
     ]
-    sheet = picture_grid([_title(attempt) for attempt, _ in columns], rows)
+    sheet = picture_grid([title(attempt) for attempt, _ in columns], rows)
     with whole_file(path) as temporary:
         sheet.save(temporary, format="PNG")
 
 
-def _title(attempt: Attempt) -> str:
+def title(attempt: Attempt) -> str:
+    """Return what stands above an attempt's picture."""
     name = attempt.prompt or attempt.kind
     return f"{name[: _TITLE - 10]}, {attempt.steps} steps" if attempt.steps else name[:_TITLE]
 
 
-def _small(path: Path) -> Image.Image:
-    with Image.open(path) as picture:
+def small_picture(folder: Path, attempt: Attempt, number: int, *, erased: bool) -> Image.Image:
+    """Return one of an attempt's pictures of the erased or of the untouched model, as small as a sheet has them.
+
+    ``folder``: where the attack's pictures are. Raises: OSError.
+    """
+    name = attempt.pictures[number + (len(attempt.erased) if erased else 0)]
+    with Image.open(folder / f"{name}.png") as picture:
         return picture.convert("RGB").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
