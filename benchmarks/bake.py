@@ -22,8 +22,9 @@ import torch
 
 from benchmarks.full_size import write_checkpoint
 from erasure.families.sd1 import SD1
-from erasure.lora.adapter import DOWN, UP, base_layers
+from erasure.lora.adapter import DOWN, UP
 from erasure.lora.file import write_lora
+from erasure.lora.layer_choice import base_layers
 from tests.tiny import build_unet, full_size_config
 
 RANK = 16

@@ -39,10 +39,10 @@ from erasure.config.settings import Start, settings
 from erasure.config.settle import with_changes
 from erasure.config.values import config_from_dict
 from erasure.evaluate.recognition import erasing_success, preserving_success, rank_pictures
-from erasure.lora.adapter import base_layers, text_reader_names
 from erasure.lora.combine import merge_loras
 from erasure.lora.file import LoraFile, read_lora
 from erasure.lora.fit import module_paths
+from erasure.lora.layer_choice import base_layers, text_reader_names
 from erasure.lora.model_adapter import inject_lora_file, remove_model_lora
 from erasure.model.checkpoint import inspect_checkpoint
 from erasure.model.drawing import run_to_end

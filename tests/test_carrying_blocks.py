@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 from erasure.config.values import config_from_dict
-from erasure.lora.adapter import UP, inject_lora, lora_layers, lora_state, text_values
+from erasure.lora.adapter import UP, inject_lora, lora_layers, lora_state
+from erasure.lora.layer_choice import text_values
 from erasure.model.model import Model
 from erasure.model.parts import ModelParts
 from erasure.training.carrying_blocks import LEAST_SHARE, block_of, block_shares, carrying_blocks

@@ -14,7 +14,8 @@ from erasure.config.settings import EraseConfig
 from erasure.config.template import fill
 from erasure.config.values import config_from_dict
 from erasure.errors import ConceptError
-from erasure.lora.adapter import base_layers, inject_lora, lora_layers, lora_state
+from erasure.lora.adapter import inject_lora, lora_layers, lora_state
+from erasure.lora.layer_choice import base_layers
 from erasure.model.model import Model
 from erasure.model.parts import ModelParts
 from erasure.training.closed_form import ClosedForm, Pair, least_squares, low_rank

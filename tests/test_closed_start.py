@@ -13,16 +13,8 @@ from erasure.config.settings import EraseConfig
 from erasure.config.settle import with_changes
 from erasure.config.template import fill
 from erasure.config.values import config_from_dict
-from erasure.lora.adapter import (
-    DOWN,
-    UP,
-    base_layers,
-    inject_lora,
-    load_lora_state,
-    lora_layers,
-    lora_state,
-    text_values,
-)
+from erasure.lora.adapter import DOWN, UP, inject_lora, load_lora_state, lora_layers, lora_state
+from erasure.lora.layer_choice import base_layers, text_values
 from erasure.model.cross_attention import watched_cross_attention
 from erasure.model.model import Model
 from erasure.model.parts import ModelParts

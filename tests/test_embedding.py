@@ -9,7 +9,6 @@ from torch import nn
 
 from erasure.lora.adapter import (
     ADAPTER,
-    base_layers,
     inject_lora_on,
     layer_weights,
     lora_layers,
@@ -17,6 +16,7 @@ from erasure.lora.adapter import (
     remove_lora,
     without_lora,
 )
+from erasure.lora.layer_choice import base_layers
 from erasure.model.conditioning import Conditioning
 from erasure.model.embedding import Embedder
 from erasure.model.learnt_words import LearntWord, token_vectors

@@ -16,7 +16,8 @@ from erasure.concepts.row_count import judged_rows
 from erasure.config.settings import EraseConfig
 from erasure.config.settle import with_changes
 from erasure.config.values import config_from_dict
-from erasure.lora.adapter import lora_layers, lora_parameters, text_values
+from erasure.lora.adapter import lora_layers, lora_parameters
+from erasure.lora.layer_choice import text_values
 from erasure.model.conditioning import Conditioning
 from erasure.model.denoiser import Denoiser
 from erasure.model.draw_settings import DRAW_SETTINGS

@@ -9,9 +9,10 @@ from torch import Tensor
 from erasure.config.settings import EraseConfig
 from erasure.config.values import config_from_dict
 from erasure.errors import ConfigError, IneffectiveLora, LoraFileError, OutputRefused
-from erasure.lora.adapter import DOWN, UP, base_layers, inject_lora, lora_state
+from erasure.lora.adapter import DOWN, UP, inject_lora, lora_state
 from erasure.lora.file import read_lora
 from erasure.lora.fit import module_paths
+from erasure.lora.layer_choice import base_layers
 from erasure.lora.parent import Parent
 from erasure.model.model import Model
 from erasure.model.parts import ModelParts

@@ -12,19 +12,17 @@ from diffusers import UNet2DConditionModel
 from erasure.config.settings import LayerChoice
 from erasure.errors import LoraFileError
 from erasure.lora.adapter import (
-    base_layers,
     inject_lora,
     inject_lora_state,
-    layer_names,
     load_lora_state,
     lora_layers,
     lora_parameters,
     lora_state,
     lora_weight,
     remove_lora,
-    smallest_choice,
     without_lora,
 )
+from erasure.lora.layer_choice import base_layers, layer_names, smallest_choice
 from erasure.model.parts import ModelParts
 from tests import tiny
 

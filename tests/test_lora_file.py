@@ -27,18 +27,12 @@ from erasure.config.values import config_from_dict, erase_config
 from erasure.errors import IneffectiveLora, LoraFileError, OutputExists
 from erasure.families.sd1 import SD1
 from erasure.lora import file as lora_file
-from erasure.lora.adapter import (
-    base_layers,
-    inject_lora,
-    layer_shapes,
-    lora_state,
-    lora_weight,
-    remove_lora,
-)
+from erasure.lora.adapter import inject_lora, lora_state, lora_weight, remove_lora
 from erasure.lora.explain import explain_lora
 from erasure.lora.file import module_key, read_lora, write_lora
 from erasure.lora.fit import match_lora, module_paths
 from erasure.lora.hashes import content_hash
+from erasure.lora.layer_choice import base_layers, layer_shapes
 from erasure.lora.metadata import lora_metadata
 from erasure.lora.model_adapter import inject_lora_file, model_shapes
 from erasure.model.parts import ModelParts

@@ -15,9 +15,10 @@ from erasure.config.presets import preset, presets
 from erasure.config.settings import EraseConfig
 from erasure.config.values import config_from_dict
 from erasure.errors import ConfigError
-from erasure.lora.adapter import inject_lora, layer_shapes, lora_layers, lora_parameters, lora_state
+from erasure.lora.adapter import inject_lora, lora_layers, lora_parameters, lora_state
 from erasure.lora.file import read_lora
 from erasure.lora.fit import match_lora
+from erasure.lora.layer_choice import layer_shapes
 from erasure.model.checkpoint import inspect_checkpoint
 from erasure.model.cross_attention import watched_cross_attention
 from erasure.model.model import Model

@@ -22,18 +22,11 @@ from erasure.config.settings import LayerChoice
 from erasure.errors import LoraFileError
 from erasure.families.sd1 import SD1
 from erasure.families.sdxl import SDXL
-from erasure.lora.adapter import (
-    base_layers,
-    inject_lora,
-    layer_shapes,
-    lora_layers,
-    lora_state,
-    remove_lora,
-    smallest_choice,
-)
+from erasure.lora.adapter import inject_lora, lora_layers, lora_state, remove_lora
 from erasure.lora.explain import explain_lora
 from erasure.lora.file import module_key, read_lora, write_lora
 from erasure.lora.fit import match_lora, module_paths
+from erasure.lora.layer_choice import base_layers, layer_shapes, smallest_choice
 from erasure.lora.model_adapter import inject_lora_file, model_shapes
 from erasure.model.model import Model
 from erasure.model.parts import load_parts

@@ -21,9 +21,10 @@ from erasure.families.known import FAMILIES
 from erasure.families.sd1 import SD1
 from erasure.families.sd2 import SD2
 from erasure.families.sdxl import SDXL
-from erasure.lora.adapter import base_layers, inject_lora, inject_lora_on, lora_layers
+from erasure.lora.adapter import inject_lora, inject_lora_on, lora_layers
 from erasure.lora.file import module_key, read_lora, write_lora
 from erasure.lora.fit import match_lora, module_paths
+from erasure.lora.layer_choice import base_layers
 from erasure.lora.model_adapter import (
     apply_lora_file,
     inject_lora_file,

@@ -15,10 +15,10 @@ from erasure.config.settings import LayerChoice
 from erasure.errors import ConfigError, LoraFileError, shown
 from erasure.families.family import Family, PredictionType
 from erasure.file_hashes import sha256_of_files
-from erasure.lora.adapter import smallest_choice
 from erasure.lora.combine import check_one_model
 from erasure.lora.file import LoraFile, read_lora
 from erasure.lora.kind import DOWN
+from erasure.lora.layer_choice import smallest_choice
 from erasure.lora.metadata import CONFIG_KEY, WEIGHTS_KEY, json_object
 from erasure.lora.parts import MOST_PARTS, Part, erased_by, stated_combination
 from erasure.lora.weight import check_weights

@@ -13,17 +13,10 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from erasure.errors import LoraFileError
-from erasure.lora.adapter import (
-    ADAPTER,
-    base_layers,
-    inject_lora_state,
-    load_lora_state,
-    lora_layers,
-    lora_state,
-    remove_lora,
-)
+from erasure.lora.adapter import ADAPTER, inject_lora_state, load_lora_state, lora_layers, lora_state, remove_lora
 from erasure.lora.file import SHOWN, LoraFile
 from erasure.lora.fit import match_lora, module_paths
+from erasure.lora.layer_choice import base_layers
 
 Modules = Mapping[str, nn.Module]
 # The layers of a text encoder that LoRA files know; what else it has, such as a projection, they have no name for.

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import torch
 
-from erasure.lora.adapter import layer_shapes
+from erasure.lora.layer_choice import layer_shapes
 from erasure.model.build_parts import build_unet, empty_unet_from_ldm, fill
 from erasure.model.checkpoint import EMA, CheckpointInfo, OriginalFile, unet_names
 from erasure.model.model_layers import LayerPlace, ModelLayers

@@ -21,7 +21,8 @@ from torch import Tensor
 from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.config.template import fill
-from erasure.lora.adapter import DOWN, UP, base_layers, load_lora_state, lora_layers, lora_state
+from erasure.lora.adapter import DOWN, UP, load_lora_state, lora_layers, lora_state
+from erasure.lora.layer_choice import base_layers
 from erasure.model.model import Model
 from erasure.training.events import Note, Step
 

@@ -31,7 +31,8 @@ from erasure.concepts.hostile_wordings import HostileWording
 from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.config.template import fill
-from erasure.lora.adapter import DOWN, UP, base_layers, load_lora_state, lora_layers, lora_state, text_values
+from erasure.lora.adapter import DOWN, UP, load_lora_state, lora_layers, lora_state
+from erasure.lora.layer_choice import base_layers, text_values
 from erasure.model.model import Model
 from erasure.spread import spread
 from erasure.training.attended import attended, stage_of

@@ -28,19 +28,11 @@ from erasure.concepts.vocabulary import load_vocabulary
 from erasure.config.settings import EraseConfig
 from erasure.config.template import fill
 from erasure.errors import LoraFileError
-from erasure.lora.adapter import (
-    DOWN,
-    UP,
-    base_layers,
-    load_lora_state,
-    lora_layers,
-    lora_state,
-    text_reader_names,
-    text_values,
-)
+from erasure.lora.adapter import DOWN, UP, load_lora_state, lora_layers, lora_state
 from erasure.lora.combine import summed_change
 from erasure.lora.file import read_lora
 from erasure.lora.fit import match_lora, module_paths
+from erasure.lora.layer_choice import base_layers, text_reader_names, text_values
 from erasure.lora.low_rank import product_norm, truncated
 from erasure.lora.model_adapter import model_layers, model_shapes
 from erasure.lora.parent import Parent

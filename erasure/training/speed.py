@@ -35,7 +35,8 @@ from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
 from erasure.config.template import fill
 from erasure.errors import ConceptError
-from erasure.lora.adapter import base_layers, lora_layers
+from erasure.lora.adapter import lora_layers
+from erasure.lora.layer_choice import base_layers
 from erasure.model.model import Model
 from erasure.model.tokens import concept_tokens
 from erasure.training.closed_form import Edit, exact, least_squares, pairs, words_to_preserve

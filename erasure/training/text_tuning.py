@@ -14,7 +14,6 @@ from erasure.errors import LoraFileError
 from erasure.lora.adapter import (
     DOWN,
     UP,
-    base_layers,
     inject_lora_on,
     load_lora_state,
     lora_layers,
@@ -22,6 +21,7 @@ from erasure.lora.adapter import (
     lora_state,
     without_lora,
 )
+from erasure.lora.layer_choice import base_layers
 from erasure.lora.low_rank import truncated
 from erasure.lora.model_adapter import TEXT_LAYERS
 from erasure.model.denoiser import half_precision
