@@ -134,7 +134,7 @@ def test_an_interrupt_ends_with_130_and_keeps_everything(base: list[str], tmp_pa
     out, run = tmp_path / "gone.safetensors", tmp_path / "run"
     arguments = [*base, "--out", str(out), "--run", str(run)]
     arguments[arguments.index("--steps") + 1] = "5000"
-    arguments += ["--warmup", "0"]
+    arguments += ["--warmup", "0", "--start", "zero"]
     process = subprocess.Popen(
         [sys.executable, "-m", "erasure", *arguments],
         stdout=subprocess.PIPE,

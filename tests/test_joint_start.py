@@ -153,6 +153,7 @@ def _weights(path: Path) -> dict[str, Tensor]:
     return dict(read_lora(path).state)
 
 
+@pytest.mark.usefixtures("quick_pictures")
 def test_a_run_begins_from_its_parents_and_goes_on_without_their_files(tiny_checkpoint: Path, tmp_path: Path) -> None:
     parent = random_lora(tmp_path / "parent.safetensors", strength=3.0)
     whole = _task(tiny_checkpoint, tmp_path / "whole", parent)

@@ -112,9 +112,15 @@ def test_progress_tells_assistive_technology_how_far_it_is() -> None:
 
 def test_progress_shows_speed_and_time_left() -> None:
     text = Page(progress_html(a_snapshot())).text
-    assert "30%" in text
+    assert "Update 120 of at most 400" in text
     assert "2 updates/s" in text
     assert "about 2 min 20 s left" in text
+
+
+def test_a_run_that_ended_early_is_at_its_end() -> None:
+    html = progress_html(a_snapshot("done", step=5))
+    assert "width:100.00%" in html
+    assert "5 updates of at most 400" in Page(html).text
 
 
 def test_progress_of_a_preparing_job_claims_no_value() -> None:

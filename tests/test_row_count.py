@@ -19,7 +19,7 @@ from erasure.training.row_count import rows_per_update
 from erasure.training.solver import solver
 from tests.spaces import WORDS, space_of
 
-UPDATES = 100
+UPDATES = 60
 
 
 def _taken(model: Model, config: EraseConfig) -> Rows:

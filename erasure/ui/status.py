@@ -60,17 +60,21 @@ def progress_html(snapshot: Snapshot | None) -> Markup:
         return Markup("")
     if snapshot.state == "preparing":
         return _preparing(snapshot)
-    share = min(1.0, max(0.0, snapshot.step / snapshot.steps)) if snapshot.steps else 0.0
+    # A run ends as soon as the concept is gone, mostly long before the last update: then it is done, not at 2 %.
+    most = max(1, snapshot.steps)
+    made = most if snapshot.state == "done" else max(0, min(most, snapshot.step))
     bar = progress_bar(
-        f"{100 * share:.2f}",
-        str(snapshot.step),
-        str(max(1, snapshot.steps)),
-        f"{LOOKS[snapshot.state].word}, update {snapshot.step} of {snapshot.steps}",
+        f"{100 * made / most:.2f}",
+        str(made),
+        str(most),
+        f"{LOOKS[snapshot.state].word}, {_updates(snapshot)}",
         kind=f"ae-bar-{snapshot.state}",
         said=_spoken(snapshot),
     )
-    left = f"Update {snapshot.step} of {snapshot.steps} · {share:.0%}"
-    words = element("div", element("span", left), element("span", _pace(snapshot)), class_="ae-progress-text")
+    said = _updates(snapshot)
+    words = element(
+        "div", element("span", said[0].upper() + said[1:]), element("span", _pace(snapshot)), class_="ae-progress-text"
+    )
     return box("progress", bar, words)
 
 
@@ -85,13 +89,20 @@ def _preparing(snapshot: Snapshot) -> Markup:
         kind="ae-bar-preparing",
         said=str(stage) if stage else None,
     )
-    made = f"{snapshot.steps - snapshot.step} updates to come" if snapshot.steps else ""
+    made = f"at most {snapshot.steps - snapshot.step} updates to come" if snapshot.steps else ""
     return box("progress", bar, element("div", element("span", made), class_="ae-progress-text"))
 
 
 def _spoken(snapshot: Snapshot) -> str:
     left = f", about {duration(snapshot.seconds_left)} left" if snapshot.seconds_left is not None else ""
-    return f"update {snapshot.step} of {snapshot.steps}{left}"
+    return f"{_updates(snapshot)}{left}"
+
+
+def _updates(snapshot: Snapshot) -> str:
+    """Return which update this is; of a run that is done, how many it took."""
+    if snapshot.state == "done":
+        return f"{snapshot.step} {'update' if snapshot.step == 1 else 'updates'} of at most {snapshot.steps}"
+    return f"update {snapshot.step} of at most {snapshot.steps}"
 
 
 def _pace(snapshot: Snapshot) -> str:

@@ -16,7 +16,8 @@ from erasure.verdict.panel import PanelSizes
 if __name__ == "__main__":
     vars(tuned_model)["DRAW_SETTINGS"] = DrawSettings(steps=5)
     vars(examine)["PANEL_SIZES"] = PanelSizes(2, 1, 1, 4, 1, 2, 1, 1)
-    # And few steps on the text encoders: nobody looks here at what they do.
-    vars(text_start).update(first_steps=lambda targets: 60, MORE_STEPS=20, RATES=(4e-3,), TRIED_STEPS=1)
+    # And few small steps on the text encoders: nobody looks here at what they do.
+    vars(text_start).update(first_steps=lambda targets: 5, MORE_STEPS=2, RATES=(4e-3,), TRIED_STEPS=1)
+    vars(text_start).update(NEAR=4, FAR=4, ERASED=4)
     vars(album)["JUDGE_SETTINGS"] = JudgeSettings(timesteps=(0.5,), drawing=DrawSettings(steps=4))
     sys.exit(main(["app", *sys.argv[1:]]))
