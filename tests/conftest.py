@@ -17,6 +17,7 @@ from erasure.model.model import Model
 from erasure.model.parts import ModelParts
 from erasure.verdict.panel import PanelSizes
 from tests import tiny
+from tests.brief_text_start import SIZES
 from tests.expected_skips import (  # noqa: F401  hooks of pytest
     pytest_addoption,
     pytest_make_collect_report,
@@ -59,11 +60,8 @@ def tiny_diffusers_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def brief_text_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few steps on the text encoders before a run's first update: no test but those of that edit need it to be good."""
-    place = "erasure.training.text_start."
-    monkeypatch.setattr(place + "first_steps", lambda targets: 3)
-    sizes = {"MORE_STEPS": 2, "WORDING_STEPS": 2, "RATES": (4e-3,), "TRIED_STEPS": 1, "NEAR": 4, "FAR": 4, "ERASED": 4}
-    for name, brief in sizes.items():
-        monkeypatch.setattr(place + name, brief)
+    for name, brief in SIZES.items():
+        monkeypatch.setattr(f"erasure.training.text_start.{name}", brief)
 
 
 @pytest.fixture

@@ -12,12 +12,11 @@ from erasure.run import tuned_model
 from erasure.training import text_start
 from erasure.verdict import examine
 from erasure.verdict.panel import PanelSizes
+from tests.brief_text_start import SIZES
 
 if __name__ == "__main__":
     vars(tuned_model)["DRAW_SETTINGS"] = DrawSettings(steps=5)
     vars(examine)["PANEL_SIZES"] = PanelSizes(2, 1, 1, 4, 1, 2, 1, 1)
-    # And few small steps on the text encoders: nobody looks here at what they do.
-    vars(text_start).update(first_steps=lambda targets: 5, MORE_STEPS=2, RATES=(4e-3,), TRIED_STEPS=1)
-    vars(text_start).update(NEAR=4, FAR=4, ERASED=4)
+    vars(text_start).update(SIZES)
     vars(album)["JUDGE_SETTINGS"] = JudgeSettings(timesteps=(0.5,), drawing=DrawSettings(steps=4))
     sys.exit(main(["app", *sys.argv[1:]]))
