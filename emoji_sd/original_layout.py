@@ -62,10 +62,12 @@ _OPEN_CLIP = [
 _QUERY = re.compile(r"(.+\.)self_attn\.q_proj\.(weight|bias)$")
 
 
-def unet_key(key: str, *, lowest_attention: bool = False) -> str:
+def unet_key(key: str, *, lowest_attention: bool = False, depth: int = 2) -> str:
     """Return the original name of a diffusers U-Net parameter, without ``model.diffusion_model.``
 
     ``lowest_attention``: whether the coarsest level has attention, as in SDXL; in SD 1.x and 2.x it has none.
+    ``depth``: residual blocks of a level on the way down (LDM's ``num_res_blocks``), which are followed by a
+    downsampler; on the way up there is one more.
     """
     for diffusers_name, original in _UNET_ENDS.items():
         if key.startswith(diffusers_name + "."):
@@ -74,10 +76,11 @@ def unet_key(key: str, *, lowest_attention: bool = False) -> str:
     assert match, key
     side, level, kind, layer, rest = match[1], int(match[2]), match[3], int(match[4]), match[5]
     if kind == "downsamplers":
-        return f"input_blocks.{3 * (level + 1)}.0.op{rest.removeprefix('.conv')}"
+        return f"input_blocks.{(depth + 1) * (level + 1)}.0.op{rest.removeprefix('.conv')}"
     if kind == "upsamplers":
-        return f"output_blocks.{3 * level + 2}.{1 if level == 0 and not lowest_attention else 2}{rest}"
-    block = f"input_blocks.{1 + 3 * level + layer}" if side == "down" else f"output_blocks.{3 * level + layer}"
+        return f"output_blocks.{(depth + 1) * level + depth}.{1 if level == 0 and not lowest_attention else 2}{rest}"
+    place = (depth + 1) * level + layer
+    block = f"input_blocks.{1 + place}" if side == "down" else f"output_blocks.{place}"
     return f"{block}.{0 if kind == 'resnets' else 1}{_inner(rest)}"
 
 
@@ -107,7 +110,9 @@ def unet_and_vae(unet: UNet2DConditionModel, vae: AutoencoderKL) -> dict[str, Te
     """Return the weights of both by their original names, which are the same in all families."""
     weights = unet.state_dict()
     lowest = any(key.startswith("up_blocks.0.attentions.") for key in weights)
-    state = {f"model.diffusion_model.{unet_key(k, lowest_attention=lowest)}": v for k, v in weights.items()}
+    depth = len({key for key in weights if re.fullmatch(r"down_blocks\.0\.resnets\.\d+\.conv1\.weight", key)})
+    named = {unet_key(key, lowest_attention=lowest, depth=depth): value for key, value in weights.items()}
+    state = {f"model.diffusion_model.{key}": value for key, value in named.items()}
     for key, value in vae.state_dict().items():
         attention = re.search(r"attentions\.0\.to_\w+(\.0)?\.weight$", key)  # 1x1 convolutions in the original
         state[f"first_stage_model.{vae_key(key)}"] = value[..., None, None] if attention else value

@@ -40,6 +40,12 @@ def tiny_models(_built_models: ModelParts) -> ModelParts:
 
 
 @pytest.fixture
+def all_layers_models() -> ModelParts:
+    """The same, with as many layers as SD 1.x has; for what is said of layers by number or by where they lie."""
+    return tiny.build_tiny_models(sizes=tiny.all_layers_config)
+
+
+@pytest.fixture
 def tiny_model(tiny_models: ModelParts) -> Model:
     """The object that works with ``tiny_models``."""
     return Model(tiny_models)

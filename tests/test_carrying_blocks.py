@@ -17,11 +17,11 @@ PROMPTS, ANCHORS = ["church", "a photo of a church"], ["zebra", "a photo of a ze
 
 
 @pytest.fixture
-def edited(tiny_models: ModelParts) -> tuple[ClosedStart, dict[str, Tensor]]:
+def edited(all_layers_models: ModelParts) -> tuple[ClosedStart, dict[str, Tensor]]:
     """An edit of church, and its weights in all blocks."""
-    inject_lora(tiny_models.unet, "xattn", 4, 4.0, 0)
+    inject_lora(all_layers_models.unet, "xattn", 4, 4.0, 0)
     config = config_from_dict({"erase": ["church"], "anchor": ["zebra"], "rank": 4})
-    start = ClosedStart(Model(tiny_models), space_of("church", anchor="zebra"), config)
+    start = ClosedStart(Model(all_layers_models), space_of("church", anchor="zebra"), config)
     return start, start.weights()
 
 
@@ -53,32 +53,32 @@ def test_a_layer_of_attention_lies_in_a_block() -> None:
 
 
 def test_the_edit_goes_on_its_way_to_the_anchor_and_on_no_other(
-    tiny_models: ModelParts, edited: tuple[ClosedStart, dict[str, Tensor]]
+    all_layers_models: ModelParts, edited: tuple[ClosedStart, dict[str, Tensor]]
 ) -> None:
     _, edit = edited
-    shares = _shares(tiny_models, edit)
-    assert set(shares) == {block_of(name) for name in text_values(lora_layers(tiny_models.unet))}
+    shares = _shares(all_layers_models, edit)
+    assert set(shares) == {block_of(name) for name in text_values(lora_layers(all_layers_models.unet))}
     assert sum(shares.values()) > 0.1
-    assert sum(_shares(tiny_models, edit, ["bus", "a photo of a bus"]).values()) < sum(shares.values())
-    assert all(torch.equal(edit[key], weight) for key, weight in lora_state(tiny_models.unet).items())
+    assert sum(_shares(all_layers_models, edit, ["bus", "a photo of a bus"]).values()) < sum(shares.values())
+    assert all(torch.equal(edit[key], weight) for key, weight in lora_state(all_layers_models.unet).items())
 
 
 def test_what_is_edited_less_has_a_smaller_share(
-    tiny_models: ModelParts, edited: tuple[ClosedStart, dict[str, Tensor]]
+    all_layers_models: ModelParts, edited: tuple[ClosedStart, dict[str, Tensor]]
 ) -> None:
     _, edit = edited
-    shares = _shares(tiny_models, edit)
+    shares = _shares(all_layers_models, edit)
     largest = max(shares, key=lambda block: shares[block])
-    faded = _shares(tiny_models, _faded(edit, largest, 0.01))
+    faded = _shares(all_layers_models, _faded(edit, largest, 0.01))
     assert faded[largest] < 0.1 * shares[largest]
     assert all(faded[block] == pytest.approx(share) for block, share in shares.items() if block != largest)
 
 
 def test_blocks_that_do_not_carry_the_concept_are_left_as_they_were(
-    tiny_models: ModelParts, edited: tuple[ClosedStart, dict[str, Tensor]], monkeypatch: pytest.MonkeyPatch
+    all_layers_models: ModelParts, edited: tuple[ClosedStart, dict[str, Tensor]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start, edit = edited
-    blocks = {block_of(name) for name in text_values(lora_layers(tiny_models.unet))}
+    blocks = {block_of(name) for name in text_values(lora_layers(all_layers_models.unet))}
     idle = max(blocks)
 
     def shares(*given: object) -> dict[str, float]:

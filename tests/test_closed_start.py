@@ -196,8 +196,8 @@ def test_rows_that_do_not_fit_at_once_are_read_one_after_the_other(tiny_models: 
     whole, split = (attended(Model(tiny_models, max_rows=n), ["church", "bus"], 3, ["", ""]) for n in (0, 1))
     assert set(whole) == set(split)
     for name, read in whole.items():
-        assert torch.allclose(read.own, split[name].own, rtol=1e-4, atol=1e-6)
-        assert torch.allclose(read.move, split[name].move, rtol=1e-4, atol=1e-6)
+        for one, other in ((read.own, split[name].own), (read.move, split[name].move)):
+            assert (one - other).norm() < 1e-3 * one.norm()
 
 
 def test_the_first_weights_hold_the_edit_and_what_is_left_of_the_rank_starts_as_ever(tiny_models: ModelParts) -> None:

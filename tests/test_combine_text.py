@@ -122,9 +122,9 @@ def test_inspect_counts_the_layers_of_text_encoders(tmp_path: Path, tiny_models:
     [both, _], [text, _] = pair(tmp_path, tiny_models.modules, SD1)
     unet = text_lora(tmp_path / "unet.safetensors", tiny_models.modules, SD1, lambda path: path.endswith("attn2.to_v"))
     reports = [explain_lora(path) for path in (both, text, unet)]
-    assert [(report.layers, report.text_layers) for report in reports] == [(28, 12), (4, 4), (16, 0)]
-    assert "layers: 28 (12 of them in text encoders), rank 2" in str(reports[0])
-    assert "layers: 16, rank 2" in str(reports[2])
+    assert [(report.layers, report.text_layers) for report in reports] == [(22, 12), (4, 4), (10, 0)]
+    assert "layers: 22 (12 of them in text encoders), rank 2" in str(reports[0])
+    assert "layers: 10, rank 2" in str(reports[2])
     assert reports[0].to_dict()["text_layers"] == 12
 
 
@@ -156,7 +156,7 @@ def test_pictures_are_drawn_of_what_the_text_encoders_say_with_the_loras(
     task = combine_task(loras, tmp_path / "sum.safetensors", rank=1)
     run_to_end(combine(task))
     run_to_end(comparison(task, inspect_checkpoint(tiny_checkpoint), "cpu"))
-    assert [count for _, _, count in seen] == [0, 28, 28]
+    assert [count for _, _, count in seen] == [0, 22, 22]
     before, exact, compressed = (states for _, states, _ in seen)
     files = [(read_lora(path), weight) for path, weight in loras]
     for states, lora in ((exact, merge_loras(files)), (compressed, read_lora(task.out))):

@@ -328,14 +328,14 @@ def test_a_fresh_lora_moves_no_word_and_a_changed_one_does(tiny_model: Model) ->
     def measured(**changes: Any) -> list[float]:
         return [s.change for s in sensitivity_spectrum(tiny_model, words, steps=4, **changes)]
 
-    assert measured(states=2) == pytest.approx([0, 0, 0], abs=1e-12)
+    assert measured(states=2) == pytest.approx([0, 0, 0], abs=1e-10)
     with torch.no_grad():
         for layer in lora_layers(tiny_model.unet).values():
             _weight(layer).normal_(std=0.5, generator=torch.Generator().manual_seed(1))
     moved = measured(states=2)
     assert min(moved) > 1e-6
     # One at a time or together, with guidance or without: each word is on its own.
-    assert measured(states=2, batch=1) == pytest.approx(moved, rel=1e-3)
+    assert measured(states=2, batch=1) == pytest.approx(moved, rel=1e-2)
     assert len(set(moved)) == 3
 
 

@@ -16,6 +16,7 @@ from erasure.concepts.row_count import judged_rows
 from erasure.config.settings import EraseConfig
 from erasure.config.settle import with_changes
 from erasure.config.values import config_from_dict
+from erasure.judge.judge_settings import JUDGE_SETTINGS
 from erasure.lora.adapter import lora_layers, lora_parameters
 from erasure.lora.layer_choice import text_values
 from erasure.model.conditioning import Conditioning
@@ -124,6 +125,16 @@ def test_the_rows_of_a_run_are_told_for_every_purpose(
     found, expected = dataclasses.asdict(told["training"]), dataclasses.asdict(counted["training"])
     assert found == pytest.approx(expected, rel=0.1)
     assert set(counted) <= set(told), "every row has a purpose that was told"
+
+
+def test_as_many_other_names_are_told_to_be_judged_as_can_be_found() -> None:
+    told = [
+        forecast_rows(config_from_dict({"erase": ["church", "radio"], **changes}))["verdict"].total
+        for changes in ({"synonym_threshold": 0}, {"synonym_threshold": 0, "synonym": ["chapel"]}, {})
+    ]
+    pictures = PANEL_SIZES.name_pictures * 2  # of one name of each target
+    each = sum(JUDGE_SETTINGS.rows(pictures, pictures).total for _ in ("before", "after"))
+    assert [rows - told[0] for rows in told] == [0, each, PANEL_SIZES.names * each]
 
 
 def test_candidates_that_come_near_are_told_by_their_share() -> None:

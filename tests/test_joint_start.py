@@ -8,7 +8,7 @@ from torch import Tensor
 
 from erasure.config.settings import EraseConfig
 from erasure.config.values import config_from_dict
-from erasure.errors import ConfigError, IneffectiveLora, LoraFileError, OutputRefused
+from erasure.errors import ConfigError, LoraFileError, OutputRefused
 from erasure.lora.adapter import DOWN, UP, inject_lora, lora_state
 from erasure.lora.file import read_lora
 from erasure.lora.fit import module_paths
@@ -16,6 +16,7 @@ from erasure.lora.layer_choice import base_layers
 from erasure.lora.parent import Parent
 from erasure.model.model import Model
 from erasure.model.parts import ModelParts
+from erasure.run.events import Event, Saved
 from erasure.run.folder import RunFolder
 from erasure.run.run import erase, resume
 from erasure.run.task import Task
@@ -153,11 +154,19 @@ def _weights(path: Path) -> dict[str, Tensor]:
     return dict(read_lora(path).state)
 
 
+def _change(events: list[Event]) -> float:
+    """How much the file of a run changes the picture of its concept."""
+    assert isinstance(events[-1], Saved)
+    assert events[-1].change is not None
+    return events[-1].change
+
+
 @pytest.mark.usefixtures("quick_pictures")
 def test_a_run_begins_from_its_parents_and_goes_on_without_their_files(tiny_checkpoint: Path, tmp_path: Path) -> None:
     parent = random_lora(tmp_path / "parent.safetensors", strength=3.0)
     whole = _task(tiny_checkpoint, tmp_path / "whole", parent)
-    assert [event.step for event in erase(whole) if isinstance(event, Step)] == [1, 2, 3]
+    events = list(erase(whole))
+    assert [event.step for event in events if isinstance(event, Step)] == [1, 2, 3]
 
     cut = _task(tiny_checkpoint, tmp_path / "cut", parent)
     with erase(cut) as run:
@@ -170,10 +179,9 @@ def test_a_run_begins_from_its_parents_and_goes_on_without_their_files(tiny_chec
     ends = [_weights(task.out) for task in (whole, cut)]
     assert ends[0].keys() == ends[1].keys()
     assert all(torch.equal(ends[0][key], ends[1][key]) for key in ends[0])
-    # So few updates alone change next to nothing.
+    # What the file changes comes from its parent: so few updates alone change little.
     without = Task(tiny_checkpoint, tmp_path / "none.safetensors", RunFolder(tmp_path / "none"), whole.config)
-    with pytest.raises(IneffectiveLora):
-        list(erase(without))
+    assert 0 < _change(list(erase(without))) < 0.2 * _change(events)
 
 
 def test_a_run_does_not_overwrite_a_parent(tiny_checkpoint: Path, tmp_path: Path) -> None:

@@ -244,7 +244,7 @@ def test_both_layouts_give_the_same_unet(opened: Model, opened_folder: Model) ->
 
 def test_full_size_weights_fit_the_shipped_configuration() -> None:
     """Names, shapes and numbers of weights of SD 2, without memory behind them."""
-    sizes = {"sample_size": 64, "widths": (320, 640, 1280, 1280), "context": 1024, "heads": [5, 10, 20, 20]}
+    sizes = {**tiny.full_size_config["unet"], "context": 1024, "heads": [5, 10, 20, 20]}
     with torch.device("meta"):
         unet = tiny.build_unet(sizes, use_linear_projection=True)
     document = yaml.safe_load(SD2.yaml.read_text(encoding="utf-8"))

@@ -274,11 +274,12 @@ def test_a_stronger_edit_moves_what_is_read_of_its_target_and_name_farther(tiny_
     first = {stage: found.change for stage, found in edit.edits()}
     edit.strengthen(1.5)
     for stage, found in edit.edits():
-        assert torch.allclose(found.change, 1.5 * first[stage], rtol=1e-4, atol=1e-8)
+        assert (found.change - 1.5 * first[stage]).norm() < 1e-3 * first[stage].norm()
     edit.strengthen(1.0)
     edit.strengthen_targets({0: 0.5})
     farther = {stage: found.change for stage, found in edit.edits()}
     for stage, change in farther.items():
-        assert torch.allclose(change, 1.5 * first[stage], rtol=1e-3, atol=1e-6)
+        assert (change - 1.5 * first[stage]).norm() < 1e-3 * first[stage].norm()
     edit.weigh_names({"chapel": 0}, 11.0)
-    assert all(not torch.allclose(found.change, farther[stage], rtol=1e-2) for stage, found in edit.edits())
+    for stage, found in edit.edits():
+        assert (found.change - farther[stage]).norm() > 1e-2 * farther[stage].norm()

@@ -1,6 +1,7 @@
 """Tiny randomly initialised models of the SD 1.x layout, and the files they come from.
 
-The key names are those of the real thing (see ``emoji_sd/original_layout.py``), only the widths differ.
+The key names are those of the real thing (see ``emoji_sd/original_layout.py``), only the widths differ, and the number
+of residual blocks: a call of a tiny U-Net takes as long as it has layers, and most tests ask nothing of how many.
 """
 
 from __future__ import annotations
@@ -40,14 +41,16 @@ PIPELINE = {
 }
 """What ``model_index.json`` of a diffusers folder says."""
 
-# The three parts' configurations, tiny and as SD 1.x has them.
+# The three parts' configurations, tiny and as SD 1.x has them. "blocks": residual blocks of a level on the way down.
 tiny_config: dict[str, dict[str, Any]] = {
-    "unet": {"sample_size": 8, "widths": (32, 64, 64, 64), "context": 32, "heads": 4},
+    "unet": {"sample_size": 8, "widths": (32, 64, 64, 64), "blocks": 1, "context": 32, "heads": 4},
     "vae": {"sample_size": 64, "widths": (32, 32, 32, 32)},
     "text": {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4},
 }
+# Tiny, with as many layers as SD 1.x has.
+all_layers_config = {**tiny_config, "unet": {**tiny_config["unet"], "blocks": 2}}
 full_size_config: dict[str, dict[str, Any]] = {
-    "unet": {"sample_size": 64, "widths": (320, 640, 1280, 1280), "context": 768, "heads": 8},
+    "unet": {"sample_size": 64, "widths": (320, 640, 1280, 1280), "blocks": 2, "context": 768, "heads": 8},
     "vae": {"sample_size": 512, "widths": (128, 256, 512, 512)},
     "text": {
         "hidden_size": 768,
@@ -67,7 +70,7 @@ def build_unet(config: dict[str, Any], **changes: Any) -> UNet2DConditionModel:
         "down_block_types": ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
         "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
         "block_out_channels": config["widths"],
-        "layers_per_block": 2,
+        "layers_per_block": config["blocks"],
         "cross_attention_dim": config["context"],
         "attention_head_dim": config["heads"],
     }
@@ -93,15 +96,15 @@ def build_text_encoder(config: dict[str, Any]) -> CLIPTextModel:
     return CLIPTextModel(CLIPTextConfig(**shared, **config))
 
 
-def build_tiny_models(seed: int = 0) -> ModelParts:
+def build_tiny_models(seed: int = 0, sizes: dict[str, dict[str, Any]] = tiny_config) -> ModelParts:
     """The three tiny parts with random weights, frozen; its ``info`` names a file that does not exist."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        unet, vae = build_unet(tiny_config["unet"]), build_vae(tiny_config["vae"])
-        text_encoder = build_text_encoder(tiny_config["text"])
+        unet, vae = build_unet(sizes["unet"]), build_vae(sizes["vae"])
+        text_encoder = build_text_encoder(sizes["text"])
     for part in (unet, vae, text_encoder):
         part.eval().requires_grad_(False)
-    config = LdmConfig(Path("tiny.yaml"), ldm_config(tiny_config), SD1)
+    config = LdmConfig(Path("tiny.yaml"), ldm_config(sizes), SD1)
     contents = OriginalFile(WeightsFile(Path("tiny.safetensors"), {}, {}), config)
     info = CheckpointInfo(Path("tiny.safetensors"), "tiny", SD1, contents)
     tokenizer = CLIPTokenizerFast.from_pretrained(CLIP)
@@ -125,6 +128,7 @@ def ldm_config(config: dict[str, dict[str, Any]], text_folder: str | None = None
     parameters["unet_config"]["params"].update(
         model_channels=base,
         channel_mult=[width // base for width in unet["widths"]],
+        num_res_blocks=unet["blocks"],
         num_heads=unet["heads"],
         context_dim=unet["context"],
     )

@@ -26,8 +26,8 @@ HEADS = (1, 2, 2, 2)
 
 def build_unet(**changes: Any) -> UNet2DConditionModel:
     """A U-Net of the SD 2 layout: heads by level, linear projections."""
-    config = tiny.tiny_config["unet"]
-    return tiny.build_unet(config, attention_head_dim=list(HEADS), use_linear_projection=True, **changes)
+    sizes = tiny.all_layers_config["unet"]
+    return tiny.build_unet(sizes, attention_head_dim=list(HEADS), use_linear_projection=True, **changes)
 
 
 def text_config(layers: int = LAYERS) -> CLIPTextConfig:
@@ -69,11 +69,12 @@ def ldm_config(prediction: str | None = None, text_folder: str = "sd2-text") -> 
     """The LDM configuration; ``prediction``: LDM's word for what is predicted, None to leave it out."""
     document: dict[str, Any] = yaml.safe_load(SD2.yaml.read_text(encoding="utf-8"))
     parameters = document["model"]["params"]
-    config = tiny.ldm_config(tiny.tiny_config)["model"]["params"]
+    config = tiny.ldm_config(tiny.all_layers_config)["model"]["params"]
     parameters["image_size"] = config["image_size"]
     parameters["first_stage_config"] = config["first_stage_config"]
-    unet, widths = parameters["unet_config"]["params"], tiny.tiny_config["unet"]["widths"]
-    unet.update(model_channels=widths[0], channel_mult=[width // widths[0] for width in widths])
+    unet = parameters["unet_config"]["params"]
+    sizes = config["unet_config"]["params"]
+    unet.update({name: sizes[name] for name in ("model_channels", "channel_mult", "num_res_blocks")})
     unet.update(num_head_channels=WIDTH, context_dim=WIDTH)
     parameters["cond_stage_config"]["params"]["version"] = text_folder
     if prediction is not None:

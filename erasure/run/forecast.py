@@ -90,13 +90,13 @@ def _panel(config: EraseConfig, neighbours: int) -> tuple[PanelSizes, int, int]:
 
 
 def _verdict_rows(config: EraseConfig, neighbours: int) -> Rows:
-    """Return the rows for judging before and after. Of the other names only those that were told are known."""
+    """Return the rows for judging before and after, if as many other names are found as are judged at most."""
     if not (config.judged_words or config.look_every):
         return Rows()
     sizes, targets, near = _panel(config, neighbours)
     other = sizes.unrelated * sizes.unrelated_pictures
     members = targets * sizes.target_pictures + near * sizes.near_pictures + other
-    members += min(len(config.synonym), sizes.names * targets) * sizes.name_pictures
+    members += _names_on_panel(config) * targets * sizes.name_pictures
     as_target = near * sizes.near_pictures + (other + sizes.empty_pictures) * targets
     before = JUDGE_SETTINGS.rows(members + sizes.empty_pictures, members + as_target)
     return before + JUDGE_SETTINGS.rows(members, members) if config.judged_words else before

@@ -72,8 +72,8 @@ def test_the_new_checkpoint_lies_beside_its_base_and_the_host_is_told(
     begun = manager.bake(wanted)
     assert (begun.state, begun.name, begun.loras) == ("baking", "new.safetensors", (("mine.safetensors", 0.5),))
     done = ended(manager)
-    assert (done.state, done.share, done.layers, done.problem) == ("done", 1.0, 32, "")
-    assert done.lines[0].startswith("32 layers changed")
+    assert (done.state, done.share, done.layers, done.problem) == ("done", 1.0, 20, "")
+    assert done.lines[0].startswith("20 layers changed")
     assert models(host) - before == {"new.safetensors", "new.yaml"}
     assert host.calls == ["enter", "look", "leave"]
     steps = [step for step, _, _ in host.reports]
