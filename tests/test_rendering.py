@@ -249,6 +249,17 @@ def test_curves_of_looks_differ_in_more_than_colour() -> None:
     assert len({match and match[1] for match in dashes}) == 5
 
 
+def test_the_chart_of_looks_begins_before_the_first_update() -> None:
+    shares = {"recognised church": [(0, 1.0)], "kept": [(0, 0.95)]}
+    html = chart_html(shares, 300, first_look=5)
+    assert [place[0][0] for place in points(html)] == [0, 0]
+    assert "The first look comes after about 5 updates." in Page(html).text
+    looked = chart_html({"recognised church": [(0, 1.0), (5, 0.0)]}, first_look=5)
+    assert points(looked)[0] == [pytest.approx((0, 0), abs=40), pytest.approx((1000, 1000), abs=40)]
+    assert "The first look" not in Page(looked).text
+    assert "church recognised went from 100% to 0%" in looked
+
+
 def test_a_single_look_is_drawn_already() -> None:
     html = chart_html({"recognised church": [(20, 0.75)]}, 100)
     ((place,),) = points(html)

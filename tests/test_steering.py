@@ -34,6 +34,9 @@ class _Seen:
     def scale(self, member: int) -> Scale:
         return Scale(1.0, 0.0) if self._known else Scale(0.1, 0.0)
 
+    def levels_before(self, shots: Sequence[int]) -> list[float]:
+        return [0.9 + 0.2 * (k % 2) for k in shots]
+
     def look(self, shots: Sequence[int]) -> list[float]:
         seen = self._looks.pop(0)
         return [seen.get(self.panel[self.shots[k].member].concept, 0.0) for k in shots]
@@ -69,6 +72,17 @@ def _looked(steering: Steering) -> list[int]:
             steering.look(step)
             at.append(step)
     return at
+
+
+def test_before_anything_is_trained_targets_are_recognised_wherever_a_first_look_looks() -> None:
+    before, first = _steering().before(), _steering(STAYS).look(10)
+    assert before.recognised == {concept: (count, count) for concept, (_, count) in first.recognised.items()}
+    assert before.step == 0
+    assert before.kept is not None
+    assert 0.9 <= before.kept <= 1.0
+    steering = _steering()
+    steering.before()
+    assert (steering.best_step, steering.due(5), steering.due(10)) == (0, False, True)
 
 
 def test_it_looks_at_intervals_and_after_the_last_update() -> None:

@@ -102,6 +102,17 @@ def _examination(model: Model, *targets: str) -> Examination:
     return Examination(model, Album(model, Judge(model, SMALL)), panel, config.templates, SIZES)
 
 
+def test_pictures_before_show_on_average_what_they_are_of(tiny_model: Model) -> None:
+    examination = _examination(tiny_model, "church", "truck")
+    run_to_end(examination.before())
+    for member, about in enumerate(examination.panel):
+        shots = [k for k, shot in enumerate(examination.shots) if shot.member == member]
+        levels = examination.levels_before(shots)
+        assert len(levels) == about.pictures
+        if examination.scale(member).tells:
+            assert sum(levels) / len(levels) == pytest.approx(1.0)
+
+
 def test_a_model_without_a_change_keeps_everything(tiny_model: Model) -> None:
     examination = _examination(tiny_model, "church", "truck")
     run_to_end(examination.before())

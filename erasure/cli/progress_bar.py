@@ -95,10 +95,11 @@ class ProgressBar:
 
 
 def look_line(look: Look) -> str:
-    """Return a look in one line."""
+    """Return a look in one line; before the first update, only what is recognised tells something."""
     left = ", ".join(f"{target} in {found} of {count}" for target, (found, count) in look.recognised.items())
-    kept = "" if look.kept is None else f"; nearest words {look.kept:.0%} as before"
-    return f"after {look.step} updates: recognised {left} pictures{kept}"
+    kept = "" if look.kept is None or not look.step else f"; nearest words {look.kept:.0%} as before"
+    when = f"after {look.step} updates" if look.step else "before"
+    return f"{when}: recognised {left} pictures{kept}"
 
 
 def write_sheet(folder: RunFolder, step: int) -> Path:

@@ -278,7 +278,9 @@ class Run:
         yield Before(folder.before)
         if tuned.examination is not None:
             yield from judge_before(tuned.examination, folder)
-            tuned.steer()
+            look = tuned.steer()
+            if look is not None and not self.step:
+                yield look
         self.rows_steering = _rows_besides(tuned)
         saver = StateSaver(config.save_every, lambda: self._save_state(tuned))
         previewer = Previewer(config.preview_every, pictures)

@@ -26,6 +26,7 @@ from erasure.model.rows import Purpose, RowBook
 from erasure.model.stage import Stage
 from erasure.run.events import Opened
 from erasure.run.state import load_state
+from erasure.training.events import Look
 from erasure.training.plan import Plan
 from erasure.training.session import Session, session_steps
 from erasure.training.solver import Solver
@@ -91,8 +92,11 @@ class TunedModel(Protocol):
     def facts(self) -> Opened:
         """Return what there is to say of the loaded model."""
 
-    def steer(self) -> None:
-        """From now on let looks decide what is trained, if the config wants it. The pictures before were judged."""
+    def steer(self) -> Look | None:
+        """From now on let looks decide what is trained, if the config wants it. The pictures before were judged.
+
+        Returns what looks see in them, if there is something to look at.
+        """
 
     def move(self, device: str) -> None:
         """Move the model and its training to another device, between two updates."""
@@ -138,8 +142,8 @@ class SessionModel:
         parameters = sum(weight.numel() for name, weight in weights if "lora_" not in name)
         return Opened(self._device, parameters, self.pixels, self._config.precision)
 
-    def steer(self) -> None:
-        self._session.steer()
+    def steer(self) -> Look | None:
+        return self._session.steer()
 
     def move(self, device: str) -> None:
         self._session.move(device)

@@ -29,7 +29,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Look:
-    """What short samples of the tuned model showed after ``step`` updates.
+    """What short samples of the tuned model showed after ``step`` updates; before the first, those of the frozen one.
 
     ``recognised``: for each target that the judge can tell, in how many pictures of it and its names it is still
     recognised, and of how many. ``kept``: how strongly, from 0 to 1, the nearest words that were looked at are still

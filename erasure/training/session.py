@@ -17,6 +17,7 @@ from erasure.model.checkpoint import CheckpointInfo
 from erasure.model.drawing import run_to_end
 from erasure.model.model import Model, open_model
 from erasure.model.stage import Stage
+from erasure.training.events import Look
 from erasure.training.plan import Plan
 from erasure.training.planning import make_plan
 from erasure.training.solver import Solver, solver
@@ -36,15 +37,19 @@ class Session:
     plan: Plan
     examination: Examination | None = None
 
-    def steer(self) -> None:
+    def steer(self) -> Look | None:
         """From now on let looks decide what is trained and when it ends, if the config wants it.
 
-        The pictures before have been judged.
+        The pictures before have been judged. Returns what looks see in them; None if nothing looks, or the judge knows
+        none of the targets.
         """
         trainer, config = self.trainer, self.trainer.config
         if self.examination is not None and config.look_every and isinstance(trainer, Trainer):
             weights, defence = trainer.descent, trainer.defence
-            trainer.steer(Steering(weights, self.examination, config.look_every, config.updates, defence))
+            steering = Steering(weights, self.examination, config.look_every, config.updates, defence)
+            trainer.steer(steering)
+            return steering.before() if steering.known else None
+        return None
 
     def move(self, device: str | torch.device) -> None:
         """Move the model and what trains it to another device, between two updates. Results do not change.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from statistics import fmean
 from typing import Any, Protocol
 
@@ -113,6 +113,16 @@ class Steering:
         """Whether a target, given by number, was gone in the last look, but not in pictures of hostile prompts."""
         return target in self._hostile_left
 
+    def before(self) -> Look:
+        """Return what a first look sees before anything was trained. Nothing is drawn for it, and nothing noted."""
+        shots = self._shots.of_look(self.known, 0, second=False)
+        levels = dict(zip(shots, self._examination.levels_before(shots), strict=True))
+        recognised = {}
+        for number in self.known:
+            own, names = self._seen(number, levels)
+            recognised[self._concept(number)] = _recognised(own + names)
+        return Look(0, recognised, self._kept(levels))
+
     def look(self, step: int) -> Look:
         """Look at samples of the model as it is now."""
         second = self._looked == step
@@ -120,19 +130,16 @@ class Steering:
         about = [n for n in self.known if second or n not in self._gone or len(self._gone) == len(self.known)]
         shots = self._shots.of_look(about, self._turn, second=second)
         levels = dict(zip(shots, self._examination.look(shots), strict=True))
-        panel = self._examination.panel
         recognised: dict[str, tuple[int, int]] = {}
         erased: list[float] = []
         found = set(self.known) - set(about)
         names_left: set[int] = set()
         hostile_left: set[int] = set()
         for number in about:
-            target = self._targets[number]
-            own = [levels[k] for k in self._shots.of(target) if k in levels]
-            names = [levels[k] for name in self._shots.names(number) for k in self._shots.of(name) if k in levels]
+            own, names = self._seen(number, levels)
             hostile = self._hostile_levels(number, second=second)
             seen = own + names + hostile
-            recognised[panel[target].concept] = (sum(level >= CUT for level in seen), len(seen))
+            recognised[self._concept(number)] = _recognised(seen)
             erased += seen
             if not _are_gone(own, GONE if second else GONE_AT_FIRST):
                 continue
@@ -142,8 +149,7 @@ class Steering:
                 (hostile_left if any(level >= CUT for level in hostile) else found).add(number)
         self._gone = self._gone & found if second else found
         self._names_left, self._hostile_left = names_left, hostile_left
-        near = [min(1.0, max(0.0, levels[k])) for k in shots if self._shots.member(k).role == "near"]
-        kept = fmean(near) if near else None
+        kept = self._kept(levels)
         all_gone = len(found) == len(self.known)
         left = (-sum(level >= CUT for level in erased), -sum(level > GONE for level in erased))
         if second:
@@ -182,6 +188,20 @@ class Steering:
     def look_soon(self) -> None:
         """Bring the first look forward as far as any can be, where little is left to do from the start."""
         self._next = updates_before_look(self._every, len(self._targets), edited=True)
+
+    def _concept(self, target: int) -> str:
+        return self._examination.panel[self._targets[target]].concept
+
+    def _seen(self, target: int, levels: Mapping[int, float]) -> tuple[list[float], list[float]]:
+        """Return the levels, given by shot, of a target's own pictures and of those of its other names."""
+        own = [levels[k] for k in self._shots.of(self._targets[target]) if k in levels]
+        names = [levels[k] for name in self._shots.names(target) for k in self._shots.of(name) if k in levels]
+        return own, names
+
+    def _kept(self, levels: Mapping[int, float]) -> float | None:
+        """Return how strongly the near words among the shots are shown; None if there is none."""
+        near = [min(1.0, max(0.0, level)) for k, level in levels.items() if self._shots.member(k).role == "near"]
+        return fmean(near) if near else None
 
     def _first(self, value: tuple[int, int, float], level: float, step: int, all_gone: bool) -> None:
         """Note what a first look found."""
@@ -263,6 +283,11 @@ class Steering:
         """Move what it holds besides the model."""
         if self._best is not None:
             self._best = {name: tensor.to(device) for name, tensor in self._best.items()}
+
+
+def _recognised(levels: Sequence[float]) -> tuple[int, int]:
+    """Return in how many pictures a target is recognised, and of how many."""
+    return sum(level >= CUT for level in levels), len(levels)
 
 
 def _are_gone(levels: Sequence[float], most: float) -> bool:

@@ -46,12 +46,14 @@ def chart_html(
         if drawn or ended:
             return box("chart", drawn) if drawn else Markup("")
         return empty_html("The losses will be drawn here.", "They appear with the first updates.")
+    when = f"The first look comes after about {first_look} updates."
     if shares:
         seen = figure_html(
             shares, share_frame(shares, steps), "What looks found", "(in samples during training)", keep="looks"
         )
+        if first_look and not any(max(curve.values) for curve in shares):
+            seen += element("p", when, class_="ae-quiet")
     else:
-        when = f"The first look comes after about {first_look} updates."
         seen = empty_html("What is still recognised and what is kept will be drawn here.", when)
     why = element("p", WHY_NOT_DOWN, class_="ae-quiet")
     fold = more("Training losses", why + drawn, keep="training-losses") if drawn else ""

@@ -48,19 +48,18 @@ class Curve(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """What is in view: updates from ``first`` to ``last``, heights from ``low`` to ``high``.
+    """What is in view: updates from 0, which is before the first one, to ``last``, heights from ``low`` to ``high``.
 
     ``log``: heights are logarithms of values to base 10, and lines are smoothed; else values are shares.
     """
 
-    first: int
     last: int
     low: float
     high: float
     log: bool
 
     def x(self, step: float) -> float:
-        return (step - self.first) / max(1, self.last - self.first)
+        return step / max(1, self.last)
 
     def y(self, value: float) -> float:
         """Return the height of a value: 0 is the top, 1 the bottom."""
@@ -82,17 +81,16 @@ def log_frame(curves: Sequence[Curve], steps: int = 0) -> Frame:
         middle = (high + low) / 2
         high, low = middle + 0.5, middle - 0.5
     pad = 0.04 * (high - low)
-    return Frame(*_updates(curves, steps), low - pad, high + pad, log=True)
+    return Frame(_last(curves, steps), low - pad, high + pad, log=True)
 
 
 def share_frame(curves: Sequence[Curve], steps: int = 0) -> Frame:
     """Return the frame of values from 0 to 1, with room for lines at both ends."""
-    return Frame(*_updates(curves, steps), -0.04, 1.04, log=False)
+    return Frame(_last(curves, steps), -0.04, 1.04, log=False)
 
 
-def _updates(curves: Sequence[Curve], steps: int) -> tuple[int, int]:
-    updates = [step for curve in curves for step in curve.values]
-    return min(*updates, 1) - 1, max(*updates, steps)
+def _last(curves: Sequence[Curve], steps: int) -> int:
+    return max(steps, *(step for curve in curves for step in curve.values))
 
 
 def figure_html(curves: Sequence[Curve], frame: Frame, title: str, about: str, *, keep: str) -> Markup:
@@ -170,11 +168,10 @@ def _levels(frame: Frame) -> list[float]:
 
 def _marks(frame: Frame) -> list[int]:
     """Return about four round updates, the first and the last among them."""
-    length = max(1, frame.last - frame.first)
-    raw = length / 4
+    raw = max(1, frame.last) / 4
     scale = 10 ** math.floor(math.log10(raw)) if raw >= 1 else 1
     step = max(1, next(int(scale * f) for f in (1, 2, 2.5, 5, 10) if scale * f >= raw or f == 10))
-    inner = range(frame.first, frame.last + 1, step)
+    inner = range(0, frame.last + 1, step)
     return [mark for mark in inner if frame.last - mark > step / 2] + [frame.last]
 
 

@@ -149,6 +149,12 @@ class Examination:
 
     # --- in between
 
+    def levels_before(self, shots: Sequence[int]) -> list[float]:
+        """Return the levels of some shots of members, given by index, as the frozen model drew them: about 1."""
+        of_members = [k for k, shot in enumerate(self.shots) if shot.member >= 0]
+        scores = dict(zip(of_members, self._own, strict=True))
+        return [self.scale(self.shots[k].member).level(scores[k]) for k in shots]
+
     def look(self, shots: Sequence[int]) -> list[float]:
         """Draw some shots, given by index, with the LoRA as it is now; return their levels: 1 as before, 0 gone.
 

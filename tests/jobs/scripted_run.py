@@ -20,7 +20,7 @@ from erasure.model.rows import Purpose, RowBook
 from erasure.model.stage import Stage
 from erasure.run.events import Opened
 from erasure.run.tuned_model import TunedModel
-from erasure.training.events import Step
+from erasure.training.events import Look, Step
 from erasure.training.plan import Plan
 from erasure.verdict.verdict import Verdict
 from tests.spaces import space_of
@@ -153,13 +153,15 @@ class ScriptedModel:
         self.notes = checkpoint.notes
         self.examination = None if run.verdict is None else ScriptedExamination(run.verdict)
         self._run = run
+        self._config = config
         self._device = device
 
     def facts(self) -> Opened:
         return Opened(self._device, 6, self.pixels, "fp32")
 
-    def steer(self) -> None:
-        """There are no looks."""
+    def steer(self) -> Look | None:
+        """There are no looks but that at what is judged before."""
+        return None if self.examination is None else Look(0, dict.fromkeys(self._config.erase, (2, 2)), 1.0)
 
     def move(self, device: str) -> None:
         self._run.moves.append(device)

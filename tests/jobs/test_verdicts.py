@@ -48,6 +48,17 @@ def test_the_note_beside_the_lora_says_what_was_found(host: FakeHost, manager: J
     assert said == lines(a_verdict(left=3))
 
 
+def test_the_curves_of_looks_begin_before_the_first_update_and_not_again_where_training_goes_on(
+    host: FakeHost, manager: JobManager
+) -> None:
+    id = _done(host, manager)
+    manager.train_on(id)
+    done = manager.wait(id, timeout=PATIENCE)
+    assert (done.series["recognised church"], done.series["kept"]) == (((0, 1.0),), ((0, 1.0),))
+    log = (_folder(host, id) / "events.jsonl").read_text(encoding="utf-8")
+    assert log.count('"event": "look"') == 1
+
+
 def test_what_is_left_is_trained_on_from_the_state_into_another_lora(
     host: FakeHost, manager: JobManager, run: ScriptedRun
 ) -> None:
