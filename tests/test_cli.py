@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -161,10 +162,13 @@ def test_dry_run_prints_the_plan_and_writes_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.rglob("*"))
-    assert main([*base, "--dry-run"]) == 0
+    assert main([*base, "--look-every", "1", "--dry-run"]) == 0
     shown = capsys.readouterr().out
     for expected in ("church", "truck", "U-Net rows", "parameters", "memory", "on a GPU"):
         assert expected in shown
+    times = re.search(r"about ([\d.]+) min if the first looks find all gone, at most ([\d.]+) min", shown)
+    assert times is not None
+    assert 0 < float(times[1]) < float(times[2])
     assert sorted(tmp_path.rglob("*")) == before
 
 

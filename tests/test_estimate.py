@@ -22,7 +22,7 @@ from erasure.jobs.readiness import readiness
 from erasure.model.checkpoint import inspect_checkpoint
 from erasure.model.memory import EMBEDDING_CACHE, embedding_cache_bytes
 from erasure.model.size import ModelSize
-from erasure.run.forecast import remembered_prompts
+from erasure.run.forecast import remembered_prompts, soonest_end
 from tests.fake_host import FakeHost
 from tests.tiny import build_tiny_models
 
@@ -35,11 +35,11 @@ def _config(**settings: Any) -> EraseConfig:
     return config_from_dict({"erase": ["church"], "steps": 100, "neighbours": 20, **settings})
 
 
-def _past(runs: Path, name: str, config: EraseConfig, **speed: Any) -> None:
-    """A finished run that took 0.01 s a row in training and 0.02 s a row apart from it."""
-    rows = round(training_rows(config))
+def _past(runs: Path, name: str, config: EraseConfig, updates: int | None = None, **speed: Any) -> None:
+    """A finished run that took 0.01 s a row in training and 0.02 s a row apart from it, and made so many updates."""
+    rows = round(training_rows(config, updates))
     facts = {"device": "cpu", "parameters": 100, "pixels": 64, "precision": "fp32"}
-    took = {"rows": rows, "seconds": rows * 0.01, "apart": rows_apart(config) * 0.02}
+    took = {"rows": rows, "seconds": rows * 0.01, "apart": rows_apart(config, updates) * 0.02}
     (runs / name).mkdir(parents=True)
     record = {"config": config.to_dict(), "speed": {**facts, **took, **speed}}
     (runs / name / "job.json").write_text(json.dumps(record))
@@ -134,6 +134,23 @@ def test_the_same_run_again_is_expected_to_take_as_long(tiny_checkpoint: Path, t
     twice = estimate(with_changes(config, steps=200), tiny_checkpoint, "cpu", tmp_path)
     assert twice.seconds is not None
     assert twice.seconds > expected * 1.2
+
+
+def test_the_usual_time_and_the_longest_are_told_from_a_run_that_ended_early(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    config, size = _config(), inspect_checkpoint(tiny_checkpoint).size
+    early = soonest_end(config)
+    assert 0 < early < config.updates
+    _past(tmp_path, "1", config, early, parameters=size.unet)
+    again = estimate(config, tiny_checkpoint, "cpu", tmp_path)
+    for told, updates in ((again.soonest, early), (again.seconds, None)):
+        training, apart = training_rows(config, updates), rows_apart(config, updates)
+        assert told == pytest.approx(training * 0.01 + apart * 0.02, rel=0.01)
+    assert again.soonest is not None
+    assert again.seconds is not None
+    assert again.soonest < 0.5 * again.seconds
+    assert estimate(with_changes(config, look_every=0), tiny_checkpoint, "cpu", tmp_path).soonest is None
 
 
 def test_time_is_scaled_to_the_size_of_the_pictures(tiny_checkpoint: Path, tmp_path: Path) -> None:

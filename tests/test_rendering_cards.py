@@ -30,6 +30,11 @@ def test_estimate_says_time_memory_and_basis() -> None:
     assert "as measured in your last run" in text
 
 
+def test_estimate_says_how_long_it_takes_if_all_is_gone_soon_and_at_most() -> None:
+    text = Page(estimate_html(Estimate(200.0, 1, "", soonest=20.0))).text
+    assert "about 20 s if the first looks find all gone, at most 3 min 20 s" in text
+
+
 def test_every_reason_why_it_cannot_start_is_listed() -> None:
     page = Page(estimate_html(Estimate(200.0, 1, ""), ["SDXL is loaded", "no concept", "no concept"]))
     assert page.all(role="alert")

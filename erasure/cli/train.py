@@ -148,7 +148,7 @@ def _dry_run(arguments: argparse.Namespace, config: EraseConfig) -> int:
     from erasure.config.settle import decided, notes_of
     from erasure.jobs.estimate import memory_bytes
     from erasure.model.checkpoint import inspect_checkpoint
-    from erasure.run.forecast import forecast_rows, rows_until_gone
+    from erasure.run.forecast import forecast_rows, soonest_end
     from erasure.training.planning import measure_cost
     from erasure.training.session import open_session
     from erasure.training.text_start_sizes import text_steps
@@ -163,13 +163,14 @@ def _dry_run(arguments: argparse.Namespace, config: EraseConfig) -> int:
     for name, value in decided(config).items():
         print(f"decided: {name} = {value}, by method {config.method}")
     print(f"layers:  {plan.layers} ({config.layers}), rank {plan.rank}, {plan.parameters:,} parameters")
-    rows = forecast_rows(config, tuple(len(target.preserved) for target in plan.space.targets))
+    sizes = tuple(len(target.preserved) for target in plan.space.targets)
+    rows, early = forecast_rows(config, sizes), forecast_rows(config, sizes, soonest_end(config))
     purposes: tuple[Purpose, ...] = ("start", "training", "looks", "verdict", "hostile")
     start, training, looks, verdict, hostile = (rows[purpose].total for purpose in purposes)
-    least = rows_until_gone(config, rows)
-    most = "at most " if config.look_every else ""
-    print(f"work:    {most}{plan.updates} updates of about {plan.rows_per_update:.1f} U-Net rows")
-    print(f"         {plan.rows_setup:,} rows just now, to measure synonyms; {most}{training:,.0f} for training")
+    least = early["training"].total + early["looks"].total
+    bound = "at most " if config.look_every else ""
+    print(f"work:    {bound}{plan.updates} updates of about {plan.rows_per_update:.1f} U-Net rows")
+    print(f"         {plan.rows_setup:,} rows just now, to measure synonyms; {bound}{training:,.0f} for training")
     if config.look_every:
         print(f"         and {looks:,.0f} for looks; only {least:,.0f} of both if the first ones find all gone")
     if start:
@@ -179,8 +180,10 @@ def _dry_run(arguments: argparse.Namespace, config: EraseConfig) -> int:
     print(f"         {verdict:,.0f} rows to judge before and after")
     if hostile:
         print(f"         at most {hostile:,.0f} rows to find other wordings of what is erased")
-    minutes = cost.seconds_per_update * plan.updates / 60
-    print(f"time:    about {minutes:.1f} min ({cost.seconds_per_update:.2f} s per update, measured here)")
+    each = cost.seconds_per_update / max(1.0, plan.rows_per_update)
+    most, soonest = (each * (book.all.total + text_steps(config)) / 60 for book in (rows, early))
+    sooner = f"about {soonest:.1f} min if the first looks find all gone, at most " if config.look_every else "about "
+    print(f"time:    {sooner}{most:.1f} min ({cost.seconds_per_update:.2f} s per update, measured here)")
     print(f"memory:  {cost.peak_bytes / 2**30:.1f} GiB, peak of the {cost.peak_of}, measured here")
     if cost.peak_of == "process":
         # That says little about a GPU, where memory is what people run out of.

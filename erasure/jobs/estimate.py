@@ -16,7 +16,7 @@ from erasure.jobs.speed import Speed, past_speeds
 from erasure.model.checkpoint import inspect_checkpoint
 from erasure.model.memory import embedding_cache_bytes
 from erasure.model.size import ModelSize
-from erasure.run.forecast import forecast_rows, remembered_prompts
+from erasure.run.forecast import forecast_rows, remembered_prompts, soonest_end
 from erasure.training.text_start_sizes import text_steps
 
 _LIBRARIES = 0.4 * GIB
@@ -30,13 +30,13 @@ _ALIKE = 1.2
 class Estimate:
     """``seconds`` and ``bytes`` of memory, None if not known; ``basis`` says what they are estimated from.
 
-    ``at_most``: the run may end earlier, since it looks whether all is gone.
+    ``soonest``: seconds if the very first looks find all gone; None if nothing looks. Then ``seconds`` are the most.
     """
 
     seconds: float | None
     bytes: int | None
     basis: str
-    at_most: bool = False
+    soonest: float | None = None
 
 
 def estimate(config: EraseConfig, checkpoint: Path, device: str, runs_folder: Path) -> Estimate:
@@ -46,13 +46,15 @@ def estimate(config: EraseConfig, checkpoint: Path, device: str, runs_folder: Pa
     except EraseError:
         return Estimate(None, None, "not known: the checkpoint cannot be read")
     size, full = info.size, info.family.full
-    seconds, basis = _seconds(config, size, full, device, runs_folder)
+    pace, basis = _pace(config, size, full, device, runs_folder)
+    seconds = pace.seconds(config) if pace is not None else None
+    soonest = pace.seconds(config, soonest_end(config)) if pace is not None and config.look_every else None
     measured = full.measured_on or info.family.short
     memory = f"memory from a table measured on a full-size {measured}, scaled by this U-Net's size"
     taken = memory_bytes(config, size, full)
     if device == "cpu":  # embeddings are remembered on the CPU, so on other devices they take nothing
         taken += round(embedding_cache_bytes(remembered_prompts(config), full, size.text_encoder))
-    return Estimate(seconds, taken, f"{basis}; {memory}", at_most=config.look_every > 0)
+    return Estimate(seconds, taken, f"{basis}; {memory}", soonest)
 
 
 def memory_bytes(config: EraseConfig, size: ModelSize, full: FullSize) -> int:
@@ -73,10 +75,21 @@ def memory_bytes(config: EraseConfig, size: ModelSize, full: FullSize) -> int:
     return round(_LIBRARIES + weights + max(update, decoding))
 
 
-def _seconds(
+@dataclass(frozen=True)
+class _Pace:
+    """Seconds for a row of training, and for one of all the rest."""
+
+    training: float
+    apart: float
+
+    def seconds(self, config: EraseConfig, updates: int | None = None) -> float:
+        """Return the seconds of a run that makes so many updates; None: as many as it may."""
+        return self.training * training_rows(config, updates) + self.apart * rows_apart(config, updates)
+
+
+def _pace(
     config: EraseConfig, size: ModelSize, full: FullSize, device: str, runs_folder: Path
-) -> tuple[float | None, str]:
-    training, apart = training_rows(config), rows_apart(config)
+) -> tuple[_Pace | None, str]:
     found = _nearest(config, size, device, runs_folder)
     if found is None:
         if device != "cpu":
@@ -85,12 +98,15 @@ def _seconds(
         half = 0.5 if config.precision != "fp32" else 1.0
         cores = min(os.cpu_count() or _CPU_CORES, 16)
         per_row = _CPU_LEAST + full.cpu_seconds * work * half * _CPU_CORES / cores
-        return per_row * (training + apart), "a very rough time, from a table for CPUs"
+        return _Pace(per_row, per_row), "a very rough time, from a table for CPUs"
     speed, past = found
     ratio = _work(config, size) / speed.work
-    seconds = ratio * (speed.seconds / speed.rows * training + speed.apart / max(1.0, rows_apart(past)) * apart)
+    # What it did besides its updates depends on how many it made, as it ended when all was gone.
+    made = round(speed.rows / max(1.0, training_rows(past, 1)))
+    apart = rows_apart(past, made if made < past.updates else None)
+    pace = _Pace(ratio * speed.seconds / speed.rows, ratio * speed.apart / max(1.0, apart))
     alike = max(ratio, 1 / ratio) < _ALIKE and speed.precision == config.precision
-    return seconds, "time as measured in your last run" if alike else "time scaled from an earlier run of yours"
+    return pace, "time as measured in your last run" if alike else "time scaled from an earlier run of yours"
 
 
 def _nearest(config: EraseConfig, size: ModelSize, device: str, runs_folder: Path) -> tuple[Speed, EraseConfig] | None:
@@ -119,15 +135,15 @@ def _pixels(config: EraseConfig, size: ModelSize) -> int:
 # --- U-Net rows
 
 
-def training_rows(config: EraseConfig) -> float:
-    """Return the rows of all updates."""
-    return forecast_rows(config)["training"].total
+def training_rows(config: EraseConfig, updates: int | None = None) -> float:
+    """Return the rows of so many updates; None: of all that a run may make."""
+    return forecast_rows(config, updates=updates)["training"].total
 
 
-def rows_apart(config: EraseConfig) -> float:
+def rows_apart(config: EraseConfig, updates: int | None = None) -> float:
     """Return the rows besides training: synonyms, looks, the verdict, pictures, previews, the self-check.
 
-    Steps on the text encoders count as rows.
+    ``updates``: how many the run makes; None: as many as it may. Steps on the text encoders count as rows.
     """
-    rows = forecast_rows(config)
+    rows = forecast_rows(config, updates=updates)
     return rows.all.total - rows["training"].total + text_steps(config)

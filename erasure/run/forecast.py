@@ -43,16 +43,18 @@ EXPECTED = len(STRENGTHS) + 2
 SEEDS = (1, 2)
 
 
-def forecast_rows(config: EraseConfig, sizes: tuple[int, ...] = ()) -> RowBook:
+def forecast_rows(config: EraseConfig, sizes: tuple[int, ...] = (), updates: int | None = None) -> RowBook:
     """Return the rows that a whole run takes at most. ``sizes``: K per target, if they are known.
 
-    A run that looks ends earlier if all is gone earlier: its training and looks are told as if it made all its updates.
+    A run that looks ends earlier if all is gone earlier. ``updates``: how many it makes, see :func:`soonest_end`; None:
+    as many as it may, with as many looks as there can be.
     """
+    made = config.updates if updates is None else min(updates, config.updates)
     neighbours = sizes[0] if sizes else config.neighbours
     prompts = min(ERASED_SHOWN, len(config.erase)) + min(PRESERVED_SHOWN, len(config.preserve))
     prompts += min(NEAR_SHOWN, neighbours) + (neighbours > NEAR_SHOWN)
     # Before, after and in between. The last update is no preview: its pictures are those from after.
-    drawings = 2 + ((config.updates - 1) // config.preview_every if config.preview_every else 0)
+    drawings = 2 + ((made - 1) // config.preview_every if config.preview_every else 0)
     # Before and after, at most in calls of their own: only the verdict tells which word it is.
     hurt = DRAW_SETTINGS.rows(HURT_SHOWN * len(SEEDS)) * 2 if config.judged_words else Rows()
     return RowBook(
@@ -60,26 +62,20 @@ def forecast_rows(config: EraseConfig, sizes: tuple[int, ...] = ()) -> RowBook:
             "synonyms": synonym_rows(config),
             **({"hostile": understood_rows(config) + along_rows(config)} if config.robust == "words" else {}),
             "start": closed_start_rows(config, sizes) + strengthening_rows(config, _names_on_panel(config)),
-            "training": rows_per_update(config, sizes) * config.updates,
+            "training": rows_per_update(config, sizes) * made,
             "pictures": DRAW_SETTINGS.rows(prompts * len(SEEDS)) * drawings + hurt,
             "check": DRAW_SETTINGS.rows(1),
             "verdict": _verdict_rows(config, neighbours),
-            "looks": _look_rows(config, neighbours),
+            "looks": _look_rows(config, neighbours, made, EXPECTED if updates is not None else None),
         }
     )
 
 
-def rows_until_gone(config: EraseConfig, rows: RowBook) -> float:
-    """Return the rows for training and looks if the very first looks find everything gone.
-
-    ``rows``: see :func:`forecast_rows`. Without looks, all rows of training.
-    """
+def soonest_end(config: EraseConfig) -> int:
+    """Return after how many updates a run ends if the very first looks find everything gone."""
     if not config.look_every:
-        return rows["training"].total
-    updates = min(config.updates, updates_before_look(config.look_every, len(config.erase), has_edit(config)))
-    every = _start_looks(config)
-    looks = (rows["looks"].total - _judged(every).total) / _most_looks(config) + _judged(every[:EXPECTED]).total
-    return rows["training"].total * updates / config.updates + looks
+        return config.updates
+    return min(config.updates, updates_before_look(config.look_every, len(config.erase), has_edit(config)))
 
 
 def _panel(config: EraseConfig, neighbours: int) -> tuple[PanelSizes, int, int]:
@@ -102,8 +98,11 @@ def _verdict_rows(config: EraseConfig, neighbours: int) -> Rows:
     return before + JUDGE_SETTINGS.rows(members, members) if config.judged_words else before
 
 
-def _look_rows(config: EraseConfig, neighbours: int) -> Rows:
-    """Return the rows of all looks if they are as close together as they can be, and each needs a second one."""
+def _look_rows(config: EraseConfig, neighbours: int, updates: int, at_start: int | None) -> Rows:
+    """Return the rows of all looks if they are as close together as they can be, and each needs a second one.
+
+    ``at_start``: the looks for finding out how strong the edit has to be; None: as many as there can be.
+    """
     if not config.look_every:
         return Rows()
     _, targets, near = _panel(config, neighbours)
@@ -117,7 +116,9 @@ def _look_rows(config: EraseConfig, neighbours: int) -> Rows:
 
     first, second = pictures(first_look(targets)) + min(NEAR_WORDS, near), pictures(second_look(targets))
     rows = JUDGE_SETTINGS.rows(first, first) + JUDGE_SETTINGS.rows(second, second)
-    return (rows + hostile(FIRST_LOOK) + hostile(SECOND_LOOK)) * _most_looks(config) + _judged(_start_looks(config))
+    # The most first looks: the one after the last update is one of them.
+    looks = math.ceil(updates / fewest_updates_between(config.look_every, len(config.erase)))
+    return (rows + hostile(FIRST_LOOK) + hostile(SECOND_LOOK)) * looks + _judged(_start_looks(config)[:at_start])
 
 
 def _start_looks(config: EraseConfig) -> list[int]:
@@ -140,11 +141,6 @@ def _names_on_panel(config: EraseConfig) -> int:
     sizes = PANEL_SIZES if config.judged_words else LOOK_SIZES
     measured = config.erase_synonyms and config.synonym_threshold > 0
     return sizes.names if measured else min(len(config.synonym), sizes.names)
-
-
-def _most_looks(config: EraseConfig) -> int:
-    """Return the most first looks: the one after the last update is one of them."""
-    return math.ceil(config.updates / fewest_updates_between(config.look_every, len(config.erase)))
 
 
 def remembered_prompts(config: EraseConfig) -> int:

@@ -39,13 +39,19 @@ def estimate_html(estimate: Estimate | None, problems: Sequence[str] = ()) -> Ma
         return box("estimate", icon("clock"), element("p", "Ready to start. ", quiet(basis)))
     values = []
     if estimate.seconds is not None:
-        values.append(
-            join(["at most about " if estimate.at_most else "about ", element("strong", duration(estimate.seconds))])
-        )
+        values.append(_how_long(estimate.seconds, estimate.soonest))
     if estimate.bytes is not None:
         values.append(element("strong", size(estimate.bytes)) + " of memory")
     said = [" ", quiet(f"({estimate.basis})")] if estimate.basis else []
     return box("estimate", icon("clock"), element("p", Markup(", ").join(values), *said))
+
+
+def _how_long(most: float, soonest: float | None) -> Markup:
+    """Return the time of a run in words. ``soonest``: see :class:`erasure.jobs.estimate.Estimate`."""
+    if soonest is None:
+        return join(["about ", element("strong", duration(most))])
+    early = element("strong", duration(soonest))
+    return join(["about ", early, " if the first looks find all gone, at most ", duration(most)])
 
 
 def plan_html(plan: Plan | None) -> Markup:
