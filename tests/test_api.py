@@ -52,7 +52,6 @@ QUICK: dict[str, Any] = {
     "steps": 5000,
     "warmup": 0,
     "rank": 2,
-    "layers": "full",
 }
 
 

@@ -45,10 +45,10 @@ def base(tiny_checkpoint: Path, tmp_path: Path) -> list[str]:
         "2",
     ]
     space = ["--vocabulary", "file", "--vocabulary-file", str(vocabulary), "--synonym-threshold", "0"]
-    layers = ["--layers", "full", "--device", "cpu"]
+    device = ["--device", "cpu"]
     # Judging takes most of the time of a training this short.
     judged = ["--judged-words", "0", "--look-every", "0"]
-    return ["train", "--checkpoint", str(tiny_checkpoint), "--erase", "church", *quick, *space, *layers, *judged]
+    return ["train", "--checkpoint", str(tiny_checkpoint), "--erase", "church", *quick, *space, *device, *judged]
 
 
 def _lora(path: Path) -> dict[str, torch.Tensor]:
@@ -200,7 +200,6 @@ def test_what_was_asked_for_is_kept_beside_what_was_used(
     base: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, run = tmp_path / "x.safetensors", tmp_path / "run"
-    del base[base.index("--layers") : base.index("--layers") + 2]
     method = ["--method", "esd-u", "--synonym-threshold", "0.5"]
     assert main([*base, *method, "--out", str(out), "--run", str(run)]) == 0
     note = "synonym_threshold: 0.5 was asked for; method esd-u measures no synonyms"
@@ -268,7 +267,7 @@ def test_concepts_preview_and_inspect(
     out, grid = tmp_path / "x.safetensors", tmp_path / "grid.png"
     assert main([*base, "--out", str(out), "--run", str(tmp_path / "run")]) == 0
     model = ["--checkpoint", str(tiny_checkpoint), "--device", "cpu"]
-    vocabulary = base[base.index("--vocabulary") : base.index("--layers")]
+    vocabulary = base[base.index("--vocabulary") : base.index("--device")]
     capsys.readouterr()
     assert main(["concepts", *model, "--erase", "church", *vocabulary, "--json"]) == 0
     space = json.loads(capsys.readouterr().out)
@@ -313,7 +312,7 @@ def test_a_resumed_run_may_change_how_it_trains_but_not_what(base: list[str], tm
 
     values = dict(zip(base[3::2], base[4::2], strict=True))
     config = config_from_dict(
-        {"erase": ["church"], "steps": 4, "learning_rate": 0.02, "clip": 0.0, "sampling_steps": 3, "layers": "full",
+        {"erase": ["church"], "steps": 4, "learning_rate": 0.02, "clip": 0.0, "sampling_steps": 3,
          "vocabulary": "file", "vocabulary_file": values["--vocabulary-file"], "synonym_threshold": 0.0}
     )  # fmt: skip
     checkpoint, folder = Path(base[base.index("--checkpoint") + 1]), RunFolder(tmp_path / "run")

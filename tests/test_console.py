@@ -61,7 +61,7 @@ def test_every_command_speaks_of_any_concept_in_any_code_page(
     words.write_text(f"{POLISH}\n{ROCKET} rocket\ntruck\nbus\nhouse\n", encoding="utf-8")
     model = ["--checkpoint", str(tiny_checkpoint), "--device", "cpu"]
     space = ["--vocabulary", "file", "--vocabulary-file", str(words), "--synonym-threshold", "0"]
-    order = [*model, *space, "--erase", CHINESE, "--anchor", "dům", "--layers", "full"]
+    order = [*model, *space, "--erase", CHINESE, "--anchor", "dům"]
     quick = ["--steps", "2", "--learning-rate", "0.02", "--clip", "0", "--sampling-steps", "2"]
     console = _Console(monkeypatch, "cp1252")
     assert main(["concepts", *order]) == 0

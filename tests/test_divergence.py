@@ -107,7 +107,7 @@ def test_a_run_that_diverged_ends_with_an_error_its_pictures_and_its_lora_in_the
     words.write_text("truck\nbus\nhouse\ntower\n")
     out, run = tmp_path / "out.safetensors", tmp_path / "run"
     space = ["--vocabulary", "file", "--vocabulary-file", str(words), "--synonym-threshold", "0"]
-    quick = ["--steps", "2", "--learning-rate", "0.02", "--sampling-steps", "2", "--layers", "full", "--device", "cpu"]
+    quick = ["--steps", "2", "--learning-rate", "0.02", "--sampling-steps", "2", "--device", "cpu"]
     given = ["train", "--checkpoint", str(tiny_checkpoint), "--erase", "church", *space, *quick]
     assert main([*given, "--out", str(out), "--run", str(run)]) == 1
     said = capsys.readouterr()

@@ -68,7 +68,7 @@ def test_a_file_is_measured_as_the_run_that_made_it_measured_it(
     tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "gone.safetensors"
-    space = ["--neighbours", "4", "--synonym-threshold", "0", "--synonym", "abbey", "--layers", "full"]
+    space = ["--neighbours", "4", "--synonym-threshold", "0", "--synonym", "abbey"]
     quick = ["--steps", "4", "--learning-rate", "0.02", "--clip", "0", "--sampling-steps", "3", "--look-every", "0"]
     kept = ["--judged-words", "3", "--save-precision", "fp32", "--device", "cpu"]
     train = ["train", "--checkpoint", str(tiny_checkpoint), "--erase", "church", *space, *quick, *kept]

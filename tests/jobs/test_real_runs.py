@@ -33,7 +33,7 @@ def _config(folder: Path, **changes: Any) -> EraseConfig:
     """A few updates that change the picture of a random model."""
     words = folder / "words.txt"
     words.write_text("truck\nbus\nhouse\ntower\nbell\ndog\n")
-    quick = {"steps": 3, "learning_rate": 0.02, "clip": 0, "sampling_steps": 2, "layers": "full", "warmup": 0}
+    quick = {"steps": 3, "learning_rate": 0.02, "clip": 0, "sampling_steps": 2, "warmup": 0}
     space = {"vocabulary": "file", "vocabulary_file": str(words), "synonym_threshold": 0, "synonym_states": 1}
     return config_from_dict({"erase": ["church"], **quick, **space, "search_steps": 1, **changes})
 
