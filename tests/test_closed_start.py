@@ -192,12 +192,12 @@ def test_a_run_that_judges_nothing_counts_the_rows_of_its_start(tiny_checkpoint:
         assert 0 < run.rows_steering <= closed_start_rows(config).total
 
 
-def test_rows_that_do_not_fit_at_once_are_read_one_after_the_other(tiny_models: ModelParts) -> None:
-    whole, split = (attended(Model(tiny_models, max_rows=n), ["church", "bus"], 3, ["", ""]) for n in (0, 1))
+def test_rows_that_do_not_fit_at_once_are_read_one_after_the_other(all_layers_models: ModelParts) -> None:
+    whole, split = (attended(Model(all_layers_models, max_rows=n), ["church", "bus"], 3, ["", ""]) for n in (0, 1))
     assert set(whole) == set(split)
     for name, read in whole.items():
-        for one, other in ((read.own, split[name].own), (read.move, split[name].move)):
-            assert (one - other).norm() < 1e-3 * one.norm()
+        assert torch.allclose(read.own, split[name].own, rtol=1e-4, atol=1e-6)
+        assert torch.allclose(read.move, split[name].move, rtol=1e-4, atol=1e-6)
 
 
 def test_the_first_weights_hold_the_edit_and_what_is_left_of_the_rank_starts_as_ever(tiny_models: ModelParts) -> None:
