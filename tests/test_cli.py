@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -295,6 +296,31 @@ def test_a_resumed_run_keeps_its_settings(tmp_path: Path, capsys: pytest.Capture
     assert main(["train", "--resume", str(tmp_path), "--rank", "4"]) == 2
     assert "rank: a resumed run cannot change it" in capsys.readouterr().err
     assert main(["train", "--resume", str(tmp_path)]) == 1
+
+
+def test_a_resumed_run_takes_its_checkpoint_from_where_it_lies_now(
+    base: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from erasure.run.run import erase
+    from erasure.run.task import Task
+    from erasure.training.events import Step
+
+    values = dict(zip(base[1::2], base[2::2], strict=True))
+    kept = Path(values["--checkpoint"])
+    shutil.copytree(kept.parent, tmp_path / "models")
+    folder, out = RunFolder(tmp_path / "run"), tmp_path / "x.safetensors"
+    config = config_from_dict(
+        {"erase": ["church"], "steps": 3, "learning_rate": 0.02, "sampling_steps": 3, "vocabulary": "file",
+         "vocabulary_file": values["--vocabulary-file"], "synonym_threshold": 0.0, "judged_words": 0, "look_every": 0}
+    )  # fmt: skip
+    with erase(Task(tmp_path / "models" / kept.name, out, folder, config)) as started:
+        next(event for event in started if isinstance(event, Step))
+    (tmp_path / "models").rename(tmp_path / "elsewhere")
+    again = ["train", "--resume", str(folder.path), "--device", "cpu"]
+    assert main(again) == 1
+    assert "--checkpoint" in capsys.readouterr().err
+    assert main([*again, "--checkpoint", str(tmp_path / "elsewhere" / kept.name)]) == 0
+    assert out.exists()
 
 
 def test_the_output_of_a_resumed_run_is_checked_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -219,7 +219,8 @@ def _open_run(
     A method that diverges is measured like the others.
     """
     if folder.holds_run:
-        return resume(folder, device=device, out=out, overwrite=True, prompts=1, even_diverged=True)
+        place = checkpoint.path  # the folder of a bench may have been moved with the model, or to another machine
+        return resume(folder, checkpoint=place, device=device, out=out, overwrite=True, prompts=1, even_diverged=True)
     task = Task(checkpoint.path, out, folder, config, device, True, 1, given.space, given.album, even_diverged=True)
     return erase(task)
 

@@ -80,19 +80,20 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _resume(arguments: argparse.Namespace) -> int:
-    names = {"checkpoint": "checkpoint", "ema": "ema", "preset": "preset", "config": "config", "folder": "run"}
+    names = {"ema": "ema", "preset": "preset", "config": "config", "folder": "run"}
     refused = [f"--{shown}" for name, shown in names.items() if getattr(arguments, name)]
     if refused:
         raise ConfigError([f"{', '.join(refused)}: does not go with --resume, since a resumed run keeps its own"])
     if arguments.out is not None:
         # The run checks it again; here it takes no time, since hardly anything is imported yet.
-        check_output(arguments.out, overwrite=arguments.overwrite)
+        check_output(arguments.out, overwrite=arguments.overwrite, read=(arguments.checkpoint,))
     from erasure.run.folder import RunFolder
     from erasure.run.run import resume
 
     device = arguments.device or default_device()
     resumed = resume(
         RunFolder(arguments.resume),
+        checkpoint=arguments.checkpoint,
         device=device,
         out=arguments.out,
         overwrite=arguments.overwrite,

@@ -14,6 +14,7 @@ from erasure.jobs.gate import Gate
 from erasure.jobs.job import JobState, Result
 from erasure.jobs.live import LiveJob, Wish, logger
 from erasure.jobs.memory import free_memory
+from erasure.jobs.moved import moved_checkpoint
 from erasure.jobs.names import free_name
 from erasure.jobs.problems import describe, traceback_of
 from erasure.jobs.progress import Progress
@@ -140,7 +141,12 @@ class Worker:
         if job.folder.holds_run:
             self._resumed = True
             more = {"steps": job.record.train_to} if job.record.train_to else None
-            return resume(job.folder, device=device, out=out, changes=more)
+            moved = moved_checkpoint(job.folder.origin(), (offered.path for offered in self._host.checkpoints()))
+            if moved is not None:
+                with job.changed:
+                    job.amend(replace(job.record, checkpoint=str(moved)))
+                job.note(f"the checkpoint has been moved since the run began; it goes on with {moved.name}")
+            return resume(job.folder, checkpoint=moved, device=device, out=out, changes=more)
         checkpoint = Path(job.record.checkpoint)
         parents = job.record.parents
         gone = [parent.path.name for parent in parents if not parent.path.is_file()]

@@ -73,6 +73,7 @@ def erase(task: Task, observers: Sequence[MakeObserver] = ()) -> Run:
 def resume(
     folder: RunFolder,
     *,
+    checkpoint: Path | None = None,
     device: str = "cpu",
     out: Path | None = None,
     overwrite: bool = False,
@@ -84,9 +85,10 @@ def resume(
 ) -> Run:
     """Go on with a run that was interrupted. Without ``changes`` it ends with the weights that it would have had.
 
-    ``changes``: settings of ``ADJUSTABLE``, for a run that diverged or ran out of memory; ``vae``: another VAE to draw
-    pictures with. Raises: RunError if there is nothing to resume, or the checkpoint is no longer the same file;
-    Diverged if the run did and is not to make more steps; ConfigError.
+    ``checkpoint``: where the file lies now, if it was moved; ``changes``: settings of ``ADJUSTABLE``, for a run that
+    diverged or ran out of memory; ``vae``: another VAE to draw pictures with. Raises: RunError if there is nothing to
+    resume, or the checkpoint is no longer the same file; Diverged if the run did and is not to make more steps;
+    CheckpointError, ConfigError.
     """
     refused = sorted(set(changes or {}) - set(ADJUSTABLE))
     if refused:
@@ -100,7 +102,7 @@ def resume(
             f"anew with {advice(used)}; the other settings are in {folder.path / 'run.json'}, which --config takes"
         )
     task = Task(
-        checkpoint=Path(origin.checkpoint),
+        checkpoint=checkpoint or Path(origin.checkpoint),
         out=out or Path(origin.out),
         folder=folder,
         config=config,
@@ -114,14 +116,18 @@ def resume(
     before = (vae, Path(origin.vae) if origin.vae else None)
     check_output(task.out, overwrite=overwrite, read=(task.checkpoint, *before))
     check_device(device, config.precision)
-    checkpoint = inspect_checkpoint(task.checkpoint)
-    if sha256(checkpoint.path) != origin.sha256:
+    if checkpoint is None and not task.checkpoint.exists():
         raise RunError(
-            f"{checkpoint.path.name} is not the checkpoint that this run began with (its sha256 differs); "
+            f"the checkpoint that this run began with is no longer at {task.checkpoint}; put it back, or, on the "
+            "command line, say with --checkpoint where it lies now"
+        )
+    found = inspect_checkpoint(task.checkpoint)
+    if sha256(found.path) != origin.sha256:
+        raise RunError(
+            f"{found.path.name} is not the checkpoint that this run began with (its sha256 differs); "
             "put the old file back, or start a new run"
         )
-    checkpoint = checkpoint.opened(_as_before(origin, checkpoint, vae))
-    return Run(task, checkpoint, from_state=True, observers=observers)
+    return Run(task, found.opened(_as_before(origin, found, vae)), from_state=True, observers=observers)
 
 
 def _as_before(origin: Origin, checkpoint: CheckpointInfo, vae: Path | None) -> Opening:

@@ -1,0 +1,76 @@
+"""A run whose checkpoint is moved or renamed while it is interrupted goes on from its new place."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+
+from erasure.jobs.manager import JobManager
+from erasure.jobs.moved import moved_checkpoint
+from erasure.run.folder import RunFolder
+from tests.fake_host import FakeHost
+from tests.jobs.asked import ends, request
+from tests.jobs.scripted_run import PATIENCE, ScriptedRun
+
+
+@pytest.fixture
+def host(tmp_path: Path, tiny_checkpoint: Path) -> FakeHost:
+    """A host whose checkpoint may be moved."""
+    shutil.copytree(tiny_checkpoint.parent, tmp_path / "models")
+    return FakeHost(tmp_path, tmp_path / "models" / tiny_checkpoint.name)
+
+
+@pytest.fixture
+def interrupted(host: FakeHost, manager: JobManager, run: ScriptedRun) -> str:
+    """A job that was interrupted after three updates."""
+    hold = run.hold(3)
+    id = manager.submit(request(host))
+    hold.reached()
+    threading.Timer(0.05, hold.release).start()
+    manager.close()
+    run.at.clear()
+    return id
+
+
+def move(host: FakeHost) -> Path:
+    """Rename the folder and the checkpoint in it, and let the host offer it there."""
+    new = host.root / "other drive" / "renamed.safetensors"
+    host.checkpoint.parent.rename(new.parent)
+    (new.parent / host.checkpoint.name).rename(new)
+    host.checkpoint = new
+    return new
+
+
+def test_a_job_finds_its_moved_checkpoint_among_those_of_the_host(
+    host: FakeHost, interrupted: str, run: ScriptedRun
+) -> None:
+    new = move(host)
+    after = JobManager(host)
+    after.resume(interrupted)
+    ends(after, interrupted)
+    assert run.started_at == [0, 3]
+    assert after.snapshot(interrupted).checkpoint == new.name
+    after.close()
+
+
+def test_another_file_in_its_place_is_not_taken_for_it(host: FakeHost, interrupted: str, run: ScriptedRun) -> None:
+    old, new = host.checkpoint, move(host)
+    with new.open("ab") as file:
+        file.write(b"\0")
+    after = JobManager(host)
+    after.resume(interrupted)
+    assert after.wait(interrupted, timeout=PATIENCE).state == "failed"
+    assert f"is no longer at {old}" in after.snapshot(interrupted).problem
+    assert run.started_at == [0]
+    after.close()
+
+
+def test_files_that_cannot_be_read_are_passed_over(host: FakeHost, interrupted: str, tmp_path: Path) -> None:
+    origin = RunFolder(host.data_folder() / "runs" / interrupted).origin()
+    assert moved_checkpoint(origin, [host.checkpoint]) is None
+    new = move(host)
+    (tmp_path / "empty").mkdir()
+    assert moved_checkpoint(origin, [tmp_path / "nowhere", tmp_path / "empty", new]) == new
