@@ -37,6 +37,7 @@ from erasure.training.preserved_states import far_words
 from erasure.training.trainer import Trainer
 from erasure.training.weighted_pairs import anchor_prompts
 from tests.spaces import WORDS, space_of
+from tests.stage_edits import exact
 from tests.updates import updates
 
 
@@ -56,7 +57,7 @@ def _read(model: Model, prompt: str) -> dict[str, Tensor]:
 
 def _changes(model: Model, space: ConceptSpace, config: EraseConfig) -> dict[str, Tensor]:
     """The edit D by stage."""
-    return {stage: edit.change for stage, edit in ClosedStart(model, space, config).edits()}
+    return {stage: exact(edit) for stage, edit in ClosedStart(model, space, config).edits()}
 
 
 def _begun(trainer: Trainer) -> dict[str, Tensor]:
@@ -124,16 +125,16 @@ def test_other_wordings_are_erased_as_well_but_none_made_of_words_that_stay(tiny
     inject_lora(tiny_model.unet, "xattn", 4, 4.0, 0)
     space, config = space_of("church", anchor="zebra"), _config(anchor=["zebra"])
     start = ClosedStart(tiny_model, space, config)
-    before = {stage: edit.change for stage, edit in start.edits()}
+    before = {stage: exact(edit) for stage, edit in start.edits()}
     start.add_wordings([[HostileWording("bell", made_of=("tower", "dog"))]])
-    assert all(torch.equal(edit.change, before[stage]) for stage, edit in start.edits())
+    assert all(torch.equal(exact(edit), before[stage]) for stage, edit in start.edits())
     start.add_wordings([[HostileWording("bell")]])
     wording, anchor, other = (_read(tiny_model, prompt) for prompt in ("bell", "zebra", "cow"))
     for stage, edit in start.edits():
         way = anchor[stage] - wording[stage]
-        was, is_now = (_cosine(wording[stage] @ change.T, way) for change in (before[stage], edit.change))
+        was, is_now = (_cosine(wording[stage] @ change.T, way) for change in (before[stage], exact(edit)))
         assert is_now > was + 0.05, (stage, was, is_now)
-        assert _cosine(other[stage] @ edit.change.T, anchor[stage] - other[stage]) < is_now
+        assert _cosine(other[stage] @ exact(edit).T, anchor[stage] - other[stage]) < is_now
 
 
 def test_a_long_list_of_wordings_takes_no_more_rows_than_told(tiny_models: ModelParts) -> None:
@@ -215,7 +216,7 @@ def test_the_first_weights_hold_the_edit_and_what_is_left_of_the_rank_starts_as_
             assert not state[name + UP].any()
             continue
         edit = edits[stage_of(name)]
-        root, wanted = torch.linalg.cholesky(edit.metric), base[name].weight.double() @ edit.change
+        root, wanted = torch.linalg.cholesky(edit.metric), base[name].weight.double() @ exact(edit)
         held = state[name + UP].double() @ state[name + DOWN].double()
         assert ((held - wanted) @ root).norm() <= 0.02 * (wanted @ root).norm()
         unused = ~state[name + UP].any(dim=0)

@@ -158,6 +158,21 @@ def test_runs_show_problem_picture_and_selection() -> None:
 
 
 @pytest.mark.parametrize(
+    ("state", "step", "said"),
+    [
+        ("queued", 0, "0 updates of at most 400"),
+        ("running", 120, "update 120 of at most 400"),
+        ("done", 5, "5 updates of at most 400"),
+        ("done", 400, "400 updates"),
+    ],
+)
+def test_a_run_says_how_far_it_came_in_the_words_of_its_card(state: JobState, step: int, said: str) -> None:
+    assert f" · {said}" in Page(runs_html([a_snapshot(state, step=step)])).text
+    if state == "done":
+        assert f"Training {said} in" in Page(result_html(a_snapshot(state, step=step, result=a_result()))).text
+
+
+@pytest.mark.parametrize(
     "html",
     [status_html(None), picks_html(None), chips_html(None), result_html(None), runs_html([]), chart_html({})],
 )

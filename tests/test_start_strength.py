@@ -28,6 +28,7 @@ from erasure.training.start_strength import (
 from erasure.training.steering import Steering
 from erasure.training.trainer import Trainer
 from tests.spaces import space_of
+from tests.stage_edits import exact
 from tests.updates import updates
 
 MUCH = 0.9
@@ -271,14 +272,14 @@ def test_a_stronger_edit_moves_what_is_read_of_its_target_and_name_farther(all_l
     config = config_from_dict({"erase": ["church"], "rank": 4})
     inject_lora(all_layers_models.unet, config.layers, config.rank, config.alpha, config.seed)
     edit = ClosedStart(Model(all_layers_models), space_of("church"), config)
-    first = {stage: found.change for stage, found in edit.edits()}
+    first = {stage: exact(found) for stage, found in edit.edits()}
     edit.strengthen(1.5)
     for stage, found in edit.edits():
-        assert torch.allclose(found.change, 1.5 * first[stage], rtol=1e-4, atol=1e-8)
+        assert torch.allclose(exact(found), 1.5 * first[stage], rtol=1e-4, atol=1e-8)
     edit.strengthen(1.0)
     edit.strengthen_targets({0: 0.5})
-    farther = {stage: found.change for stage, found in edit.edits()}
+    farther = {stage: exact(found) for stage, found in edit.edits()}
     for stage, change in farther.items():
         assert torch.allclose(change, 1.5 * first[stage], rtol=1e-3, atol=1e-6)
     edit.weigh_names({"chapel": 0}, 11.0)
-    assert all(not torch.allclose(found.change, farther[stage], rtol=1e-2) for stage, found in edit.edits())
+    assert all(not torch.allclose(exact(found), farther[stage], rtol=1e-2) for stage, found in edit.edits())

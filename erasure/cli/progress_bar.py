@@ -13,6 +13,7 @@ from erasure.run.folder import RunFolder
 from erasure.run.preview import RunPreview
 from erasure.training.events import Look, Note, Step
 from erasure.training.plan import Plan
+from erasure.training.update_count import updates
 from erasure.verdict.verdict import lines
 from erasure.whole_file import whole_file
 
@@ -44,7 +45,7 @@ class ProgressBar:
         elif isinstance(event, Preview):
             tqdm.write(f"before/after pictures: {write_sheet(self._folder, event.step)}")
         elif isinstance(event, Measured):
-            tqdm.write(f"after {event.step} updates: {event.series} {event.value:.4g}")
+            tqdm.write(f"after {updates(event.step)}: {event.series} {event.value:.4g}")
         elif isinstance(event, Look):
             tqdm.write(look_line(event))
         elif isinstance(event, Judged):
@@ -57,7 +58,7 @@ class ProgressBar:
             size = event.path.stat().st_size / 1e6
             said = "done" if event.final else "LoRA so far"
             tqdm.write(
-                f"{said}: {event.path} ({size:.1f} MB), {event.step} updates, {rows:,} U-Net rows, {seconds:.0f} s"
+                f"{said}: {event.path} ({size:.1f} MB), {updates(event.step)}, {rows:,} U-Net rows, {seconds:.0f} s"
             )
 
     def _plan(self, plan: Plan) -> None:
@@ -74,7 +75,7 @@ class ProgressBar:
                     "they hold the erasure back, unless --synonym erases them too"
                 )
         tqdm.write(
-            f"{plan.layers} layers, {plan.parameters:,} parameters, {plan.updates} updates, "
+            f"{plan.layers} layers, {plan.parameters:,} parameters, at most {updates(plan.updates)}, "
             f"about {plan.rows_per_update:.1f} U-Net rows each"
         )
 
@@ -98,7 +99,7 @@ def look_line(look: Look) -> str:
     """Return a look in one line; before the first update, only what is recognised tells something."""
     left = ", ".join(f"{target} in {found} of {count}" for target, (found, count) in look.recognised.items())
     kept = "" if look.kept is None or not look.step else f"; nearest words {look.kept:.0%} as before"
-    when = f"after {look.step} updates" if look.step else "before"
+    when = f"after {updates(look.step)}" if look.step else "before"
     return f"{when}: recognised {left} pictures{kept}"
 
 

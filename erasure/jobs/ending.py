@@ -15,6 +15,7 @@ from erasure.run.cover import is_unsafe
 from erasure.run.events import Saved
 from erasure.run.folder import RunFolder
 from erasure.run.preview import RunPreview
+from erasure.training.update_count import updates_made
 from erasure.verdict.verdict import lines
 
 
@@ -29,8 +30,8 @@ def write_job_card(job: LiveJob, result: Result) -> list[Path]:
     config, step = job.config, job.history.step
     anchors = ", ".join(anchor for anchor in config.anchor if anchor)
     description = f"Erases {', '.join(config.erase)}" + (f" (turned into {anchors})" if anchors else "")
-    of = f" of {job.history.steps}" if step < job.history.steps else ""
-    made = f"Made by Adversarial Erase from {Path(job.record.checkpoint).name} in {step}{of} updates."
+    base, took = Path(job.record.checkpoint).name, updates_made(step, job.history.steps)
+    made = f"Made by Adversarial Erase from {base} in {took}."
     verdict = job.history.verdict
     notes = "\n".join([made, *(lines(verdict) if verdict is not None else ())])
     drawn = RunPreview(job.folder, step)

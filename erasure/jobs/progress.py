@@ -10,6 +10,7 @@ from erasure.model.stage import Stage
 from erasure.run.events import Event, Judged, Opened, Preview, Saved
 from erasure.run.preview import RunPreview
 from erasure.training.events import Step
+from erasure.training.update_count import update_of
 
 
 class Progress:
@@ -38,7 +39,7 @@ class Progress:
         if isinstance(event, Step):
             self.enter_running()
             last = event.step == event.steps
-            job.say("saves and checks the LoRA" if last else f"update {event.step} of {event.steps}")
+            job.say("saves and checks the LoRA" if last else update_of(event.step, event.steps))
         elif isinstance(event, Judged):
             job.say("saves and checks the LoRA")
         elif isinstance(event, Preview):

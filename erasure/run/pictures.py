@@ -18,6 +18,7 @@ from erasure.run.forecast import ERASED_SHOWN, NEAR_SHOWN, PRESERVED_SHOWN, SEED
 from erasure.run.picture_folder import Picture, Role, Subject, known_pictures, write_pictures
 from erasure.run.preview import BeforeAfter, pair_rows
 from erasure.run.tuned_model import TunedModel
+from erasure.training.update_count import updates
 from erasure.verdict.verdict import Verdict
 
 
@@ -101,6 +102,6 @@ def _drawn(
     tuned: TunedModel, shots: list[tuple[Subject, int]], step: int | None
 ) -> Generator[Stage, None, list[Picture]]:
     steps = tuned.draw([subject.prompt for subject, _ in shots], [seed for _, seed in shots], frozen=step is None)
-    when = "before" if step is None else f"after {step:,} {'update' if step == 1 else 'updates'}"
+    when = "before" if step is None else f"after {updates(step)}"
     images = yield from relayed(steps, counted(f"draws the pictures {when}", len(shots)))
     return [Picture(*shot, step, image) for shot, image in zip(shots, images, strict=True)]

@@ -11,6 +11,7 @@ from erasure.share.about import About
 from erasure.share.markdown import code, escaped, fenced, one_line, table
 from erasure.share.order import ShareOrder
 from erasure.share.pictures import COVER, SHEET, SharedPictures, row_file
+from erasure.training.update_count import updates
 from erasure.verdict.verdict import Finding, Verdict, hurt_line, lines
 
 TAGS = (*FILE_TAGS, "adversarial-erase")
@@ -125,11 +126,11 @@ def _measured(about: About) -> str:
     count = sum(finding.pictures for finding in verdict.findings)
     prompts = ", ".join(code(template) for template in about.templates[:5])
     base = code(about.base_name) if about.base_name else "its base"
-    updates = "" if verdict.step is None else f" after {verdict.step:,} updates"
+    when = "" if verdict.step is None else f" after {updates(verdict.step)}"
     said = [f"- {escaped(line)}" for line in (*lines(verdict), hurt_line(verdict)) if line]
     return "\n\n".join(
         [
-            f"By whoever made it{updates}, with Adversarial Erase, on {base}: {count} pictures (prompts {prompts}), "
+            f"By whoever made it{when}, with Adversarial Erase, on {base}: {count} pictures (prompts {prompts}), "
             "each drawn without and with the LoRA from the same noise. The judge is the base model itself, which tells "
             "whether a picture shows a concept; it is right for most things and less sure of styles. These figures are "
             "what the file says of itself; `python -m erasure judge --checkpoint BASE --lora FILE` measures them anew.",

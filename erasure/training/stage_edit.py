@@ -15,16 +15,11 @@ THIN = 128
 
 @dataclass(frozen=True)
 class StageEdit:
-    """The edit in one stage: ``move`` E[(y - x) x^T] and ``metric`` M (d, d), float64 on the CPU."""
+    """The edit D = E[(y - x) x^T] M^-1 in one stage: ``move``, its first factor, and ``metric`` M (d, d), float64 on
+    the CPU."""
 
     move: Tensor
     metric: Tensor
-
-    @property
-    def change(self) -> Tensor:
-        """D (d, d)."""
-        change: Tensor = torch.linalg.solve(self.metric, self.move.T).T
-        return change
 
     def thin(self) -> ThinEdit:
         """Return it at a rank that is far above a LoRA's, so that what follows for each layer is soon found.

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from erasure.jobs.job import ACTIVE, Result, Snapshot
 from erasure.training.plan import Plan
+from erasure.training.update_count import updates, updates_made
 from erasure.ui.html import (
     box,
     button,
@@ -68,7 +69,7 @@ def plan_html(plan: Plan | None) -> Markup:
         ("Hold it back", f"{', '.join(along)}: drawn as a target, so both cannot be had" if along else ""),
         ("Protects", f"{kept} concepts of a vocabulary of {plan.space.vocabulary_size}"),
         ("Trains", f"{plan.layers} layers, rank {plan.rank}, {_count(plan.parameters)} parameters"),
-        ("Work", f"{plan.updates} updates of {plan.rows_per_update:.3g} U-Net rows each"),
+        ("Work", f"at most {updates(plan.updates)} of {plan.rows_per_update:.3g} U-Net rows each"),
         ("The method decides", ", ".join(f"{name} = {value}" for name, value in plan.decided.items())),
     ]
     return box("plan", facts(rows))
@@ -88,7 +89,7 @@ def result_html(snapshot: Snapshot | None) -> Markup:
         ("File", _base_name(result.path)),
         ("Size", size(result.size)),
         ("Made for", snapshot.checkpoint),
-        ("Training", f"{snapshot.step} of {snapshot.steps} updates in {duration(snapshot.seconds)}"),
+        ("Training", f"{updates_made(snapshot.step, snapshot.steps)} in {duration(snapshot.seconds)}"),
         ("Protected most", ", ".join(name for name, _ in snapshot.picks[:5])),
     ]
     kind, drawing = tone(snapshot.verdict)

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from erasure.jobs.job import ACTIVE, Snapshot
 from erasure.run.picture_folder import Role, Subject
 from erasure.run.preview import RunPreview
+from erasure.training.update_count import updates
 from erasure.ui.html import box, button, element, empty_html, join, picture, quiet
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def _before(preview: RunPreview, still: str) -> Markup:
 
 def _sheet(rows: Sequence[ShownRow], step: int | None, more: str = "") -> Markup:
     """Return a row for every subject; names and column heads are text of the page, not part of a picture."""
-    after = "after training" if step is None else f"after {step} {'update' if step == 1 else 'updates'}"
+    after = _after(step)
     lines = [
         element(
             "div",
@@ -143,6 +144,10 @@ def _sheet(rows: Sequence[ShownRow], step: int | None, more: str = "") -> Markup
     return element("div", head, *lines, class_="ae-sheet") + said
 
 
+def _after(step: int | None) -> str:
+    return "after training" if step is None else f"after {updates(step)}"
+
+
 def _shots(row: ShownRow, when: str, urls: Sequence[str]) -> Markup:
     name = row.subject.concept
     if not urls:
@@ -154,7 +159,7 @@ def _shots(row: ShownRow, when: str, urls: Sequence[str]) -> Markup:
 def _whole_sheet(snapshot: Snapshot, preview: RunPreview, time: int) -> Markup:
     """Return the one picture that version 0.1.0 kept of a preview; what it shows follows from the run."""
     names = ", ".join(dict.fromkeys(_names(snapshot)))
-    said = f"Pictures of {names}: on the left before, on the right after {preview.step} updates"
+    said = f"Pictures of {names}: on the left before, on the right {_after(preview.step)}"
     return picture(_sheet_url(preview, time), said, "grid-picture")
 
 

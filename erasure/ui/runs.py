@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from markupsafe import Markup
 
 from erasure.jobs.job import ACTIVE, Snapshot
+from erasure.training.update_count import update_of, updates_made
 from erasure.ui.html import box, button, element, empty_html, icon, picture
 from erasure.ui.status import pill
 from erasure.ui.units import ago, duration
@@ -73,9 +74,8 @@ def _action(action: str, run: Snapshot) -> Markup:
 def _about(run: Snapshot, now: float) -> str:
     """Return in one line when the run began, what it erases and how far it came."""
     erased = ", ".join(run.config.get("erase", ()))
-    done = (
-        f"{run.step} of {run.steps} updates" if run.state in ACTIVE or run.step < run.steps else f"{run.step} updates"
-    )
+    goes_on = run.step and run.state in ACTIVE
+    done = update_of(run.step, run.steps) if goes_on else updates_made(run.step, run.steps)
     took = f"in {duration(run.seconds)}" if run.seconds > 0 else ""
     when = ago(run.created, now) if now else ""
     return " · ".join(part for part in (when, erased, f"{done} {took}".strip()) if part)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from erasure.jobs.job import JobState, Snapshot
+from erasure.training.update_count import update_of, updates, updates_made
 from erasure.ui.html import box, element, empty_html, icon, progress_bar
 from erasure.ui.units import duration, speed
 
@@ -89,7 +90,7 @@ def _preparing(snapshot: Snapshot) -> Markup:
         kind="ae-bar-preparing",
         said=str(stage) if stage else None,
     )
-    made = f"at most {snapshot.steps - snapshot.step} updates to come" if snapshot.steps else ""
+    made = f"at most {updates(snapshot.steps - snapshot.step)} to come" if snapshot.steps else ""
     return box("progress", bar, element("div", element("span", made), class_="ae-progress-text"))
 
 
@@ -100,9 +101,8 @@ def _spoken(snapshot: Snapshot) -> str:
 
 def _updates(snapshot: Snapshot) -> str:
     """Return which update this is; of a run that is done, how many it took."""
-    if snapshot.state == "done":
-        return f"{snapshot.step} {'update' if snapshot.step == 1 else 'updates'} of at most {snapshot.steps}"
-    return f"update {snapshot.step} of at most {snapshot.steps}"
+    said = updates_made if snapshot.state == "done" else update_of
+    return said(snapshot.step, snapshot.steps)
 
 
 def _pace(snapshot: Snapshot) -> str:

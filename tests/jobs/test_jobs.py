@@ -165,7 +165,7 @@ def test_a_stopped_job_keeps_what_there_is_and_can_go_on(
     assert (stopped.state, stopped.step, stopped.problem) == ("stopped", 3, "")
     assert stopped.result is not None
     assert Path(stopped.result.path) == host.lora_folder() / "gone-step3.safetensors"
-    assert "in 3 of 4 updates" in json.loads((host.lora_folder() / "gone-step3.json").read_text())["notes"]
+    assert "in 3 updates of at most 4" in json.loads((host.lora_folder() / "gone-step3.json").read_text())["notes"]
     assert (host.lora_folder() / "gone-step3.png").exists()
     assert not host.lock.locked()
     del run.at[3]
