@@ -16,10 +16,10 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from erasure import bounded_json
-from erasure.api import handlers
+from erasure.api import choice_handlers, job_handlers, lora_handlers
 from erasure.api.answers import finite, job_dict, problems_of, status_of
+from erasure.api.call import Call, Content, File, Handler
 from erasure.api.guard import Guard, demand_json, refuse_foreign_page
-from erasure.api.handlers import Call, Content, File, Handler
 from erasure.errors import ConfigError, EraseError, one_line
 from erasure.host.base import Host
 from erasure.jobs.manager import JobManager
@@ -34,39 +34,39 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 # method, path, status of success, handler
 ROUTES: tuple[tuple[str, str, int, Handler], ...] = (
-    ("GET", "/jobs", 200, handlers.list_jobs),
-    ("POST", "/jobs", 201, handlers.create_job),
-    ("GET", "/jobs/{id}", 200, handlers.get_job),
-    ("DELETE", "/jobs/{id}", 200, handlers.delete_job),
-    ("GET", "/jobs/{id}/preview/{step}.png", 200, handlers.get_preview),
-    ("GET", "/jobs/{id}/lora", 200, handlers.get_lora),
-    ("POST", "/jobs/{id}/{action}", 200, handlers.act_on_job),
-    ("POST", "/concepts", 200, handlers.get_concepts),
-    ("POST", "/measure", 202, handlers.start_measuring),
-    ("GET", "/measure", 200, handlers.get_measurement),
-    ("DELETE", "/measure", 200, handlers.cancel_measurement),
-    ("POST", "/combine", 202, handlers.start_combining),
-    ("GET", "/combine", 200, handlers.get_combination),
-    ("GET", "/combine/pictures.png", 200, handlers.get_combination_pictures),
-    ("DELETE", "/combine", 200, handlers.cancel_combination),
-    ("POST", "/bake", 202, handlers.start_baking),
-    ("GET", "/bake", 200, handlers.get_bake),
-    ("DELETE", "/bake", 200, handlers.cancel_bake),
-    ("POST", "/inspect", 200, handlers.check_lora),
-    ("POST", "/share", 201, handlers.share_lora),
-    ("GET", "/share", 200, handlers.list_shared),
-    ("GET", "/share/{name}.zip", 200, handlers.get_shared),
-    ("POST", "/upload/offer", 200, handlers.offer_upload),
-    ("POST", "/upload", 202, handlers.start_upload),
-    ("GET", "/upload", 200, handlers.get_upload),
-    ("DELETE", "/upload", 200, handlers.cancel_upload),
-    ("GET", "/always-on", 200, handlers.get_always_on),
-    ("PUT", "/always-on", 200, handlers.put_always_on),
-    ("GET", "/presets", 200, handlers.list_presets),
-    ("PUT", "/presets/{name}", 200, handlers.put_preset),
-    ("DELETE", "/presets/{name}", 200, handlers.remove_preset),
-    ("GET", "/schema", 200, handlers.get_schema),
-    ("GET", "/checkpoints", 200, handlers.list_checkpoints),
+    ("GET", "/jobs", 200, job_handlers.list_jobs),
+    ("POST", "/jobs", 201, job_handlers.create_job),
+    ("GET", "/jobs/{id}", 200, job_handlers.get_job),
+    ("DELETE", "/jobs/{id}", 200, job_handlers.delete_job),
+    ("GET", "/jobs/{id}/preview/{step}.png", 200, job_handlers.get_preview),
+    ("GET", "/jobs/{id}/lora", 200, job_handlers.get_lora),
+    ("POST", "/jobs/{id}/{action}", 200, job_handlers.act_on_job),
+    ("POST", "/concepts", 200, job_handlers.get_concepts),
+    ("POST", "/measure", 202, lora_handlers.start_measuring),
+    ("GET", "/measure", 200, lora_handlers.get_measurement),
+    ("DELETE", "/measure", 200, lora_handlers.cancel_measurement),
+    ("POST", "/combine", 202, lora_handlers.start_combining),
+    ("GET", "/combine", 200, lora_handlers.get_combination),
+    ("GET", "/combine/pictures.png", 200, lora_handlers.get_combination_pictures),
+    ("DELETE", "/combine", 200, lora_handlers.cancel_combination),
+    ("POST", "/bake", 202, lora_handlers.start_baking),
+    ("GET", "/bake", 200, lora_handlers.get_bake),
+    ("DELETE", "/bake", 200, lora_handlers.cancel_bake),
+    ("POST", "/inspect", 200, lora_handlers.check_lora),
+    ("POST", "/share", 201, lora_handlers.share_lora),
+    ("GET", "/share", 200, lora_handlers.list_shared),
+    ("GET", "/share/{name}.zip", 200, lora_handlers.get_shared),
+    ("POST", "/upload/offer", 200, lora_handlers.offer_upload),
+    ("POST", "/upload", 202, lora_handlers.start_upload),
+    ("GET", "/upload", 200, lora_handlers.get_upload),
+    ("DELETE", "/upload", 200, lora_handlers.cancel_upload),
+    ("GET", "/always-on", 200, lora_handlers.get_always_on),
+    ("PUT", "/always-on", 200, lora_handlers.put_always_on),
+    ("GET", "/presets", 200, choice_handlers.list_presets),
+    ("PUT", "/presets/{name}", 200, choice_handlers.put_preset),
+    ("DELETE", "/presets/{name}", 200, choice_handlers.remove_preset),
+    ("GET", "/schema", 200, choice_handlers.get_schema),
+    ("GET", "/checkpoints", 200, choice_handlers.list_checkpoints),
 )
 
 
