@@ -71,11 +71,18 @@ def empty_unet_from_ldm(
     return fill(build_unet(config, origin), converted, "U-Net", origin, []), names
 
 
+def unet_config_from_ldm(document: dict[str, Any], size: int, origin: str) -> dict[str, Any]:
+    """Return the diffusers configuration of the U-Net that an LDM configuration describes; ``size`` as above.
+
+    Raises: BrokenCheckpoint if that fails.
+    """
+    return {**_configured(lambda: _unet_config(document), "U-Net", origin), "sample_size": size}
+
+
 def _unet_in_diffusers_names(
     document: dict[str, Any], weights: Weights, size: int, origin: str
 ) -> tuple[dict[str, Any], Weights]:
-    config = _configured(lambda: _unet_config(document), "U-Net", origin)
-    config["sample_size"] = size
+    config = unet_config_from_ldm(document, size, origin)
     return config, _converted(lambda: convert_ldm_unet_checkpoint(weights, config), "U-Net", origin)
 
 
