@@ -4,13 +4,14 @@
 table of work without gradients: 8 rows of the U-Net, the most in one call, and decoding one picture. Peak memory is
 that of the process on a CPU, and that of torch's allocator on a GPU (``--device cuda``). It is SD 1.x at 512 px;
 ``--family SDXL --pixels 1024`` is another. ``--updates xattn-bf16-yes`` measures chosen updates alone: layers,
-precision, and whether with gradient checkpointing.
+precision, and whether with gradient checkpointing. ``--give-back`` leaves out what the C library keeps of freed memory.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -33,6 +34,9 @@ CASES: dict[str, tuple[LayerChoice, Precision, bool]] = {
     for precision in PRECISIONS
     for checkpointing in (False, True)
 }
+# Has glibc give back the memory of every tensor above 1 MiB at once. Otherwise it keeps what is freed between tensors
+# that live on, which can be more than all tensors of an update take.
+GIVEN_BACK = {"MALLOC_MMAP_THRESHOLD_": str(2**20)}
 BY_NAME: dict[str, Family] = {family.short: family for family in FAMILIES}
 Work = Literal["rows", "decoding"]
 WITHOUT_GRADIENTS: dict[Work, str] = {"rows": "8 rows of the U-Net", "decoding": "decoding one picture"}
@@ -128,10 +132,11 @@ def without_gradients(work: Work, precision: Precision, device: str, family: Fam
     return {"beyond": peak_bytes(device) - loaded}
 
 
-def measured(*arguments: str) -> dict[str, float]:
+def measured(*arguments: str, give_back: bool) -> dict[str, float]:
     """Run a measurement in a process of its own, so that the peak is that of this work alone."""
     command = [sys.executable, "-m", "benchmarks.memory", *arguments]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    environment = {**os.environ, **(GIVEN_BACK if give_back else {})}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
 
@@ -142,6 +147,7 @@ def main() -> None:
     parser.add_argument("--family", default=FAMILIES[0].short, choices=tuple(BY_NAME))
     parser.add_argument("--pixels", type=int, default=0, help="side of the pictures (those the family was made for)")
     parser.add_argument("--updates", nargs="+", choices=tuple(CASES), metavar="CASE", help=f"{', '.join(CASES)} (all)")
+    parser.add_argument("--give-back", action="store_true", help="let glibc keep no freed memory, which takes longer")
     # For the processes that this one starts.
     parser.add_argument("--case", choices=tuple(CASES), help=argparse.SUPPRESS)
     parser.add_argument("--work", choices=tuple(WITHOUT_GRADIENTS), help=argparse.SUPPRESS)
@@ -159,7 +165,7 @@ def main() -> None:
     print("| layers | precision | gradient checkpointing | U-Net weights | peak | seconds |\n|---|---|---|---|---|---|")
     for case in arguments.updates or CASES:
         layers, precision, checkpointing = CASES[case]
-        found = measured("--case", case, *same)
+        found = measured("--case", case, *same, give_back=arguments.give_back)
         weights, peak = (f"{found[name] / 2**30:.2f} GiB" for name in ("weights", "peak"))
         kept = "yes" if checkpointing else "no"
         print(f"| {layers} | {precision} | {kept} | {weights} | {peak} | {found['seconds']:.0f} |", flush=True)
@@ -168,7 +174,7 @@ def main() -> None:
     print("\n| without gradients, beyond the weights | precision | peak |\n|---|---|---|")
     for work, about in WITHOUT_GRADIENTS.items():
         for precision in PRECISIONS:
-            found = measured("--work", work, "--precision", precision, *same)
+            found = measured("--work", work, "--precision", precision, *same, give_back=arguments.give_back)
             print(f"| {about} | {precision} | {found['beyond'] / 2**30:.2f} GiB |", flush=True)
 
 
