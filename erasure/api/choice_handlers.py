@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from erasure.api.answers import (
-    config_dict,
-    schema,
-)
-from erasure.api.asked import (
-    unknown_fields,
-)
+from erasure.api.answers import config_dict, schema
+from erasure.api.asked import unknown_fields
 from erasure.api.call import Call
 from erasure.config.presets import KINDS, QUALITIES, Preset, delete_preset, presets, save_preset
 from erasure.errors import ConfigError, JobNotFound

@@ -5,15 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from erasure.api.answers import (
-    job_dict,
-)
-from erasure.api.asked import (
-    asked_concepts,
-    asked_job,
-    asked_refinement,
-    unknown_fields,
-)
+from erasure.api.answers import job_dict
+from erasure.api.asked import asked_concepts, asked_job, asked_refinement, unknown_fields
 from erasure.api.call import Call, Content, File
 from erasure.config.settle import notes_of
 from erasure.errors import ConfigError, JobNotFound

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from erasure.api.answers import (
-    ErrandSnapshot,
-    errand_dict,
-    without_places_in,
-)
+from erasure.api.answers import ErrandSnapshot, errand_dict, without_places_in
 from erasure.api.asked import (
     asked_bake,
     asked_check,

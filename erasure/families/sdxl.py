@@ -10,6 +10,7 @@ from erasure.families.sd1 import DATA, SD1, TOKENIZER
 # by the peak of all tensors of an update that live at once, attention without its map (counted without memory behind
 # them: 2.3 to 7.2 times as much at twice the side), decoding by places (4), time by arithmetic (8.4), the state by the
 # weights of a LoRA (2.9). Counted so, calls of 8 rows take as much of an update's memory as with SD 1.x.
+# Measured since (docs/measurements.md): the update in fp32 with checkpointing takes less than what is counted here.
 _FULL_SIZE = FullSize(
     pixels=1024,
     unet=2_567_463_684,
