@@ -9,9 +9,17 @@ from playwright.sync_api import Locator, Page, TimeoutError, expect
 
 SOON = 60_000  # milliseconds: two cores may be busy with a training
 LONG = 420_000
-# A training of seconds: few updates, few neighbours, no test of synonyms, a rate that shows at once, and a vocabulary
-# (a file that the app of the tests has) of few words.
-SHORT = {"steps": "6", "neighbours": "2", "synonym_threshold": "0", "warmup": "0", "learning_rate": "0.01"}
+# A training of seconds: few updates with few rows, few neighbours, no test of synonyms, a rate that shows at once, and
+# a vocabulary (a file that the app of the tests has) of few words.
+SHORT = {
+    "steps": "4",
+    "neighbours": "2",
+    "synonym_threshold": "0",
+    "warmup": "0",
+    "learning_rate": "0.01",
+    "sampling_steps": "4",
+    "rehearsed": "0",
+}
 
 
 class Tab:
@@ -114,7 +122,8 @@ class Tab:
         return self.page.locator("#txt2img_prompt textarea, #txt2img_prompt input").first
 
     def generate(self) -> bytes:
-        """Generate, and return the new picture."""
+        """Generate in few steps, and return the new picture."""
+        self.page.locator("#txt2img_steps input[type=number]").first.fill("6")
         shown = self.page.locator("#txt2img_gallery img").first
         before = shown.get_attribute("src") if shown.count() else None
         self.page.locator("button#txt2img_generate, #txt2img_generate button").first.click()

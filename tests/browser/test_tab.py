@@ -19,7 +19,7 @@ from emoji_sd import MODEL
 from erasure.model.checkpoint import inspect_checkpoint
 from erasure.model.parts import load_parts
 from tests.browser.conftest import App
-from tests.browser.tab import LONG, SOON, Tab
+from tests.browser.tab import LONG, SHORT, SOON, Tab
 from tests.loras import random_lora
 
 pytestmark = pytest.mark.slow
@@ -35,7 +35,7 @@ def tab(app: App, context: Any) -> Tab:
 
 
 def test_from_a_concept_to_a_changed_picture(app: App, tab: Tab) -> None:
-    tab.order("church", preview_every="3")
+    tab.order("church", preview_every="2")
     expect(tab.box("name")).to_have_value("erase-church", timeout=SOON)
     expect(tab.page.locator("#ae_estimate_block").first).to_contain_text("memory", timeout=SOON)
     tab.start()
@@ -88,10 +88,10 @@ def _top(shown: Any) -> float:
 def _steps_can_be_chosen(tab: Tab) -> None:
     picture = tab.block("grid").locator('img[alt*="after"]').first
     last = picture.get_attribute("src")
-    tab.press("grid", "step", "3")
-    expect(tab.action("grid", "step", "3")).to_have_attribute("aria-pressed", "true", timeout=SOON)
+    tab.press("grid", "step", "2")
+    expect(tab.action("grid", "step", "2")).to_have_attribute("aria-pressed", "true", timeout=SOON)
     assert picture.get_attribute("src") != last
-    assert "after 3 updates" in (picture.get_attribute("alt") or "")
+    assert "after 2 updates" in (picture.get_attribute("alt") or "")
 
 
 @OLDEST_ALONE
@@ -125,7 +125,7 @@ def test_a_run_outlives_its_page_and_is_paused_stopped_and_resumed(app: App, tab
 @NEWEST_ALONE
 def test_queued_jobs_wait_for_their_turn_and_can_be_cancelled(app: App, tab: Tab) -> None:
     """The second starts by itself when the first ends; the third is taken out of the queue."""
-    tab.order("bell", steps="400")
+    tab.order("bell", steps="400", look_every="0", judged_words="0")
     tab.start()
     tab.wait_state("Running")
     for concept in ("dog", "radio"):
@@ -405,7 +405,7 @@ def test_a_past_run_is_looked_at_used_again_and_deleted(app: App, tab: Tab) -> N
     tab.press("runs", "settings")
     expect(tab.box("erase")).to_have_value("church", timeout=SOON)
     tab.unfold("steps")
-    expect(tab.box("steps")).to_have_value("6")
+    expect(tab.box("steps")).to_have_value(SHORT["steps"])
     expect(tab.box("learning_rate")).to_have_value("0.01")
     tab.press("runs", "delete")
     expect(tab.block("runs")).to_contain_text("No runs yet", timeout=SOON)
