@@ -36,7 +36,7 @@ def found(name: str, path: Path) -> Found:
     """Read what an attack found. Raises: SystemExit if there is no such file; RunError if it is damaged."""
     if not path.is_file():
         raise SystemExit(f"{path}: there is no such file; give what attacks found, as NAME=OUTCOME")
-    archive = Archive(path.parent, None)
+    archive = Archive(path.parent, None, None)
     outcome = archive.outcome(path.stem)
     counting = () if outcome is None else outcome.counting
     attempts = {attempt.prompt: attempt for attempt in counting if attempt.pictures}

@@ -5,7 +5,6 @@ Its file is a ``.safetensors`` with the network's weights, and with the concepts
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from erasure import bounded_json
 from erasure.errors import EvaluationError
 from erasure.safetensors_file import DamagedFile, read_header, read_tensors
 
@@ -97,10 +97,21 @@ def load_classifier(path: Path) -> Judge:
     labels = header.metadata
     if not {"concepts", "styles"} <= labels.keys():
         raise EvaluationError(f"{path} is no classifier of emoji-SD: its metadata names no concepts and styles")
-    concepts, styles = tuple(json.loads(labels["concepts"])), tuple(json.loads(labels["styles"]))
-    network = EmojiClassifier(len(concepts), len(styles))
-    # The file has no batch counters, which inference does not use.
-    missing, unexpected = network.load_state_dict(weights, strict=False)
+    try:
+        concepts, styles = _names(labels["concepts"]), _names(labels["styles"])
+        network = EmojiClassifier(len(concepts), len(styles))
+        # The file has no batch counters, which inference does not use.
+        missing, unexpected = network.load_state_dict(weights, strict=False)
+    except (ValueError, RuntimeError) as error:
+        raise EvaluationError(f"{path} does not fit emoji-SD's classifier: {error}") from error
     if unexpected or any(not name.endswith("num_batches_tracked") for name in missing):
         raise EvaluationError(f"{path} does not fit emoji-SD's classifier: {', '.join([*missing, *unexpected])}")
     return Judge(network.eval(), concepts, styles)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Read a list of names. Raises: ValueError if it is none."""
+    names = bounded_json.parse(text)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError("its labels are no list of names")
+    return tuple(names)

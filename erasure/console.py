@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import sys
+from typing import Any
 
 _KEPT = ("replace", "ignore", "backslashreplace", "xmlcharrefreplace", "namereplace")
 
@@ -22,6 +24,17 @@ def print_any_character() -> None:
 
 
 def json_text(values: object) -> str:
-    """Return JSON for stdout, with all characters as they are if stdout can write every one of them."""
+    """Return JSON for stdout, with all characters as they are if stdout can write every one of them.
+
+    JSON has no numbers that are not finite (RFC 8259); they are null.
+    """
     unicode = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "").startswith("utf")
-    return json.dumps(values, ensure_ascii=not unicode, indent=1)
+    return json.dumps(_finite(values), ensure_ascii=not unicode, allow_nan=False, indent=1)
+
+
+def _finite(values: Any) -> Any:
+    if isinstance(values, float):
+        return values if math.isfinite(values) else None
+    if isinstance(values, dict):
+        return {name: _finite(value) for name, value in values.items()}
+    return [_finite(value) for value in values] if isinstance(values, (list, tuple)) else values

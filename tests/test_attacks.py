@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,12 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from emoji_sd import FOLDER
 from erasure.attacks import siege as siege_module
+from erasure.attacks.archive import Archive
 from erasure.attacks.attack_settings import ATTACKS, AttackSettings
 from erasure.attacks.finetune import try_finetuning
 from erasure.attacks.inversion import fresh_takes, try_inversion
@@ -469,3 +473,56 @@ def test_attacks_that_do_not_exist_are_an_error_before_a_bench_starts(
 ) -> None:
     assert main(["bench", "--folder", str(tmp_path), "--metrics", "attacks", "--attacks", "bribe"]) == 2
     assert "there is no attack 'bribe'" in capsys.readouterr().err
+
+
+def test_the_untouched_pictures_of_one_model_are_not_taken_for_anothers(tmp_path: Path) -> None:
+    class Kept:
+        def __init__(self, value: float):
+            self.value = value
+
+        def tensors(self) -> dict[str, Any]:
+            return {"x": torch.tensor([self.value])}
+
+        def meta(self) -> dict[str, Any]:
+            return {}
+
+        def load(self, tensors: dict[str, Any], meta: object) -> None:
+            self.value = float(tensors["x"])
+
+    for model in ("one", "other"):
+        archive, album = Archive(tmp_path, [model], ["lora"]), Kept(0.0)
+        archive.load_album(album)  # type: ignore[arg-type]
+        assert album.value == 0.0, "nothing is kept of this model"
+        archive.keep_album(Kept(1.0))  # type: ignore[arg-type]
+        Archive(tmp_path, [model], ["another lora"]).load_album(album)  # type: ignore[arg-type]
+        assert album.value == 1.0
+
+
+def test_attacks_on_another_checkpoint_weights_or_by_another_classifier_are_made_anew(
+    tiny_checkpoint: Path, tmp_path: Path, few_words: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lora = random_lora(tmp_path / "lora.safetensors", OURS)
+    made: list[str] = []
+
+    def attack(witness: Witness, *rest: Any) -> Generator[float, None, list[Attempt]]:
+        made.append("words")
+        yield 0.5
+        return [Attempt("own", "words", (True,), (False,))]
+
+    monkeypatch.setattr(siege_module, "try_words", attack)
+    other = tmp_path / "models" / tiny_checkpoint.name
+    shutil.copytree(tiny_checkpoint.parent, other.parent)
+    tensors = load_file(tiny_checkpoint)
+    name = next(name for name in tensors if name.endswith("out.2.bias"))
+    save_file({**tensors, name: tensors[name] + 0.01}, other)
+    out = tmp_path / "out"
+    flags = ("--attacks", "words", "--out", str(out))
+    classifier = ("--classifier", str(FOLDER / "classifier.safetensors"))
+    for count, command in enumerate(
+        (_attack(tiny_checkpoint, lora, *flags), _attack(other, lora, *flags),
+         _attack(tiny_checkpoint, lora, *flags, *classifier)), 1,
+    ):  # fmt: skip
+        for _ in range(2):
+            assert main(command) == 0
+            assert len(made) == count
+    assert len(list(out.glob("untouched-*.safetensors"))) == 2

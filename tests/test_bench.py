@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from erasure.bench import grid, work
-from erasure.bench.cell import Bench, Cell, cell_name
+from erasure.bench.cell import Bench, Cell, cell_name, config_key
 from erasure.bench.eta import Eta
 from erasure.bench.extra_figures import extra_figures
 from erasure.bench.grid import Failed, Finished, cells, run_here, todo_of
@@ -33,6 +33,7 @@ from erasure.bench.suites import SUITES, suite
 from erasure.bench.tables import main_table, paired_table
 from erasure.bench.variant import ABLATIONS, method_names, variant, variants
 from erasure.cli import main
+from erasure.config.values import config_from_dict
 from erasure.errors import ConfigError, MissingExtra, OutputExists, RunError
 from erasure.model.model import open_model as model_open
 from erasure.run.run import erase as run_erase
@@ -518,6 +519,43 @@ def test_rows_from_before_a_variants_settings_changed_are_left_out() -> None:
     other = _row("uce", "s1", 0, config={"rank": 4, "seed": 0, "erase": ["a"]})
     styles = _row("quick", "s3", 0, family="styles", config={"rank": 4, "seed": 0, "erase": ["c"]})
     assert current([old, other, styles, new, newest]) == [other, styles, new, newest]
+
+
+@pytest.mark.parametrize(
+    "trial",
+    [{"pictures": {"ESR": 2}}, {"judge": "an untrained classifier"}, {"base_folder": "base/0000/other"}],
+)
+def test_a_trial_in_the_same_folder_does_not_enter_the_means(trial: dict[str, Any]) -> None:
+    """With fewer pictures, another judge, or pictures drawn in another way; also on a set that was not run again."""
+    tried = [_row("quick", name, 0, evaluation_key="trial", **trial) for name in ("s1", "s2")]
+    real = _row("quick", "s1", 0)
+    assert current([*tried, real]) == [real]
+
+
+def test_a_cell_that_was_measured_again_with_more_figures_counts_once() -> None:
+    first, again = _row("quick", "s1", 0), _row("quick", "s1", 0, evaluation_key="near", after={"PSR-1": 70.0})
+    assert current([first, again]) == [again]
+
+
+def test_a_vocabulary_file_counts_by_its_contents(tmp_path: Path) -> None:
+    words, moved = tmp_path / "words.txt", tmp_path / "moved.txt"
+    words.write_text("bell\ntower\n")
+    moved.write_text("bell\ntower\n")
+    keys = [
+        config_key(config_from_dict({"erase": ["bus"], "vocabulary": "file", "vocabulary_file": str(path)}), "0" * 64)
+        for path in (words, moved)
+    ]
+    assert keys[0] == keys[1]
+    words.write_text("bell\ncastle\n")
+    edited = config_from_dict({"erase": ["bus"], "vocabulary": "file", "vocabulary_file": str(words)})
+    assert config_key(edited, "0" * 64) != keys[0]
+
+
+def test_a_line_of_commands_that_a_crash_cut_off_is_left_out_of_the_report(tmp_path: Path) -> None:
+    append_row(tmp_path / "results.jsonl", _row("quick"))
+    (tmp_path / "commands.jsonl").write_text('{"command": "python -m erasure bench"}\n{"comm')
+    write_report([tmp_path], tmp_path / "page.md", command="c", reference="quick")
+    assert (tmp_path / "page.md").read_text().endswith("```\npython -m erasure bench\n```\n")
 
 
 def test_pairs_are_of_the_same_set_and_seed() -> None:

@@ -295,6 +295,8 @@ def test_concepts_preview_and_inspect(
 def test_a_resumed_run_keeps_its_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--resume", str(tmp_path), "--rank", "4"]) == 2
     assert "rank: a resumed run cannot change it" in capsys.readouterr().err
+    assert main(["train", "--resume", str(tmp_path), "--dry-run"]) == 2
+    assert "--dry-run: does not go with --resume" in capsys.readouterr().err
     assert main(["train", "--resume", str(tmp_path)]) == 1
 
 

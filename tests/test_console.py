@@ -83,3 +83,11 @@ def test_every_command_speaks_of_any_concept_in_any_code_page(
     assert grid.is_file()
     assert main(["train", *order, *quick, "--out", out]) == 2
     assert "\\u6559\\u5802.safetensors exists" in console.said("stderr")
+
+
+def test_json_has_no_numbers_that_are_not_finite() -> None:
+    text = json_text({"alphas": [float("nan"), 1.0], "settings": {"rate": float("inf"), "pair": (1, float("-inf"))}})
+    assert json.loads(text, parse_constant=pytest.fail) == {
+        "alphas": [None, 1.0],
+        "settings": {"rate": None, "pair": [1, None]},
+    }

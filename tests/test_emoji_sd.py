@@ -15,11 +15,14 @@ import pytest
 import torch
 import yaml
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from safetensors.torch import save_file
 from transformers import CLIPTextModel
 
 import emoji_sd.install as installing
 from emoji_sd import FOLDER, MODEL, load_classifier
 from emoji_sd.captions import all_captions, draw_caption, fill, measured_caption
+from emoji_sd.classifier import EmojiClassifier
+from emoji_sd.classifier import load_classifier as read_classifier
 from emoji_sd.concepts import CONCEPTS, NAMES, PAPER_TEN, STYLES
 from emoji_sd.install import InstallError, install
 from emoji_sd.making import vae as vae_making
@@ -27,6 +30,7 @@ from emoji_sd.making.data import BLUE, SLATE, compose
 from emoji_sd.making.export import TOKENIZER_FILES, export, schedule_buffers
 from emoji_sd.making.text_encoder import make_config
 from emoji_sd.making.width import SHIPPED
+from erasure.errors import EvaluationError
 from tests.tiny import CLIP
 
 pytestmark = pytest.mark.slow
@@ -298,3 +302,18 @@ def test_a_folder_that_is_no_web_ui_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InstallError, match="no Stable Diffusion web UI"):
         install(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_no_classifier_of_emoji_sd_is_an_error_that_says_so(tmp_path: Path) -> None:
+    two = EmojiClassifier(2, 1).state_dict()
+    weights = {name: tensor for name, tensor in two.items() if not name.endswith("num_batches_tracked")}
+    for concepts, says in (
+        ('["a", "b"', "does not fit"),
+        ('{"a": 1}', "no list of names"),
+        ("[1, 2]", "no list of names"),
+        ('["a", "b", "c"]', "size mismatch"),
+    ):
+        path = tmp_path / "classifier.safetensors"
+        save_file(weights, path, {"concepts": concepts, "styles": '["flat"]'})
+        with pytest.raises(EvaluationError, match=says):
+            read_classifier(path)

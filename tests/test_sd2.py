@@ -25,9 +25,11 @@ from erasure.families.family import Family, PredictionType
 from erasure.families.sd1 import SD1
 from erasure.families.sd2 import SD2
 from erasure.host.kept_on import lora_problem
+from erasure.lora.combine import merge_loras
 from erasure.lora.explain import explain_lora
 from erasure.lora.file import read_lora
-from erasure.lora.model_adapter import inject_lora_file
+from erasure.lora.fit import match_lora
+from erasure.lora.model_adapter import inject_lora_file, model_shapes, remove_model_lora
 from erasure.model.build_parts import build_text_encoder, unet_from_ldm
 from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint
 from erasure.model.model import Model, open_model
@@ -406,3 +408,28 @@ def test_what_is_shared_names_the_base(opened: Model, tmp_path: Path) -> None:
     assert base is not None
     assert base.hub == "stabilityai/stable-diffusion-2-1-base"
     assert "a LoRA for Stable Diffusion 2" in str(explain_lora(lora))
+
+
+def test_projections_that_were_trained_as_convolutions_are_read(built: Path, tmp_path: Path) -> None:
+    """As kohya's scripts train them for models in one file: a 1x1 convolution where the model has a linear layer."""
+    model = open_model(inspect_checkpoint(built))
+    plain = latents(model)
+    layers = ("attn2.to_k", "proj_in", "proj_out")
+    linear = random_lora(tmp_path / "linear.safetensors", strength=0.1, unet=model.unet, family=SD2, layers=layers)
+    tensors, other = load_file(linear), tmp_path / "convolutions.safetensors"
+    turned = {
+        key: tensor[..., None, None] if "_proj_" in key and tensor.dim() == 2 else tensor
+        for key, tensor in tensors.items()
+    }
+    assert sum(tensor.dim() == 4 for tensor in turned.values()) > 0
+    with safe_open(linear, "pt") as opened_file:
+        save_file(turned, other, opened_file.metadata())
+    drawn = []
+    for file in (read_lora(linear), read_lora(other), merge_loras([(read_lora(linear), 0.5), (read_lora(other), 0.5)])):
+        match_lora(file, model_shapes(model.parts.modules))
+        inject_lora_file(model.parts.modules, file, 1.0)
+        drawn.append(latents(model))
+        remove_model_lora(model.parts.modules)
+    assert float((drawn[0] - plain).norm() / plain.norm()) > 0.01
+    assert torch.equal(drawn[1], drawn[0])
+    torch.testing.assert_close(drawn[2], drawn[0], rtol=0, atol=1e-4 * float(drawn[0].abs().max()))

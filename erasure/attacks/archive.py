@@ -25,14 +25,15 @@ class Archive:
     """A folder. The names of files say on what and with which settings an attack was made.
 
     So a siege that was interrupted goes on with the next attack, and one with other settings replaces nothing.
-    ``known``: what all of them depend on, as JSON types. ``album``: a file that several sieges may share, None: one in
-    the folder. Raises: OSError if the folder cannot be made.
+    ``untouched``: what the untouched model's pictures depend on, as JSON types; ``lora``: what attacks depend on
+    besides. ``album``: a file that several sieges of the same model may share, None: one in the folder. Raises: OSError
+    if the folder cannot be made.
     """
 
-    def __init__(self, folder: Path, known: object, album: Path | None = None):
+    def __init__(self, folder: Path, untouched: object, lora: object, album: Path | None = None):
         self.folder = folder
-        self._known = known
-        self._album = album or folder / "untouched.safetensors"
+        self._known = [untouched, lora]
+        self._album = album or folder / f"untouched-{_digest(untouched)}.safetensors"
         folder.mkdir(parents=True, exist_ok=True)
 
     def name(self, target: str, attack: str, decides: object) -> str:

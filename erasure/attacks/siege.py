@@ -81,8 +81,7 @@ def besiege(siege: Siege, space: ConceptSpace | None = None) -> Generator[Stage,
         # Older versions of diffusers checkpoint only in training mode. SD 1.x has no dropout for it to switch on.
         model.unet.train()
     match_lora(task.file, model_shapes(model.parts.modules), task.checkpoint.family)
-    known = [sha256(task.checkpoint.path), sha256_of_files([task.file.path]), task.weight, list(config.templates)]
-    archive = Archive(siege.folder, known, siege.untouched)
+    archive = Archive(siege.folder, _untouched(siege, precision), _lora(task), siege.untouched)
     album = open_album(model, config.templates)
     archive.load_album(album)
     if space is None:
@@ -101,6 +100,17 @@ def besiege(siege: Siege, space: ConceptSpace | None = None) -> Generator[Stage,
     if unknown:
         notes.append(f"not attacked, since the model does not draw it recognisably: {', '.join(unknown)}")
     return SiegeReport(tuple(outcomes), tuple(note for note in notes if note))
+
+
+def _untouched(siege: Siege, precision: str) -> list[object]:
+    """Return what the untouched model's pictures depend on, and how the judge sees them."""
+    checkpoint, config = siege.task.checkpoint, siege.task.config
+    read = [sha256(checkpoint.path), checkpoint.averaged, checkpoint.prediction_type, checkpoint.zero_snr]
+    return [*read, precision, config.resolution, list(config.templates)]
+
+
+def _lora(task: MeasureTask) -> list[object]:
+    return [sha256_of_files([task.file.path]), task.weight]
 
 
 def _on_target(

@@ -34,6 +34,7 @@ def attack_figures(
     config: EraseConfig,
     target_set: TargetSet,
     judges: dict[str, Ranks],
+    judge_name: str,
     options: SuiteOptions,
     base: Path,
     *,
@@ -41,7 +42,8 @@ def attack_figures(
 ) -> Generator[Stage, None, tuple[dict[str, float], dict[str, float]]]:
     """Attack what a LoRA erases; return the figures before erasing and after it.
 
-    ``space`` and ``config`` are those of the target set, the same for all methods. What the attacks found lies beside
+    ``space`` and ``config`` are those of the target set, the same for all methods; ``judge_name`` tells ``judges`` from
+    others. What the attacks found lies beside
     the LoRA, and the untouched model's pictures below ``base``, where all methods share them. Raises: EraseError.
     """
     group = next(group for group in target_set.groups if group.erased)
@@ -52,7 +54,7 @@ def attack_figures(
         lora.parent / "attacks",
         (read_other_words(),),
         classifier,
-        group.judge,
+        f"{judge_name}, {group.judge}",
         base / f"attacks-{target_set.name}-{space_key(config, digest)}.safetensors",
         device,
     )

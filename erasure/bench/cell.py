@@ -10,6 +10,7 @@ from erasure.bench.suite import SuiteOptions, TargetSet, digest
 from erasure.bench.variant import Variant
 from erasure.config.settings import EraseConfig
 from erasure.config.values import BEFORE, config_from_dict
+from erasure.file_hashes import sha256_of_files
 
 
 @dataclass(frozen=True)
@@ -66,10 +67,13 @@ def config_key(config: EraseConfig, sha256: str) -> str:
     """Return a key that differs wherever the trained weights would, apart from the seed.
 
     How often previews and states are saved, and how many words are judged, does not count: it changes no weights. A
-    setting that earlier versions did not have counts only if it does what they did not do, so that rows stay current.
+    setting that earlier versions did not have counts only if it does what they did not do, so that rows stay current. A
+    vocabulary file counts by its contents. Raises: OSError if it cannot be read.
     """
     unseen = ("seed", "save_every", "preview_every", "judged_words")
     values = {k: v for k, v in config.to_dict().items() if k not in unseen and not (k in BEFORE and v == BEFORE[k])}
+    if config.vocabulary_file:
+        values["vocabulary_file"] = sha256_of_files([Path(config.vocabulary_file)])
     return digest([values, sha256])[:8]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -117,5 +116,4 @@ def _machine(row: Row) -> str:
 
 def _commands(folder: Path) -> list[str]:
     """Return the command lines that made the results in a folder."""
-    path = folder / COMMANDS
-    return [json.loads(line)["command"] for line in path.read_text("utf-8").splitlines()] if path.exists() else []
+    return [line["command"] for line in read_rows(folder / COMMANDS) if "command" in line]

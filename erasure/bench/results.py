@@ -123,13 +123,15 @@ def finished(rows: Iterable[Mapping[str, Any]]) -> list[Row]:
 
 
 def current(rows: Iterable[Row]) -> list[Row]:
-    """Keep each variant's rows that have the settings of its last row.
+    """Keep each variant's rows that have the settings of its last row, of each cell the last one.
 
-    Presets and defaults change over time while their names stay the same.
+    Presets and defaults change over time while their names stay the same, and so does how a trial was measured: with
+    fewer pictures, drawn in fewer steps, or judged by another classifier.
     """
     given = list(rows)
     last = {_place(row): _recipe(row) for row in given}
-    return [row for row in given if _recipe(row) == last[_place(row)]]
+    kept = [row for row in given if _recipe(row) == last[_place(row)]]
+    return list({(*_place(row), row["set"], row["seed"]): row for row in kept}.values())
 
 
 def work_key(row: Identity) -> tuple[str, str, int, str, str]:
@@ -148,7 +150,13 @@ def _place(row: Row) -> tuple[str, str, str]:
     return row["suite"], row["family"], row["variant"]
 
 
-def _recipe(row: Row) -> tuple[str, dict[str, Any]]:
-    """Return checkpoint and settings, without those that differ between target sets and seeds or change no weights."""
+def _recipe(row: Row) -> list[object]:
+    """Return checkpoint and settings, without those that differ between target sets and seeds or change no weights.
+
+    And what figures were taken from: how pictures were drawn, which their folder is named after, how many, and by whom
+    they were judged.
+    """
     own = ("erase", "anchor", "seed", "save_every", "preview_every")
-    return row["sha256"], {name: value for name, value in row["config"].items() if name not in own}
+    settings = {name: value for name, value in row["config"].items() if name not in own}
+    drawn = row["base_folder"].rpartition("/")[2]
+    return [row["sha256"], settings, drawn, row["pictures"], row["judge"]]

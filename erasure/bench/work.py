@@ -79,7 +79,7 @@ def work(cell: Cell) -> Working:
         yield Progress("near words", 0, 1)
         after.update(_near(cell, target_set, checkpoint, digest, folder / LORA))
     if "attacks" in bench.options.metrics:
-        attacked = yield from _attacks(cell, target_set, checkpoint, digest, folder / LORA, judges)
+        attacked = yield from _attacks(cell, target_set, checkpoint, digest, folder / LORA, judges, chosen.judge_name)
         before.update(attacked[0])
         after.update(attacked[1])
     return {
@@ -191,12 +191,13 @@ def _attacks(
     digest: str,
     lora: Path,
     judges: dict[str, Ranks],
+    judge_name: str,
 ) -> Generator[Progress, None, tuple[dict[str, float], dict[str, float]]]:
     """Attack with the words of the default's concept space, so that all methods are attacked with the same ones."""
     bench = cell.bench
     config, space = _default_space(cell, target_set, checkpoint, digest)
     made = attack_figures(
-        checkpoint, digest, lora, space, config, target_set, judges, bench.options,
+        checkpoint, digest, lora, space, config, target_set, judges, judge_name, bench.options,
         bench.folder / "base" / digest[:12], device=bench.devices[1],
     )  # fmt: skip
     return (yield from relayed(made, lambda stage: Progress(stage.what, stage.done, max(1, stage.total))))

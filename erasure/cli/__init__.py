@@ -58,6 +58,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"error: {describe(error)}", file=sys.stderr)
         return FAILED
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, which may not be imported
+            raise
+        print(
+            "error: the device ran out of memory; close other programs that use it, or choose a smaller picture, fewer "
+            "at once, or --device cpu",
+            file=sys.stderr,
+        )
+        return FAILED
     except KeyboardInterrupt:
         print("stopped without saving", file=sys.stderr)
         return STOPPED

@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 from erasure.cli.flags import DEVICE_HELP, Commands, add_command, add_opening_flags, opening_of
+from erasure.cli.numbers import whole
 from erasure.errors import ConfigError, RunError
 from erasure.families.known import supported
 from erasure.host import uploads
@@ -36,7 +37,9 @@ def add_parser(commands: Commands) -> None:
     )
     add_opening_flags(parser)
     add("--device", metavar="NAME", help=DEVICE_HELP)
-    add("--port", type=int, metavar="N", help="port to listen on (default: the first free one from 7860 on)")
+    add(
+        "--port", type=whole(0, 65535), metavar="N", help="port to listen on (default: the first free one from 7860 on)"
+    )
     add("--listen", action="store_true", help="let other machines on the network connect")
     add(
         "--auth", action="append", default=[], metavar="USER:PASSWORD", help="require a login; repeat for several users"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from erasure.cli.flags import Commands, add_command, add_lora_flags, add_model_flags, lora_settings, opening_of
+from erasure.cli.numbers import MOST_SEED, whole
 from erasure.cli.printable import printable
 from erasure.cli.stages import with_stages
 from erasure.console import json_text
@@ -33,7 +34,8 @@ def add_parser(commands: Commands) -> None:
         help="attacks to make: words (other words, spellings and prompts), search (words that are searched for), "
         "inversion (words that are learnt), finetune (training on eight pictures) (default: all)")  # fmt: skip
     add("--rows", type=int, default=6000, metavar="N", help="U-Net rows that the search may take (default: 6000)")
-    add("--seed", type=int, default=0, metavar="N", help="seed of misspellings and of what is learnt (default: 0)")
+    add("--seed", type=whole(0, MOST_SEED), default=0, metavar="N",
+        help="seed of misspellings and of what is learnt (default: 0)")  # fmt: skip
     add("--table", type=Path, metavar="FILE.json",
         help="other words for concepts, in the form of erasure/data/other_words.json")  # fmt: skip
     add("--classifier", type=Path, metavar="FILE",
@@ -116,11 +118,15 @@ def _besiege(
 
 
 def _classifier(path: Path | None) -> tuple[Callable[[str], Classify | None], str]:
-    """Return what makes a second opinion on a concept, and its name. Raises: EvaluationError for a bad file."""
+    """Return what makes a second opinion on a concept, and what tells it from others.
+
+    Raises: EvaluationError for a bad file.
+    """
     if path is None:
         return lambda concept: None, ""
     from emoji_sd.classifier import load_classifier
     from erasure.attacks.second_opinion import second_opinion
+    from erasure.file_hashes import sha256_of_files
 
     judge = load_classifier(path)
-    return second_opinion(judge.concept_ranks, judge.concepts), path.name
+    return second_opinion(judge.concept_ranks, judge.concepts), sha256_of_files([path])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from erasure.bench.metrics import METRICS
 from erasure.cli.flags import DEVICE_HELP, add_config_flags
+from erasure.cli.numbers import MOST_DRAWING_STEPS, pixels, real, whole
 from erasure.families.known import supported
 
 EPILOG = """\
@@ -33,13 +34,25 @@ def add_bench_flags(parser: argparse.ArgumentParser) -> None:
     add("--sets", metavar="A,B", help="target sets by name, or by its beginning: doubles,style-flat (default: all)")
     add("--seeds", default="0", metavar="0,1,2", help="seeds of training (default: 0)")
     add("--part", default="1/1", metavar="I/N", help="run only the I-th of N parts, to share work among processes")
-    add("--threads", type=int, default=0, metavar="N", help="number of torch's threads (default: torch's own choice)")
+    add(
+        "--threads",
+        type=whole(0, 1024),
+        default=0,
+        metavar="N",
+        help="number of torch's threads (default: torch's own choice)",
+    )
     add("--list", action="store_true", help="list cells, methods, sets and ablations, and run nothing")
     _suite_flags(parser.add_argument_group("pictures").add_argument)
     add = parser.add_argument_group("engine").add_argument
     add("--engine", choices=("local", "ray"), default="local", help="this process, or Ray (default: local)")
     add("--ray-address", default="", metavar="ADDRESS", help="a Ray cluster (default: a new one on this machine)")
-    add("--workers", type=int, default=0, metavar="N", help="processes of a new Ray cluster (default: one per core)")
+    add(
+        "--workers",
+        type=whole(0, 1024),
+        default=0,
+        metavar="N",
+        help="processes of a new Ray cluster (default: one per core)",
+    )
     add = parser.add_argument_group("report").add_argument
     add("--report", type=Path, metavar="FILE.md", help="only write a report on one or more --folder")
     add(
@@ -53,15 +66,42 @@ def add_bench_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _suite_flags(add: Callable[..., object]) -> None:
-    add("--pictures-per-concept", type=int, metavar="N", help="and per style (default: emoji 1, imagenette 500)")
-    add("--limit", type=int, default=0, metavar="N", help="largest number of pictures per group (default: no limit)")
-    add("--picture-steps", type=int, metavar="N", help="DDIM steps (default: emoji 20, imagenette 50)")
-    add("--picture-guidance", type=float, metavar="X", help="guidance (default: emoji 4, imagenette 7.5)")
-    add("--picture-batch", type=int, metavar="N", help="pictures drawn at once (default: emoji 32, imagenette 8)")
-    add("--pixels", type=int, default=0, metavar="N", help="picture size (default: the checkpoint's own)")
+    add(
+        "--pictures-per-concept",
+        type=whole(1, 100_000),
+        metavar="N",
+        help="and per style (default: emoji 1, imagenette 500)",
+    )
+    add(
+        "--limit",
+        type=whole(0, 1_000_000),
+        default=0,
+        metavar="N",
+        help="largest number of pictures per group (default: no limit)",
+    )
+    add(
+        "--picture-steps",
+        type=whole(1, MOST_DRAWING_STEPS),
+        metavar="N",
+        help="DDIM steps (default: emoji 20, imagenette 50)",
+    )
+    add("--picture-guidance", type=real, metavar="X", help="guidance (default: emoji 4, imagenette 7.5)")
+    add(
+        "--picture-batch",
+        type=whole(1, 1024),
+        metavar="N",
+        help="pictures drawn at once (default: emoji 32, imagenette 8)",
+    )
+    add("--pixels", type=pixels, default=0, metavar="N", help="picture size (default: the checkpoint's own)")
     add("--classifier", default="", metavar="PATH", help="weights of the classifier that judges (imagenette only)")
     add("--metrics", metavar="A,B", help="more figures, described below: " + ", ".join(METRICS))
-    add("--near-words", type=int, default=20, metavar="N", help="words near each target, for metric near (default: 20)")
+    add(
+        "--near-words",
+        type=whole(0, 1000),
+        default=20,
+        metavar="N",
+        help="words near each target, for metric near (default: 20)",
+    )
     add(
         "--attacks",
         metavar="A,B",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from erasure.cli.bake import lora_and_weight
 from erasure.cli.flags import Commands, add_command, add_model_flags, opening_of, print_notes
+from erasure.cli.numbers import real
 from erasure.cli.printable import printable
 from erasure.cli.shares import with_shares
 from erasure.combine.rows import ROWS
@@ -29,7 +30,7 @@ def add_parser(commands: Commands) -> None:
     add = parser.add_argument
     add("loras", nargs="+", metavar="FILE[:WEIGHT]",
         help="the LoRA files, each with its weight, as in <lora:name:weight> (default: 1)")  # fmt: skip
-    add("--weight", action="append", type=float, metavar="X",
+    add("--weight", action="append", type=real, metavar="X",
         help="one weight for all files, or repeated, one for each in their order")  # fmt: skip
     add("--rank", type=int, default=0, metavar="N",
         help="compress every layer to this rank; 0 = the exact sum, whose rank is that of all files together (default: "
@@ -90,7 +91,7 @@ def _weighted(texts: list[str], weights: list[float] | None) -> list[tuple[Path,
     loras = [lora_and_weight(text) for text in texts]
     if not weights:
         return list(loras)
-    if any(str(path) != text for (path, _), text in zip(loras, texts, strict=True)):
+    if any(path != Path(text) for (path, _), text in zip(loras, texts, strict=True)):
         raise ConfigError(["--weight: does not go with FILE:WEIGHT; give the weights in one way"])
     if len(weights) not in (1, len(loras)):
         raise ConfigError([f"--weight: {len(weights)} weights for {len(loras)} files; give one, or one for each"])

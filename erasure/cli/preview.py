@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from erasure.cli.flags import Commands, add_command, add_model_flags, opening_of, print_notes
+from erasure.cli.numbers import MOST_DRAWING_STEPS, MOST_SEED, pixels, real, whole
 from erasure.model.device import default_device
 from erasure.run.output import check_output
 from erasure.whole_file import whole_file
@@ -16,12 +17,12 @@ def add_parser(commands: Commands) -> None:
     add_model_flags(parser)
     add = parser.add_argument
     add("--lora", type=Path, required=True, metavar="FILE", help="the LoRA file")
-    add("--weight", type=float, default=1.0, metavar="X", help="weight of the LoRA (default: 1)")
+    add("--weight", type=real, default=1.0, metavar="X", help="weight of the LoRA (default: 1)")
     add("--prompt", action="append", required=True, metavar="TEXT", help="what to draw; repeat for several")
-    add("--seed", action="append", type=int, metavar="N", help="repeat for several (default: 1 and 2)")
-    add("--steps", type=int, default=20, metavar="N", help="DDIM steps (default: 20)")
-    add("--guidance", type=float, default=5.0, metavar="X", help="classifier-free guidance (default: 5)")
-    add("--pixels", type=int, default=0, metavar="N", help="picture size (default: the checkpoint's own)")
+    add("--seed", action="append", type=whole(0, MOST_SEED), metavar="N", help="repeat for several (default: 1 and 2)")
+    add("--steps", type=whole(1, MOST_DRAWING_STEPS), default=20, metavar="N", help="DDIM steps (default: 20)")
+    add("--guidance", type=real, default=5.0, metavar="X", help="classifier-free guidance (default: 5)")
+    add("--pixels", type=pixels, default=0, metavar="N", help="picture size (default: the checkpoint's own)")
     add("--out", type=Path, required=True, metavar="FILE.png", help="the grid of pictures to write")
     add("--overwrite", action="store_true", help="replace an existing --out")
     parser.set_defaults(run=run)

@@ -80,10 +80,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _resume(arguments: argparse.Namespace) -> int:
-    names = {"ema": "ema", "preset": "preset", "config": "config", "folder": "run"}
+    names = {"ema": "ema", "preset": "preset", "config": "config", "folder": "run", "dry_run": "dry-run"}
     refused = [f"--{shown}" for name, shown in names.items() if getattr(arguments, name)]
     if refused:
-        raise ConfigError([f"{', '.join(refused)}: does not go with --resume, since a resumed run keeps its own"])
+        raise ConfigError(
+            [f"{', '.join(refused)}: does not go with --resume, which goes on with the run as it was planned"]
+        )
     if arguments.out is not None:
         # The run checks it again; here it takes no time, since hardly anything is imported yet.
         check_output(arguments.out, overwrite=arguments.overwrite, read=(arguments.checkpoint,))

@@ -10,6 +10,7 @@ import torch
 
 from erasure.errors import LoraFileError
 from erasure.lora.file import LoraFile
+from erasure.lora.fit import bare
 from erasure.lora.kind import DOWN, UP
 
 
@@ -46,8 +47,8 @@ def merge_loras(files: Sequence[tuple[LoraFile, float]]) -> LoraFile:
     for file, weight in files:
         for module in file.modules:
             down, up, scale = file.weights(module)
-            parts.setdefault(f"{module}.{DOWN}", []).append(down.float())
-            parts.setdefault(f"{module}.{UP}", []).append(up.float() * (scale * weight))
+            for part, tensor in ((DOWN, down.float()), (UP, up.float() * (scale * weight))):
+                parts.setdefault(f"{module}.{part}", []).append(tensor.reshape(bare(tuple(tensor.shape))))
     state = {key: torch.cat(tensors, dim=0 if key.endswith(DOWN) else 1) for key, tensors in parts.items()}
     names = " + ".join(file.path.name for file, _ in files)
     return LoraFile(Path(names), files[0][0].family, state, {}, {}, torch.float32)

@@ -66,14 +66,26 @@ def match_lora(file: LoraFile, layers: Mapping[str, Shape], family: Family | Non
         raise IneffectiveLora(f"{file.path.name} changes nothing: each of its {len(file.modules)} layers is zero")
 
 
+def factor_shapes(layer: Shape, rank: int) -> dict[str, Shape]:
+    """Return the shapes of a LoRA's two parts for a layer with weights of this shape: (out, in[, k, k])."""
+    return {DOWN: (rank, *layer[1:]), UP: (layer[0], rank, *(1 for _ in layer[2:]))}
+
+
+def bare(shape: Shape) -> Shape:
+    """Return a shape of weights without the sides of a 1x1 kernel.
+
+    A linear layer and a convolution of 1x1 are the same to a LoRA, and programs write the one for the other: kohya's
+    scripts train the projections of a Stable Diffusion 2.x in one file as convolutions.
+    """
+    while len(shape) > 2 and shape[-1] == 1:
+        shape = shape[:-1]
+    return shape
+
+
 def _shape_problems(module: str, layer: Shape, down: Tensor, up: Tensor) -> list[str]:
-    rank = down.shape[0]
-    wanted = (
-        (DOWN, down, (rank, *layer[1:])),
-        (UP, up, (layer[0], rank, *(1 for _ in layer[2:]))),
-    )
+    wanted = factor_shapes(layer, down.shape[0])
     return [
-        f"{module}: {part} has the wrong shape {tuple(tensor.shape)}, the layer needs {shape}"
-        for part, tensor, shape in wanted
-        if tuple(tensor.shape) != shape
+        f"{module}: {part} has the wrong shape {tuple(tensor.shape)}, the layer needs {wanted[part]}"
+        for part, tensor in ((DOWN, down), (UP, up))
+        if bare(tuple(tensor.shape)) != bare(wanted[part])
     ]

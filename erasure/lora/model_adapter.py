@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from erasure.errors import LoraFileError
 from erasure.lora.adapter import ADAPTER, inject_lora_state, load_lora_state, lora_layers, lora_state, remove_lora
 from erasure.lora.file import SHOWN, LoraFile
-from erasure.lora.fit import match_lora, module_paths
+from erasure.lora.fit import bare, factor_shapes, match_lora, module_paths
+from erasure.lora.kind import DOWN, UP
 from erasure.lora.layer_choice import base_layers
 
 Modules = Mapping[str, nn.Module]
@@ -71,14 +72,18 @@ def inject_lora_file(modules: Modules, file: LoraFile, weight: float) -> None:
     """
     if model_lora_layers(modules):
         raise ValueError("this model already has a LoRA; remove it first")
-    paths = module_paths(model_layers(modules), file.family)
+    shapes = model_shapes(modules)
+    paths = module_paths(shapes, file.family)
     unknown = [module for module in file.modules if module not in paths]
     if unknown:
         raise LoraFileError(f"{file.path.name}: the model has no layer {', '.join(unknown[:SHOWN])}")
     state = {}
-    for key, tensor in file.state.items():
-        module, _, part = key.partition(".")
-        state[f"{paths[module]}.{part}"] = tensor
+    for module in file.modules:
+        down, up, _ = file.weights(module)
+        wanted = factor_shapes(shapes[paths[module]], down.shape[0])
+        for part, tensor in ((DOWN, down), (UP, up)):
+            same = bare(tuple(tensor.shape)) == bare(wanted[part])
+            state[f"{paths[module]}.{part}"] = tensor.reshape(wanted[part]) if same else tensor
     alphas = {paths[module]: alpha for module, alpha in file.alphas.items()}
     try:
         for name, own in _by_module(modules, state):
