@@ -16,7 +16,7 @@ from PIL import ImageChops
 from erasure.api.routes import PREFIX
 from erasure.cli import main
 from erasure.errors import ConfigError, LoraFileError, RunError
-from erasure.host.always_on import AlwaysOn, Rule, read_rule, read_rules, rules_text, with_rule, without_rule
+from erasure.host.always_on import AlwaysOn, Rule, make_rule, read_rule, read_rules, rules_text, with_rule, without_rule
 from erasure.host.base import TextToImage
 from erasure.host.kept_on import in_force, kept_on, refuse_broken
 from erasure.host.local import LocalHost
@@ -65,6 +65,11 @@ def client(host: FakeHost) -> Iterator[TestClient]:
 def test_a_rule_is_read_and_written(text: str, rule: Rule) -> None:
     assert read_rule(text) == rule
     assert read_rule(str(rule)) == rule
+
+
+def test_a_name_that_would_be_read_as_another_rule_is_refused() -> None:
+    with pytest.raises(ConfigError, match="would be read as NAME @ CHECKPOINT"):
+        make_rule("me @ home", 1)
 
 
 @pytest.mark.parametrize("text", ["", ":1", "church:", "church:x", "church:0", "church:nan", "church:1e9", "<church>"])
@@ -122,6 +127,9 @@ def test_what_is_missing_or_does_not_fit_is_said(host: FakeHost, tmp_path: Path)
     with pytest.raises(ConfigError) as refused:
         refuse_broken(host, host.kept_on.rules)
     assert len(refused.value.problems) == 4
+    random_lora(host.lora_folder() / "other" / "church.safetensors")
+    (twice,) = {kept.problem for kept in kept_on(host) if kept.rule == Rule("church")}
+    assert "several files of the Lora folder are called church (other/church.safetensors, sub/church.safetensors)" in twice
 
 
 def test_a_checkpoint_that_is_no_checkpoint_speaks_against_nothing(host: FakeHost, tmp_path: Path) -> None:

@@ -358,6 +358,12 @@ def test_presets_are_listed_saved_and_deleted(idle: TestClient) -> None:
     assert idle.put(f"{PREFIX}/presets/object", json=put).status_code == 422
     wrong = idle.put(f"{PREFIX}/presets/x", json={"settings": {"stepz": 1, "rank": -1}, "text": ""})
     assert wrong.status_code == 422
+    wrong_settings: tuple[Any, ...] = (False, [], "", 0, None)
+    for given in wrong_settings:
+        bad = idle.put(f"{PREFIX}/presets/My own", json={"settings": given, "overwrite": True})
+        assert bad.status_code == 422
+        assert "must be an object" in bad.json()["problems"][0]
+    assert get(idle, "/presets").json()["presets"][-1]["settings"] == {"rank": 3}
     assert get(idle, "/presets").json()["presets"][-1]["name"] == "My own"
     assert idle.delete(f"{PREFIX}/presets/object").status_code == 422
     assert idle.delete(f"{PREFIX}/presets/My own").status_code == 200

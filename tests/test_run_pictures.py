@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,20 @@ def test_pictures_from_before_are_drawn_once_and_again_only_if_damaged(
     assert len(drawn) == 2 * len(first.before)
     assert _bytes(mended) == _bytes(first)
     assert damaged.read_bytes() == whole
+
+
+def test_a_picture_that_is_damaged_in_any_way_is_an_error_that_is_caught(folder: RunFolder) -> None:
+    """Pillow raises SyntaxError for some damages of a PNG, OSError for others."""
+    picture = Picture(Subject("bell", "a bell", "erased"), 1, None, Image.effect_noise((64, 64), 50).convert("RGB"))
+    write_pictures(folder.before, [picture])
+    (file,) = folder.before.glob("*.png")
+    whole = file.read_bytes()
+    for left in range(0, len(whole), 97):
+        file.write_bytes(whole[:left].ljust(len(whole), b"\0"))
+        with suppress(OSError, ValueError):  # and nothing else
+            read_pictures(folder.before)
+    file.write_bytes(whole)
+    assert len(read_pictures(folder.before)) == 1
 
 
 def test_pictures_of_other_prompts_are_drawn_anew(tuned: TunedModel, config: EraseConfig, folder: RunFolder) -> None:

@@ -169,6 +169,9 @@ def test_uploading_from_the_tab_asks_first_and_then_publishes(
         assert "choose the LoRA to share" in share_actions.offer(manager, UploadRequest("", "zoe/no-church"))
         share_actions.share(host, manager, "sub/mine", LICENSE, repo="zoe/no-church")
         assert "is no OWNER/NAME" in share_actions.offer(manager, UploadRequest("sub/mine", ""))
+        random_lora(host.lora_folder() / "other" / "mine.safetensors", {"erase": ["dog"]})
+        assert "other/mine, sub/mine: nobody knows which" in share_actions.offer(manager, request)
+        (host.lora_folder() / "other" / "mine.safetensors").unlink()
         shown = Page(share_actions.offer(manager, request))
         assert hub.files == {}
         assert share_actions.publish(manager, Sent(action="publish-not")) == ""

@@ -17,6 +17,7 @@ from PIL import Image
 from erasure.config.concept_texts import written
 from erasure.config.values import erase_config
 from erasure.errors import JobConflict, JobNotFound
+from erasure.host.base import HostCheckpoint
 from erasure.jobs.baking import BakeRequest, BakeSnapshot
 from erasure.jobs.combining import CombineRequest, CombineSnapshot
 from erasure.jobs.job import JobState, Snapshot
@@ -248,9 +249,9 @@ def test_a_result_says_when_another_checkpoint_is_selected_than_the_lora_was_mad
     manager: Any = Manager(run)
     page, blocks = pages(manager)
     assert "is selected" not in said(blocks["result"] or "")
-    assert "is selected" not in said(render(manager, Page(), "base.safetensors").blocks["result"] or "")
+    assert "is selected" not in said(render(manager, Page(), Path("base.safetensors")).blocks["result"] or "")
     # Choosing another changes no run, and yet the page has something new to show.
-    shown = Html(render(manager, page, HOSTILE[0]).blocks["result"] or "")
+    shown = Html(render(manager, page, Path(HOSTILE[0])).blocks["result"] or "")
     assert f"{HOSTILE[0]} is selected, but this LoRA was made for base.safetensors" in shown.text
     assert not shown.all("img")
 
@@ -559,7 +560,7 @@ def test_only_vocabularies_of_the_program_can_be_read(host: FakeHost, tmp_path: 
 def test_the_suggested_name_avoids_loras_and_jobs_on_their_way(host: FakeHost) -> None:
     host.lora_folder().mkdir(parents=True)
     (host.lora_folder() / "erase-church.safetensors").touch()
-    coming = coming_names([a_snapshot("queued", name="erase-church-2"), a_snapshot("done", name="erase-church-3")])
+    coming = coming_names([a_snapshot("queued", makes="erase-church-2"), a_snapshot("done", makes="erase-church-3")])
     assert suggested_name(host, ["church"], coming) == "erase-church-3"
     assert suggested_name(host, [], coming) == ""
     assert read_order(host, Wanted(settings={"erase": ["church"]}), coming).name == "erase-church-3"
@@ -705,6 +706,33 @@ def test_the_settings_of_a_run_fill_the_form(host: FakeHost) -> None:
     message, shown, checkpoint = form_actions.load_run(host, manager, "gone")
     assert (shown, checkpoint) == (None, None)
     assert "no job" in said(message)
+
+
+def test_the_checkpoint_of_a_run_is_told_by_its_place_where_two_have_one_name(
+    host: FakeHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = [tmp_path / folder / "m.safetensors" for folder in ("a", "b")]
+    for place in places:
+        place.parent.mkdir()
+        place.touch()
+    offered = [HostCheckpoint(f"{place.parent.name}/m.safetensors", place) for place in places]
+    monkeypatch.setattr(host, "checkpoints", lambda: offered)
+    run = a_snapshot("done", result=a_result(), checkpoint="m.safetensors", place=str(places[1]), verdict=a_verdict())
+    manager: Any = Manager(run)
+    assert form_actions.load_run(host, manager, "run-1")[2] == "b/m.safetensors"
+    shown = [said(render(manager, Page(), place).blocks["result"] or "") for place in places]
+    assert "a/m.safetensors is selected, but this LoRA was made for b/m.safetensors" in shown[0]
+    assert "is selected" not in shown[1]
+    for title, found in (("a/m.safetensors", None), ("b/m.safetensors", run)):
+        asked = order(host, checkpoint=title, erase="church")
+        assert form_actions.judged_run([run], asked, "") is found
+    places[1].rename(tmp_path / "c.safetensors")  # now only the name is left, and only the other has it
+    monkeypatch.setattr(host, "checkpoints", lambda: offered[:1])
+    assert form_actions.load_run(host, manager, "run-1")[2] == "a/m.safetensors"
+    monkeypatch.setattr(host, "checkpoints", lambda: [offered[0], HostCheckpoint("c/m.safetensors", offered[0].path)])
+    message, _, checkpoint = form_actions.load_run(host, manager, "run-1")
+    assert checkpoint is None
+    assert "several are called m.safetensors; choose one" in said(message)
 
 
 def test_a_preset_keeps_what_was_changed_but_no_concepts(host: FakeHost, tmp_path: Path) -> None:

@@ -29,10 +29,13 @@ def put_preset(call: Call) -> dict[str, Any]:
         problems.append("overwrite: must be true or false")
     if settings is None:
         problems.append("settings: missing; must be an object, setting -> value")
+    elif not isinstance(settings, dict):
+        problems.append("settings: must be an object, setting -> value")
     if problems:
         raise ConfigError(problems)
+    assert isinstance(settings, dict)
     name = call.path["name"]
-    return _preset_dict(save_preset(call.presets, name, description, settings or {}, overwrite=overwrite))
+    return _preset_dict(save_preset(call.presets, name, description, settings, overwrite=overwrite))
 
 
 def remove_preset(call: Call) -> dict[str, Any]:

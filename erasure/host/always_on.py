@@ -59,6 +59,8 @@ def make_rule(lora: Any, weight: Any = None, checkpoint: Any = None) -> Rule:
     problems = []
     if not isinstance(lora, str) or not name or len(name) > _LONGEST or _NO_NAME.search(name):
         problems.append(f"{shown(lora)} is not the name of a LoRA; write NAME or NAME:WEIGHT")
+    elif _CHECKPOINT.search(name):
+        problems.append(f"{shown(lora)} would be read as NAME @ CHECKPOINT; rename the file to keep it on")
     number = 1.0 if weight is None else weight
     if isinstance(number, bool) or not isinstance(number, (int, float)) or not _usable(number):
         problems.append(f"the weight must be a number up to {_LARGEST:g} that is not 0, not {shown(weight)}")

@@ -8,10 +8,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from erasure.errors import CheckpointError, ConfigError, LoraFileError, UnsupportedCheckpoint
+from erasure.errors import CheckpointError, ConfigError, UnsupportedCheckpoint
 from erasure.host.always_on import Rule, with_rule
 from erasure.host.base import Host, same_title
-from erasure.host.lora_prompt import find_lora
+from erasure.host.lora_prompt import loras_called
 
 
 @dataclass(frozen=True)
@@ -77,11 +77,11 @@ def refuse_broken(host: Host, rules: Sequence[Rule]) -> None:
 
 def file_problem(folder: Path, rule: Rule, checkpoint: Path | None) -> str:
     """Return why the LoRA of a rule cannot be kept on, "" if it can. ``checkpoint``: what it has to fit."""
-    try:
-        file = find_lora(folder, rule.lora)
-    except LoraFileError:
-        return f"there is no LoRA {rule.lora} in the Lora folder"
-    return lora_problem(file, checkpoint)
+    files = loras_called(folder, rule.lora)
+    if len(files) > 1:  # a host may find either
+        places = ", ".join(file.relative_to(folder).as_posix() for file in files)
+        return f"several files of the Lora folder are called {rule.lora} ({places}); rename all but one"
+    return lora_problem(files[0], checkpoint) if files else f"there is no LoRA {rule.lora} in the Lora folder"
 
 
 def lora_problem(file: Path, checkpoint: Path | None) -> str:

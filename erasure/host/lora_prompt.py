@@ -37,10 +37,18 @@ def _weight(tag: str, numbers: str) -> float:
 
 
 def find_lora(folder: Path, name: str) -> Path:
-    """Return the file of that stem in the folder or its sub-folders. Raises: LoraFileError if there is none."""
-    files = sorted(path for path in files_below(folder) if path.suffix.lower() == ".safetensors")
-    for path in files:
-        if path.stem == name:
-            return path
-    there = ", ".join(path.stem for path in files[:5]) or "none"
+    """Return the first file of that stem in the folder or its sub-folders. Raises: LoraFileError if there is none."""
+    found = loras_called(folder, name)
+    if found:
+        return found[0]
+    there = ", ".join(path.stem for path in _loras(folder)[:5]) or "none"
     raise LoraFileError(f"there is no LoRA called {name!r} in {folder} (it has: {there}); check the name in the prompt")
+
+
+def loras_called(folder: Path, name: str) -> list[Path]:
+    """Return all files of that stem in the folder and its sub-folders."""
+    return [path for path in _loras(folder) if path.stem == name]
+
+
+def _loras(folder: Path) -> list[Path]:
+    return sorted(path for path in files_below(folder) if path.suffix.lower() == ".safetensors")

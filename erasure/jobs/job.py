@@ -116,6 +116,18 @@ class Snapshot:
     stage: Stage | None = None  # what the message says with how far it is; None between stages
     drew_before: bool = False  # the pictures before are there
     diverged: bool = False  # why it failed
+    # For this program alone: where the checkpoint lies, and what the LoRA will be called that it makes.
+    place: str = ""
+    makes: str = ""
+
+    def began_with(self, checkpoint: Path) -> bool:
+        """Whether this is the checkpoint that the run began with.
+
+        That is the file in its place or, where nothing lies there any more, one of its name.
+        """
+        if self.place and Path(self.place).exists():
+            return Path(self.place) == checkpoint
+        return self.checkpoint == checkpoint.name
 
     @property
     def actions(self) -> tuple[str, ...]:
@@ -128,6 +140,7 @@ class Snapshot:
         The result's path is cut to its base name: a page need not know where files are.
         """
         values = {**asdict(self), "actions": list(self.actions), "verdict": None}
+        del values["place"], values["makes"]
         if self.verdict is not None:
             values["verdict"] = told_verdict(self.verdict)
         if self.result is not None:

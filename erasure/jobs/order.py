@@ -141,4 +141,4 @@ def suggested_name(host: Host, erase: Sequence[str], coming: Collection[str]) ->
 
 def coming_names(jobs: Sequence[Snapshot]) -> list[str]:
     """Return the names of the LoRAs that these jobs will make."""
-    return [job.name for job in jobs if job.state in ACTIVE]
+    return [job.makes for job in jobs if job.state in ACTIVE]

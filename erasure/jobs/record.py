@@ -124,6 +124,8 @@ def snapshot_of(
         problem=record.problem,
         version=version,
         checkpoint=Path(record.checkpoint).name,
+        place=record.checkpoint,
+        makes=Path(record.out).stem,
         config=record.config,
         asked=record.asked,
         created=record.created,

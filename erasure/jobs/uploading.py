@@ -19,6 +19,7 @@ from erasure.host.base import Host
 from erasure.host.uploads import OFF
 from erasure.jobs.errand import Begun, End, Followed
 from erasure.jobs.gate import UPLOAD, Gate
+from erasure.jobs.lora_files import lora_names
 from erasure.jobs.problems import described
 from erasure.jobs.sharing import Sharing
 from erasure.share.order import repo_problem
@@ -111,7 +112,12 @@ class Uploading(Followed[UploadSnapshot]):
         from erasure.share.upload import account_of
 
         with described():
-            folder = self._sharing.folder_of(_stem(request.lora))
+            name = _stem(request.lora)
+            same = [lora for lora in lora_names(self._host.lora_folder()) if _stem(lora) == name]
+            if len(same) > 1:
+                told = "nobody knows which of them was shared; rename one, and share it again"
+                raise ConfigError([f"lora: {', '.join(same)}: {told}"])
+            folder = self._sharing.folder_of(name)
             files = files_in(folder)
             paths = [folder / name for name in files]
             offer = UploadOffer(

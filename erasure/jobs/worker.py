@@ -112,10 +112,12 @@ class Worker:
             self._progress.enter_running()
         while True:
             wish = self._wish()
-            if wish == "pause":
-                return None
             if wish == "discard":
                 return self._discarded()
+            if self._progress.ended:  # its LoRA is in its place: nothing is left to pause, to stop or to resume
+                return self._done()
+            if wish == "pause":
+                return None
             if wish == "stop":
                 return self._stop(run)
             if wish == "close":
@@ -130,21 +132,15 @@ class Worker:
         from erasure.run.task import Task
 
         job, device = self._job, self._host.device()
-        out = Path(job.record.out)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        name = free_name(out.stem, self._host.lora_folder())
-        if name != out.stem:
-            out = out.with_name(f"{name}.safetensors")
-            with job.changed:
-                job.amend(replace(job.record, out=str(out)))
-            job.note(f"the LoRA will be called {name}: another file has taken its first name in the meantime")
+        out = self._place()
         if job.folder.holds_run:
             self._resumed = True
             more = {"steps": job.record.train_to} if job.record.train_to else None
-            moved = moved_checkpoint(job.folder.origin(), (offered.path for offered in self._host.checkpoints()))
+            origin = job.folder.origin()
+            moved = moved_checkpoint(origin, (offered.path for offered in self._host.checkpoints()))
+            with job.changed:  # it may also lie in its first place again
+                job.amend(replace(job.record, checkpoint=str(moved or origin.checkpoint)))
             if moved is not None:
-                with job.changed:
-                    job.amend(replace(job.record, checkpoint=str(moved)))
                 job.note(f"the checkpoint has been moved since the run began; it goes on with {moved.name}")
             return resume(job.folder, checkpoint=moved, device=device, out=out, changes=more)
         checkpoint = Path(job.record.checkpoint)
@@ -154,6 +150,20 @@ class Worker:
             raise RunError(f"{', '.join(gone)} is no longer there, but training was to start from it; put it back")
         opening = self._host.opening(checkpoint)
         return erase(Task(checkpoint, out, job.folder, job.config, device, opening=opening, parents=parents))
+
+    def _place(self) -> Path:
+        """Return where the LoRA goes: into the Lora folder as it is now, which may have been moved since the order."""
+        job, folder = self._job, self._host.lora_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        wanted = Path(job.record.out)
+        name = free_name(wanted.stem, folder)
+        out = folder / f"{name}.safetensors"
+        if out != wanted:
+            with job.changed:
+                job.amend(replace(job.record, out=str(out)))
+        if name != wanted.stem:
+            job.note(f"the LoRA will be called {name}: another file has taken its first name in the meantime")
+        return out
 
     def _park(self) -> None:
         """Save the state, in case the process ends during the pause, and take the model off the device."""

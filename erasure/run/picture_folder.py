@@ -75,7 +75,7 @@ def read_pictures(folder: Path) -> list[Picture]:
 
 def known_pictures(folder: Path) -> list[Picture]:
     """Read the pictures in a folder; return none if they are missing or damaged."""
-    with suppress(OSError, SyntaxError, ValueError):
+    with suppress(OSError, ValueError):
         return read_pictures(folder)
     return []
 
@@ -85,7 +85,11 @@ def _read(folder: Path, row: dict[str, Any]) -> Picture:
     if role not in get_args(Role):
         raise ValueError(f"{folder / INDEX}: {role!r} is not a role of a picture")
     # Only the name is used: an index must not lead to other files.
-    with Image.open(folder / Path(str(row["file"])).name) as opened:
-        image = opened.convert("RGB")
+    file = folder / Path(str(row["file"])).name
+    try:
+        with Image.open(file) as opened:
+            image = opened.convert("RGB")
+    except SyntaxError as error:  # Pillow's, for some damages of a PNG
+        raise ValueError(f"{file} is damaged: {error}") from error
     subject = Subject(str(row["concept"]), str(row["prompt"]), role)
     return Picture(subject, int(row["seed"]), None if step is None else int(step), image)

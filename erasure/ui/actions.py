@@ -322,10 +322,10 @@ def _own_prompt(run: Snapshot) -> str:
     return fill(str(template), str(next(iter(run.config.get("erase", ())), run.name)))
 
 
-def selected(host: Host) -> str:
-    """Return the base name of the checkpoint that the host draws with, "" if there is none."""
+def selected(host: Host) -> Path | None:
+    """Return the file of the checkpoint that the host draws with, None if there is none."""
     current = host.current_checkpoint()
-    return "" if current is None else current.path.name
+    return None if current is None else current.path
 
 
 def _drawn_by(host: Host, run: Snapshot) -> str:

@@ -53,11 +53,9 @@ def chips(found: Mapping[str, Any], order: Order, run: Snapshot | None = None) -
 
 def judged_run(runs: Sequence[Snapshot], order: Order, wanted: str) -> Snapshot | None:
     """Return a run with a verdict on the order's own targets and checkpoint: the ``wanted`` one, else the first."""
-    file = None if order.checkpoint is None else order.checkpoint.name
-    erased = list(order.settled.values["erase"])
-    fit = [
-        run for run in runs if run.verdict is not None and (run.checkpoint, run.config.get("erase")) == (file, erased)
-    ]
+    file, erased = order.checkpoint, list(order.settled.values["erase"])
+    judged = [run for run in runs if run.verdict is not None and run.config.get("erase") == erased]
+    fit = [run for run in judged if file is not None and run.began_with(file)]
     return next(iter([*(run for run in fit if run.id == wanted), *fit]), None)
 
 
@@ -115,7 +113,7 @@ def load_run(
     """Return the outcome as HTML, what every control holds for a run's settings, and its checkpoint's title.
 
     ``changed``: with what may help a run whose training diverged. The values are None if there is no such run, the
-    title if its checkpoint is gone.
+    title if its checkpoint is gone, or cannot be told from others.
     """
     found: list[Snapshot] = []
     change: dict[str, Any] = {}
@@ -128,14 +126,16 @@ def load_run(
     if problems:
         return problems_html(problems), None, None
     run = found[0]
-    same = [checkpoint.title for checkpoint in host.checkpoints() if checkpoint.path.name == run.checkpoint]
+    same = [checkpoint.title for checkpoint in host.checkpoints() if run.began_with(checkpoint.path)]
     said = [f"The form now holds the settings of {run.name}."]
     if change:
         listed = ", ".join(f"{name} {value}" for name, value in change.items())
         said = [f"The form now holds the settings of {run.name}, with {listed}. Press Start to begin anew."]
     if not same:
         said.append(f"Its checkpoint, {run.checkpoint}, is no longer there; choose another.")
-    return notes_html(said), show_settings({**run.asked, **change}), next(iter(same), None)
+    if len(same) > 1:
+        said.append(f"Its checkpoint is no longer in its place, and several are called {run.checkpoint}; choose one.")
+    return notes_html(said), show_settings({**run.asked, **change}), same[0] if len(same) == 1 else None
 
 
 def keep_preset(folder: Path, page: Page, name: str, asked: Mapping[str, Any], about: str = "") -> str:

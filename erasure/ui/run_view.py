@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence, Sized
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from markupsafe import Markup
 
@@ -56,10 +57,10 @@ def followed(snapshots: list[Snapshot], wanted: str) -> Snapshot | None:
     return next(iter([*chosen, *active, *snapshots]), None)
 
 
-def render(manager: JobManager, page: Page, selected: str = "") -> RunView:
+def render(manager: JobManager, page: Page, selected: Path | None = None) -> RunView:
     """Return what the page has to show now. Cheap if nothing has changed since ``page.seen``.
 
-    ``selected``: the base name of the checkpoint that the host draws with, "" if there is none.
+    ``selected``: the file of the checkpoint that the host draws with, None if there is none.
     """
     snapshots = manager.snapshots()
     run = followed(snapshots, page.job)
@@ -115,14 +116,15 @@ def _seen(
     run: Snapshot | None,
     page: Page,
     errands: Sequence[MeasureSnapshot | SearchSnapshot | BakeSnapshot | CombineSnapshot | UploadSnapshot | None],
-    selected: str,
+    selected: Path | None,
 ) -> str:
     """Return a text that changes with all that is shown. No version comes twice, but a run of an earlier process has
     none, so the states count too."""
     newest = max((other.version for other in snapshots), default=0)
     states = hash(tuple((other.id, other.state) for other in snapshots)) & 0xFFFFFFFF
+    drawn_with = hash(selected) & 0xFFFFFFFF
     others = " ".join(str(errand.version) if errand else "" for errand in errands)
-    return f"{run.id if run else ''} {page.step} {newest} {states:x} {others} {selected}"
+    return f"{run.id if run else ''} {page.step} {newest} {states:x} {others} {drawn_with:x}"
 
 
 def _status(run: Snapshot | None, snapshots: list[Snapshot]) -> Markup:
@@ -199,7 +201,7 @@ def _unsafe(run: Snapshot) -> bool:
     return is_unsafe([*run.config.get("erase", ()), *run.config.get("synonym", ())])
 
 
-def _result(run: Snapshot | None, selected: str = "") -> Markup:
+def _result(run: Snapshot | None, selected: Path | None = None) -> Markup:
     if run is None or run.result is None:
         return Markup("")
     buttons = button(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -278,6 +279,24 @@ def test_a_job_discarded_while_its_lora_is_written_leaves_none(
     ends(manager, manager.submit(request(host, "next")))
     assert not list(host.lora_folder().glob("gone*"))
     assert not (host.data_folder() / "runs" / id).exists()
+
+
+@pytest.mark.parametrize("wish", ["pause", "close"])
+def test_a_job_whose_lora_is_being_written_is_done_whatever_is_wished(
+    host: FakeHost, manager: JobManager, run: ScriptedRun, wish: str
+) -> None:
+    hold = run.hold("finish")
+    id = manager.submit(request(host))
+    hold.reached()
+    if wish == "pause":
+        manager.pause(id)
+        hold.release()
+    else:
+        threading.Timer(0.05, hold.release).start()
+        manager.close()
+    done = manager.wait(id, timeout=PATIENCE)
+    assert (done.state, done.result is not None) == ("done", True)
+    assert (host.lora_folder() / "gone.json").exists()
 
 
 def test_deleting_a_run_keeps_its_lora(host: FakeHost, manager: JobManager, run: ScriptedRun) -> None:

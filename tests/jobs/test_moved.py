@@ -56,6 +56,41 @@ def test_a_job_finds_its_moved_checkpoint_among_those_of_the_host(
     after.close()
 
 
+def test_a_checkpoint_that_was_moved_back_is_told_by_its_first_place(
+    host: FakeHost, interrupted: str, run: ScriptedRun
+) -> None:
+    first, new = host.checkpoint, move(host)
+    hold = run.hold(4)
+    between = JobManager(host)
+    between.resume(interrupted)
+    hold.reached()
+    threading.Timer(0.05, hold.release).start()
+    between.close()
+    run.at.clear()
+    first.parent.mkdir()
+    new.rename(first)
+    host.checkpoint = first
+    after = JobManager(host)
+    after.resume(interrupted)
+    ends(after, interrupted)
+    assert after.snapshot(interrupted).checkpoint == first.name
+    after.close()
+
+
+def test_the_lora_goes_into_the_lora_folder_where_that_lies_now(
+    host: FakeHost, interrupted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = host.lora_folder(), host.root / "moved" / "Lora"
+    monkeypatch.setattr(host, "lora_folder", lambda: new)
+    after = JobManager(host)
+    after.resume(interrupted)
+    ends(after, interrupted)
+    assert [path.name for path in new.glob("*.safetensors")] == ["gone.safetensors"]
+    assert not list(old.glob("*")) if old.exists() else True
+    assert after.lora_path(interrupted).parent == new
+    after.close()
+
+
 def test_another_file_in_its_place_is_not_taken_for_it(host: FakeHost, interrupted: str, run: ScriptedRun) -> None:
     old, new = host.checkpoint, move(host)
     with new.open("ab") as file:

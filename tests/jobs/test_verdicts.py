@@ -10,6 +10,7 @@ import pytest
 
 from erasure.errors import JobConflict
 from erasure.jobs.manager import MORE, JobManager
+from erasure.jobs.order import coming_names
 from erasure.run.folder import RunFolder
 from erasure.verdict.verdict import Verdict, lines
 from tests.fake_host import FakeHost
@@ -119,6 +120,18 @@ def test_names_of_loras_on_their_way_are_not_given_away(host: FakeHost, manager:
     done = manager.wait(id, timeout=PATIENCE)
     assert done.result is not None
     assert done.result.name == "gone-3"
+
+
+def test_a_name_that_a_job_will_make_while_it_trains_on_is_not_suggested(
+    host: FakeHost, manager: JobManager, run: ScriptedRun
+) -> None:
+    id = _done(host, manager)
+    hold = run.hold(5)
+    manager.train_on(id)
+    hold.reached()
+    assert coming_names(manager.snapshots()) == ["gone-2"]
+    hold.release()
+    manager.wait(id, timeout=PATIENCE)
 
 
 @pytest.mark.parametrize(
