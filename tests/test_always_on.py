@@ -129,7 +129,9 @@ def test_what_is_missing_or_does_not_fit_is_said(host: FakeHost, tmp_path: Path)
     assert len(refused.value.problems) == 4
     random_lora(host.lora_folder() / "other" / "church.safetensors")
     (twice,) = {kept.problem for kept in kept_on(host) if kept.rule == Rule("church")}
-    assert "several files of the Lora folder are called church (other/church.safetensors, sub/church.safetensors)" in twice
+    assert (
+        "several files of the Lora folder are called church (other/church.safetensors, sub/church.safetensors)" in twice
+    )
 
 
 def test_a_checkpoint_that_is_no_checkpoint_speaks_against_nothing(host: FakeHost, tmp_path: Path) -> None:
