@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,11 +18,13 @@ from torch import Tensor
 
 from erasure.concepts.build import build_concept_space
 from erasure.concepts.space import ConceptSpace
+from erasure.concepts.synonyms import let_go_along
 from erasure.concepts.synonymy import compare, probe_target
 from erasure.config.values import erase_config
 from erasure.errors import ConceptError
 from erasure.lora.adapter import inject_lora
 from erasure.model.conditioning import Conditioning
+from erasure.model.drawing import run_to_end
 from erasure.model.model import Model
 from erasure.model.parts import ModelParts
 
@@ -303,3 +306,37 @@ def test_built_in_words_around_a_target_of_a_real_model_are_deterministic(tiny_m
     assert spaces[0] == spaces[1]
     assert [len(target.preserved) for target in spaces[0].targets] == [6, 6]
     assert spaces[0].targets[0].named == ("church",)
+
+
+def test_synonyms_that_are_not_erased_are_not_preserved_either(tiny_models: ModelParts, tmp_path: Path) -> None:
+    space = _space(tiny_models, tmp_path)
+    synonyms = set(_texts(space.targets[0].synonyms))
+    assert synonyms
+    for erased in (True, False):
+        assert synonyms <= space.gone(erase_config(erase=("church",), erase_synonyms=erased))
+
+
+class _Judge:
+    """Says that something of the target is in the pictures of some words."""
+
+    def __init__(self, *shown: str):
+        self.shown = shown
+
+    def scale(self, target: str) -> Iterator[float]:
+        yield 1.0
+        return SimpleNamespace(tells=True)  # type: ignore[return-value]
+
+    def levels(self, target: str, words: list[str]) -> Iterator[float]:
+        yield 1.0
+        return {word: 0.6 * (word in self.shown) for word in words}  # type: ignore[return-value]
+
+
+def test_what_a_target_turns_into_does_not_go_along_with_it() -> None:
+    config = erase_config(erase=("church",), anchor=("chapel",), preserve=("tower",), robust="words")
+    words = ["chapel", "old chapel", "temple", "tower", "bell"]
+    synonyms: list[set[str]] = [set()]
+    notes: list[str] = []
+    judge: Any = _Judge(*words)
+    run_to_end(let_go_along([words], [dict.fromkeys(words, 0.8)], synonyms, config, judge, notes))
+    assert synonyms == [{"temple", "bell"}]
+    assert "chapel" not in notes[0]

@@ -89,7 +89,9 @@ def test_a_run_that_is_over_diverged_before_and_one_with_updates_left_did_not() 
 
 
 def test_advice_names_the_settings_that_let_training_diverge() -> None:
-    assert advice(erase_config(erase="church", learning_rate=0.02)) == "learning_rate 0.005 instead of 0.02"
+    assert advice(erase_config(erase="church", learning_rate=0.02)) == (
+        "learning_rate 0.005 instead of 0.02 and pace 0.0063 instead of 0.025"
+    )
     wild = erase_config(erase="church", learning_rate=0.1, pace=0, clip=0, guidance=3, precision="fp16")
     assert advice(wild) == (
         "learning_rate 0.025 instead of 0.1, pace 0.025, which adapts the learning rate, clip 1, guidance 1 and "

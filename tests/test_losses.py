@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from packaging.version import Version
 
 from erasure.lora.adapter import inject_lora, lora_parameters
 from erasure.model.conditioning import Conditioning
 from erasure.model.model import Model
+from erasure.model.parts import ModelParts
+from erasure.training.gradient_scale import search_scale
 from erasure.training.losses import erase_goal, harm_gradient, prediction_loss
 
 
@@ -65,3 +68,35 @@ def test_harm_gradient_is_that_of_both_branches(tiny_model: Model, space: str, c
     found = harm_gradient(tiny_model, z, t, Conditioning(states), space)  # type: ignore[arg-type]
     torch.testing.assert_close(found.states, expected, rtol=1e-4, atol=1e-7)
     assert all(weight.grad is None for weight in lora_parameters(tiny_model.unet))
+
+
+@pytest.mark.skipif(Version(torch.__version__) < Version("2.4"), reason="this torch has no fp16 on a CPU")
+def test_in_fp16_a_search_goes_where_it_goes_in_fp32(tiny_models: ModelParts) -> None:
+    """With latents as large as Stable Diffusion's, of which one value has little of a share in the mean."""
+    model = Model(tiny_models)
+    inject_lora(model.unet, "xattn", 4, 4.0, seed=0)
+    g = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for weight in lora_parameters(model.unet):
+            weight.copy_(0.02 * torch.randn(weight.shape, generator=g))
+    z, t = torch.randn(1, 4, 64, 64, generator=g), torch.tensor([500])
+    conditioning = model.embed(["church"])
+    whole = harm_gradient(model, z, t, conditioning, "eps").states
+    lora = [weight.detach().clone() for weight in lora_parameters(model.unet)]
+    model.unet.half()
+    for weight, value in zip(lora_parameters(model.unet), lora, strict=True):
+        weight.data = value  # these stay in fp32
+    assert model.dtype == torch.float16
+    half = harm_gradient(model, z, t, conditioning, "eps").states
+    assert float(torch.cosine_similarity(half.flatten(), whole.flatten(), 0)) > 0.98
+    assert float(half.norm() / whole.norm()) == pytest.approx(1, abs=0.1)
+
+
+def test_a_gradient_is_the_same_at_any_scale_and_nothing_where_it_overflows() -> None:
+    leaf = Conditioning(torch.tensor([[[1.0, 2.0]]])).leaf()
+    assert leaf.gradient(leaf.states.square().sum(), 1024.0).states.tolist() == [[[2.0, 4.0]]]
+    wild = Conditioning(torch.tensor([[[1.0, 2.0]]])).leaf()
+    value = (wild.states * torch.tensor([1e30, 1.0])).sum()
+    assert wild.gradient(value, 1e30).states.tolist() == [[[0.0, 1.0]]]
+    assert search_scale(torch.float16, torch.zeros(2, 4, 64, 64)) == 4096
+    assert search_scale(torch.bfloat16, torch.zeros(2, 4, 64, 64)) == 1

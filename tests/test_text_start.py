@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -25,7 +26,7 @@ from erasure.run.events import Saved
 from erasure.run.folder import RunFolder
 from erasure.run.run import erase, resume
 from erasure.run.task import Task
-from erasure.training import text_start
+from erasure.training import text_start, text_tuning
 from erasure.training.events import Step
 from erasure.training.first_weights import set_first_weights
 from erasure.training.text_start import TextStart
@@ -38,6 +39,7 @@ from erasure.training.text_start_sizes import (
     has_text_start,
     text_steps,
 )
+from erasure.training.text_tuning import TextTuning
 from erasure.training.trainer import Trainer
 from tests.spaces import space_of
 from tests.tiny_xl import build_tiny_xl
@@ -374,3 +376,41 @@ def test_joined_loras_keep_what_they_change_in_text_encoders_if_these_are_edited
     assert any(begun[key].any() for key in begun if key.endswith(UP) and not key.startswith("text_encoder."))
     name = next(key.removesuffix(UP) for key in begun if key.startswith("text_encoder.") and key.endswith(UP))
     assert torch.allclose(begun[name + UP] @ begun[name + DOWN], state[name + UP] @ state[name + DOWN], atol=1e-4)
+
+
+def test_prompts_that_do_not_fit_at_once_go_through_in_turns_and_are_learnt_the_same(
+    tiny_models: ModelParts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, read = [], []
+    long = "a very long picture of a truck and of many other things beside it, in a street"
+    for at_once in (text_tuning.AT_ONCE, 4 * 15):
+        monkeypatch.setattr(text_tuning, "AT_ONCE", at_once * _layers_times_width(tiny_models))
+        tuning = TextTuning(Model(copy.deepcopy(tiny_models)), _config())
+        distances = tuning._distances
+        sizes: list[int] = []
+
+        def counted(prompts: Any, wanted: Any, distances: Any = distances, sizes: Any = sizes) -> Tensor:
+            sizes.append(len(prompts))
+            found: Tensor = distances(prompts, wanted)
+            return found
+
+        monkeypatch.setattr(tuning, "_distances", counted)
+        optimizer, moved = tuning.optimizer(1e-3), []
+        erased, goals, kept = ["church", "churches"], [["zebra"], ["zebra"]], ["dog", long, "bus", ""]
+        for _ in range(3):
+            moved.append(tuning.step(optimizer, 1e-3, erased, goals, [1.0, 1.0], kept, 3.0))
+        found.append((moved, tuning.state()[0]))
+        read.append(sizes)
+    assert read[0] == [2, 4] * 3
+    assert set(read[1]) > {1}
+    assert sum(read[1]) == sum(read[0])
+    (whole, weights), (parted, others) = found
+    assert [loss for loss, _ in parted] == pytest.approx([loss for loss, _ in whole], rel=1e-3)
+    assert parted[-1][1] == pytest.approx(whole[-1][1], rel=1e-2, abs=1e-6)
+    for name, weight in weights.items():
+        torch.testing.assert_close(others[name], weight, rtol=0, atol=1e-2 * float(weight.abs().max()))
+
+
+def _layers_times_width(models: ModelParts) -> int:
+    config = models.texts[0].encoder.config
+    return int(config.num_hidden_layers * config.hidden_size)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from erasure.model.model import Model
 from erasure.model.parts import ModelParts
 from erasure.training.adversary.gumbel import GumbelSearch, gumbel_softmax
 from erasure.training.concept_draws import ConceptDraws
+from erasure.training.gradient_scale import gradient_scaler
 from erasure.training.latents.source import LatentState
 from erasure.training.row_count import rows_per_update
 from erasure.training.trainer import Trainer, learning_rate
@@ -276,3 +279,46 @@ def test_other_names_are_erased_more_often_while_only_they_are_left(tiny_models:
         shares.append(drawn.count("basilica") / len(drawn))
     assert shares[0] < 0.35
     assert shares[1] > 0.65
+
+
+def test_a_large_model_takes_the_rows_of_an_update_in_several_calls_and_learns_the_same(
+    tiny_models: ModelParts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings: dict[str, Any] = {"preserve": ["castle"], "rehearsed": 3, "start": "zero", "null_space": 0}
+    config = config_from_dict({"erase": ["church"], **FAST, **settings})
+    found = []
+    for max_rows in (0, 8):
+        models = copy.deepcopy(tiny_models)
+        inject_lora(models.unet, config.layers, config.rank, config.alpha, config.seed)
+        _shake(models)
+        model = Model(models, resolution=256, max_rows=max_rows)
+        given = model.eps
+        rows: list[int] = []
+
+        def counted(z: Tensor, *rest: Any, given: Any = given, rows: Any = rows) -> Tensor:
+            if torch.is_grad_enabled():
+                rows.append(len(z))
+            eps: Tensor = given(z, *rest)
+            return eps
+
+        monkeypatch.setattr(model, "eps", counted)
+        step = Trainer(model, space_of("church"), config).update()
+        gradient = torch.cat(
+            [weight.grad.flatten() for weight in lora_parameters(models.unet) if weight.grad is not None]
+        )
+        found.append(((step.erase_loss, step.preserve_loss), gradient, rows))
+    (told, gradient, whole), (told_parted, parted, calls) = found
+    # The search takes two calls of two rows; then what is erased, found, named and rehearsed.
+    assert (whole, calls) == ([2, 2, 6], [2, 2, 2, 2, 2])
+    assert told_parted == pytest.approx(told, rel=1e-3)
+    torch.testing.assert_close(parted, gradient, rtol=0, atol=1e-3 * float(gradient.abs().max()))
+
+
+def test_a_run_in_another_precision_goes_on_in_fp16(tiny_models: ModelParts) -> None:
+    trainer = _trainer(tiny_models, "church", start="zero", look_every=0)
+    trainer.update()
+    tensors, meta = trainer.tensors(), trainer.meta()
+    trainer.descent._scaler = gradient_scaler(torch.float16, torch.device("cpu"))
+    scale = trainer.descent._scaler.get_scale()
+    trainer.load(tensors, meta)
+    assert trainer.descent._scaler.get_scale() == scale

@@ -57,9 +57,10 @@ def space_steps(model: Model, config: EraseConfig, album: Album | None = None) -
     kept = [kept_of(order, everywhere, config) for order in orders]
     for target, preserved in zip(config.erase, kept, strict=True):
         if not preserved:
+            along, less = (", or goes along with it", " or leave robust off") if has_along(config) else ("", "")
             raise ConceptError(
-                f"nothing is left to preserve near {target!r}: every candidate is a synonym by measurement; lower "
-                "synonym_threshold, choose a larger vocabulary, or name concepts to preserve"
+                f"nothing is left to preserve near {target!r}: every candidate is a synonym by measurement{along}; "
+                f"lower synonym_threshold{less}, choose a larger vocabulary, or name concepts to preserve"
             )
     judged = yield from _drawn_as_target(kept, config, lookalikes)
     notes += [_untold(target, config) for target in config.erase if lookalikes.cannot_tell(target)]

@@ -76,8 +76,12 @@ class ConceptSpace:
         return names
 
     def gone(self, config: EraseConfig) -> set[str]:
-        """Return all words that go: what is erased, and what names a target."""
-        return {text for text, _ in self.erased_prompts(config)} | {word for t in self.targets for word in t.named}
+        """Return all words that are not preserved: what is erased, what names a target, and what is drawn like one.
+
+        Synonyms are among them also where they are not erased: to preserve one would hold the erasure back.
+        """
+        alike = {candidate.text for target in self.targets for candidate in target.synonyms}
+        return {text for text, _ in self.erased_prompts(config)} | {w for t in self.targets for w in t.named} | alike
 
     def to_dict(self) -> dict[str, Any]:
         """Return the space as JSON types."""

@@ -67,13 +67,14 @@ def let_go_along(
 ) -> Generator[Stage, None, None]:
     """Add to the synonyms of each target the words near it from whose pictures it comes back.
 
-    An erasure that is to hold against other words cannot hold while these stay. What the user wants to keep stays, and
-    so does what is wider than a target by name.
+    An erasure that is to hold against other words cannot hold while these stay. What the user wants to keep stays, what
+    a target turns into, and what is wider than a target by name.
     """
     gone = (*config.erase, *config.synonym)
-    stay = set(config.preserve)
+    stay = [text for text in (*config.anchors, *config.preserve) if text]
     for i, target in enumerate(config.erase):
-        near = [word for word in kept_of(orders[i], set().union(*synonyms), config) if word not in stay]
+        left = kept_of(orders[i], set().union(*synonyms), config)
+        near = [word for word in left if not any(names_target(word, text) for text in stay)]
         likest = sorted((word for word in near if measured[i].get(word, _ALIKE) < _ALIKE), key=lambda w: measured[i][w])
         words = [word for word in likest if not any(is_wider(word, text) for text in gone)][:LIKEST]
         if words and (yield from tells(target, lookalikes)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 MIB, GIB = 2**20, 2**30
@@ -49,3 +50,10 @@ class FullSize:
     cpu_seconds: float
     state_per_rank: int
     measured_on: str = ""
+
+    def rows_at_once(self, places: float, unet: int) -> int:
+        """Return how many rows without gradients need about the memory of an update with gradient checkpointing.
+
+        ``places``: those of a latent, as a share of the full size's; ``unet``: the number of weights.
+        """
+        return max(1, int(self.rows / places * math.sqrt(self.unet / unet)))

@@ -17,6 +17,7 @@ from erasure.model.checkpoint import inspect_checkpoint
 from erasure.model.memory import embedding_cache_bytes
 from erasure.model.size import ModelSize
 from erasure.run.forecast import forecast_rows, remembered_prompts, soonest_end
+from erasure.training.gradient_rows import gradient_rows, trained_rows
 from erasure.training.text_start_sizes import text_steps
 
 _LIBRARIES = 0.4 * GIB
@@ -60,14 +61,15 @@ def estimate(config: EraseConfig, checkpoint: Path, device: str, runs_folder: Pa
 def memory_bytes(config: EraseConfig, size: ModelSize, full: FullSize) -> int:
     """Return the memory for the weights of all three parts, and for an update or decoding a picture if that is more.
 
-    The last two are scaled from the family's table by places, width (the square root of the number of weights) and
-    batch.
+    The last two are scaled from the family's table, of an update of two rows, by places, width (the square root of the
+    number of weights) and rows in a call.
     """
     half = config.precision != "fp32"
     measured = full.cross_attention if config.layers in ("xattn", "xattn_kv", "xattn_v") else full.all_layers
     table = measured.of(half=half, checkpointing=config.gradient_checkpointing)
     places = (_pixels(config, size) / full.pixels) ** 2
-    update = table * places * config.batch * math.sqrt(size.unet / full.unet)
+    at_once, trained = gradient_rows(full.rows_at_once(places, size.unet), config.batch), trained_rows(config)
+    update = table * places * max(2 * config.batch, min(at_once, trained)) / 2 * math.sqrt(size.unet / full.unet)
     each = 2 if half else 4
     vae = 4 if config.precision == "fp16" else each  # with fp16, the VAE stays in fp32
     decoding = full.decoding * vae / 4 * places * math.sqrt(size.vae / full.vae)

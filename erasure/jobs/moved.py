@@ -7,20 +7,25 @@ from contextlib import suppress
 from pathlib import Path
 
 from erasure.errors import CheckpointError
-from erasure.model.checkpoint import sha256, short_hash
+from erasure.model.checkpoint import inspect_checkpoint, sha256, short_hash
+from erasure.run.configuration import configuration_hash
 from erasure.run.folder import Origin
 
 
 def moved_checkpoint(origin: Origin, offered: Iterable[Path]) -> Path | None:
     """Return where the checkpoint of a run lies now, if no longer in its old place: the same bytes among ``offered``.
 
-    None if it is in its old place, or nowhere. Files are read whole only if the short hash, of a small part of the
-    file, is that of the checkpoint.
+    None if it is in its old place, or nowhere. Of several, one that is read in the same way as then, by the files
+    beside it, comes first. Files are read whole only if the short hash, of a small part of the file, is that of the
+    checkpoint.
     """
     if Path(origin.checkpoint).exists():
         return None
+    found = []
     for path in offered:
         with suppress(OSError, CheckpointError):  # one that cannot be read is not the one that is missing
             if short_hash(path) == origin.short_hash and sha256(path) == origin.sha256:
-                return path
-    return None
+                if configuration_hash(inspect_checkpoint(path)) == origin.configuration:
+                    return path
+                found.append(path)
+    return next(iter(found), None)

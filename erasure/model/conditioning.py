@@ -105,18 +105,19 @@ class Conditioning:
         """Return the same values as leaves of a new graph, for :meth:`gradient`."""
         return self.apply(lambda tensor: tensor.detach().requires_grad_())
 
-    def gradient(self, value: Tensor) -> Conditioning:
+    def gradient(self, value: Tensor, scale: float = 1.0) -> Conditioning:
         """Return d value / d self for each field; the number ``value`` was computed from ``self``, a :meth:`leaf`.
 
-        It is zero in what the other of the two models is told.
+        It is zero in what the other of the two models is told. ``scale``: by what the value is multiplied on its way
+        backward through a model in fp16, where the gradient would vanish. What is too large with it counts as zero.
         """
         named = self.named
-        found = torch.autograd.grad(value, list(named.values()), allow_unused=True)
-        zeros = (
-            own if each is None else each
-            for each, own in zip(found, map(torch.zeros_like, named.values()), strict=True)
+        found = torch.autograd.grad(value * scale, list(named.values()), allow_unused=True)
+        gradients = (
+            torch.zeros_like(own) if each is None else each.nan_to_num(0.0, 0.0, 0.0) / scale if scale != 1 else each
+            for each, own in zip(found, named.values(), strict=True)
         )
-        return Conditioning(**dict(zip(named, zeros, strict=True)))
+        return Conditioning(**dict(zip(named, gradients, strict=True)))
 
     def moved(self, way: Conditioning) -> Conditioning:
         """Return the sum with ``way``, such as a step along a :meth:`gradient`."""

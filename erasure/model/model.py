@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
@@ -203,4 +202,4 @@ def rows_at_once(parts: ModelParts, resolution: int = 0) -> int:
     _, height, width = parts.latents_of(resolution)
     full_places = (full.pixels // family.pixels_per_latent) ** 2
     weights = sum(weight.numel() for weight in parts.unet.parameters())
-    return max(1, int(full.rows * full_places / (height * width) * math.sqrt(full.unet / weights)))
+    return full.rows_at_once(height * width / full_places, weights)

@@ -72,8 +72,8 @@ def remedy(config: EraseConfig) -> dict[str, Any]:
     """Return the settings to change after training diverged, with values that let it diverge less."""
     usual = {name: about.default for name, about in settings().items()}
     change: dict[str, Any] = {"learning_rate": float(f"{config.learning_rate / 4:.2g}")}
-    if not config.pace:
-        change["pace"] = usual["pace"]
+    # After the first updates the pace alone decides on the rate.
+    change["pace"] = float(f"{config.pace / 4:.2g}") if config.pace else usual["pace"]
     if not 0 < config.clip <= usual["clip"]:
         change["clip"] = usual["clip"]
     if config.guidance > usual["guidance"]:
@@ -87,7 +87,7 @@ def advice(config: EraseConfig) -> str:
     """Return :func:`remedy` in words."""
     more = {
         "learning_rate": f" instead of {config.learning_rate:g}",
-        "pace": ", which adapts the learning rate",
+        "pace": f" instead of {config.pace:g}" if config.pace else ", which adapts the learning rate",
         "precision": " or fp32",
     }
     change = [

@@ -35,7 +35,8 @@ class Origin:
 
     ``started``: seconds since the epoch, None if not known. ``ema``: ``plain`` or ``averaged`` weights of a U-Net that
     has both, "" for one that has not, or if not known; ``vae``: the VAE that was given in place of the checkpoint's
-    own, or for one that has none.
+    own, or for one that has none. ``configuration``: how the weights were read, see
+    :func:`erasure.run.configuration.configuration_hash`; "" if not known.
     """
 
     checkpoint: str
@@ -45,6 +46,7 @@ class Origin:
     started: float | None = None
     ema: str = ""
     vae: str = ""
+    configuration: str = ""
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,7 @@ class RunFolder:
     def origin(self) -> Origin:
         """What the run began with, besides its config. Raises: RunError."""
         values = self._json("run.json")
-        names = ("checkpoint", "sha256", "short_hash", "out", "ema", "vae")
+        names = ("checkpoint", "sha256", "short_hash", "out", "ema", "vae", "configuration")
         texts = {name: str(values.get(name) or "") for name in names}
         started = values.get("started")
         return Origin(**texts, started=float(started) if isinstance(started, (int, float)) else None)

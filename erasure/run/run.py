@@ -18,6 +18,7 @@ from erasure.model.device import check_device
 from erasure.model.opening import Ema, Opening
 from erasure.model.rows import Purpose
 from erasure.model.stage import Stage
+from erasure.run.configuration import configuration_hash
 from erasure.run.divergence import advice, diverged_before, divergence
 from erasure.run.events import Before, Event, Judged, Opened, Planned, Saved
 from erasure.run.finish import finish, keep_lora
@@ -63,6 +64,7 @@ def erase(task: Task, observers: Sequence[MakeObserver] = ()) -> Run:
         started=began,
         ema=("averaged" if checkpoint.averaged else "plain") if checkpoint.has_ema else "",
         vae="" if checkpoint.vae is None else str(checkpoint.vae.path.absolute()),
+        configuration=configuration_hash(checkpoint),
     )
     task.folder.create(origin, task.config, task.parents)
     if task.space is not None:
@@ -126,6 +128,12 @@ def resume(
         raise RunError(
             f"{found.path.name} is not the checkpoint that this run began with (its sha256 differs); "
             "put the old file back, or start a new run"
+        )
+    if origin.configuration and configuration_hash(found) != origin.configuration:
+        raise RunError(
+            f"{found.path.name} would be read in another way than when this run began, by {found.config.name}: it says "
+            "something else of what the model predicts, or of its size or noise levels. Put the file back that lay "
+            "beside the checkpoint then, with the same name, or start a new run"
         )
     return Run(task, found.opened(_as_before(origin, found, vae)), from_state=True, observers=observers)
 

@@ -15,6 +15,7 @@ from erasure.run.folder import RunFolder
 ADJUSTABLE = (
     "steps",
     "learning_rate",
+    "pace",
     "preserve_weight",
     "clip",
     "precision",

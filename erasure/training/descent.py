@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -32,19 +33,22 @@ class Descent:
         self._optimizer = torch.optim.Adam(self._parameters, lr=config.learning_rate)
         self._scaler = gradient_scaler(model.dtype, model.device)
 
-    def step(self, loss: Tensor, rate: float, update: int) -> None:
-        """Take one step down ``loss`` at a learning rate. ``update``: its number, from 1, which an error names.
+    def step(self, parts: Iterable[Tensor], rate: float, update: int) -> None:
+        """Take one step down a loss at a learning rate. ``update``: its number, from 1, which an error names.
 
-        Raises: NonFiniteLoss; the weights are then as they were.
+        ``parts``: add up to the loss. Each goes backward before the next one is asked for, so that memory is needed
+        for one alone. Raises: NonFiniteLoss; the weights are then as they were.
         """
         config = self._config
-        advice = "lower learning_rate, preserve_weight or clip, or use precision bf16 or fp32"
-        if not torch.isfinite(loss):
-            raise NonFiniteLoss(f"the loss became {loss.item()} in update {update}; {advice}, and resume")
+        rates = "learning_rate, pace" if config.pace else "learning_rate"
+        advice = f"lower {rates}, preserve_weight or clip, or use precision bf16 or fp32"
         self._optimizer.zero_grad(set_to_none=True)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        self._scaler.scale(loss).backward()
+        for loss in parts:
+            if not torch.isfinite(loss):
+                raise NonFiniteLoss(f"the loss became {loss.item()} in update {update}; {advice}, and resume")
+            self._scaler.scale(loss).backward()
         if self._null_space is not None:
             self._null_space.pull_gradients()
         self._scaler.unscale_(self._optimizer)
@@ -88,7 +92,8 @@ class Descent:
     def load(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
         """Undo :meth:`tensors` and :meth:`meta`."""
         load_adam_tensors(self._optimizer, tensors)
-        self._scaler.load_state_dict(meta)
+        if meta:  # a run in another number format than fp16 had no scale
+            self._scaler.load_state_dict(meta)
 
     def move(self, device: torch.device | str) -> None:
         """Follow the model, which was moved before."""

@@ -33,7 +33,7 @@ class ForgetMeNot(Trainer):
         with watched_cross_attention(self.model.unet) as layers:
             self.model.eps(z, t, Conditioning.cat([prompt.conditioning for prompt in erased]))
             loss = attention_paid(layers, [self._places(template, prompt.text) for prompt in erased])
-        self.descent.step(loss, self._learning_rate(), self.step + 1)
+        self.descent.step([loss], self._learning_rate(), self.step + 1)
         return (loss.item(), 0.0), erased, []
 
     def _places(self, template: str, prompt: str) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from torch import Tensor
 from erasure.config.settings import LossSpace
 from erasure.model.conditioning import Conditioning
 from erasure.model.model import Model
+from erasure.training.gradient_scale import search_scale
 
 MIN_SNR_GAMMA = 5.0
 
@@ -44,4 +45,5 @@ def harm_gradient(model: Model, z: Tensor, t: Tensor, conditioning: Conditioning
     with model.frozen_from(len(z)):
         eps = model.eps(torch.cat([z, z]), torch.cat([t, t]), Conditioning.cat([leaf, leaf]))
         tuned, frozen = eps.chunk(2)
-        return leaf.gradient(prediction_loss(tuned, frozen, model.alphas_cumprod[t], space).mean())
+        harm = prediction_loss(tuned, frozen, model.alphas_cumprod[t], space).mean()
+        return leaf.gradient(harm, search_scale(model.dtype, z))

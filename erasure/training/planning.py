@@ -17,6 +17,7 @@ from erasure.lora.model_adapter import model_lora_layers
 from erasure.model.conditioning import Conditioning
 from erasure.model.memory import peak_process_bytes
 from erasure.model.model import Model
+from erasure.training.gradient_rows import gradient_rows, trained_rows
 from erasure.training.plan import Plan
 from erasure.training.row_count import rows_per_update
 
@@ -45,12 +46,12 @@ def make_plan(model: Model, space: ConceptSpace, config: EraseConfig) -> Plan:
 
 
 def measure_cost(model: Model, plan: Plan, config: EraseConfig) -> Cost:
-    """Time one row without a gradient and one update's rows with it, and scale both by the rows of the plan.
+    """Time one row without a gradient and one call of an update with it, and scale both by the rows of the plan.
 
     No weight changes.
     """
-    searched = 0 if config.adversary in ("fixed", "whole", "none") else config.batch
-    rows = config.batch + searched + bool(config.preserve or config.adversary == "fixed")
+    trained = trained_rows(config)
+    rows = min(trained, gradient_rows(model.rows_at_once, config.batch) or trained)
     device = model.device
     z = torch.zeros((rows, *model.latent_shape), device=device)
     t, conditioning = torch.full((rows,), model.train_steps // 2, device=device), model.embed([""]).expand(rows)
@@ -60,7 +61,7 @@ def measure_cost(model: Model, plan: Plan, config: EraseConfig) -> Cost:
         with_gradient = _seconds(device, lambda: _backward(model, z, t, conditioning))
         with torch.no_grad():
             without = _seconds(device, lambda: model.eps(z, t, conditioning)) / rows
-    seconds = with_gradient + without * max(0.0, plan.rows_per_update - rows)
+    seconds = with_gradient * trained / rows + without * max(0.0, plan.rows_per_update - trained)
     if device.type == "cuda":
         return Cost(seconds, torch.cuda.max_memory_allocated(device), "device")
     return Cost(seconds, peak_process_bytes(), "process")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,9 @@ from erasure.training.gradient_scale import gradient_scaler
 PADDING_READ, PADDING = 4, 0.1
 # The norm that gradients are cut off at.
 CLIP = 1.0
+# So many tokens, times layers, times width, go through a text encoder at once: about 500 tokens of SDXL's larger one,
+# whose activations then take about a gigabyte in bf16.
+AT_ONCE = 20_000_000
 # What frozen text encoders said of so many prompts of goals is remembered, on the CPU.
 REMEMBERED = 1024
 
@@ -130,16 +134,40 @@ class TextTuning:
         ]
         if not self._units:
             self._units = self._differences([each[0] for each in into])
-        # One backward pass after the other, as both at once take twice the memory.
-        erase = self._distances(erased, wanted)
-        self._scaler.scale(erase.mean()).backward()
-        kept = self._distances(preserved, self._frozen(preserved, again=False))
-        self._scaler.scale(preserve * kept.mean()).backward()
+        # One backward pass after the other, as all at once take far more memory.
+        erase = self._descend(erased, wanted, 1.0)
+        kept = self._descend(preserved, self._frozen(preserved, again=False), preserve)
         self._scaler.unscale_(optimizer)
         nn.utils.clip_grad_norm_(self._parameters(), CLIP)
         self._scaler.step(optimizer)
         self._scaler.update()
-        return float((erase.mean() + preserve * kept.mean()).detach()), kept.detach().tolist()
+        return float(erase.mean() + preserve * kept.mean()), kept.tolist()
+
+    def _descend(self, prompts: Sequence[str], wanted: Sequence[list[_Said]], weight: float) -> Tensor:
+        """Send ``weight`` times the mean distance of prompts from what is wanted backward; return distances (b,)."""
+        found = torch.zeros(len(prompts), device=self._model.device)
+        for chunk in self._chunks(prompts):
+            apart = self._distances([prompts[i] for i in chunk], [wanted[i] for i in chunk])
+            self._scaler.scale(weight * (apart.sum() / len(prompts))).backward()
+            found[chunk] = apart.detach()
+        return found
+
+    def _chunks(self, prompts: Sequence[str]) -> list[list[int]]:
+        """Return prompts, by number, that go through the text encoders together: of about one length where not all can.
+
+        All are padded to the longest of their chunk.
+        """
+        tokens = min(AT_ONCE // _size(reader.encoder.config) for reader in self._readers)
+        ends = torch.stack([reader.ends(reader.ids(prompts)) for reader in self._readers]).amax(0).tolist()
+        lengths = [end + 1 + PADDING_READ for end in ends]
+        if max(lengths) * len(prompts) <= tokens:
+            return [list(range(len(prompts)))]
+        chunks: list[list[int]] = [[]]
+        for i in sorted(range(len(prompts)), key=lambda i: lengths[i]):
+            if chunks[-1] and lengths[i] * (len(chunks[-1]) + 1) > tokens:
+                chunks.append([])
+            chunks[-1].append(i)
+        return chunks
 
     def _parameters(self) -> list[nn.Parameter]:
         return [weight for reader in self._readers for weight in lora_parameters(reader.encoder)]
@@ -209,6 +237,11 @@ class TextTuning:
             ends = [each for each in pooled if each is not None]
             units.append((_spread(states), _spread(torch.stack(ends)) if ends else 1.0))
         return units
+
+
+def _size(config: Any) -> int:
+    """Return what a token's activations grow with: layers times width, by a text encoder's configuration."""
+    return int(config.num_hidden_layers) * int(config.hidden_size)
 
 
 def _is_trained(name: str, reader: TextReader) -> bool:

@@ -33,11 +33,11 @@ from erasure.training.first_weights import FirstWeights, set_first_weights
 from erasure.training.frozen_predictions import FrozenPredictions
 from erasure.training.latents.choose import choose_latent_source
 from erasure.training.latents.source import LatentState, stack
-from erasure.training.losses import prediction_loss
 from erasure.training.pace import Pace, moved_shares
 from erasure.training.pace_updates import MEASURED
 from erasure.training.rehearsal import Rehearsal, rehearsed_words
 from erasure.training.steering import Steering
+from erasure.training.update_losses import UpdateLosses
 
 
 class Trainer:
@@ -195,20 +195,15 @@ class Trainer:
         )
         start = self._eps_at_start(asked, erase_states, eps_target)
 
-        # L1 + lambda L2, both in one call of the U-Net
-        z, t = stack(erase_states + preserve_states)
-        conditioning = Conditioning.cat([prompt.conditioning for prompt in asked + preserved])
-        eps = self.model.eps(z, t, conditioning)
-        if self._pace is not None:
-            moved = partial(moved_shares, eps[: len(erased)], start, eps_target, eps_anchor)
-            self._pace.note(self.step + 1, self._learning_rate(), moved)
-        loss = prediction_loss(eps, goal, self.model.alphas_cumprod[t], config.loss_space)
-        erase_loss, *kept = (
-            part.mean() for part in loss.split([len(erased), found, len(rehearsed.prompts)]) if len(part)
-        )
-        preserve_loss = torch.stack(kept).sum() if kept else loss.new_zeros(())
-        self.descent.step(erase_loss + config.preserve_weight * preserve_loss, self._learning_rate(), self.step + 1)
-        return (erase_loss.item(), preserve_loss.item()), erased, preserved[:found]
+        def note_pace(eps: Tensor) -> None:
+            if self._pace is not None:
+                moved = partial(moved_shares, eps[: len(erased)], start, eps_target, eps_anchor)
+                self._pace.note(self.step + 1, self._learning_rate(), moved)
+
+        losses = UpdateLosses(self.model, config, goal, (len(erased), found, len(rehearsed.prompts)))
+        parts = losses.parts(asked + preserved, erase_states + preserve_states, note_pace)
+        self.descent.step(parts, self._learning_rate(), self.step + 1)
+        return losses.told, erased, preserved[:found]
 
     # --- predictions
 

@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
+import yaml
 
 from erasure.jobs.manager import JobManager
 from erasure.jobs.moved import moved_checkpoint
@@ -36,10 +37,12 @@ def interrupted(host: FakeHost, manager: JobManager, run: ScriptedRun) -> str:
 
 
 def move(host: FakeHost) -> Path:
-    """Rename the folder and the checkpoint in it, and let the host offer it there."""
+    """Rename the folder and the checkpoint in it with its yaml, and let the host offer it there."""
     new = host.root / "other drive" / "renamed.safetensors"
     host.checkpoint.parent.rename(new.parent)
-    (new.parent / host.checkpoint.name).rename(new)
+    old = new.parent / host.checkpoint.name
+    old.with_suffix(".yaml").rename(new.with_suffix(".yaml"))
+    old.rename(new)
     host.checkpoint = new
     return new
 
@@ -67,8 +70,9 @@ def test_a_checkpoint_that_was_moved_back_is_told_by_its_first_place(
     threading.Timer(0.05, hold.release).start()
     between.close()
     run.at.clear()
-    first.parent.mkdir()
-    new.rename(first)
+    new.with_suffix(".yaml").rename(new.parent / f"{first.stem}.yaml")
+    new.rename(new.parent / first.name)
+    new.parent.rename(first.parent)
     host.checkpoint = first
     after = JobManager(host)
     after.resume(interrupted)
@@ -100,6 +104,26 @@ def test_another_file_in_its_place_is_not_taken_for_it(host: FakeHost, interrupt
     assert after.wait(interrupted, timeout=PATIENCE).state == "failed"
     assert f"is no longer at {old}" in after.snapshot(interrupted).problem
     assert run.started_at == [0]
+    after.close()
+
+
+def test_of_two_copies_the_one_that_is_read_as_then_is_taken(host: FakeHost, interrupted: str) -> None:
+    """The same weights with another yaml beside them are another model."""
+    origin = RunFolder(host.data_folder() / "runs" / interrupted).origin()
+    new = move(host)
+    other = host.root / "another" / new.name
+    shutil.copytree(new.parent, other.parent)
+    values = yaml.safe_load(other.with_suffix(".yaml").read_text())
+    values["model"]["params"]["parameterization"] = "v"
+    other.with_suffix(".yaml").write_text(yaml.safe_dump(values))
+    assert moved_checkpoint(origin, [other, new]) == new
+    assert moved_checkpoint(origin, [other]) == other
+    host.checkpoint = other
+    after = JobManager(host)
+    after.resume(interrupted)
+    failed = after.wait(interrupted, timeout=PATIENCE)
+    assert failed.state == "failed"
+    assert f"would be read in another way than when this run began, by {other.stem}.yaml" in failed.problem
     after.close()
 
 

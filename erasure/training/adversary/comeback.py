@@ -15,6 +15,7 @@ from torch import Tensor
 from erasure.config.settings import LossSpace
 from erasure.model.conditioning import Conditioning, Prompt
 from erasure.model.model import Model
+from erasure.training.gradient_scale import search_scale
 from erasure.training.latents.source import LatentState, stack
 from erasure.training.losses import prediction_loss
 
@@ -32,7 +33,7 @@ class Comeback:
         """Return the gradient of the mean in the prompts' conditionings. One row per prompt, forward and backward."""
         leaf = Conditioning.cat([prompt.conditioning for prompt in prompts]).leaf()
         with torch.enable_grad():
-            return leaf.gradient(self._of(leaf).mean())
+            return leaf.gradient(self._of(leaf).mean(), search_scale(self.model.dtype, self.wanted))
 
     @torch.no_grad()
     def measure(self, prompts: list[Prompt]) -> Tensor:

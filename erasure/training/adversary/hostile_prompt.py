@@ -14,6 +14,7 @@ from torch import Tensor
 from erasure.config.settings import LossSpace
 from erasure.model.conditioning import Conditioning, Prompt
 from erasure.model.model import Model
+from erasure.training.gradient_scale import search_scale
 from erasure.training.latents.source import LatentState, stack
 from erasure.training.losses import prediction_loss
 
@@ -46,7 +47,8 @@ def hostile_prompts(
         leaf = moved.leaf()
         with torch.enable_grad():
             loss = prediction_loss(model.eps(z, t, leaf), wanted, model.alphas_cumprod[t], space).sum()
-        moved = moved.apply(lambda x, g, s: _stepped(x, g, s, rate, radius), leaf.gradient(loss), start)
+        gradient = leaf.gradient(loss, search_scale(model.dtype, z))
+        moved = moved.apply(lambda x, g, s: _stepped(x, g, s, rate, radius), gradient, start)
     return [
         Prompt(prompt.text, own, exact=not steps and begin is None and prompt.exact)
         for prompt, own in zip(prompts, moved, strict=True)
