@@ -11,10 +11,9 @@ from torch import Tensor
 def search_scale(dtype: torch.dtype, z: Tensor) -> float:
     """Return by what a search multiplies the mean over one of the latents z (b, c, h, w) before it goes backward.
 
-    2^12 for the 4 x 64 x 64 of Stable Diffusion 1.x, more for larger latents, each of whose values has less of a share
-    in the mean; 1 where nothing would vanish.
+    As many as it has values, so that the share of one in the mean does not vanish; 1 where nothing would.
     """
-    return z[0].numel() / 4 if dtype == torch.float16 else 1.0
+    return float(z[0].numel()) if dtype == torch.float16 else 1.0
 
 
 def gradient_scaler(dtype: torch.dtype, device: torch.device) -> Any:
