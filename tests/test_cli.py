@@ -17,9 +17,9 @@ from safetensors import safe_open
 
 from erasure.cli import main
 from erasure.config.settings import settings
-from erasure.config.values import config_from_dict
+from erasure.config.values import config_from_dict, erase_config
 from erasure.errors import ConfigError
-from erasure.run.folder import RunFolder
+from erasure.run.folder import Origin, RunFolder
 from erasure.run.preview import RunPreview
 from erasure.run.state import load_state
 
@@ -298,6 +298,20 @@ def test_a_resumed_run_keeps_its_settings(tmp_path: Path, capsys: pytest.Capture
     assert main(["train", "--resume", str(tmp_path), "--dry-run"]) == 2
     assert "--dry-run: does not go with --resume" in capsys.readouterr().err
     assert main(["train", "--resume", str(tmp_path)]) == 1
+
+
+def test_a_run_is_resumed_at_another_pace_but_not_with_one_if_it_had_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+    origin = Origin("gone.safetensors", "ab", "ab", str(tmp_path / "x.safetensors"))
+    folder.create(origin, erase_config(erase="church", pace=0))
+    assert main(["train", "--resume", str(folder.path), "--pace", "0.01"]) == 2
+    assert "pace: a resumed run can change it, but not begin" in capsys.readouterr().err
+    other = RunFolder(tmp_path / "other")
+    other.create(origin, erase_config(erase="church"))
+    assert main(["train", "--resume", str(other.path), "--pace", "0.01", "--device", "cpu"]) == 1
+    assert "no longer at gone.safetensors" in capsys.readouterr().err
 
 
 def test_a_resumed_run_takes_its_checkpoint_from_where_it_lies_now(

@@ -726,6 +726,9 @@ def test_the_checkpoint_of_a_run_is_told_by_its_place_where_two_have_one_name(
     for title, found in (("a/m.safetensors", None), ("b/m.safetensors", run)):
         asked = order(host, checkpoint=title, erase="church")
         assert form_actions.judged_run([run], asked, "") is found
+    monkeypatch.chdir(tmp_path)
+    assert run.began_with(Path("b", "m.safetensors")), "a host may name its checkpoints from where it was started"
+    assert replace(run, place="x" * 5000, checkpoint="y.safetensors").began_with(Path("y.safetensors"))
     places[1].rename(tmp_path / "c.safetensors")  # now only the name is left, and only the other has it
     monkeypatch.setattr(host, "checkpoints", lambda: offered[:1])
     assert form_actions.load_run(host, manager, "run-1")[2] == "a/m.safetensors"

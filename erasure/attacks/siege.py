@@ -36,6 +36,7 @@ from erasure.judge.takes import takes
 from erasure.lora.fit import match_lora
 from erasure.lora.model_adapter import inject_lora_file, model_shapes
 from erasure.model.checkpoint import sha256
+from erasure.model.configuration import configuration_of
 from erasure.model.drawing import relayed
 from erasure.model.model import Model, open_model
 from erasure.model.stage import Stage, counted
@@ -105,12 +106,15 @@ def besiege(siege: Siege, space: ConceptSpace | None = None) -> Generator[Stage,
 def _untouched(siege: Siege, precision: str) -> list[object]:
     """Return what the untouched model's pictures depend on, and how the judge sees them."""
     checkpoint, config = siege.task.checkpoint, siege.task.config
-    read = [sha256(checkpoint.path), checkpoint.averaged, checkpoint.prediction_type, checkpoint.zero_snr]
+    read = [sha256(checkpoint.path), checkpoint.averaged, configuration_of(checkpoint)]
     return [*read, precision, config.resolution, list(config.templates)]
 
 
 def _lora(task: MeasureTask) -> list[object]:
-    return [sha256_of_files([task.file.path]), task.weight]
+    """Return what attacks depend on besides; the VAE draws what a classifier sees."""
+    vae = task.checkpoint.vae
+    drawn_by = "" if vae is None else sha256_of_files([weights.path for weights in vae.weights])
+    return [sha256_of_files([task.file.path]), task.weight, drawn_by]
 
 
 def _on_target(
@@ -120,7 +124,8 @@ def _on_target(
     config, concept = siege.task.config, target.target
     vocabulary = load_vocabulary(config, model.tokenizer)
     names = space.erased_by_target(config)
-    close = {name for own in names for name in own} | {c.text for t in space.targets for c in t.preserved}
+    near = {word.text for target in space.targets for word in (*target.preserved, *target.synonyms)}
+    close = near | {name for own in names for name in own}
     others = unrelated_words(vocabulary, close, [name for own in names for name in own], UNRELATED)
     about = counted(f"draws {concept}", _STEPS)
     lookalikes = Lookalikes(album, config.templates, others, "attacks")

@@ -14,6 +14,7 @@ from erasure.cli.flags import (
     opening_of,
     print_notes,
 )
+from erasure.cli.numbers import whole
 from erasure.config.settle import notes_of
 from erasure.console import json_text
 from erasure.model.device import default_device
@@ -26,7 +27,9 @@ def add_parser(commands: Commands) -> None:
     parser = add_command(commands, "concepts", "list the nearest concepts, and which of them are synonyms")
     add_model_flags(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--show", type=int, default=20, metavar="N", help="concepts shown per target (default: 20)")
+    parser.add_argument(
+        "--show", type=whole(0, 1_000_000), default=20, metavar="N", help="concepts shown per target (default: 20)"
+    )
     add_config_flags(parser)
     parser.set_defaults(run=run)
 

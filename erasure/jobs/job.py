@@ -125,8 +125,8 @@ class Snapshot:
 
         That is the file in its place or, where nothing lies there any more, one of its name.
         """
-        if self.place and Path(self.place).exists():
-            return Path(self.place) == checkpoint
+        if self.place and is_there(self.place):
+            return Path(self.place).absolute() == checkpoint.absolute()
         return self.checkpoint == checkpoint.name
 
     @property
@@ -146,3 +146,11 @@ class Snapshot:
         if self.result is not None:
             values["result"] = {**asdict(self.result), "path": Path(self.result.path).name}
         return values
+
+
+def is_there(place: str) -> bool:
+    """Whether a file or folder is there: not, where a drive has gone or a folder is closed to us."""
+    try:
+        return Path(place).exists()
+    except OSError:
+        return False

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from erasure.errors import CheckpointError
 from erasure.model.checkpoint import inspect_checkpoint, sha256, short_hash
-from erasure.run.configuration import configuration_hash
+from erasure.model.configuration import differences
 from erasure.run.folder import Origin
 
 
@@ -19,13 +19,11 @@ def moved_checkpoint(origin: Origin, offered: Iterable[Path]) -> Path | None:
     beside it, comes first. Files are read whole only if the short hash, of a small part of the file, is that of the
     checkpoint.
     """
-    if Path(origin.checkpoint).exists():
-        return None
-    found = []
-    for path in offered:
+    old, found = Path(origin.checkpoint), []
+    for path in (old, *offered):
         with suppress(OSError, CheckpointError):  # one that cannot be read is not the one that is missing
             if short_hash(path) == origin.short_hash and sha256(path) == origin.sha256:
-                if configuration_hash(inspect_checkpoint(path)) == origin.configuration:
-                    return path
+                if not differences(origin.configuration, inspect_checkpoint(path)):
+                    return path if path != old else None
                 found.append(path)
-    return next(iter(found), None)
+    return next((path for path in found if path != old), None) if old not in found else None

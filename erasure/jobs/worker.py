@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from erasure.errors import Diverged, EraseError, RunError
 from erasure.host.base import Host
 from erasure.jobs.gate import Gate
-from erasure.jobs.job import JobState, Result
+from erasure.jobs.job import JobState, Result, is_there
 from erasure.jobs.live import LiveJob, Wish, logger
 from erasure.jobs.memory import free_memory
 from erasure.jobs.moved import moved_checkpoint
@@ -138,8 +138,10 @@ class Worker:
             more = {"steps": job.record.train_to} if job.record.train_to else None
             origin = job.folder.origin()
             moved = moved_checkpoint(origin, (offered.path for offered in self._host.checkpoints()))
-            with job.changed:  # it may also lie in its first place again
-                job.amend(replace(job.record, checkpoint=str(moved or origin.checkpoint)))
+            place = origin.checkpoint if moved is None else str(moved.absolute())
+            if moved is not None or not is_there(job.record.checkpoint):  # it may also lie in its first place again
+                with job.changed:
+                    job.amend(replace(job.record, checkpoint=place))
             if moved is not None:
                 job.note(f"the checkpoint has been moved since the run began; it goes on with {moved.name}")
             return resume(job.folder, checkpoint=moved, device=device, out=out, changes=more)

@@ -21,7 +21,8 @@ class Rows:
     """A number of rows; one row is one latent with one prompt.
 
     ``gradient``: how many of them are kept for a backward pass. ``calls``: of the U-Net, with any number of rows; a
-    call that is split to save memory counts once. Forecast numbers need not be whole.
+    call without gradients that is split to save memory counts once. Forecast numbers need not be whole, and those of
+    calls are for models that take all rows of an update at once.
     """
 
     total: float = 0

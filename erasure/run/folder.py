@@ -36,7 +36,7 @@ class Origin:
     ``started``: seconds since the epoch, None if not known. ``ema``: ``plain`` or ``averaged`` weights of a U-Net that
     has both, "" for one that has not, or if not known; ``vae``: the VAE that was given in place of the checkpoint's
     own, or for one that has none. ``configuration``: how the weights were read, see
-    :func:`erasure.run.configuration.configuration_hash`; "" if not known.
+    :func:`erasure.model.configuration.configuration_of`; "" if not known.
     """
 
     checkpoint: str

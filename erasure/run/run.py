@@ -14,11 +14,11 @@ from erasure.config.settle import asked_of, notes_of
 from erasure.config.values import config_from_dict
 from erasure.errors import ConceptError, ConfigError, Diverged, EraseError, IneffectiveLora, RunError
 from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint, sha256, short_hash
+from erasure.model.configuration import configuration_of, differences
 from erasure.model.device import check_device
 from erasure.model.opening import Ema, Opening
 from erasure.model.rows import Purpose
 from erasure.model.stage import Stage
-from erasure.run.configuration import configuration_hash
 from erasure.run.divergence import advice, diverged_before, divergence
 from erasure.run.events import Before, Event, Judged, Opened, Planned, Saved
 from erasure.run.finish import finish, keep_lora
@@ -64,7 +64,7 @@ def erase(task: Task, observers: Sequence[MakeObserver] = ()) -> Run:
         started=began,
         ema=("averaged" if checkpoint.averaged else "plain") if checkpoint.has_ema else "",
         vae="" if checkpoint.vae is None else str(checkpoint.vae.path.absolute()),
-        configuration=configuration_hash(checkpoint),
+        configuration=configuration_of(checkpoint),
     )
     task.folder.create(origin, task.config, task.parents)
     if task.space is not None:
@@ -97,6 +97,8 @@ def resume(
         raise ConfigError([f"{name}: a resumed run cannot change it, only {', '.join(ADJUSTABLE)}" for name in refused])
     origin, used = folder.read()
     config = config_from_dict({**asked_of(used), **changes}) if changes else used
+    if bool(config.pace) != bool(used.pace):
+        raise ConfigError(["pace: a resumed run can change it, but not begin or cease to have one"])
     worse = "" if even_diverged else diverged_before(config, folder.events(), longer="steps" in (changes or {}))
     if worse:
         raise Diverged(
@@ -129,11 +131,11 @@ def resume(
             f"{found.path.name} is not the checkpoint that this run began with (its sha256 differs); "
             "put the old file back, or start a new run"
         )
-    if origin.configuration and configuration_hash(found) != origin.configuration:
+    if apart := differences(origin.configuration, found):
         raise RunError(
-            f"{found.path.name} would be read in another way than when this run began, by {found.config.name}: it says "
-            "something else of what the model predicts, or of its size or noise levels. Put the file back that lay "
-            "beside the checkpoint then, with the same name, or start a new run"
+            f"{found.path.name} would be read in another way than when this run began ({', '.join(apart)}), by "
+            f"{found.config.name}; put the file back that lay beside the checkpoint then, with the same name, or take "
+            "this one away if there was none; or start a new run"
         )
     return Run(task, found.opened(_as_before(origin, found, vae)), from_state=True, observers=observers)
 

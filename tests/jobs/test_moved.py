@@ -11,6 +11,8 @@ import yaml
 
 from erasure.jobs.manager import JobManager
 from erasure.jobs.moved import moved_checkpoint
+from erasure.model.checkpoint import inspect_checkpoint
+from erasure.model.configuration import configuration_of, differences
 from erasure.run.folder import RunFolder
 from tests.fake_host import FakeHost
 from tests.jobs.asked import ends, request
@@ -107,6 +109,37 @@ def test_another_file_in_its_place_is_not_taken_for_it(host: FakeHost, interrupt
     after.close()
 
 
+def test_another_file_in_the_old_place_does_not_hide_the_right_one(
+    host: FakeHost, interrupted: str, run: ScriptedRun
+) -> None:
+    old = host.checkpoint
+    origin = RunFolder(host.data_folder() / "runs" / interrupted).origin()
+    new = move(host)
+    old.parent.mkdir()
+    old.write_bytes(b"a newer version")
+    assert moved_checkpoint(origin, [old, new]) == new
+    after = JobManager(host)
+    after.resume(interrupted)
+    ends(after, interrupted)
+    assert after.snapshot(interrupted).checkpoint == new.name
+    after.close()
+
+
+def test_what_changes_nothing_in_a_yaml_is_no_other_way_to_read(host: FakeHost) -> None:
+    then = configuration_of(inspect_checkpoint(host.checkpoint))
+    file = host.checkpoint.with_suffix(".yaml")
+    values = yaml.safe_load(file.read_text())
+    parameters = values["model"]["params"]
+    parameters["unet_config"]["params"]["use_checkpoint"] = True
+    parameters["timesteps"] = 1000  # as usual
+    file.write_text(yaml.safe_dump(values))
+    assert differences(then, inspect_checkpoint(host.checkpoint)) == []
+    parameters["linear_start"] = 0.1
+    file.write_text(yaml.safe_dump(values))
+    assert differences(then, inspect_checkpoint(host.checkpoint)) == ["noise levels"]
+    assert differences("", inspect_checkpoint(host.checkpoint)) == []
+
+
 def test_of_two_copies_the_one_that_is_read_as_then_is_taken(host: FakeHost, interrupted: str) -> None:
     """The same weights with another yaml beside them are another model."""
     origin = RunFolder(host.data_folder() / "runs" / interrupted).origin()
@@ -123,7 +156,8 @@ def test_of_two_copies_the_one_that_is_read_as_then_is_taken(host: FakeHost, int
     after.resume(interrupted)
     failed = after.wait(interrupted, timeout=PATIENCE)
     assert failed.state == "failed"
-    assert f"would be read in another way than when this run began, by {other.stem}.yaml" in failed.problem
+    assert "would be read in another way than when this run began (prediction)" in failed.problem
+    assert f"by {other.stem}.yaml" in failed.problem
     after.close()
 
 
