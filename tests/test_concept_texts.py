@@ -40,6 +40,10 @@ from tests.fake_host import FakeHost
         "church:1.1 AND truck :0.9",
         "{church}, truck BREAK",
         '"church", truck',
+        "church,\ntruck,\n",
+        "church,\r\ntruck",
+        "„church“, „truck“",
+        "「church」、truck",
     ],
 )
 def test_two_concepts_in_one_text_are_two(text: str) -> None:
@@ -51,6 +55,10 @@ def test_two_concepts_in_one_text_are_two(text: str) -> None:
     [
         ('"a church, at night"', "a church, at night"),
         ("“salt and pepper”", "salt and pepper"),
+        ("„Apfel, Birne“", "Apfel, Birne"),
+        ("”Bonnie and Clyde”", "Bonnie and Clyde"),
+        ("»Bonnie and Clyde«", "Bonnie and Clyde"),
+        ("「りんご、なし」", "りんご、なし"),
         ('"(church:1.2)"', "(church:1.2)"),
         ('"a ""big"" church"', 'a "big" church'),
         ('12" record', '12" record'),
@@ -118,6 +126,19 @@ def test_empty_anchors_among_others_stay_empty() -> None:
     }.items():
         assert erase_config(erase="church, bell", anchor=text).anchor == anchors
     assert read_lists({"anchor": [" "]}).values["anchor"] == ("",)
+
+
+def test_anchors_may_stand_in_lines_that_end_with_commas() -> None:
+    given = {"erase": "church,\ntruck,\nradio", "anchor": "barn,\ncar,\r\nbell"}
+    config = config_from_dict(given)
+    assert (config.erase, config.anchor) == (("church", "truck", "radio"), ("barn", "car", "bell"))
+    assert config_from_dict({**given, "anchor": "barn,,bell"}).anchor == ("barn", "", "bell")
+    assert config_from_dict({**given, "anchor": "barn\n\nbell"}).anchor == ("barn", "", "bell")
+
+
+def test_texts_with_a_mark_of_inches_can_stand_side_by_side() -> None:
+    texts = ['12" record', '7" single']
+    assert read_texts(join_texts(texts)) == texts
 
 
 def test_every_way_in_reads_the_same(tmp_path: Path, tiny_checkpoint: Path) -> None:
@@ -197,7 +218,7 @@ def test_what_a_target_lists_is_not_preserved_while_it_goes() -> None:
 def test_a_concept_that_the_text_encoder_would_cut_off_is_refused_before_any_checkpoint(name: str) -> None:
     fits = " ".join(["church"] * 75)
     assert erase_config(**{"erase": "dog", name: fits})
-    with pytest.raises(ConfigError, match=f"{name}: 'church .*1 tokens too long"):
+    with pytest.raises(ConfigError, match=f"{name}: 'church .*1 token too long"):
         erase_config(**{"erase": "dog", name: f"{fits} bell"})
     with pytest.raises(ConfigError, match="4 tokens too long as 'a photo of a church"):
         erase_config(**{"erase": "dog", "templates": ["{}", "a photo of a {}"], name: fits})

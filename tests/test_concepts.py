@@ -290,7 +290,7 @@ def test_target_longer_than_this_text_encoder_reads_is_refused(
 
 def test_too_long_prompt_of_the_vocabulary_is_left_out_with_a_note(tiny_models: ModelParts, tmp_path: Path) -> None:
     space = _space(tiny_models, tmp_path, [*WORDS, "dog " * 80])
-    assert any("1 prompts of the vocabulary are left out" in note for note in space.notes)
+    assert any("1 prompt of the vocabulary is left out" in note for note in space.notes)
 
 
 def test_space_survives_json(tiny_models: ModelParts, tmp_path: Path) -> None:

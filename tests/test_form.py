@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from erasure.config.concept_texts import as_written
-from erasure.config.presets import presets
+from erasure.config.presets import presets, save_preset
 from erasure.config.settings import settings
 from erasure.config.values import config_from_dict, erase_config
 from erasure.errors import ConfigError
+from erasure.ui.controls import kind_choices
 from erasure.ui.form import MAIN, PROTECT, advanced, controls, read_form, show_settings
 
 CONCEPTS: dict[str, Any] = {"erase": ["church", "garbage truck"]}
@@ -68,6 +70,17 @@ def test_a_config_of_odd_values_comes_back_as_it_went_in() -> None:
         seed=2**32 - 1,
     )
     assert config_from_dict(read_form(show_settings(as_written(config.to_dict())))) == config
+
+
+def test_a_setting_of_lines_may_be_one_text() -> None:
+    assert show_settings({"templates": "a photo of {}"})["templates"] == "a photo of {}"
+
+
+def test_a_preset_that_is_called_like_a_kind_takes_not_its_place(tmp_path: Path) -> None:
+    save_preset(tmp_path, "Art style", "", {"rank": 3})
+    every = kind_choices(tmp_path)
+    assert every["Art style"].name == "style"
+    assert every["Art style (yours)"].settings == {"rank": 3}
 
 
 def test_what_is_no_number_is_refused_by_name() -> None:

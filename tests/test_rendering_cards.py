@@ -8,7 +8,7 @@ import pytest
 
 from erasure.jobs.estimate import Estimate
 from erasure.jobs.job import ACTIONS, JobState
-from erasure.ui.cards import estimate_html, plan_html, result_html
+from erasure.ui.cards import changed_by, estimate_html, plan_html, result_html
 from erasure.ui.chart import chart_html
 from erasure.ui.chips import chips_html
 from erasure.ui.html import join, notes_html, problems_html
@@ -63,7 +63,7 @@ def test_result_shows_name_size_place_and_prompt() -> None:
         "erase-church.safetensors",
         "1.61 MB",
         "<lora:erase-church:1>",
-        "changes the picture of “church” by 13%",
+        "changes the picture of “church” by 13% (34 of 255 levels",
     ):
         assert part in page.text
     assert page.actions() == [("copy", "<lora:erase-church:1>")]
@@ -246,3 +246,8 @@ def test_rendering_needs_no_torch_and_no_gradio() -> None:
     code += "print(sorted({'torch', 'gradio'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_small_change_of_a_picture_is_not_told_as_none() -> None:
+    assert changed_by(1.02) == "0.4% (1.0 of 255 levels on average)"
+    assert changed_by(51) == "20% (51 of 255 levels on average)"

@@ -76,6 +76,11 @@ def test_building_a_space_reads_the_settings_that_decide_it_and_no_others(host: 
     assert recorded.read == set(DECIDING)
 
 
+def test_with_a_defence_whether_synonyms_go_decides_what_goes_along(host: FakeHost) -> None:
+    one, other = (erase_config(**_asked(host, robust="words", erase_synonyms=erased)) for erased in (True, False))
+    assert space_settings(one.to_dict()) != space_settings(other.to_dict())
+
+
 def test_there_is_another_value_of_every_setting() -> None:
     assert list(OTHER) == list(settings())
 

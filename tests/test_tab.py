@@ -691,6 +691,11 @@ def test_a_kind_sets_the_settings_and_leaves_the_users_concepts() -> None:
     assert again["anchor"] == "", "the last kind's anchor makes way"
     mine, _ = form_actions.with_preset({**shown, "anchor": "doll"}, {"layers": "noxattn"}, filled)
     assert mine["anchor"] == "doll", "the user's own anchor stays"
+    person = {"anchor": ["person"], "steps_per_concept": 300}
+    thorough, filled = form_actions.with_preset({**shown, "anchor": "woman"}, person, filled)
+    assert thorough["anchor"] == "woman", "it stays as well where only the quality changed"
+    assert form_actions.with_preset({**thorough, "anchor": ""}, person, filled)[0]["anchor"] == ""
+    assert form_actions.with_preset(thorough, {"anchor": ["doll"]}, filled)[0]["anchor"] == "doll"
 
 
 def test_the_settings_of_a_run_fill_the_form(host: FakeHost) -> None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from erasure.cli.bake import lora_and_weight
 from erasure.cli.flags import Commands, add_command, add_model_flags, opening_of, print_notes
-from erasure.cli.numbers import real
 from erasure.cli.printable import printable
 from erasure.cli.shares import with_shares
 from erasure.combine.rows import ROWS
@@ -30,7 +29,7 @@ def add_parser(commands: Commands) -> None:
     add = parser.add_argument
     add("loras", nargs="+", metavar="FILE[:WEIGHT]",
         help="the LoRA files, each with its weight, as in <lora:name:weight> (default: 1)")  # fmt: skip
-    add("--weight", action="append", type=real, metavar="X",
+    add("--weight", action="append", type=float, metavar="X",
         help="one weight for all files, or repeated, one for each in their order")  # fmt: skip
     add("--rank", type=int, default=0, metavar="N",
         help="compress every layer to this rank; 0 = the exact sum, whose rank is that of all files together (default: "

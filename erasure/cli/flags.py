@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeAlias, get_args
 
-from erasure.cli.numbers import real
 from erasure.cli.printable import printable
 from erasure.concepts.clashes import clashes
 from erasure.config.presets import preset
@@ -87,7 +86,7 @@ def add_lora_flags(parser: argparse.ArgumentParser) -> None:
     """Add the LoRA file that is to be measured, its weight, and what :func:`lora_settings` reads."""
     add = parser.add_argument
     add("--lora", type=Path, required=True, metavar="FILE", help="the LoRA file, of any origin")
-    add("--weight", type=real, default=1.0, metavar="X", help="its weight, as in <lora:name:X> (default: 1)")
+    add("--weight", type=float, default=1.0, metavar="X", help="its weight, as in <lora:name:X> (default: 1)")
     add("--erase", action="append", metavar="TEXT", help="what it should erase (default: what the file says)")
     add("--synonym", action="append", metavar="TEXT", help="another name of it; repeat for several")
     add("--template", action="append", metavar="TEXT",

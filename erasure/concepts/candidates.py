@@ -16,6 +16,7 @@ from erasure.config.template import fill
 from erasure.errors import ConceptError
 from erasure.model.model import Model
 from erasure.model.stage import Stage
+from erasure.number_of import number_of
 
 # Words whose embeddings are read between two reports of how far it is.
 _READ_AT_ONCE = 512
@@ -29,7 +30,7 @@ def check_prompts(model: Model, config: EraseConfig) -> None:
             extra = _tokens_too_many(model, prompt)
             if extra > 0:
                 raise ConceptError(
-                    f"{prompt!r} is {extra} tokens too long for the text encoder, which reads "
+                    f"{prompt!r} is {number_of(extra, 'token')} too long for the text encoder, which reads "
                     f"{model.tokenizer.model_max_length - 2}; shorten it"
                 )
     clash = clashes(config)
@@ -105,5 +106,7 @@ def _short_enough(model: Model, vocabulary: tuple[str, ...], notes: list[str]) -
     short = [text for text in vocabulary if len(text.encode()) <= most or _tokens_too_many(model, text) <= 0]
     if len(short) < len(vocabulary):
         count = len(vocabulary) - len(short)
-        notes.append(f"{count} prompts of the vocabulary are left out, because they are longer than {most} tokens")
+        are, they = ("is", "it is") if count == 1 else ("are", "they are")
+        some = number_of(count, "prompt")
+        notes.append(f"{some} of the vocabulary {are} left out, because {they} longer than {most} tokens")
     return short

@@ -98,6 +98,11 @@ def same_noun(one: str, other: str) -> bool:
     return one == other or one in plurals(other) or other in plurals(one)
 
 
+# Behind Latin letters, as they are decomposed.
+_ACCENTS = re.compile("(?<=[a-z])[\u0300-\u036f]+")
+_WORD = re.compile(r"[^\s']+(?:'[^\s']+)*")
+
+
 @lru_cache(maxsize=65536)
 def words(text: str) -> tuple[str, ...]:
     """Return the words of a prompt in lower case, without accents, punctuation, possessive "'s" and articles.
@@ -105,8 +110,11 @@ def words(text: str) -> tuple[str, ...]:
     A text of nothing but articles or punctuation keeps them, so that it still equals itself.
     """
     plain = unicodedata.normalize("NFKD", text.replace("’", "'")).casefold()
-    plain = "".join(c for c in plain if not unicodedata.combining(c))
-    found = re.findall(r"[^\W_]+(?:'[^\W_]+)*", plain)
+    if not plain.isascii():
+        # In other scripts such marks make another sound, and another word: they belong to the letter before them.
+        plain = unicodedata.normalize("NFC", _ACCENTS.sub("", plain))
+        plain = "".join(c if c == "'" or c.isalnum() or unicodedata.category(c)[0] == "M" else " " for c in plain)
+    found = re.findall(r"[^\W_]+(?:'[^\W_]+)*", plain) if plain.isascii() else _WORD.findall(plain)
     found = [word[:-2] if word.endswith("'s") else word.replace("'", "") for word in found]
     kept = tuple(word for word in found if word and word not in _ARTICLES)
     return kept or tuple(found) or (plain.strip(),)
@@ -167,13 +175,24 @@ def is_wider(candidate: str, target: str) -> bool:
 
 
 def _core(target: str) -> tuple[str, ...]:
-    """Return the words of the target without those that say that it is depicted, or in which style: "photo of"."""
+    """Return the words of the target without those that say that it is depicted, or in which style.
+
+    "photo of", "in the style of" and "oil painting by" at the beginning, "style" at the end.
+    """
     own = words(target)
-    while len(own) > 1 and any(same_noun(own[-1], noun) for noun in _DEPICTIONS):
+    while len(own) > 1 and _is_depiction(own[-1]):
         own = own[:-1]
-    if len(own) > 2 and any(same_noun(own[0], noun) for noun in _DEPICTIONS) and own[1] in _PHRASE_BREAKS:
-        own = own[2:]
-    return own
+    start = 0
+    for i, word in enumerate(own[:-1]):
+        if word in _PHRASE_BREAKS:
+            if i > start and not _is_depiction(own[i - 1]):
+                break
+            start = i + 1
+    return own[start:]
+
+
+def _is_depiction(word: str) -> bool:
+    return any(same_noun(word, noun) for noun in _DEPICTIONS)
 
 
 def _contains(prompt_words: tuple[str, ...], target_words: tuple[str, ...]) -> bool:

@@ -12,6 +12,7 @@ from erasure.config.prompt_length import length_problems
 from erasure.config.setting import Setting
 from erasure.config.template import template_problem
 from erasure.errors import shown
+from erasure.number_of import number_of
 
 # Has a name because it is no problem where settings are checked before a concept is named, as in a preset.
 NO_CONCEPT = "erase: name at least one concept to erase"
@@ -75,7 +76,7 @@ def _concept_problems(values: Mapping[str, Any]) -> list[str]:
         problems.append(f"erase: {text!r} is named twice")
     if erase and len(anchor) > 1 and len(anchor) != len(erase):
         problems.append(
-            f"anchor: {len(anchor)} anchors for {len(erase)} concepts; give none, one, or one per concept "
+            f"anchor: {len(anchor)} anchors for {number_of(len(erase), 'concept')}; give none, one, or one per concept "
             "(in quotation marks a text is one, with its commas)"
         )
     gone = set(lowered) | {folded(text) for text in values["synonym"]}

@@ -22,15 +22,18 @@ LISTS = ("erase", "anchor", "synonym", "preserve")
 """The settings whose texts are read here. Of anchors, empty ones among others count: they stand for "nothing"."""
 
 _LONGEST_SHOWN = 60
-_QUOTES = ('"', "“", "«")
+# As they open in English, French, German, Swedish and Japanese.
+_QUOTES = ('"', "“", "«", "„", "”", "»", "「")
 # Also as they are written in Chinese, Japanese and Arabic.
 _SEPARATORS = ",;\n\r，、；،"
-_SPLIT = re.compile(f"[{_SEPARATORS}]")
+# A comma at the end of a line is one separator with the line break.
+_SPLIT = re.compile(r"(?:[,;，、；،][^\S\n\r]*)?(?:\r\n|[\n\r])|[,;，、；،]")
 _AND = re.compile(r"(?:^|(?<=\s))(?:and|And|AND)(?=\s|$)")
 _SPLIT_OR_AND = re.compile(f"{_SPLIT.pattern}|{_AND.pattern}")
 # White space in front, but no line breaks: to look past all of them from each one would take forever.
 _QUOTED = re.compile(
-    rf"""[^\S\n\r]*("(?:[^"]|"")*"|“[^”]*”|«[^»]*»)\s*([{_SEPARATORS}]|(?=(?:and|And|AND)(?:\s|$))|$)"""
+    r"""[^\S\n\r]*("(?:[^"]|"")*"|“[^”]*”|„[^“”]*[“”]|”[^”]*”|«[^»]*»|»[^«]*«|「[^」]*」)"""
+    rf"""\s*({_SPLIT.pattern}|(?=(?:and|And|AND)(?:\s|$))|$)"""
 )
 
 _NETWORK = re.compile(r"<[^<>:]*:[^<>]*>")
@@ -89,7 +92,8 @@ def read_texts(written: str | None) -> list[str]:
 
 def written(text: str) -> str:
     """Return a concept so that it is read as this one concept: in quotation marks if it has to be."""
-    if _read(text) == ([text], [], []):
+    # A mark inside a text is read as it is, but two such texts side by side would be read as one in quotation marks.
+    if '"' not in text and _read(text) == ([text], [], []):
         return text
     return '"' + text.replace('"', '""') + '"'
 

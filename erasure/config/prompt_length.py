@@ -9,6 +9,7 @@ from typing import Any
 
 from erasure.config.concept_texts import LISTS
 from erasure.config.template import fill, template_problem
+from erasure.number_of import number_of
 
 # All families read prompts with this tokenizer, which ships with the package, at this length.
 TOKENIZER = Path(__file__).parents[1] / "data" / "clip-vit-large-patch14"
@@ -33,9 +34,9 @@ def length_problems(values: Mapping[str, Any]) -> list[str]:
             extra, longest = max(((tokens_too_many(prompt), prompt) for prompt in prompts), default=(0, ""))
             if extra > 0:
                 within = "" if longest == text else f" as {shortened(longest)!r}"
+                long = f"{number_of(extra, 'token')} too long{within}"
                 problems.append(
-                    f"{name}: {shortened(text)!r} is {extra} tokens too long{within} for the text encoder, which reads "
-                    f"{MOST_TOKENS}; shorten it"
+                    f"{name}: {shortened(text)!r} is {long} for the text encoder, which reads {MOST_TOKENS}; shorten it"
                 )
     return problems
 

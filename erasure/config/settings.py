@@ -396,4 +396,6 @@ def space_settings(values: Mapping[str, Any]) -> dict[str, Any]:
     found = {name: values[name] for name, about in settings().items() if about.decides_space}
     if found["robust"] != "words":  # nothing else that it may be has a part in it
         del found["robust"]
+    else:  # near words go along only where synonyms do
+        found["erase_synonyms"] = values["erase_synonyms"]
     return plain(found)

@@ -26,7 +26,7 @@ from erasure.jobs.measuring import MeasureRequest
 from erasure.jobs.order import Order, find_checkpoint, start_problems
 from erasure.jobs.problems import describe
 from erasure.ui.bake import BAKE_CANCEL
-from erasure.ui.cards import estimate_html
+from erasure.ui.cards import changed_by, estimate_html
 from erasure.ui.combine import COMBINE_CANCEL
 from erasure.ui.html import notes_html, problems_html
 from erasure.ui.keep_on import keep, kept_html, kept_weights, turn_off
@@ -341,4 +341,4 @@ def _changed(one: Any, other: Any) -> str:
         return "the pictures differ in size"
     levels = ImageStat.Stat(ImageChops.difference(one.convert("RGB"), other.convert("RGB"))).mean
     mean = sum(levels) / len(levels)
-    return f"it changes the picture by {mean / 255:.0%} ({mean:.0f} of 255 levels on average)"
+    return f"it changes the picture by {changed_by(mean)}"

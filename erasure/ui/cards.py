@@ -128,8 +128,14 @@ def _change(snapshot: Snapshot, result: Result) -> Markup:
     if result.change is None:
         return Markup("")
     erased = snapshot.config.get("erase") or [snapshot.name]
-    said = f"Read back, the file changes the picture of “{erased[0]}” by {result.change / 255:.0%}"
-    return element("p", f"{said} ({result.change:.0f} of 255 levels on average).", class_="ae-quiet")
+    said = f"Read back, the file changes the picture of “{erased[0]}” by {changed_by(result.change)}."
+    return element("p", said, class_="ae-quiet")
+
+
+def changed_by(levels: float) -> str:
+    """Return how much a picture changes, in words; ``levels``: on average, of 255."""
+    some = ".1" if levels < 25.5 else ".0"
+    return f"{levels / 255:{some}%} ({levels:{some}f} of 255 levels on average)"
 
 
 def _base_name(path: str) -> str:

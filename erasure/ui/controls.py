@@ -22,15 +22,19 @@ _KIND_LABELS = {"object": "Object", "style": "Art style", "person": "Person", "n
 _QUALITY_LABELS: dict[Quality, str] = {"quick": "Quick", "normal": "Normal", "thorough": "Thorough"}
 _QUALITY_INFO = (
     "Quick does about half of the work in each update: it picks what it protects at random instead of searching. "
-    "Thorough may make twice the updates. Each ends when the concept is gone."
+    "Thorough may make twice the updates. Normal and Thorough end when the concept is gone."
 )
 
 
 def kind_choices(folder: Path) -> dict[str, Preset]:
-    """Return label -> preset: the four kinds, then the other bundled presets, then the user's own in ``folder``."""
+    """Return label -> preset: the four kinds, then the other bundled presets, then the user's own in ``folder``.
+
+    One of the user's that is called like a kind takes no kind's place.
+    """
     every = presets(folder)
     first = {_KIND_LABELS[name]: every[name] for name in KINDS}
-    return {**first, **{name: preset for name, preset in every.items() if name not in KINDS}}
+    others = {name: preset for name, preset in every.items() if name not in KINDS}
+    return {**first, **{f"{name} (yours)" if name in first else name: preset for name, preset in others.items()}}
 
 
 def quality_of(label: str | None) -> Quality:

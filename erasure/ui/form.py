@@ -90,7 +90,7 @@ def as_shown(kind: Kind, value: Any) -> Any:
     if kind == "texts":
         return ", ".join([value] if isinstance(value, str) else value)
     if kind == "lines":
-        return "\n".join(value)
+        return "\n".join([value] if isinstance(value, str) else value)
     if kind == "decimal":
         return repr(float(value)).removesuffix(".0")
     return value

@@ -95,16 +95,18 @@ def with_preset(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what every control holds once a preset is chosen, and what the preset filled in.
 
-    Concepts stay as the user wrote them. An anchor or synonyms from the preset before are replaced by this one's.
+    Concepts stay as the user wrote them. An anchor or synonyms from the preset before are replaced by this one's,
+    unless both have the same, which the user has changed since: of one kind at another quality.
     """
     shown = show_settings(chosen)
     for name in _OWN:
         if name not in chosen:
             shown[name] = held[name]
-    for name in ("anchor", "synonym"):
-        if name not in chosen and held[name] != filled.get(name):
+    given = {name: shown[name] if name in chosen else None for name in ("anchor", "synonym")}
+    for name, own in given.items():
+        if own in (None, filled.get(name)) and held[name] != filled.get(name):
             shown[name] = held[name]
-    return shown, {**filled, **{name: shown[name] if name in chosen else None for name in ("anchor", "synonym")}}
+    return shown, {**filled, **given}
 
 
 def load_run(

@@ -8,6 +8,7 @@ from math import isfinite
 from typing import Any, Literal, get_args
 
 from erasure.judge.scale import SAME_SHARE
+from erasure.number_of import number_of
 
 Role = Literal["target", "name", "near", "unrelated"]
 """``target``: a concept to erase; ``name``: another name of one, erased along; ``near``: one of the protected words
@@ -148,7 +149,7 @@ def lines(verdict: Verdict) -> list[str]:
         said.append(f"Its other names: {_count(names)}." if len(said) == 1 else f"Other names: {_count(names)}.")
     if near:
         kept = sum(finding.kept for finding in near)
-        text = f"Kept: {kept} of the {len(near)} nearest words"
+        text = f"Kept: {kept} of the {number_of(len(near), 'nearest word')}"
         worst = next((finding for finding in verdict.worst if finding.role == "near"), None)
         if worst is not None and worst.after < worst.before:
             text += f"; hurt most: {worst.concept} ({worst.after} of {worst.before})"
