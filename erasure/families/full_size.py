@@ -56,4 +56,4 @@ class FullSize:
 
         ``places``: those of a latent, as a share of the full size's; ``unet``: the number of weights.
         """
-        return max(1, int(self.rows / places * math.sqrt(self.unet / unet)))
+        return max(1, int(self.rows / places * math.sqrt(self.unet / max(1, unet))))
