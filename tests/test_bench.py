@@ -344,10 +344,9 @@ def test_ray_gives_the_same_rows_as_one_process(bench: Bench, tmp_path: Path) ->
     other = Bench(**{**vars(bench), "folder": tmp_path / "ray"})
     rows = []
     for where, run in ((bench, run_here), (other, lambda todo: run_on_ray(todo, workers=1))):
-        todo = todo_of(cells(where, [variant("esd-x")], ["style-flat"], [0, 1]))
-        done = [e.row for e in run(todo) if isinstance(e, Finished)]
-        rows.append(sorted(done, key=lambda row: row["seed"]))
-    assert len(rows[0]) == len(rows[1]) == 2
+        todo = todo_of(cells(where, [variant("esd-x")], ["style-flat"], [1]))
+        rows.append([e.row for e in run(todo) if isinstance(e, Finished)])
+    assert len(rows[0]) == len(rows[1]) == 1
     same = ("seed", "config_key", "evaluation_key", "before", "after", "rows_training", "updates", "folder")
     for one, two in zip(*rows, strict=True):
         assert {k: one[k] for k in same} == {k: two[k] for k in same}
