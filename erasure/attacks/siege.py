@@ -124,8 +124,7 @@ def _on_target(
     config, concept = siege.task.config, target.target
     vocabulary = load_vocabulary(config, model.tokenizer)
     names = space.erased_by_target(config)
-    near = {word.text for target in space.targets for word in (*target.preserved, *target.synonyms)}
-    close = near | {name for own in names for name in own}
+    close = space.near | {name for own in names for name in own}
     others = unrelated_words(vocabulary, close, [name for own in names for name in own], UNRELATED)
     about = counted(f"draws {concept}", _STEPS)
     lookalikes = Lookalikes(album, config.templates, others, "attacks")

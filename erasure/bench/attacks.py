@@ -43,8 +43,8 @@ def attack_figures(
     """Attack what a LoRA erases; return the figures before erasing and after it.
 
     ``space`` and ``config`` are those of the target set, the same for all methods; ``judge_name`` tells ``judges`` from
-    others. What the attacks found lies beside
-    the LoRA, and the untouched model's pictures below ``base``, where all methods share them. Raises: EraseError.
+    others. What the attacks found lies beside the LoRA, and the untouched model's pictures below ``base``, where all
+    methods share them. Raises: EraseError.
     """
     group = next(group for group in target_set.groups if group.erased)
     classifier = second_opinion(judges[group.judge], {shot.label for shot in group.shots})

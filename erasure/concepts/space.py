@@ -83,6 +83,11 @@ class ConceptSpace:
         alike = {candidate.text for target in self.targets for candidate in target.synonyms}
         return {text for text, _ in self.erased_prompts(config)} | {w for t in self.targets for w in t.named} | alike
 
+    @property
+    def near(self) -> set[str]:
+        """All words near a target: those that are preserved, and those that are drawn like it."""
+        return {word.text for target in self.targets for word in (*target.preserved, *target.synonyms)}
+
     def to_dict(self) -> dict[str, Any]:
         """Return the space as JSON types."""
         return asdict(self)

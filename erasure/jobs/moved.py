@@ -19,11 +19,12 @@ def moved_checkpoint(origin: Origin, offered: Iterable[Path]) -> Path | None:
     beside it, comes first. Files are read whole only if the short hash, of a small part of the file, is that of the
     checkpoint.
     """
-    old, found = Path(origin.checkpoint), []
+    old, found = Path(origin.checkpoint), None
     for path in (old, *offered):
         with suppress(OSError, CheckpointError):  # one that cannot be read is not the one that is missing
             if short_hash(path) == origin.short_hash and sha256(path) == origin.sha256:
+                found = found or path
                 if not differences(origin.configuration, inspect_checkpoint(path)):
-                    return path if path != old else None
-                found.append(path)
-    return next((path for path in found if path != old), None) if old not in found else None
+                    found = path
+                    break
+    return None if found == old else found

@@ -146,24 +146,23 @@ class TextTuning:
     def _descend(self, prompts: Sequence[str], wanted: Sequence[list[_Said]], weight: float) -> Tensor:
         """Send ``weight`` times the mean distance of prompts from what is wanted backward; return distances (b,)."""
         found = torch.zeros(len(prompts), device=self._model.device)
-        for chunk in self._chunks(prompts):
+        for chunk in self._chunks(wanted):
             apart = self._distances([prompts[i] for i in chunk], [wanted[i] for i in chunk])
             self._scaler.scale(weight * (apart.sum() / len(prompts))).backward()
             found[chunk] = apart.detach()
         return found
 
-    def _chunks(self, prompts: Sequence[str]) -> list[list[int]]:
+    def _chunks(self, wanted: Sequence[Sequence[_Said]]) -> list[list[int]]:
         """Return prompts, by number, that go through the text encoders together: of about one length where not all can.
 
         All are padded to the longest of their chunk.
         """
         tokens = min(AT_ONCE // _size(reader.encoder.config) for reader in self._readers)
-        ends = torch.stack([reader.ends(reader.ids(prompts)) for reader in self._readers]).amax(0).tolist()
-        lengths = [end + 1 + PADDING_READ for end in ends]
-        if max(lengths) * len(prompts) <= tokens:
-            return [list(range(len(prompts)))]
+        lengths = [max(len(said.states) for said in each) for each in wanted]
+        if max(lengths) * len(lengths) <= tokens:
+            return [list(range(len(lengths)))]
         chunks: list[list[int]] = [[]]
-        for i in sorted(range(len(prompts)), key=lambda i: lengths[i]):
+        for i in sorted(range(len(lengths)), key=lambda i: lengths[i]):
             if chunks[-1] and lengths[i] * (len(chunks[-1]) + 1) > tokens:
                 chunks.append([])
             chunks[-1].append(i)

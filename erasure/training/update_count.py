@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from erasure.number_of import number_of
+
 
 def updates(count: int) -> str:
     """Return "1 update", or "1,200 updates"."""
-    return f"{count:,} {'update' if count == 1 else 'updates'}"
+    return number_of(count, "update")
 
 
 def updates_made(count: int, most: int) -> str:

@@ -90,8 +90,9 @@ def make_panel(
         words = [candidate.text for candidate in target.preserved if candidate.text not in gone]
         for word in words[: near_words(sizes, len(space.targets), len(words))]:
             add(word, "near", i, sizes.near_pictures)
-    close = gone | {word.text for target in space.targets for word in (*target.preserved, *target.synonyms)}
-    for word in unrelated_words(vocabulary, close, [name for own in names for name in own], sizes.unrelated):
+    for word in unrelated_words(
+        vocabulary, gone | space.near, [name for own in names for name in own], sizes.unrelated
+    ):
         add(word, "unrelated", -1, sizes.unrelated_pictures)
     return tuple(members.values())
 
