@@ -6,7 +6,7 @@ A fake model predicts constants that the test sets for each prompt, so that s(c)
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -108,16 +108,17 @@ def test_difference_is_the_ratio_of_squared_distances(tiny_models: ModelParts) -
 def test_only_close_candidates_are_measured_on_all_states(tiny_models: ModelParts) -> None:
     _, far = _difference(tiny_models, [3.0, 3.0, 3.0])
     _, close = _difference(tiny_models, [3.0, 1.1, 3.0])
-    assert close.total - far.total == 4, "the other four of six states, for one candidate"
+    assert close.total - far.total == 5, "the other five of six states, for one candidate"
 
 
-@pytest.mark.parametrize(("drawn", "near"), [(1.7, True), (1.9, False)])
-def test_near_is_below_twice_the_threshold_on_the_first_two_states(
-    tiny_models: ModelParts, drawn: float, near: bool
+@pytest.mark.parametrize(("states", "most"), [(1, 0.6), (2, 0.45), (4, 0.375)])
+def test_near_is_below_twice_the_threshold_on_one_state_and_less_on_more(
+    tiny_models: ModelParts, states: int, most: float
 ) -> None:
     _, far = _difference(tiny_models, [3.0])
-    _, model = _difference(tiny_models, [drawn])
-    assert model.total - far.total == (4 if near else 0)
+    for difference, taken in ((0.99 * most, min(6, 2 * states)), (1.01 * most, states)):
+        _, model = _difference(tiny_models, [1 + difference**0.5])
+        assert 1 + model.total - far.total == taken
 
 
 class UnevenModel(FakeModel):
@@ -127,7 +128,10 @@ class UnevenModel(FakeModel):
         return super().eps(z, t, conditioning) ** (1 + t / self.train_steps).view(-1, 1, 1, 1)
 
 
-def test_a_near_candidate_has_the_mean_of_all_states_and_another_that_of_two(tiny_models: ModelParts) -> None:
+@pytest.mark.parametrize(("drawn", "states"), [(1.3, range(6)), (1.36, (0, 1, 3, 4)), (1.4, (1, 3)), (2.0, (3,))])
+def test_a_candidate_has_the_mean_of_the_states_on_which_it_was_compared(
+    tiny_models: ModelParts, drawn: float, states: Sequence[int]
+) -> None:
     model = UnevenModel(tiny_models, DRAWN, NEAR)
 
     def prompts(*values: float) -> Conditioning:
@@ -135,13 +139,12 @@ def test_a_near_candidate_has_the_mean_of_all_states_and_another_that_of_two(tin
 
     probe = probe_target(model, prompts(1.0), states=6, seed=0)
     assert probe is not None
-    found = compare(model, probe, prompts(1.3, 2.0), threshold=0.3)
-    powers = 1 + probe.t.double() / model.train_steps
-    moved = [(drawn**powers - 1).square() for drawn in (1.3, 2.0)]
-    assert found[0] == pytest.approx(float(moved[0].mean()), rel=1e-4)
-    two = [1, 4]
-    assert found[1] == pytest.approx(float(moved[1][two].mean()), rel=1e-4)
-    assert float(moved[1].mean()) != pytest.approx(float(moved[1][two].mean()), rel=1e-3), "the two can be told apart"
+    (found,) = compare(model, probe, prompts(drawn), threshold=0.3)
+    moved = (drawn ** (1 + probe.t.double() / model.train_steps) - 1).square()
+    means = {part: float(moved[[*part]].mean()) for part in (tuple(range(6)), (0, 1, 3, 4), (1, 3), (3,))}
+    assert float(found) == pytest.approx(means[tuple(states)], rel=1e-4)
+    others = [mean for part, mean in means.items() if part != tuple(states)]
+    assert float(found) not in [pytest.approx(mean, rel=1e-3) for mean in others], "they can be told apart"
 
 
 def test_measuring_never_exceeds_the_rows_of_a_call(tiny_models: ModelParts) -> None:

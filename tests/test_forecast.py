@@ -97,7 +97,7 @@ def test_the_rows_of_a_run_are_told_for_every_purpose(
     monkeypatch.setattr(Model, "decode", lambda self, latent: Image.new("RGB", (8, 8)))
     monkeypatch.setattr("erasure.run.finish.SMALLEST_CHANGE", 0.0)
     (tmp_path / "words.txt").write_text("\n".join(WORDS))
-    few = {"steps": 40, "sampling_steps": 4, "rank": 1, "neighbours": 8, "synonym_states": 2}
+    few = {"steps": 40, "sampling_steps": 4, "rank": 1, "neighbours": 8, "synonym_states": 1}
     space = {"vocabulary": "file", "vocabulary_file": str(tmp_path / "words.txt"), "synonym_threshold": 1e-4}
     config = config_from_dict({"erase": ["church"], **few, **space, **changes})
     counted, sizes = _counted(tiny_checkpoint, tmp_path, config, monkeypatch)

@@ -106,6 +106,32 @@ def test_the_first_look_can_be_brought_forward() -> None:
     assert _looked(steering)[0] == 5
 
 
+def test_samples_that_showed_nothing_at_the_start_stand_in_for_a_first_look() -> None:
+    steering = _steering(GONE, {"truck": 1.0}, GONE, GONE)
+    steering.look_soon(gone=True)
+    first = steering.look(5)
+    assert (first.recognised, first.kept) == ({"church": (0, 4), "truck": (0, 3)}, 1.0)
+    assert steering.ended
+    assert not steering.due(5)
+    assert steering.why_ended.endswith("was gone right after the edit, and in a look since")
+
+
+def test_a_sole_look_that_finds_something_is_followed_by_two_in_a_row() -> None:
+    steering = _steering({"truck": 1.0}, GONE, GONE)
+    steering.look_soon(gone=True)
+    assert _looked(steering) == [5, 15, 15]
+    assert steering.ended
+    assert steering.why_ended.endswith("was gone in two looks in a row")
+
+
+def test_what_samples_showed_at_the_start_is_known_to_a_state() -> None:
+    begun, resumed = _steering(), _steering(GONE)
+    begun.look_soon(gone=True)
+    resumed.load(begun.tensors(), begun.meta())
+    resumed.look(5)
+    assert resumed.ended
+
+
 def test_what_is_shown_of_targets_and_names_is_told_without_noting_anything() -> None:
     steering = _steering({"church": 1.4, "truck": -0.2, "chapel": 0.5})
     before = steering.meta()

@@ -127,7 +127,7 @@ def _on_target(
     close = space.near | {name for own in names for name in own}
     others = unrelated_words(vocabulary, close, [name for own in names for name in own], UNRELATED)
     about = counted(f"draws {concept}", _STEPS)
-    lookalikes = Lookalikes(album, config.templates, others, "attacks")
+    lookalikes = Lookalikes(album, config.templates, (concept,), others, "attacks")
     scale = yield from relayed(lookalikes.scale(concept), about)
     if not scale.tells:
         return []

@@ -48,7 +48,7 @@ def space_steps(model: Model, config: EraseConfig, album: Album | None = None) -
     album = open_album(model, config.templates) if album is None else album
     # With a verdict, what makes the scales is drawn for it in any case.
     purpose: Purpose = "verdict" if config.judged_words else "synonyms"
-    lookalikes = Lookalikes(album, config.templates, _unrelated(vocabulary, orders, config), purpose)
+    lookalikes = Lookalikes(album, config.templates, config.erase, _unrelated(vocabulary, orders, config), purpose)
     measured, synonyms = yield from measure_synonyms(model, config, orders, lookalikes, notes)
     if has_along(config):
         yield from let_go_along(orders, measured, synonyms, config, lookalikes, notes)

@@ -19,12 +19,21 @@ class Lookalikes:
     """Judges few pictures of each word, all of the frozen model, in the templates and seeds that verdicts use.
 
     A target's scale is made from its own pictures, as many as a verdict judges, and from those of other things: of
-    ``unrelated`` words, one of each, and of no concept. Its rows count for the ``purpose``. All that draws or judges
-    yields the share that is done, if anything is to be done.
+    ``unrelated`` words, one of each, and of no concept. Its rows count for the ``purpose``. Those of all ``targets``
+    are made as soon as one is needed, because queries about one picture share rows. All that draws or judges yields the
+    share that is done, if anything is to be done.
     """
 
-    def __init__(self, album: Album, templates: Sequence[str], unrelated: Sequence[str], purpose: Purpose):
+    def __init__(
+        self,
+        album: Album,
+        templates: Sequence[str],
+        targets: Sequence[str],
+        unrelated: Sequence[str],
+        purpose: Purpose,
+    ):
         self._album = album
+        self._targets = targets
         self._purpose = purpose
         self._takes = takes(templates, PICTURES)
         self._of_target = takes(templates, SCALE_PICTURES)
@@ -34,15 +43,21 @@ class Lookalikes:
         self._scales: dict[str, Scale] = {}
 
     def scale(self, target: str) -> Generator[float, None, Scale]:
-        """Return what scores for the target mean. If it does not ``tell``, nothing can be said about the target."""
-        if target not in self._scales:
-            present, absent = (
-                [(_picture(word, take), _query(target, take)) for word, take in shown]
-                for shown in ([(target, take) for take in self._of_target], self._others)
-            )
-            yield from self._drawing([picture for picture, _ in present + absent], self._purpose, 0, 2)
-            scores = yield from self._judging(present + absent, self._purpose, 1, 2)
-            self._scales[target] = Scale.of(scores[: len(present)], scores[len(present) :])
+        """Return what scores for one of the targets mean. If it does not ``tell``, nothing can be said about it."""
+        if not self._scales:
+            shown = {
+                each: [
+                    [(_picture(word, take), _query(each, take)) for word, take in pictures]
+                    for pictures in ([(each, take) for take in self._of_target], self._others)
+                ]
+                for each in self._targets
+            }
+            asked = [pair for kinds in shown.values() for pairs in kinds for pair in pairs]
+            yield from self._drawing([picture for picture, _ in asked], self._purpose, 0, 2)
+            yield from self._judging(asked, self._purpose, 1, 2)
+            for each, kinds in shown.items():
+                present, absent = (self._album.scores(pairs, self._purpose) for pairs in kinds)
+                self._scales[each] = Scale.of(present, absent)
         return self._scales[target]
 
     def cannot_tell(self, target: str) -> bool:

@@ -91,7 +91,7 @@ def let_go_along(
 
 def tells(target: str, lookalikes: Lookalikes) -> Generator[Stage, None, bool]:
     """Return whether pictures can be judged for the target."""
-    scale = yield from relayed(lookalikes.scale(target), lambda _: Stage(f"draws and judges {target} itself"))
+    scale = yield from relayed(lookalikes.scale(target), lambda _: Stage("draws and judges what is to be erased"))
     return scale.tells
 
 

@@ -114,11 +114,15 @@ def _look_rows(config: EraseConfig, neighbours: int, updates: int, at_start: int
     def hostile(each: int) -> Rows:
         return JUDGE_SETTINGS.rows(each, each) * (targets * (config.robust != "off"))
 
-    first, second = pictures(first_look(targets)) + min(NEAR_WORDS, near), pictures(second_look(targets))
-    rows = JUDGE_SETTINGS.rows(first, first) + JUDGE_SETTINGS.rows(second, second)
+    near_shown = min(NEAR_WORDS, near)
+    first, second = pictures(first_look(targets)) + near_shown, pictures(second_look(targets))
+    rows = _judged([first, second]) + hostile(FIRST_LOOK) + hostile(SECOND_LOOK)
+    if at_start is not None and has_edit(config):
+        # Samples of the edit usually stand in for the first of two looks.
+        rows = _judged([second + near_shown]) + hostile(SECOND_LOOK)
     # The most first looks: the one after the last update is one of them.
     looks = math.ceil(updates / fewest_updates_between(config.look_every, len(config.erase)))
-    return (rows + hostile(FIRST_LOOK) + hostile(SECOND_LOOK)) * looks + _judged(_start_looks(config)[:at_start])
+    return rows * looks + _judged(_start_looks(config)[:at_start])
 
 
 def _start_looks(config: EraseConfig) -> list[int]:

@@ -50,11 +50,11 @@ class FirstWeights:
         ``wordings``: of each target, those that a defence knows. Yields the share of the work at hand that is done.
         """
         assert self.edit is not None
-        told, unseen = [], False
+        told, unseen, gone = [], False, False
         if samples is not None and samples.known:
             strength = yield from find_strength(self.edit, self.put, samples, self.edit.limits)
             told.append(f"training starts from {self.edit.name} at {strength.told(targets)}")
-            unseen = strength.unseen
+            unseen, gone = strength.unseen, strength.gone
         else:
             self.edit.strengthen(self.edit.limits.blind)
             yield from self.put()
@@ -64,14 +64,16 @@ class FirstWeights:
             yield from self.put()
         if self.edit.told:
             told.append(self.edit.told)
-        return Fit("; ".join(told), unseen)
+        return Fit("; ".join(told), unseen, gone)
 
 
 class Fit(NamedTuple):
-    """``told``: what is to be said of it; ``unseen``: whether samples of the edited model show no target any more."""
+    """``told``: what is to be said of it; ``unseen``: whether no target is recognised any more in samples of the edited
+    model; ``gone``: whether hardly anything of any is seen there, nor in those of other names."""
 
     told: str
     unseen: bool
+    gone: bool
 
 
 def set_first_weights(

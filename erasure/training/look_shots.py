@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Literal
 
 from erasure.spread import spread
 from erasure.training.look_sizes import NEAR_WORDS, first_look, second_look
 from erasure.verdict.examination import Examination
 from erasure.verdict.panel import Member
+
+Kind = Literal["first", "second", "sole"]
+"""Of a look: the first or second of two in a row, or the only one, where samples at the start stand in for another."""
 
 
 class LookShots:
@@ -20,22 +24,23 @@ class LookShots:
         # A target that the model does not draw recognisably is never seen to be gone.
         self.known = [number for number, target in enumerate(self.targets) if examination.scale(target).tells]
 
-    def of_look(self, targets: Collection[int], turn: int, *, second: bool) -> list[int]:
+    def of_look(self, targets: Collection[int], turn: int, kind: Kind) -> list[int]:
         """Return the shots to look at: the same ones every time, so that looks can be compared, but for the names.
 
-        ``targets``: by number, those that the look is about; ``turn``: of the names; ``second``: whether it is a second
-        look, which takes other pictures, if the panel has more of them, more names, and no near words.
+        ``targets``: by number, those that the look is about; ``turn``: of the names. A second look takes other
+        pictures, if the panel has more of them, more names, and no near words; a sole one as many as a second, and near
+        words.
         """
-        first, after = first_look(len(self.targets)), second_look(len(self.targets))
+        sizes = first_look(len(self.targets)), second_look(len(self.targets))
+        first, size = sizes[0], sizes[kind != "first"]
         wanted: dict[int, range] = {}
         for number in targets:
             target, names = self.targets[number], self.names(number)
-            start = first.pictures if self._panel[target].pictures > first.pictures else 0
-            wanted[target] = range(start, start + after.pictures) if second else range(first.pictures)
+            start = first.pictures if kind == "second" and self._panel[target].pictures > first.pictures else 0
+            wanted[target] = range(start, start + size.pictures)
             begin = turn % len(names) if names else 0
-            count = after.names if second else first.names
-            wanted.update(dict.fromkeys((names[begin:] + names[:begin])[:count], range(1)))
-        if not second:
+            wanted.update(dict.fromkeys((names[begin:] + names[:begin])[: size.names], range(1)))
+        if kind != "second":
             near = [i for i, member in enumerate(self._panel) if member.role == "near" and self._tells(i)]
             wanted.update(dict.fromkeys(spread(near, NEAR_WORDS), range(1)))
         return sorted(k for member, part in wanted.items() for k in self.of(member)[part.start : part.stop])

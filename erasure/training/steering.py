@@ -13,7 +13,7 @@ from erasure.judge.scale import CUT
 from erasure.model.conditioning import Prompt
 from erasure.training.defence.sizes import FIRST_LOOK, SECOND_LOOK
 from erasure.training.events import Look
-from erasure.training.look_shots import LookShots
+from erasure.training.look_shots import Kind, LookShots
 from erasure.training.look_sizes import (
     GONE,
     GONE_AT_FIRST,
@@ -48,8 +48,10 @@ class Steering:
     """Looks at samples every ``every`` updates, less often while many targets are worked on, and after the last update.
 
     When all that was looked at is gone, a second look at once takes other pictures and more of the other names. If they
-    are gone as well, training ends. A look that finds the strongest picture about to go brings the next one forward, so
-    that training does not go on for long after the target is gone: most of the harm to other concepts comes then.
+    are gone as well, training ends. Where samples of the edit that training starts from showed nothing any more, they
+    stand in for a first look, and one look after some updates decides. A look that finds the strongest picture about to
+    go brings the next one forward, so that training does not go on for long after the target is gone: most of the harm
+    to other concepts comes then.
 
     Targets that a look found gone, with their names, are left alone until a second look finds them again. The weights
     that are kept are those of the look that recognised the fewest pictures; among equals, of the look with the fewest
@@ -74,6 +76,7 @@ class Steering:
         self._names_left: set[int] = set()  # targets whose own pictures are gone, but not those of another name
         self._hostile_left: set[int] = set()  # targets that are gone but for hostile prompts
         self._in_a_row = 0
+        self._gone_at_start = False  # by samples, and not found otherwise by the look since
         self._turn = 0  # of the names
         self._looked = 0  # the update after which the last look was
         self._next = updates_before_look(every, len(self._targets), edited=False)
@@ -96,6 +99,12 @@ class Steering:
         return self._in_a_row >= LOOKS_IN_A_ROW
 
     @property
+    def why_ended(self) -> str:
+        """What looks found, once they have ended the training."""
+        found = "right after the edit, and in a look since" if self._gone_at_start else "in two looks in a row"
+        return f"all that is to be erased was gone {found}"
+
+    @property
     def best_step(self) -> int:
         """The update whose weights are kept; 0 before the first look."""
         return self._best_step
@@ -115,7 +124,7 @@ class Steering:
 
     def before(self) -> Look:
         """Return what a first look sees before anything was trained. Nothing is drawn for it, and nothing noted."""
-        shots = self._shots.of_look(self.known, 0, second=False)
+        shots = self._shots.of_look(self.known, 0, "first")
         levels = dict(zip(shots, self._examination.levels_before(shots), strict=True))
         recognised = {}
         for number in self.known:
@@ -126,9 +135,10 @@ class Steering:
     def look(self, step: int) -> Look:
         """Look at samples of the model as it is now."""
         second = self._looked == step
+        kind: Kind = "second" if second else "sole" if self._gone_at_start else "first"
         # Of what was gone before, a first look takes nothing unless all was.
         about = [n for n in self.known if second or n not in self._gone or len(self._gone) == len(self.known)]
-        shots = self._shots.of_look(about, self._turn, second=second)
+        shots = self._shots.of_look(about, self._turn, kind)
         levels = dict(zip(shots, self._examination.look(shots), strict=True))
         recognised: dict[str, tuple[int, int]] = {}
         erased: list[float] = []
@@ -137,11 +147,11 @@ class Steering:
         hostile_left: set[int] = set()
         for number in about:
             own, names = self._seen(number, levels)
-            hostile = self._hostile_levels(number, second=second)
+            hostile = self._hostile_levels(number, kind)
             seen = own + names + hostile
             recognised[self._concept(number)] = _recognised(seen)
             erased += seen
-            if not _are_gone(own, GONE if second else GONE_AT_FIRST):
+            if not _are_gone(own, GONE_AT_FIRST if kind == "first" else GONE):
                 continue
             if any(level >= CUT for level in names):
                 names_left.add(number)
@@ -156,6 +166,7 @@ class Steering:
             self._second(left, all_gone)
         else:
             self._first((*left, kept or 0.0), max(erased), step, all_gone)
+            self._gone_at_start = self._gone_at_start and all_gone
         return Look(step, recognised, kept)
 
     @property
@@ -185,8 +196,12 @@ class Steering:
             {name: found[k] for name, k in zip(names, others, strict=True)},
         )
 
-    def look_soon(self) -> None:
-        """Bring the first look forward as far as any can be, where little is left to do from the start."""
+    def look_soon(self, *, gone: bool = False) -> None:
+        """Bring the first look forward as far as any can be, where little is left to do from the start.
+
+        ``gone``: whether samples at the start found all that is known gone, with its other names.
+        """
+        self._gone_at_start = gone
         self._next = updates_before_look(self._every, len(self._targets), edited=True)
 
     def _concept(self, target: int) -> str:
@@ -214,7 +229,8 @@ class Steering:
             between(self._every, len(self.worked_on())) for between in (fewest_updates_between, updates_between)
         )
         self._next = step + math.ceil(min(max(more, soonest), latest))
-        self._looked, self._level, self._in_a_row = step, level, int(all_gone)
+        self._looked, self._level = step, level
+        self._in_a_row = all_gone * (LOOKS_IN_A_ROW if self._gone_at_start else 1)
         self._turn += 1
 
     def _second(self, left: tuple[int, int], all_gone: bool) -> None:
@@ -232,14 +248,14 @@ class Steering:
             self._weights.put_back(self._best)
         return self._best_step
 
-    def _hostile_levels(self, target: int, *, second: bool) -> list[float]:
+    def _hostile_levels(self, target: int, kind: Kind) -> list[float]:
         """Draw and judge the worst hostile prompts of a target, by number."""
         if self._hostile is None:
             return []
         member = self._targets[target]
         shot = next(s for s in self._examination.shots if s.member == member)
-        worst = self._hostile.worst(target, shot.template, SECOND_LOOK if second else FIRST_LOOK)
-        return self._examination.look_at(worst, shot, other_seed=second) if worst else []
+        worst = self._hostile.worst(target, shot.template, FIRST_LOOK if kind == "first" else SECOND_LOOK)
+        return self._examination.look_at(worst, shot, other_seed=kind == "second") if worst else []
 
     # --- the state
 
@@ -254,6 +270,7 @@ class Steering:
             "names_left": sorted(self._names_left),
             **({"hostile_left": sorted(self._hostile_left)} if self._hostile is not None else {}),
             "in_a_row": self._in_a_row,
+            **({"gone_at_start": True} if self._gone_at_start else {}),
             "turn": self._turn,
             "looked": self._looked,
             "next": self._next,
@@ -272,6 +289,7 @@ class Steering:
             return
         self._best = {name: tensor.clone() for name, tensor in tensors.items()} or None
         self._gone, self._in_a_row = set(meta["gone"]), meta["in_a_row"]
+        self._gone_at_start = meta.get("gone_at_start", False)
         self._names_left = set(meta["names_left"])
         self._hostile_left = set(meta.get("hostile_left", ()))
         self._turn, self._looked, self._next = meta["turn"], meta["looked"], meta["next"]

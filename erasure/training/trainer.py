@@ -105,7 +105,7 @@ class Trainer:
         fitting = first.fit(self.config.erase, steering, wordings)
         fit = yield from relayed(fitting, counted("fits the edit that training starts from (%)", 100))
         if fit.unseen and steering is not None:
-            steering.look_soon()
+            steering.look_soon(gone=fit.gone)
         if self._start is not None:
             self._start = self.descent.weights()
         if fit.told:
@@ -119,8 +119,7 @@ class Trainer:
     def _end(self, steering: Steering) -> Note:
         """Keep the best weights, and say what ended the training."""
         best = steering.keep_best()
-        all_gone = "all that is to be erased was gone in two looks in a row"
-        why = all_gone if steering.ended else "all updates were made"
+        why = steering.why_ended if steering.ended else "all updates were made"
         return Note(
             f"training ended after {self.step} of at most {self.config.updates} updates, since {why}; "
             f"kept are the weights after update {best}"
