@@ -24,6 +24,7 @@ from emoji_sd.making import on_gpu
 from emoji_sd.making import unet as unet_making
 from emoji_sd.making import vae as vae_making
 from emoji_sd.making.export import TOKENIZER_FILES, export
+from emoji_sd.making.precision import autocast
 from emoji_sd.making.shipped import take_shipped
 from emoji_sd.making.text_encoder import make_config
 from emoji_sd.making.unet import Settings, peak_rate, train
@@ -85,6 +86,14 @@ def trained_parts(work: Path, width: Width) -> Path:
     for name in TOKENIZER_FILES:
         shutil.copy(CLIP / name, work / "tokenizer" / name)
     return work
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_bf16_is_taken_only_by_a_cpu_with_instructions_for_it(has: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: has)
+    one = torch.ones(2, 2)
+    with autocast("cpu"):
+        assert (one @ one).dtype == (torch.bfloat16 if has else torch.float32)
 
 
 def test_the_full_width_has_the_parameters_of_stable_diffusions_unet() -> None:

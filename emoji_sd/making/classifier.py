@@ -22,6 +22,7 @@ from torch import Tensor
 from emoji_sd.classifier import SIDE, EmojiClassifier, to_tensor
 from emoji_sd.concepts import CONCEPTS, NAMES, STYLES
 from emoji_sd.making.data import compose_all
+from emoji_sd.making.precision import autocast
 from emoji_sd.making.vae import to_input
 
 
@@ -34,7 +35,7 @@ def _decoded(vae: AutoencoderKL, z: Tensor) -> Tensor:
     """Decode scaled latents (n, 4, 16, 16) to pictures (n, 3, 64, 64)."""
     parts = []
     for chunk in z.split(32):
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast("cpu"):
             pictures = vae.decode(chunk / vae.config["scaling_factor"]).sample.float().clamp(-1, 1)
         parts.append(F.avg_pool2d(pictures, pictures.shape[-1] // SIDE))
     return torch.cat(parts)
@@ -83,7 +84,7 @@ def main() -> None:
     rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=a.steps)
     for step in range(a.steps):
         picked = torch.randint(len(x), (a.batch,), generator=generator)
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast("cpu"):
             concept, style = network(_spoiled(x[picked], generator))
         loss = F.cross_entropy(concept.float(), y[picked], label_smoothing=0.05)
         loss = loss + F.cross_entropy(style.float(), s[picked])

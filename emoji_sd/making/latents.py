@@ -19,6 +19,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from emoji_sd.captions import all_captions
 from emoji_sd.making.data import compose_all
 from emoji_sd.making.parallel import launch
+from emoji_sd.making.precision import autocast
 from emoji_sd.making.vae import to_input
 
 PARTS = 2
@@ -39,7 +40,7 @@ def encode_pictures(work: Path, part: int, variants: int) -> None:
     pictures, concepts, styles = compose_all(sources, variants, seed=1000 + part)
     encoded = []
     for start in range(0, len(pictures), 32):
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast("cpu"):
             mean = vae.encode(to_input(pictures[start : start + 32])).latent_dist.mean
         encoded.append((mean.float() * vae.config["scaling_factor"]).half().numpy())
     z = np.concatenate(encoded)

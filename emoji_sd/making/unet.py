@@ -29,6 +29,7 @@ from emoji_sd.making.batches import Batch, Batches
 from emoji_sd.making.distillation import Distillation
 from emoji_sd.making.miniature import MINIATURES, Miniature
 from emoji_sd.making.parallel import launch
+from emoji_sd.making.precision import autocast
 from emoji_sd.making.widen_unet import widened_unet
 from emoji_sd.making.width import SHIPPED, WIDTHS, Width
 from erasure.model.parts import load_parts
@@ -150,7 +151,7 @@ def train(rank: int, world: int, s: Settings) -> None:
         progress = min(1.0, max(step / s.steps, seconds / s.seconds))
         optimizer.param_groups[0]["lr"] = s.lr * rate(step, progress, warmup)
         batch = batches.draw(step, rank, s.batch // world).to(s.device)
-        with torch.autocast(torch.device(s.device).type, torch.bfloat16):
+        with autocast(torch.device(s.device).type):
             loss = loss_of(model, batch)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

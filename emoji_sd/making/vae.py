@@ -19,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from emoji_sd.making.data import compose_all
 from emoji_sd.making.parallel import launch
+from emoji_sd.making.precision import autocast
 
 CONFIG: dict[str, object] = {
     "in_channels": 3,
@@ -112,7 +113,7 @@ def _train(rank: int, world: int, work: Path, steps: int, batch: int, peak: floa
         scale = min(1.0, (step + 1) / 50) * 0.5 * (1 + math.cos(math.pi * step / steps))
         optimizer.param_groups[0]["lr"] = peak * max(scale, 0.01)
         x = _batch(pictures, batch // world, step < WHOLE_FROM * steps, rng)
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast("cpu"):
             loss = model(x)
         optimizer.zero_grad()
         loss.backward()
