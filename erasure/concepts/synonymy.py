@@ -88,7 +88,7 @@ def compare_steps(
 def near(difference: Tensor, threshold: float, states: int) -> Tensor:
     """Return which values of s(c), from so many states, may be below the threshold on all: (k,), bool.
 
-    The more states, the surer: up to twice the threshold on one, one and a half times on two, and so on. On the three
+    The more states, the surer: up to twice the threshold on one, one and a half times on two, and so on. On all three
     miniatures, of all words that are below the threshold on six states, none was left out on the way.
     """
     return difference < (1 + 1 / states) * threshold
