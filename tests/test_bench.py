@@ -338,9 +338,7 @@ def test_imagenette_runs_through_with_an_untrained_judge_only_if_told(
         next(work.work(untold.cell))
 
 
-def test_ray_gives_the_same_rows_as_one_process(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ray_gives_the_same_rows_as_one_process(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from erasure.bench.ray_engine import run_on_ray
 
     # By default Ray's workers give way to all other processes, of which a run of tests has many.

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from erasure.concepts.build import build_concept_space
+from erasure.concepts.clashes import start_problems
 from erasure.concepts.space import ConceptSpace
 from erasure.concepts.synonyms import let_go_along
 from erasure.concepts.synonymy import compare, probe_target
@@ -243,6 +244,20 @@ def test_preserving_what_names_an_erased_concept_is_refused(
 ) -> None:
     with pytest.raises(ConceptError, match=f"{preserve!r} is to be preserved, but it names"):
         _space(tiny_models, tmp_path, preserve=(preserve,), synonym=synonym)
+
+
+@pytest.mark.parametrize(
+    ("anchor", "problem"),
+    [
+        (("a dog", ""), "anchor: 'church' is to turn into 'a dog', but that names 'dog', which is to be erased"),
+        (("", "old churches"), "anchor: 'dog' is to turn into 'old churches', but that names 'church'"),
+        (("old church", ""), ""),
+        (("castle",), ""),
+    ],
+)
+def test_a_target_that_is_to_turn_into_another_one_is_refused(anchor: tuple[str, ...], problem: str) -> None:
+    found = start_problems(erase_config(erase=("church", "dog"), anchor=anchor))
+    assert [line[: len(problem)] for line in found] == ([problem] if problem else [])
 
 
 def test_anchor_that_the_model_draws_like_the_target_is_noted_and_not_erased(

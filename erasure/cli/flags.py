@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, get_args
 
 from erasure.cli.printable import printable
-from erasure.concepts.clashes import clashes
+from erasure.concepts.clashes import start_problems
 from erasure.config.presets import preset
 from erasure.config.setting import GROUPS, Setting
 from erasure.config.settings import EraseConfig, settings
@@ -64,7 +64,7 @@ def config_from_flags(arguments: argparse.Namespace) -> EraseConfig:
     if arguments.config:
         values.update(config_from_file(arguments.config))
     config = config_from_dict({**values, **given_settings(arguments)})
-    problems = [f"preserve: {problem}" for problem in clashes(config)]
+    problems = start_problems(config)
     if problems:
         raise ConfigError(problems)
     return config

@@ -325,8 +325,8 @@ class EraseConfig:
     look_every: int = setting(
         10,
         "updates between looks at samples of the tuned model (more for over two targets): training ends when all "
-        "targets are gone in two looks in a row, of which samples before the first update may be one, and keeps the best "
-        "weights that were looked at; 0 = make all updates",
+        "targets are gone in two looks in a row, of which samples before the first update may be one, and keeps the "
+        "best weights that were looked at; 0 = make all updates",
         "judging",
         low=0,
         high=100_000,

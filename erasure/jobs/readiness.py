@@ -7,7 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
-from erasure.concepts.clashes import clashes
+from erasure.concepts.clashes import start_problems
 from erasure.config.settings import EraseConfig
 from erasure.errors import EraseError, RunError, shown
 from erasure.families.full_size import MIB
@@ -28,7 +28,7 @@ def readiness(host: Host, checkpoint: Path | None, name: str, config: EraseConfi
     """
     problems: list[str] = []
     problems += [] if config is None else _vocabulary_problems(config)
-    problems += [] if config is None else [f"preserve: {problem}" for problem in clashes(config)]
+    problems += [] if config is None else start_problems(config)
     problems += [] if config is None else device_problems(host.device(), config)
     info, unfit = _inspected(checkpoint)
     problems += unfit

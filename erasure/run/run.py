@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
 
-from erasure.concepts.clashes import clashes
+from erasure.concepts.clashes import start_problems
 from erasure.config.methods import METHODS
 from erasure.config.settle import asked_of, notes_of
 from erasure.config.values import config_from_dict
@@ -49,9 +49,9 @@ def erase(task: Task, observers: Sequence[MakeObserver] = ()) -> Run:
     check_device(task.device, task.config.precision)
     if task.parents and METHODS[task.config.method].closed_form:
         raise ConfigError([f"method: {task.config.method} works in one step, so that no LoRAs can be its start"])
-    clash = clashes(task.config)
-    if clash:
-        raise ConceptError("; ".join(clash))
+    problems = start_problems(task.config)
+    if problems:
+        raise ConceptError("; ".join(problems))
     checkpoint = inspect_checkpoint(task.checkpoint).opened(task.opening)
     path = checkpoint.path
     began = datetime.now(timezone.utc).timestamp()
