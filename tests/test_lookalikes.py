@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from erasure.cli.concepts import print_space
 from erasure.cli.progress_bar import ProgressBar
 from erasure.concepts.build import build_concept_space
-from erasure.concepts.row_count import LIKEST, PICTURES, SCALE_PICTURES, along_rows
+from erasure.concepts.row_count import EMPTY_PICTURES, LIKEST, LOOK_SCALE_PICTURES, PICTURES, SCALE_PICTURES, along_rows
 from erasure.concepts.space import Candidate, ConceptSpace
 from erasure.config.values import erase_config
 from erasure.judge.album import Album
@@ -28,6 +30,7 @@ from erasure.run.folder import RunFolder
 from erasure.run.state import load_state, save_state
 from erasure.training.plan import Plan
 from erasure.verdict.examine import open_examination
+from erasure.verdict.panel import LOOK_SIZES, PANEL_SIZES
 from tests.fake_judge import FakeJudge
 from tests.spaces import space_of
 from tests.test_concepts import DRAWN, NEAR, WORDS, FakeModel
@@ -83,13 +86,36 @@ def test_only_what_is_near_by_s_of_c_is_judged_and_only_what_the_target_shows_is
     _space(tiny_models, tmp_path, judge)
     drawn = [prompt for prompt, _ in judge.drawn]
     assert len(judge.drawn) == len(set(judge.drawn)), "no picture is drawn twice"
-    assert drawn.count("church") == SCALE_PICTURES
+    assert drawn.count("church") == LOOK_SCALE_PICTURES == LOOK_SIZES.target_pictures
     assert drawn.count("cathedral") == PICTURES
     assert "chapel" not in drawn, "chapel was not seen in pictures of church"
     asked = [(prompt, about) for (prompt, _), about in judge.asked]
     assert asked.count(("church", "chapel")) == PICTURES
     assert {about for _, about in asked} == {"church", "chapel", "cathedral"}
     assert len(judge.asked) == len(set(judge.asked)), "nothing is asked twice"
+
+
+@pytest.mark.parametrize("settings", [{"judged_words": 20}, {"look_every": 0}], ids=str)
+def test_with_a_verdict_or_without_looks_a_target_has_as_many_pictures_as_a_verdict_judges(
+    tiny_models: ModelParts, tmp_path: Path, settings: Any
+) -> None:
+    judge = FakeJudge(BOTH)
+    _space(tiny_models, tmp_path, judge, **settings)
+    assert [prompt for prompt, _ in judge.drawn].count("church") == SCALE_PICTURES == PANEL_SIZES.target_pictures
+
+
+def test_pictures_of_other_things_are_asked_about_all_targets_in_one_call(
+    tiny_models: ModelParts, tmp_path: Path
+) -> None:
+    class Watched(FakeJudge):
+        def scores(self, latents: Tensor, queries: Sequence[Sequence[Query]]) -> list[list[float]]:
+            self.together = [*getattr(self, "together", []), *([query.prompt for query in row] for row in queries)]
+            return super().scores(latents, queries)
+
+    judge = Watched(BOTH)
+    _space(tiny_models, tmp_path, judge, erase=("church", "truck"))
+    of_nothing = [about for about in judge.together if "truck" in about and "church" in about]
+    assert len(of_nothing) >= EMPTY_PICTURES
 
 
 def test_without_a_word_that_is_near_by_s_of_c_nothing_is_drawn(tiny_models: ModelParts, tmp_path: Path) -> None:

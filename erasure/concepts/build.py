@@ -7,7 +7,7 @@ from collections.abc import Generator, Sequence
 from erasure.concepts.candidates import candidates, check_prompts, kept_of, nearest_targets, similarities
 from erasure.concepts.lookalikes import Lookalikes
 from erasure.concepts.naming import names_target
-from erasure.concepts.row_count import UNRELATED, has_along, judged_near
+from erasure.concepts.row_count import UNRELATED, has_along, judged_near, scale_pictures
 from erasure.concepts.space import Candidate, ConceptSpace, TargetSpace
 from erasure.concepts.synonyms import let_go_along, measure_synonyms, tells, to_erase
 from erasure.concepts.unrelated import unrelated_words
@@ -48,7 +48,9 @@ def space_steps(model: Model, config: EraseConfig, album: Album | None = None) -
     album = open_album(model, config.templates) if album is None else album
     # With a verdict, what makes the scales is drawn for it in any case.
     purpose: Purpose = "verdict" if config.judged_words else "synonyms"
-    lookalikes = Lookalikes(album, config.templates, config.erase, _unrelated(vocabulary, orders, config), purpose)
+    unrelated = _unrelated(vocabulary, orders, config)
+    pictures = scale_pictures(config)
+    lookalikes = Lookalikes(album, config.templates, config.erase, unrelated, purpose, pictures)
     measured, synonyms = yield from measure_synonyms(model, config, orders, lookalikes, notes)
     if has_along(config):
         yield from let_go_along(orders, measured, synonyms, config, lookalikes, notes)

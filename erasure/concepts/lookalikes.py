@@ -18,8 +18,8 @@ from erasure.model.rows import Purpose
 class Lookalikes:
     """Judges few pictures of each word, all of the frozen model, in the templates and seeds that verdicts use.
 
-    A target's scale is made from its own pictures, as many as a verdict judges, and from those of other things: of
-    ``unrelated`` words, one of each, and of no concept. Its rows count for the ``purpose``. Those of all ``targets``
+    A target's scale is made from so many of its ``own`` pictures, and from those of other things: of ``unrelated``
+    words, one of each, and of no concept. Its rows count for the ``purpose``. Those of all ``targets``
     are made as soon as one is needed, because queries about one picture share rows. All that draws or judges yields the
     share that is done, if anything is to be done.
     """
@@ -31,12 +31,13 @@ class Lookalikes:
         targets: Sequence[str],
         unrelated: Sequence[str],
         purpose: Purpose,
+        own: int = SCALE_PICTURES,
     ):
         self._album = album
         self._targets = targets
         self._purpose = purpose
         self._takes = takes(templates, PICTURES)
-        self._of_target = takes(templates, SCALE_PICTURES)
+        self._of_target = takes(templates, own)
         # (word, take) of pictures of other things.
         self._others = [(word, self._takes[0]) for word in unrelated]
         self._others += [("", take) for take in takes(templates, EMPTY_PICTURES)]

@@ -16,8 +16,9 @@ ROWS_OF_A_CALL = 32
 _NEAR = (0.35, 0.18, 0.08)
 # Pictures that are judged: of each word, and of no concept. Unrelated words have one each.
 PICTURES, EMPTY_PICTURES, UNRELATED = 2, 2, 4
-# Pictures of a target that make its scale: as many as a verdict judges, so that both find the same.
-SCALE_PICTURES = 8
+# Pictures of a target that make its scale: as many as a verdict judges, so that both find the same; in a run without
+# one, as many as looks know.
+SCALE_PICTURES, LOOK_SCALE_PICTURES = 8, 6
 # Words near all targets together that are judged, at most.
 NEAR = 20
 # Words near each target from which a defence asks whether the target comes back, at most: the likest by s(c).
@@ -79,10 +80,16 @@ def judged_rows(config: EraseConfig, candidates: int) -> Rows:
     rows = JUDGE_SETTINGS.rows(like * PICTURES, 3 * like * PICTURES)
     if config.judged_words:
         return rows
-    rows += JUDGE_SETTINGS.rows(targets * SCALE_PICTURES + others, targets * (SCALE_PICTURES + others))
+    own = scale_pictures(config)
+    rows += JUDGE_SETTINGS.rows(targets * own + others, targets * (own + others))
     # Where all targets are asked about at once, they share what is predicted without any.
     spared = (targets - 1) * others * len(JUDGE_SETTINGS.timesteps)
     return rows + Rows(-spared)
+
+
+def scale_pictures(config: EraseConfig) -> int:
+    """Return how many pictures of each target make its scale."""
+    return LOOK_SCALE_PICTURES if config.look_every and not config.judged_words else SCALE_PICTURES
 
 
 def along_rows(config: EraseConfig) -> Rows:

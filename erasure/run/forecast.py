@@ -22,7 +22,6 @@ from erasure.training.closed_start_sizes import (
 from erasure.training.defence.sizes import FIRST_LOOK, SECOND_LOOK
 from erasure.training.look_sizes import (
     NEAR_WORDS,
-    LookSizes,
     fewest_updates_between,
     first_look,
     second_look,
@@ -108,18 +107,18 @@ def _look_rows(config: EraseConfig, neighbours: int, updates: int, at_start: int
     _, targets, near = _panel(config, neighbours)
     names = _names_on_panel(config)
 
-    def pictures(look: LookSizes) -> int:
-        return targets * (look.pictures + min(look.names, names))
+    def pictures(own: int, others: int) -> int:
+        return targets * (own + min(others, names))
 
     def hostile(each: int) -> Rows:
         return JUDGE_SETTINGS.rows(each, each) * (targets * (config.robust != "off"))
 
     near_shown = min(NEAR_WORDS, near)
-    first, second = pictures(first_look(targets)) + near_shown, pictures(second_look(targets))
-    rows = _judged([first, second]) + hostile(FIRST_LOOK) + hostile(SECOND_LOOK)
+    first, second = first_look(targets), second_look(targets)
+    rows = _judged([pictures(*first) + near_shown, pictures(*second)]) + hostile(FIRST_LOOK) + hostile(SECOND_LOOK)
     if at_start is not None and has_edit(config):
         # Samples of the edit usually stand in for the first of two looks.
-        rows = _judged([second + near_shown]) + hostile(SECOND_LOOK)
+        rows = _judged([pictures(second.pictures, first.names) + near_shown]) + hostile(SECOND_LOOK)
     # The most first looks: the one after the last update is one of them.
     looks = math.ceil(updates / fewest_updates_between(config.look_every, len(config.erase)))
     return rows * looks + _judged(_start_looks(config)[:at_start])

@@ -28,18 +28,19 @@ class LookShots:
         """Return the shots to look at: the same ones every time, so that looks can be compared, but for the names.
 
         ``targets``: by number, those that the look is about; ``turn``: of the names. A second look takes other
-        pictures, if the panel has more of them, more names, and no near words; a sole one as many as a second, and near
-        words.
+        pictures, if the panel has more of them, more names, and no near words; a sole one as many pictures of the
+        targets as a second, since other names were all looked at with the samples.
         """
-        sizes = first_look(len(self.targets)), second_look(len(self.targets))
-        first, size = sizes[0], sizes[kind != "first"]
+        first, second = first_look(len(self.targets)), second_look(len(self.targets))
+        pictures = (first if kind == "first" else second).pictures
+        others = (second if kind == "second" else first).names
         wanted: dict[int, range] = {}
         for number in targets:
             target, names = self.targets[number], self.names(number)
             start = first.pictures if kind == "second" and self._panel[target].pictures > first.pictures else 0
-            wanted[target] = range(start, start + size.pictures)
+            wanted[target] = range(start, start + pictures)
             begin = turn % len(names) if names else 0
-            wanted.update(dict.fromkeys((names[begin:] + names[:begin])[: size.names], range(1)))
+            wanted.update(dict.fromkeys((names[begin:] + names[:begin])[:others], range(1)))
         if kind != "second":
             near = [i for i, member in enumerate(self._panel) if member.role == "near" and self._tells(i)]
             wanted.update(dict.fromkeys(spread(near, NEAR_WORDS), range(1)))
