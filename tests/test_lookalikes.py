@@ -95,12 +95,9 @@ def test_only_what_is_near_by_s_of_c_is_judged_and_only_what_the_target_shows_is
     assert len(judge.asked) == len(set(judge.asked)), "nothing is asked twice"
 
 
-@pytest.mark.parametrize("settings", [{"judged_words": 20}, {"look_every": 0}], ids=str)
-def test_with_a_verdict_or_without_looks_a_target_has_as_many_pictures_as_a_verdict_judges(
-    tiny_models: ModelParts, tmp_path: Path, settings: Any
-) -> None:
+def test_with_a_verdict_a_target_has_as_many_pictures_as_it_judges(tiny_models: ModelParts, tmp_path: Path) -> None:
     judge = FakeJudge(BOTH)
-    _space(tiny_models, tmp_path, judge, **settings)
+    _space(tiny_models, tmp_path, judge, judged_words=20)
     assert [prompt for prompt, _ in judge.drawn].count("church") == SCALE_PICTURES == PANEL_SIZES.target_pictures
 
 

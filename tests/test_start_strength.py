@@ -152,13 +152,6 @@ def test_a_name_waits_while_its_target_is_moved() -> None:
     assert edit.asked[-3:] == [([], ["chapel"]), ([0], ["chapel"]), ([], ["chapel"])]
 
 
-@pytest.mark.parametrize(
-    ("target", "name", "gone"), [(1.0, 0.0, True), (99.0, 0.0, False), (1.0, 99.0, False)], ids=str
-)
-def test_all_is_gone_if_neither_target_nor_name_is_left(target: float, name: float, gone: bool) -> None:
-    assert _found(_Edit({0: target}, {"chapel": (0, name)})).gone == gone
-
-
 def test_what_was_found_is_said() -> None:
     edit = _Edit({0: 1.0, 1: STRENGTHS[-1] + FARTHER}, {"chapel": (0, NAME_WEIGHT * HEAVIER)})
     told = _found(edit).told(["church", "truck"])
@@ -173,7 +166,7 @@ class _Watched:
         self.known = [0]
         self.ended = False
         self.best_step = 0
-        self.soon = self.gone = False
+        self.soon = False
         self.tried = 0
         self._enough_at = enough_at
 
@@ -184,8 +177,8 @@ class _Watched:
     def known_names(self) -> dict[str, int]:
         return {}
 
-    def look_soon(self, *, gone: bool = False) -> None:
-        self.soon, self.gone = True, gone
+    def look_soon(self) -> None:
+        self.soon = True
 
     def __getattr__(self, name: str) -> Callable[..., object]:
         kept: dict[str, object] = {"due": False, "worked_on": [0], "tensors": {}, "meta": None}
@@ -218,7 +211,7 @@ def test_training_starts_as_strong_as_it_must_and_says_so(tiny_models: ModelPart
     assert isinstance(note, Note)
     assert f"church at {STRENGTHS[-1] + FARTHER:g}" in note.text
     assert watched.tried == len(STRENGTHS) + 1
-    assert (watched.soon, watched.gone) == (True, True)
+    assert watched.soon
     config = trainer.config
     inject = lora_state(tiny_models.unet)
     changed = [key for key, weight in first.items() if not torch.equal(weight, inject[key])]

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from erasure.judge.scale import Scale
-from erasure.training.steering import Steering
+from erasure.model.conditioning import Prompt
+from erasure.training.steering import Hostile, Steering
 from erasure.verdict.examination import Examination
 from erasure.verdict.panel import Member, panel_shots
 
@@ -106,9 +107,16 @@ def test_the_first_look_can_be_brought_forward() -> None:
     assert _looked(steering)[0] == 5
 
 
+def _sampled(*looks: dict[str, float], hostile: Hostile | None = None) -> Steering:
+    """A steering that has looked at samples first, of both targets and the name, and looks soon."""
+    steering = Steering(_Number(), cast("Examination", _Seen(*looks)), every=10, updates=35, hostile=hostile)
+    steering.levels([0, 1], ["chapel"])
+    steering.look_soon()
+    return steering
+
+
 def test_samples_that_showed_nothing_at_the_start_stand_in_for_a_first_look() -> None:
-    steering = _steering(GONE, {"truck": 1.0}, GONE, GONE)
-    steering.look_soon(gone=True)
+    steering = _sampled(GONE, GONE, {"truck": 1.0}, GONE, GONE)
     first = steering.look(5)
     assert (first.recognised, first.kept) == ({"church": (0, 4), "truck": (0, 3)}, 1.0)
     assert steering.ended
@@ -117,16 +125,59 @@ def test_samples_that_showed_nothing_at_the_start_stand_in_for_a_first_look() ->
 
 
 def test_a_sole_look_that_finds_something_is_followed_by_two_in_a_row() -> None:
-    steering = _steering({"truck": 1.0}, GONE, GONE)
-    steering.look_soon(gone=True)
+    steering = _sampled(GONE, {"truck": 1.0}, GONE, GONE)
     assert _looked(steering) == [5, 15, 15]
     assert steering.ended
     assert steering.why_ended.endswith("was gone in two looks in a row")
 
 
+@pytest.mark.parametrize("seen", [{"church": 0.1}, {"chapel": 0.6}], ids=str)
+def test_samples_that_show_a_little_of_a_target_or_a_name_stand_in_for_no_look(seen: dict[str, float]) -> None:
+    steering = _sampled(seen, GONE, GONE)
+    assert _looked(steering) == [5, 5]
+    assert steering.why_ended.endswith("was gone in two looks in a row")
+
+
+def test_one_picture_of_a_target_that_is_recognised_is_not_made_up_for_by_others() -> None:
+    class Uneven(_Seen):
+        def look(self, shots: Sequence[int]) -> list[float]:
+            return [0.75 if k == 2 else -0.5 for k in shots] if self._looks.pop(0) else [0.0] * len(shots)
+
+    steering = Steering(_Number(), cast("Examination", Uneven(STAYS, {}, {})), every=10, updates=35)
+    targets, _ = steering.levels([0, 1], ["chapel"])
+    assert targets[0] < 0
+    steering.look_soon()
+    assert _looked(steering) == [5, 5]
+
+
+def test_samples_stand_in_for_no_look_at_hostile_prompts() -> None:
+    class NoPrompts:
+        def worst(self, target: int, template: str, count: int) -> list[Prompt]:
+            return []
+
+    assert _looked(_sampled(GONE, GONE, GONE, hostile=NoPrompts())) == [5, 5]
+
+
+def test_a_sole_look_takes_other_pictures_than_samples_of_many_targets() -> None:
+    taken: list[set[int]] = []
+
+    class Watched(_Seen):
+        def look(self, shots: Sequence[int]) -> list[float]:
+            taken.append(set(shots))
+            return [0.0] * len(shots)
+
+    panel = tuple(Member(f"concept {i}", "target", i, 8) for i in range(3))
+    steering = Steering(_Number(), cast("Examination", Watched(panel=panel)), every=10, updates=35)
+    steering.levels([0, 1, 2], [])
+    steering.look_soon()
+    steering.look(5)
+    samples, sole = ({k % 8 for k in shots} for shots in taken)
+    assert (samples, sole) == ({6, 7}, {1, 2})
+    assert {k % 3 for k in samples | sole} == {0, 1, 2}, "of all templates"
+
+
 def test_what_samples_showed_at_the_start_is_known_to_a_state() -> None:
-    begun, resumed = _steering(), _steering(GONE)
-    begun.look_soon(gone=True)
+    begun, resumed = _sampled(GONE), _steering(GONE)
     resumed.load(begun.tensors(), begun.meta())
     resumed.look(5)
     assert resumed.ended

@@ -10,5 +10,8 @@ def autocast(device: str) -> torch.autocast:
 
     A CPU without them takes several times as long as in fp32, which it keeps then.
     """
-    fast = device != "cpu" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    return torch.autocast(device, torch.bfloat16, enabled=fast)
+    return torch.autocast(device, torch.bfloat16, enabled=device != "cpu" or _has_bf16())
+
+
+def _has_bf16() -> bool:
+    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

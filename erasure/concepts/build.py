@@ -65,7 +65,9 @@ def space_steps(model: Model, config: EraseConfig, album: Album | None = None) -
                 f"lower synonym_threshold{less}, choose a larger vocabulary, or name concepts to preserve"
             )
     judged = yield from _drawn_as_target(kept, config, lookalikes)
-    notes += [_untold(target, config) for target in config.erase if lookalikes.cannot_tell(target)]
+    for target, compared in zip(config.erase, measured, strict=True):
+        if lookalikes.cannot_tell(target) and (compared or config.judged_words):
+            notes.append(_untold(target, config, compared=bool(compared)))
     spaces = []
     for i, target in enumerate(config.erase):
         near = dict(zip(words, similarity[i].tolist(), strict=True))
@@ -106,9 +108,9 @@ def _drawn_as_target(
     return found
 
 
-def _untold(target: str, config: EraseConfig) -> str:
+def _untold(target: str, config: EraseConfig, *, compared: bool) -> str:
     known = [
-        *(["s(c) alone decides on its synonyms"] if config.synonym_threshold else []),
+        *(["s(c) alone decides on its synonyms"] if compared else []),
         *(["it is not known which near words are drawn as it"] if config.judged_words else []),
     ]
     return f"the model does not draw {target!r} recognisably, so {', and '.join(known)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from erasure.config.settings import EraseConfig
-from erasure.judge.judge_settings import JUDGE_SETTINGS
+from erasure.judge.judge_settings import JUDGE_SETTINGS, QUERIES_AT_ONCE
 from erasure.model.rows import Rows
 
 NOISES = 2  # from which a target is sampled
@@ -13,11 +13,13 @@ STEPS = 10  # of this sampling
 ROWS_OF_A_CALL = 32
 # Share of candidates that are near enough to be compared on more states, after 1, 2, 4 and so on: the most measured for
 # a target on emoji-SD, and the mean on emoji-SDXL.
-_NEAR = (0.35, 0.18, 0.08)
+_NEAR = (0.35, 0.16, 0.08)
+# The same where all that says something of a target is wanted, the mean on emoji-SDXL.
+_NEAR_ALONG = (0.7, 0.4, 0.3)
 # Pictures that are judged: of each word, and of no concept. Unrelated words have one each.
 PICTURES, EMPTY_PICTURES, UNRELATED = 2, 2, 4
-# Pictures of a target that make its scale: as many as a verdict judges, so that both find the same; in a run without
-# one, as many as looks know.
+# Pictures of a target that make its scale: as many as a verdict judges, so that both find the same; without one, as
+# many as looks know.
 SCALE_PICTURES, LOOK_SCALE_PICTURES = 8, 6
 # Words near all targets together that are judged, at most.
 NEAR = 20
@@ -44,9 +46,9 @@ def _compared_rows(config: EraseConfig, candidates: int) -> Rows:
     # The last state lies at (states - 1/2) / states of the way; sampling stops there.
     steps = int((states - 0.5) * STEPS / states) + 1
     rows = Rows(NOISES * each * steps + 2 * states, calls=steps + 2)
-    seen = 0
+    seen, shares = 0, _NEAR_ALONG if has_along(config) else _NEAR
     for part, until in enumerate(stages(states)):
-        share = _NEAR[min(part, len(_NEAR)) - 1] if part else 1.0
+        share = shares[min(part, len(shares)) - 1] if part else 1.0
         compared = candidates * share * (until - seen)
         rows += Rows(compared, calls=-(-compared // ROWS_OF_A_CALL))
         seen = until
@@ -82,14 +84,14 @@ def judged_rows(config: EraseConfig, candidates: int) -> Rows:
         return rows
     own = scale_pictures(config)
     rows += JUDGE_SETTINGS.rows(targets * own + others, targets * (own + others))
-    # Where all targets are asked about at once, they share what is predicted without any.
-    spared = (targets - 1) * others * len(JUDGE_SETTINGS.timesteps)
+    # All targets are asked about at once, and share what is predicted without any.
+    spared = (targets - math.ceil(targets / QUERIES_AT_ONCE)) * others * len(JUDGE_SETTINGS.timesteps)
     return rows + Rows(-spared)
 
 
 def scale_pictures(config: EraseConfig) -> int:
     """Return how many pictures of each target make its scale."""
-    return LOOK_SCALE_PICTURES if config.look_every and not config.judged_words else SCALE_PICTURES
+    return SCALE_PICTURES if config.judged_words else LOOK_SCALE_PICTURES
 
 
 def along_rows(config: EraseConfig) -> Rows:

@@ -95,8 +95,9 @@ def near(difference: Tensor, threshold: float, states: int) -> Tensor:
 
 
 def _order(states: int) -> list[int]:
-    """Return all states in the order in which they are taken: at each stage, they are spread evenly."""
-    return list(dict.fromkeys(i for count in stages(states) for i in _spread(count, states)))
+    """Return all states in the order in which they are taken: from the middle outward, so that the first two are of
+    both noises."""
+    return sorted(range(states), key=lambda i: (abs(i - states // 2), -i))
 
 
 def _part_of(part: int, parts: int) -> Callable[[float], float]:

@@ -10,13 +10,10 @@ import torch
 from torch import Tensor
 
 from erasure.judge.judge import Judge, Query
-from erasure.judge.judge_settings import JUDGE_SETTINGS, settings_for
+from erasure.judge.judge_settings import JUDGE_SETTINGS, QUERIES_AT_ONCE, settings_for
 from erasure.model.drawing import counted_steps, run_to_end
 from erasure.model.model import Model
 from erasure.model.rows import Purpose
-
-# Queries about one picture that are asked in one call of the U-Net.
-_QUERIES_AT_ONCE = 20
 
 Picture = tuple[str, int]
 """A prompt and a seed: with the frozen model, they decide a picture."""
@@ -87,8 +84,8 @@ class Album:
         # A call takes pictures that have the same number of queries.
         by_count: dict[int, list[tuple[Picture, list[Query]]]] = defaultdict(list)
         for (picture, _), queries in together.items():
-            for start in range(0, len(queries), _QUERIES_AT_ONCE):
-                part = queries[start : start + _QUERIES_AT_ONCE]
+            for start in range(0, len(queries), QUERIES_AT_ONCE):
+                part = queries[start : start + QUERIES_AT_ONCE]
                 by_count[len(part)].append((picture, part))
         total, done = sum(map(len, by_count.values())), 0
         size = self.judge.settings.drawing.batch  # as many as it takes in one call

@@ -23,6 +23,8 @@ class JudgeSettings:
 
 
 JUDGE_SETTINGS = JudgeSettings()
+# Queries about one picture that are asked in one call of the U-Net, and share a row there.
+QUERIES_AT_ONCE = 20
 # What a style changes, colours and surfaces, is settled where there is most noise, and what a thing is below that.
 STYLE_TIMESTEPS = (0.85, 0.9, 0.93)
 

@@ -50,11 +50,11 @@ class FirstWeights:
         ``wordings``: of each target, those that a defence knows. Yields the share of the work at hand that is done.
         """
         assert self.edit is not None
-        told, unseen, gone = [], False, False
+        told, unseen = [], False
         if samples is not None and samples.known:
             strength = yield from find_strength(self.edit, self.put, samples, self.edit.limits)
             told.append(f"training starts from {self.edit.name} at {strength.told(targets)}")
-            unseen, gone = strength.unseen, strength.gone
+            unseen = strength.unseen
         else:
             self.edit.strengthen(self.edit.limits.blind)
             yield from self.put()
@@ -64,16 +64,14 @@ class FirstWeights:
             yield from self.put()
         if self.edit.told:
             told.append(self.edit.told)
-        return Fit("; ".join(told), unseen, gone)
+        return Fit("; ".join(told), unseen)
 
 
 class Fit(NamedTuple):
-    """``told``: what is to be said of it; ``unseen``: whether no target is recognised any more in samples of the edited
-    model; ``gone``: whether hardly anything of any is seen there, nor in those of other names."""
+    """``told``: what is to be said of it; ``unseen``: whether samples of the edited model show no target any more."""
 
     told: str
     unseen: bool
-    gone: bool
 
 
 def set_first_weights(

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import Literal
 
 from erasure.spread import spread
-from erasure.training.look_sizes import NEAR_WORDS, first_look, second_look
+from erasure.training.look_sizes import FEW, NEAR_WORDS, first_look, second_look
 from erasure.verdict.examination import Examination
 from erasure.verdict.panel import Member
 
@@ -34,10 +34,12 @@ class LookShots:
         first, second = first_look(len(self.targets)), second_look(len(self.targets))
         pictures = (first if kind == "first" else second).pictures
         others = (second if kind == "second" else first).names
+        # Samples are of the last pictures. With few targets a sole look has the first ones, with many those behind.
+        behind = kind == "second" or (kind == "sole" and len(self.targets) > FEW)
         wanted: dict[int, range] = {}
         for number in targets:
             target, names = self.targets[number], self.names(number)
-            start = first.pictures if kind == "second" and self._panel[target].pictures > first.pictures else 0
+            start = first.pictures if behind and self._panel[target].pictures > first.pictures else 0
             wanted[target] = range(start, start + pictures)
             begin = turn % len(names) if names else 0
             wanted.update(dict.fromkeys((names[begin:] + names[:begin])[:others], range(1)))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 NEAR_WORDS = 4
 # Of up to so many targets a look takes more pictures each.
 FEW = 2
-# Two looks in a row must find all gone.
+# Two looks in a row must find all gone; samples of the edit that training starts from may stand in for the first.
 LOOKS_IN_A_ROW = 2
 # Looks come closer together as the concept goes, at most so many times as often.
 SHORTEST = 2

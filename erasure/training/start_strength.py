@@ -13,7 +13,6 @@ from typing import NamedTuple, Protocol
 
 from erasure.judge.scale import CUT
 from erasure.training.closed_start_sizes import ROUNDS, STRENGTHS
-from erasure.training.look_sizes import GONE
 from erasure.training.text_start_sizes import TEXT_STRENGTHS
 
 
@@ -63,24 +62,18 @@ class Strength(NamedTuple):
     """What was found. ``strengths``: by the number of the target; ``whole``: of the edit as a whole.
 
     ``names``: those that weigh more; ``levels``: how strongly pictures show each target in the end: 1 as before, 0 not
-    at all; ``names_left``: whether one of another name still does.
+    at all.
     """
 
     whole: float
     strengths: dict[int, float]
     names: tuple[str, ...]
     levels: dict[int, float]
-    names_left: bool
 
     @property
     def unseen(self) -> bool:
         """Whether no target is recognised any more."""
         return all(level < CUT for level in self.levels.values())
-
-    @property
-    def gone(self) -> bool:
-        """Whether all targets are gone, as a look has it, and their other names."""
-        return not self.names_left and all(level <= GONE for level in self.levels.values())
 
     def told(self, targets: Sequence[str]) -> str:
         """Say it as the end of a sentence. ``targets``: all of them, in order."""
@@ -124,7 +117,7 @@ def find_strength(
         again = {name for name, level in shown.items() if level >= CUT}
         found, names = samples.levels(sorted(farther), sorted(again))
         levels, shown = levels | found, names
-    return Strength(whole, strengths, tuple(weighed), levels, any(level >= CUT for level in shown.values()))
+    return Strength(whole, strengths, tuple(weighed), levels)
 
 
 def _whole(

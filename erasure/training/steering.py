@@ -48,10 +48,10 @@ class Steering:
     """Looks at samples every ``every`` updates, less often while many targets are worked on, and after the last update.
 
     When all that was looked at is gone, a second look at once takes other pictures and more of the other names. If they
-    are gone as well, training ends. Where samples of the edit that training starts from showed nothing any more, they
-    stand in for a first look, and one look after some updates decides. A look that finds the strongest picture about to
-    go brings the next one forward, so that training does not go on for long after the target is gone: most of the harm
-    to other concepts comes then.
+    are gone as well, training ends. Where all was gone in samples of the edit that training starts from, they stand in
+    for a first look, and one look after some updates decides; they take no hostile prompts, so not where these count. A
+    look that finds the strongest picture about to go brings the next one forward, so that training does not go on for
+    long after the target is gone: most of the harm to other concepts comes then.
 
     Targets that a look found gone, with their names, are left alone until a second look finds them again. The weights
     that are kept are those of the look that recognised the fewest pictures; among equals, of the look with the fewest
@@ -76,6 +76,9 @@ class Steering:
         self._names_left: set[int] = set()  # targets whose own pictures are gone, but not those of another name
         self._hostile_left: set[int] = set()  # targets that are gone but for hostile prompts
         self._in_a_row = 0
+        self._sampled: dict[
+            int | str, bool
+        ] = {}  # targets and names: whether they were gone in the last samples of them
         self._gone_at_start = False  # by samples, and not found otherwise by the look since
         self._turn = 0  # of the names
         self._looked = 0  # the update after which the last look was
@@ -182,8 +185,8 @@ class Steering:
     def levels(self, targets: Collection[int], names: Collection[str]) -> tuple[dict[int, float], dict[str, float]]:
         """Return how strongly targets, by number, and names are shown now: 1 as before, 0 not at all.
 
-        The mean over as many pictures of a target as a second look takes, and over one of a name. This is no look:
-        nothing is noted.
+        The mean over as many pictures of a target as a second look takes, and over one of a name. This is no look: it
+        is only noted what is gone, for :meth:`look_soon`.
         """
         members = {member.concept: i for i, member in enumerate(self._examination.panel)}
         most = second_look(len(self._targets)).pictures
@@ -191,17 +194,18 @@ class Steering:
         others = [self._shots.of(members[name])[0] for name in names]
         wanted = [*(k for pictures in own for k in pictures), *others]
         found = dict(zip(wanted, self._examination.look(wanted), strict=True)) if wanted else {}
+        gone = [_are_gone([found[k] for k in pictures], GONE) for pictures in own]
+        self._sampled.update(zip(targets, gone, strict=True))
+        self._sampled.update({name: found[k] < CUT for name, k in zip(names, others, strict=True)})
         return (
             {n: fmean(min(1.0, found[k]) for k in pictures) for n, pictures in zip(targets, own, strict=True)},
             {name: found[k] for name, k in zip(names, others, strict=True)},
         )
 
-    def look_soon(self, *, gone: bool = False) -> None:
-        """Bring the first look forward as far as any can be, where little is left to do from the start.
-
-        ``gone``: whether samples at the start found all that is known gone, with its other names.
-        """
-        self._gone_at_start = gone
+    def look_soon(self) -> None:
+        """Bring the first look forward as far as any can be, where little is left to do from the start."""
+        everything: list[int | str] = [*self.known, *self.known_names()]
+        self._gone_at_start = self._hostile is None and all(self._sampled.get(each, False) for each in everything)
         self._next = updates_before_look(self._every, len(self._targets), edited=True)
 
     def _concept(self, target: int) -> str:

@@ -105,7 +105,7 @@ class Trainer:
         fitting = first.fit(self.config.erase, steering, wordings)
         fit = yield from relayed(fitting, counted("fits the edit that training starts from (%)", 100))
         if fit.unseen and steering is not None:
-            steering.look_soon(gone=fit.gone)
+            steering.look_soon()
         if self._start is not None:
             self._start = self.descent.weights()
         if fit.told:
