@@ -76,9 +76,8 @@ class Steering:
         self._names_left: set[int] = set()  # targets whose own pictures are gone, but not those of another name
         self._hostile_left: set[int] = set()  # targets that are gone but for hostile prompts
         self._in_a_row = 0
-        self._sampled: dict[
-            int | str, bool
-        ] = {}  # targets and names: whether they were gone in the last samples of them
+        # Of targets and names: whether they were gone in the last samples of them.
+        self._sampled: dict[int | str, bool] = {}
         self._gone_at_start = False  # by samples, and not found otherwise by the look since
         self._turn = 0  # of the names
         self._looked = 0  # the update after which the last look was
