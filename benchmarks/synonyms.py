@@ -16,7 +16,7 @@ from statistics import fmean
 
 from emoji_sd import MODEL
 from emoji_sd.concepts import PAPER_TEN
-from erasure.concepts.candidates import candidates, nearest, similarities
+from erasure.concepts.candidates import candidates, nearest_first, similarities
 from erasure.concepts.synonymy import compare, probe_target
 from erasure.concepts.vocabulary import load_vocabulary
 from erasure.config.presets import preset
@@ -40,8 +40,7 @@ class Race:
 def race(model: Model, config: EraseConfig) -> Race:
     """Compare the words near the config's only target in both ways. Raises: ConceptError."""
     _, free = candidates(model, load_vocabulary(config, model.tokenizer), config, [])
-    order = run_to_end(similarities(model, free, config))[0].argsort(descending=True, stable=True).tolist()
-    words = nearest([free[k] for k in order], (), config.neighbours)
+    words = nearest_first(free, run_to_end(similarities(model, free, config))[0])[: config.neighbours]
     probe = probe_target(
         model,
         model.embed(config.erase),

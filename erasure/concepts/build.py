@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 
-from erasure.concepts.candidates import candidates, check_prompts, kept_of, nearest_targets, similarities
+from erasure.concepts.candidates import candidates, check_prompts, kept_of, nearest_first, nearest_targets, similarities
 from erasure.concepts.lookalikes import Lookalikes
 from erasure.concepts.naming import names_target
 from erasure.concepts.row_count import UNRELATED, has_along, judged_near, scale_pictures
@@ -44,7 +44,7 @@ def space_steps(model: Model, config: EraseConfig, album: Album | None = None) -
     named, free = candidates(model, vocabulary, config, notes)
     words = [*free, *dict.fromkeys(config.preserve)]
     similarity = yield from similarities(model, words, config)
-    orders = [[words[k] for k in row.argsort(descending=True, stable=True).tolist()] for row in similarity]
+    orders = [nearest_first(words, row) for row in similarity]
     album = open_album(model, config.templates) if album is None else album
     # With a verdict, what makes the scales is drawn for it in any case.
     purpose: Purpose = "verdict" if config.judged_words else "synonyms"

@@ -72,6 +72,11 @@ def similarities(model: Model, words: list[str], config: EraseConfig) -> Generat
     return (normalize(targets, dim=1) @ normalize(others, dim=1).T).cpu()
 
 
+def nearest_first(words: list[str], similarity: Tensor) -> list[str]:
+    """Return the words in the order of their similarity (words,) to a target; equal ones keep theirs."""
+    return [words[k] for k in similarity.argsort(descending=True, stable=True).tolist()]
+
+
 def nearest(order: list[str], left_out: Collection[str], count: int) -> list[str]:
     """Return the first ``count`` words of ``order``, nearest first, without those that are left out."""
     return list(islice((word for word in order if word not in left_out), count))

@@ -16,7 +16,7 @@ from erasure.model.model import Model
 from erasure.model.stage import Stage, counted
 
 # A word with a smaller s(c) says more of a target than nothing does.
-ALIKE = 1.0
+_ALIKE = 1.0
 
 
 def measure_synonyms(
@@ -38,7 +38,7 @@ def measure_synonyms(
     with model.rows.purpose("synonyms"):
         probes = _probes(model, config, notes)
     # What may go along is told by s(c), too.
-    threshold = max(config.synonym_threshold, ALIKE) if has_along(config) else config.synonym_threshold
+    threshold = max(config.synonym_threshold, _ALIKE) if has_along(config) else config.synonym_threshold
     complete = False
     while not complete:
         complete = True
@@ -77,7 +77,7 @@ def let_go_along(
     for i, target in enumerate(config.erase):
         left = kept_of(orders[i], set().union(*synonyms), config)
         near = [word for word in left if not any(names_target(word, text) for text in stay)]
-        likest = sorted((word for word in near if measured[i].get(word, ALIKE) < ALIKE), key=lambda w: measured[i][w])
+        likest = sorted((word for word in near if measured[i].get(word, _ALIKE) < _ALIKE), key=lambda w: measured[i][w])
         words = [word for word in likest if not any(is_wider(word, text) for text in gone)][:LIKEST]
         if words and (yield from tells(target, lookalikes)):
             what = counted(f"judges from which words {target} comes back", len(words))

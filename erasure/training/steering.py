@@ -149,7 +149,7 @@ class Steering:
         hostile_left: set[int] = set()
         for number in about:
             own, names = self._seen(number, levels)
-            hostile = self._hostile_levels(number, kind)
+            hostile = self._hostile_levels(number, second=second)
             seen = own + names + hostile
             recognised[self._concept(number)] = _recognised(seen)
             erased += seen
@@ -251,14 +251,14 @@ class Steering:
             self._weights.put_back(self._best)
         return self._best_step
 
-    def _hostile_levels(self, target: int, kind: Kind) -> list[float]:
+    def _hostile_levels(self, target: int, *, second: bool) -> list[float]:
         """Draw and judge the worst hostile prompts of a target, by number."""
         if self._hostile is None:
             return []
         member = self._targets[target]
         shot = next(s for s in self._examination.shots if s.member == member)
-        worst = self._hostile.worst(target, shot.template, FIRST_LOOK if kind == "first" else SECOND_LOOK)
-        return self._examination.look_at(worst, shot, other_seed=kind == "second") if worst else []
+        worst = self._hostile.worst(target, shot.template, SECOND_LOOK if second else FIRST_LOOK)
+        return self._examination.look_at(worst, shot, other_seed=second) if worst else []
 
     # --- the state
 
