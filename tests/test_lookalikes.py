@@ -211,12 +211,16 @@ def test_only_the_likest_words_are_judged_for_a_defence_and_no_more_than_told(
 ) -> None:
     many = [f"word{number}" for number in range(3 * LIKEST)]
     near, drawn = ({**known, **dict.fromkeys(many, value)} for known, value in ((NEAR, 0.2), (DRAWN, 1.7)))
-    judge = FakeJudge(BOTH)
     config: dict[str, Any] = {"near": near, "drawn": drawn, "robust": "words", "neighbours": 100}
-    _space(tiny_models, tmp_path, judge, words=[*WORDS, *many], **config)
-    pictures = [prompt for prompt, _ in judge.drawn if prompt.startswith("word")]
-    twice = {prompt for prompt in pictures if pictures.count(prompt) == PICTURES}
-    assert len(twice) == LIKEST
+    pictures = []
+    for shown in ({word: {"church"} for word in many}, {}):
+        judge = FakeJudge({**BOTH, **shown})
+        _space(tiny_models, tmp_path, judge, words=[*WORDS, *many], **config)
+        found = [prompt for prompt, _ in judge.drawn if prompt.startswith("word")]
+        pictures.append({count: len({prompt for prompt in found if found.count(prompt) == count}) for count in (1, 2)})
+    back, not_back = pictures
+    assert back[PICTURES] == LIKEST
+    assert (not_back[1] >= LIKEST, not_back[PICTURES]) == (True, 0), "the first picture says enough"
     told = along_rows(erase_config(erase=("church",), robust="words"))
     assert told.total == JUDGE_SETTINGS.rows(LIKEST * PICTURES, LIKEST * PICTURES).total
     assert not along_rows(erase_config(erase=("church",))).total

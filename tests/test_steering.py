@@ -10,9 +10,10 @@ from torch import Tensor
 
 from erasure.judge.scale import Scale
 from erasure.model.conditioning import Prompt
-from erasure.training.steering import Hostile, Steering
+from erasure.training.defence.sizes import SECOND_LOOK
+from erasure.training.steering import Steering
 from erasure.verdict.examination import Examination
-from erasure.verdict.panel import Member, panel_shots
+from erasure.verdict.panel import Member, Shot, panel_shots
 
 PANEL = (
     Member("church", "target", 0, 3),
@@ -107,9 +108,9 @@ def test_the_first_look_can_be_brought_forward() -> None:
     assert _looked(steering)[0] == 5
 
 
-def _sampled(*looks: dict[str, float], hostile: Hostile | None = None) -> Steering:
+def _sampled(*looks: dict[str, float]) -> Steering:
     """A steering that has looked at samples first, of both targets and the name, and looks soon."""
-    steering = Steering(_Number(), cast("Examination", _Seen(*looks)), every=10, updates=35, hostile=hostile)
+    steering = Steering(_Number(), cast("Examination", _Seen(*looks)), every=10, updates=35)
     steering.levels([0, 1], ["chapel"])
     steering.look_soon()
     return steering
@@ -150,12 +151,24 @@ def test_one_picture_of_a_target_that_is_recognised_is_not_made_up_for_by_others
     assert _looked(steering) == [5, 5]
 
 
-def test_samples_stand_in_for_no_look_at_hostile_prompts() -> None:
-    class NoPrompts:
-        def worst(self, target: int, template: str, count: int) -> list[Prompt]:
-            return []
+@pytest.mark.parametrize(("levels", "looked"), [([], [5]), ([0.0, 0.6], [5, 10, 10])], ids=str)
+def test_a_sole_look_takes_as_many_hostile_prompts_as_a_second(levels: list[float], looked: list[int]) -> None:
+    asked: list[int] = []
 
-    assert _looked(_sampled(GONE, GONE, GONE, hostile=NoPrompts())) == [5, 5]
+    class Worst:
+        def worst(self, target: int, template: str, count: int) -> list[Prompt]:
+            asked.append(count)
+            return cast("list[Prompt]", [None] * count)
+
+    class Shown(_Seen):
+        def look_at(self, prompts: Sequence[Prompt], shot: Shot, *, other_seed: bool) -> list[float]:
+            return [levels.pop(0) if levels else 0.0 for _ in prompts]
+
+    steering = Steering(_Number(), cast("Examination", Shown(*[GONE] * 5)), every=10, updates=35, hostile=Worst())
+    steering.levels([0, 1], ["chapel"])
+    steering.look_soon()
+    assert _looked(steering) == looked
+    assert asked[:2] == [SECOND_LOOK] * 2, "of each target"
 
 
 def test_a_sole_look_takes_other_pictures_than_samples_of_many_targets() -> None:

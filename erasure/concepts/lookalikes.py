@@ -9,10 +9,13 @@ from erasure.concepts.row_count import EMPTY_PICTURES, PICTURES, SCALE_PICTURES
 from erasure.config.template import fill
 from erasure.judge.album import Album, Picture
 from erasure.judge.judge import Query
-from erasure.judge.scale import Scale
+from erasure.judge.scale import CUT, Scale
 from erasure.judge.takes import takes
 from erasure.model.drawing import relayed
 from erasure.model.rows import Purpose
+
+# A word whose first picture shows less of a target than this is not drawn again: the second would have to show more.
+HOPELESS = 0.7 * CUT
 
 
 class Lookalikes:
@@ -90,12 +93,19 @@ class Lookalikes:
     def levels(self, target: str, words: Collection[str]) -> Generator[float, None, dict[str, float]]:
         """Return how strongly each word's pictures show the target, on average. Its scale is known, and tells.
 
-        Rows count as ``hostile``.
+        Of a word whose first picture shows less than :data:`HOPELESS` of it, that is all. Rows count as ``hostile``.
         """
-        yield from self._drawing([picture for word in words for picture in self._pictures(word)], "hostile", 0, 2)
-        yield from self._judging([pair for word in words for pair in self._asked(word, target)], "hostile", 1, 2)
         scale = self._scales[target]
-        return {word: fmean(map(scale.level, self._scores(word, target, "hostile"))) for word in words}
+        found: dict[str, list[float]] = {word: [] for word in words}
+        for part, take in enumerate(self._takes):
+            left = [word for word, shown in found.items() if not shown or min(shown) >= HOPELESS]
+            shots, start, parts = [_picture(word, take) for word in left], 2 * part, 2 * len(self._takes)
+            yield from self._drawing(shots, "hostile", start, parts)
+            asked = [(shot, _query(target, take)) for shot in shots]
+            scores = yield from self._judging(asked, "hostile", start + 1, parts)
+            for word, score in zip(left, scores, strict=True):
+                found[word].append(scale.level(score))
+        return {word: fmean(shown) for word, shown in found.items()}
 
     def _holds(self, target: str, word: str, scale: Scale) -> bool:
         # The word's own pictures are known by now, so the first direction is asked again on the word's own scale.

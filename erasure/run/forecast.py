@@ -116,9 +116,9 @@ def _look_rows(config: EraseConfig, neighbours: int, updates: int, at_start: int
     near_shown = min(NEAR_WORDS, near)
     first, second = first_look(targets), second_look(targets)
     rows = _judged([pictures(*first) + near_shown, pictures(*second)]) + hostile(FIRST_LOOK) + hostile(SECOND_LOOK)
-    if at_start is not None and has_edit(config) and config.robust == "off":
+    if at_start is not None and has_edit(config):
         # Samples of the edit usually stand in for the first of two looks.
-        rows = _judged([pictures(second.pictures, first.names) + near_shown])
+        rows = _judged([pictures(second.pictures, first.names) + near_shown]) + hostile(SECOND_LOOK)
     # The most first looks: the one after the last update is one of them.
     looks = math.ceil(updates / fewest_updates_between(config.look_every, len(config.erase)))
     return rows * looks + _judged(_start_looks(config)[:at_start])

@@ -49,9 +49,9 @@ class Steering:
 
     When all that was looked at is gone, a second look at once takes other pictures and more of the other names. If they
     are gone as well, training ends. Where all was gone in samples of the edit that training starts from, they stand in
-    for a first look, and one look after some updates decides; they take no hostile prompts, so not where these count. A
-    look that finds the strongest picture about to go brings the next one forward, so that training does not go on for
-    long after the target is gone: most of the harm to other concepts comes then.
+    for a first look, and one look after some updates decides, which takes as many hostile prompts as a second. A look
+    that finds the strongest picture about to go brings the next one forward, so that training does not go on for long
+    after the target is gone: most of the harm to other concepts comes then.
 
     Targets that a look found gone, with their names, are left alone until a second look finds them again. The weights
     that are kept are those of the look that recognised the fewest pictures; among equals, of the look with the fewest
@@ -149,7 +149,7 @@ class Steering:
         hostile_left: set[int] = set()
         for number in about:
             own, names = self._seen(number, levels)
-            hostile = self._hostile_levels(number, second=second)
+            hostile = self._hostile_levels(number, kind)
             seen = own + names + hostile
             recognised[self._concept(number)] = _recognised(seen)
             erased += seen
@@ -204,7 +204,7 @@ class Steering:
     def look_soon(self) -> None:
         """Bring the first look forward as far as any can be, where little is left to do from the start."""
         everything: list[int | str] = [*self.known, *self.known_names()]
-        self._gone_at_start = self._hostile is None and all(self._sampled.get(each, False) for each in everything)
+        self._gone_at_start = all(self._sampled.get(each, False) for each in everything)
         self._next = updates_before_look(self._every, len(self._targets), edited=True)
 
     def _concept(self, target: int) -> str:
@@ -251,14 +251,14 @@ class Steering:
             self._weights.put_back(self._best)
         return self._best_step
 
-    def _hostile_levels(self, target: int, *, second: bool) -> list[float]:
+    def _hostile_levels(self, target: int, kind: Kind) -> list[float]:
         """Draw and judge the worst hostile prompts of a target, by number."""
         if self._hostile is None:
             return []
         member = self._targets[target]
         shot = next(s for s in self._examination.shots if s.member == member)
-        worst = self._hostile.worst(target, shot.template, SECOND_LOOK if second else FIRST_LOOK)
-        return self._examination.look_at(worst, shot, other_seed=second) if worst else []
+        worst = self._hostile.worst(target, shot.template, FIRST_LOOK if kind == "first" else SECOND_LOOK)
+        return self._examination.look_at(worst, shot, other_seed=kind == "second") if worst else []
 
     # --- the state
 

@@ -11,7 +11,7 @@ EMBEDDING_RATE = 0.1
 EMBEDDING_RADIUS = 0.5
 # Preserved words that a hostile embedding must not mean, the nearest ones of those that are measured.
 NEAREST = 2
-# Hostile prompts that a look takes of each target: the first one, and the second.
+# Hostile prompts that a look takes of each target: the first of two in a row; the second, or the only one.
 FIRST_LOOK, SECOND_LOOK = 1, 2
 
 
