@@ -47,9 +47,9 @@ from erasure.lora.model_adapter import inject_lora_file, remove_model_lora
 from erasure.model.checkpoint import inspect_checkpoint
 from erasure.model.drawing import run_to_end
 from erasure.model.model import Model, open_model
+from erasure.run.beginning import erase
 from erasure.run.folder import RunFolder
 from erasure.run.picture_sheet import picture_grid
-from erasure.run.run import erase
 from erasure.run.task import Task
 from erasure.spread import spread
 from erasure.whole_file import whole_file, write_json

@@ -21,8 +21,9 @@ from erasure.config.values import config_from_dict
 from erasure.errors import EraseError
 from erasure.model.device import default_device
 from erasure.model.stage import Stage
+from erasure.run.beginning import erase
 from erasure.run.folder import RunFolder
-from erasure.run.run import Run, erase
+from erasure.run.run import Run
 from erasure.run.task import Task
 from erasure.training.events import Step
 from tests.tiny import build_text_encoder, build_unet, build_vae, full_size_config

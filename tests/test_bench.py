@@ -36,7 +36,7 @@ from erasure.cli import main
 from erasure.config.values import config_from_dict
 from erasure.errors import ConfigError, MissingExtra, OutputExists, RunError
 from erasure.model.model import open_model as model_open
-from erasure.run.run import erase as run_erase
+from erasure.run.beginning import erase as run_erase
 
 pytestmark = [pytest.mark.usefixtures("quick_pictures"), pytest.mark.slow]
 

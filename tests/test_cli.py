@@ -110,7 +110,7 @@ def test_stop_then_resume_gives_the_same_file(base: list[str], tmp_path: Path) -
     whole, cut = tmp_path / "whole.safetensors", tmp_path / "cut.safetensors"
     assert main([*base, "--out", str(whole), "--run", str(tmp_path / "one")]) == 0
 
-    from erasure.run.run import erase
+    from erasure.run.beginning import erase
     from erasure.run.task import Task
     from erasure.training.events import Step
 
@@ -317,7 +317,7 @@ def test_a_run_is_resumed_at_another_pace_but_not_with_one_if_it_had_none(
 def test_a_resumed_run_takes_its_checkpoint_from_where_it_lies_now(
     base: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from erasure.run.run import erase
+    from erasure.run.beginning import erase
     from erasure.run.task import Task
     from erasure.training.events import Step
 
@@ -348,7 +348,7 @@ def test_the_output_of_a_resumed_run_is_checked_first(tmp_path: Path, capsys: py
 
 
 def test_a_resumed_run_may_change_how_it_trains_but_not_what(base: list[str], tmp_path: Path) -> None:
-    from erasure.run.run import erase, resume
+    from erasure.run.beginning import erase, resume
     from erasure.run.task import Task
     from erasure.training.events import Step
 

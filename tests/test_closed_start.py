@@ -18,8 +18,8 @@ from erasure.lora.layer_choice import base_layers, text_values
 from erasure.model.cross_attention import watched_cross_attention
 from erasure.model.model import Model
 from erasure.model.parts import ModelParts
+from erasure.run.beginning import erase
 from erasure.run.folder import RunFolder
-from erasure.run.run import erase
 from erasure.run.task import Task
 from erasure.training.attended import _reads, attended, stage_of
 from erasure.training.carrying_blocks import block_of

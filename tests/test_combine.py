@@ -558,7 +558,7 @@ def test_refining_starts_a_run_from_the_files(
         started.append(task)
         raise EraseError("that was all")
 
-    monkeypatch.setattr("erasure.run.run.erase", erase)
+    monkeypatch.setattr("erasure.run.beginning.erase", erase)
     loras = [random_lora(tmp_path / f"{name}.safetensors", {"erase": [name]}) for name in ("church", "bell")]
     settings = tmp_path / "settings.json"
     settings.write_text('{"seed": 5}', encoding="utf-8")

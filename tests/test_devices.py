@@ -17,8 +17,8 @@ from erasure.lora.adapter import inject_lora, lora_parameters
 from erasure.model.checkpoint import inspect_checkpoint
 from erasure.model.device import default_device, device_problem, precision_problem
 from erasure.model.model import Model, open_model
+from erasure.run.beginning import erase
 from erasure.run.folder import RunFolder
-from erasure.run.run import erase
 from erasure.run.task import Task
 from erasure.training import closed_form
 from tests.fake_host import FakeHost

@@ -25,9 +25,9 @@ from erasure.model.draw_settings import DRAW_SETTINGS
 from erasure.model.model import Model
 from erasure.model.rows import RowBook, Rows
 from erasure.model.stage import Stage
+from erasure.run.beginning import erase
 from erasure.run.folder import RunFolder
 from erasure.run.forecast import HURT_SHOWN, SEEDS, forecast_rows
-from erasure.run.run import erase
 from erasure.run.task import Task
 from erasure.training.closed_start_sizes import strengthening_rows
 from erasure.training.session import Session, session_steps

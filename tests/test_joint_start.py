@@ -16,9 +16,9 @@ from erasure.lora.layer_choice import base_layers
 from erasure.lora.parent import Parent
 from erasure.model.model import Model
 from erasure.model.parts import ModelParts
+from erasure.run.beginning import erase, resume
 from erasure.run.events import Event, Saved
 from erasure.run.folder import RunFolder
-from erasure.run.run import erase, resume
 from erasure.run.task import Task
 from erasure.training.events import Step
 from erasure.training.joint_start import Joint, changed_layers, joint_start

@@ -23,9 +23,9 @@ from erasure.model.checkpoint import inspect_checkpoint
 from erasure.model.cross_attention import watched_cross_attention
 from erasure.model.model import Model
 from erasure.model.parts import ModelParts, load_parts
+from erasure.run.beginning import erase, resume
 from erasure.run.events import Saved
 from erasure.run.folder import RunFolder
-from erasure.run.run import erase, resume
 from erasure.run.task import Task
 from erasure.training.events import Step
 from erasure.training.latents.noised_latents import NoiseLatents, PictureLatents

@@ -19,7 +19,7 @@ def _unread(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def read(path: Path) -> None:
         raise AssertionError(f"{path} was read before the output was checked")
 
-    monkeypatch.setattr("erasure.run.run.inspect_checkpoint", read)
+    monkeypatch.setattr("erasure.run.beginning.inspect_checkpoint", read)
     monkeypatch.setattr("erasure.model.checkpoint.inspect_checkpoint", read)
 
 

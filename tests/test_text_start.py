@@ -22,9 +22,9 @@ from erasure.lora.parent import Parent
 from erasure.model.drawing import run_to_end
 from erasure.model.model import Model
 from erasure.model.parts import ModelParts
+from erasure.run.beginning import erase, resume
 from erasure.run.events import Saved
 from erasure.run.folder import RunFolder
-from erasure.run.run import erase, resume
 from erasure.run.task import Task
 from erasure.training import text_start, text_tuning
 from erasure.training.events import Step

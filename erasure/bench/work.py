@@ -28,9 +28,10 @@ from erasure.lora.model_adapter import apply_lora_file
 from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint, sha256
 from erasure.model.drawing import relayed
 from erasure.model.model import open_model
+from erasure.run.beginning import erase, resume
 from erasure.run.events import Planned
 from erasure.run.folder import RunFolder
-from erasure.run.run import Run, erase, resume
+from erasure.run.run import Run
 from erasure.run.task import Task
 from erasure.training.events import Step
 from erasure.whole_file import write_json

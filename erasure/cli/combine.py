@@ -129,8 +129,8 @@ def _combine(arguments: argparse.Namespace, task: CombineTask) -> int:
 def _refine(arguments: argparse.Namespace, task: CombineTask) -> int:
     from erasure.cli.train import follow
     from erasure.combine.refine import parents_of, refine_config
+    from erasure.run.beginning import erase
     from erasure.run.folder import RunFolder
-    from erasure.run.run import erase
     from erasure.run.task import Task
 
     folder = arguments.folder or Path("runs") / f"{arguments.out.stem}-{time.strftime('%Y%m%d-%H%M%S')}"

@@ -62,8 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
     # The run checks both again; here it takes no time, since hardly anything is imported yet.
     check_output(arguments.out, overwrite=arguments.overwrite, read=(arguments.checkpoint, arguments.vae))
     check_device(device, config.precision)
+    from erasure.run.beginning import erase
     from erasure.run.folder import RunFolder
-    from erasure.run.run import erase
     from erasure.run.task import Task
 
     folder = arguments.folder or Path("runs") / f"{arguments.out.stem}-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -89,8 +89,8 @@ def _resume(arguments: argparse.Namespace) -> int:
     if arguments.out is not None:
         # The run checks it again; here it takes no time, since hardly anything is imported yet.
         check_output(arguments.out, overwrite=arguments.overwrite, read=(arguments.checkpoint,))
+    from erasure.run.beginning import resume
     from erasure.run.folder import RunFolder
-    from erasure.run.run import resume
 
     device = arguments.device or default_device()
     resumed = resume(

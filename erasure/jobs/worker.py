@@ -128,7 +128,7 @@ class Worker:
             self._progress.see(event)
 
     def _begin(self) -> Run:
-        from erasure.run.run import erase, resume
+        from erasure.run.beginning import erase, resume
         from erasure.run.task import Task
 
         job, device = self._job, self._host.device()

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from erasure.judge.scale import CUT
 from erasure.model.conditioning import Prompt
+from erasure.training.best_weights import BestWeights, Weights, Worth
 from erasure.training.defence.sizes import FIRST_LOOK, SECOND_LOOK
 from erasure.training.events import Look
 from erasure.training.look_shots import Kind, LookShots
@@ -25,16 +26,6 @@ from erasure.training.look_sizes import (
     updates_until_gone,
 )
 from erasure.verdict.examination import Examination
-
-
-class Weights(Protocol):
-    """What is trained, as tensors that can be kept and put back."""
-
-    def weights(self) -> dict[str, Tensor]:
-        """Return a copy of them."""
-
-    def put_back(self, weights: dict[str, Tensor]) -> None:
-        """Undo :meth:`weights`."""
 
 
 class Hostile(Protocol):
@@ -53,9 +44,8 @@ class Steering:
     that finds the strongest picture about to go brings the next one forward, so that training does not go on for long
     after the target is gone: most of the harm to other concepts comes then.
 
-    Targets that a look found gone, with their names, are left alone until a second look finds them again. The weights
-    that are kept are those of the look that recognised the fewest pictures; among equals, of the look with the fewest
-    pictures that are nearly recognised, and then of that in which the nearest words were shown most strongly.
+    Targets that a look found gone, with their names, are left alone until a second look finds them again. In the end
+    there are the :class:`BestWeights`.
     """
 
     def __init__(
@@ -66,7 +56,6 @@ class Steering:
         ``hostile``: prompts that looks take as well, of which none may show the target.
         """
         self._hostile = hostile
-        self._weights = weights
         self._examination = examination
         self._updates = updates
         self._shots = LookShots(examination)
@@ -83,9 +72,7 @@ class Steering:
         self._looked = 0  # the update after which the last look was
         self._next = updates_before_look(every, len(self._targets), edited=False)
         self._level = 1.0  # of the strongest picture in the last first look
-        self._best: dict[str, Tensor] | None = None
-        self._best_step = 0
-        self._best_value = (0, 0, 0.0)
+        self._best = BestWeights(weights)
 
     def due(self, step: int) -> bool:
         """Whether to look now, after this update. Never if the judge knows none of the targets."""
@@ -109,7 +96,7 @@ class Steering:
     @property
     def best_step(self) -> int:
         """The update whose weights are kept; 0 before the first look."""
-        return self._best_step
+        return self._best.step
 
     def worked_on(self) -> list[int]:
         """Return the targets, by number, to spend updates on: those that are not gone, or all if all are."""
@@ -167,7 +154,7 @@ class Steering:
         if second:
             self._second(left, all_gone)
         else:
-            self._first((*left, kept or 0.0), max(erased), step, all_gone)
+            self._first(Worth(*left, kept or 0.0), max(erased), step, all_gone)
             self._gone_at_start = self._gone_at_start and all_gone
         return Look(step, recognised, kept)
 
@@ -221,10 +208,9 @@ class Steering:
         near = [min(1.0, max(0.0, level)) for k, level in levels.items() if self._shots.member(k).role == "near"]
         return fmean(near) if near else None
 
-    def _first(self, value: tuple[int, int, float], level: float, step: int, all_gone: bool) -> None:
+    def _first(self, worth: Worth, level: float, step: int, all_gone: bool) -> None:
         """Note what a first look found."""
-        if self._best is None or value >= self._best_value:
-            self._best, self._best_step, self._best_value = self._weights.weights(), step, value
+        self._best.note(worth, step)
         # Where only hostile prompts are left, little is: what more training takes, others lose.
         only_hostile = bool(self._hostile_left) and not set(self.worked_on()) - self._hostile_left
         more = 0.0 if only_hostile else updates_until_gone(step - self._looked, self._level, level)
@@ -242,14 +228,11 @@ class Steering:
         if not all_gone:  # little is left, and hardly anything if no picture was recognised
             between = updates_between if left[0] else fewest_updates_between
             self._next = min(self._next, self._looked + between(self._every, len(self.worked_on())))
-        if self._best_step == self._looked:
-            self._best_value = (*left, self._best_value[2])
+        self._best.correct(*left, self._looked)
 
     def keep_best(self) -> int:
         """Put the best weights back; return the update that they are from, 0 if there was no look."""
-        if self._best is not None:
-            self._weights.put_back(self._best)
-        return self._best_step
+        return self._best.put_back()
 
     def _hostile_levels(self, target: int, kind: Kind) -> list[float]:
         """Draw and judge the worst hostile prompts of a target, by number."""
@@ -264,7 +247,7 @@ class Steering:
 
     def tensors(self) -> dict[str, Tensor]:
         """The best weights so far."""
-        return dict(self._best or {})
+        return self._best.tensors()
 
     def meta(self) -> dict[str, Any]:
         """The rest of the state as plain values."""
@@ -278,8 +261,7 @@ class Steering:
             "looked": self._looked,
             "next": self._next,
             "level": self._level,
-            "best_step": self._best_step,
-            "best_value": list(self._best_value),
+            **self._best.meta(),
             "updates": self._updates,
         }
 
@@ -290,20 +272,17 @@ class Steering:
         """
         if self._updates > meta.get("updates", self._updates):
             return
-        self._best = {name: tensor.clone() for name, tensor in tensors.items()} or None
+        self._best.load(tensors, meta)
         self._gone, self._in_a_row = set(meta["gone"]), meta["in_a_row"]
         self._gone_at_start = meta.get("gone_at_start", False)
         self._names_left = set(meta["names_left"])
         self._hostile_left = set(meta.get("hostile_left", ()))
         self._turn, self._looked, self._next = meta["turn"], meta["looked"], meta["next"]
-        self._level, self._best_step = meta["level"], meta["best_step"]
-        recognised, nearly, kept = meta["best_value"]
-        self._best_value = (recognised, nearly, kept)
+        self._level = meta["level"]
 
     def move(self, device: Any) -> None:
         """Move what it holds besides the model."""
-        if self._best is not None:
-            self._best = {name: tensor.to(device) for name, tensor in self._best.items()}
+        self._best.move(device)
 
 
 def _recognised(levels: Sequence[float]) -> tuple[int, int]:

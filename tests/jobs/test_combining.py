@@ -185,7 +185,7 @@ def test_pictures_are_drawn_with_a_checkpoint_if_asked(
 @pytest.fixture
 def begun(monkeypatch: pytest.MonkeyPatch) -> list[Task]:
     """What runs were begun with."""
-    from erasure.run import run as module
+    from erasure.run import beginning as module
 
     seen: list[Task] = []
     erase = module.erase

@@ -193,7 +193,7 @@ def test_a_card_that_cannot_be_written_is_a_note(
 def test_a_library_that_cannot_be_loaded_fails_the_job_with_what_to_do(
     host: FakeHost, manager: JobManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "erasure.run.run", None)
+    monkeypatch.setitem(sys.modules, "erasure.run.beginning", None)
     failed = manager.wait(manager.submit(request(host)), timeout=PATIENCE)
     assert failed.state == "failed"
     assert "a library is missing or does not fit" in failed.problem

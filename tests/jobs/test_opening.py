@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 
 from erasure.jobs.manager import JobManager
 from erasure.model.opening import Ema, Opening
+from erasure.run.beginning import resume
 from erasure.run.folder import RunFolder
-from erasure.run.run import resume
 from tests.fake_host import FakeHost
 from tests.jobs.asked import request
 from tests.jobs.scripted_run import PATIENCE, ScriptedRun

@@ -17,8 +17,8 @@ from erasure.config.values import config_from_dict
 from erasure.errors import JobConflict, TrainingError
 from erasure.jobs.job import JobRequest
 from erasure.jobs.manager import JobManager
+from erasure.run.beginning import erase
 from erasure.run.folder import RunFolder
-from erasure.run.run import erase
 from erasure.run.task import Task
 from erasure.training.events import Step
 from tests.fake_host import FakeHost

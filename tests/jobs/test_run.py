@@ -11,10 +11,11 @@ import pytest
 from erasure.config.settle import with_changes
 from erasure.config.values import config_from_dict
 from erasure.errors import RunError, TrainingError
+from erasure.run.beginning import erase, resume
 from erasure.run.events import Event, Measured, Preview, Saved, event_to_dict
 from erasure.run.folder import RunFolder
 from erasure.run.observers import Observer
-from erasure.run.run import Run, erase, resume
+from erasure.run.run import Run
 from erasure.run.state import load_state
 from erasure.run.task import Task
 from erasure.run.tuned_model import TunedModel
