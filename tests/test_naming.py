@@ -114,6 +114,7 @@ def test_every_text_names_itself() -> None:
         ("key", "keys"), ("knife", "knives"), ("roof", "roofs"), ("potato", "potatoes"), ("radio", "radios"),
         ("fireman", "firemen"), ("grandchild", "grandchildren"), ("goose", "geese"),
         ("mongoose", "mongooses"), ("oasis", "oases"), ("cactus", "cacti"), ("maple leaf", "maple leaves"),
+        ("monarch", "monarchs"), ("arch", "arches"), ("stomach", "stomachs"), ("search", "searches"),
     ],
 )  # fmt: skip
 def test_plurals_are_known(singular: str, plural: str) -> None:

@@ -62,6 +62,9 @@ _IRREGULAR = {
     "quiz": "quizzes",
 }
 
+# Ends of words whose "ch" is spoken like a "k": "monarch", "patriarch", "oligarch", but not "church" or "arch".
+_CH_AS_K = ("narch", "iarch", "garch", "stomach", "epoch", "eunuch", "loch")
+
 _F_TO_VES = _set("calf dwarf elf half hoof knife leaf life loaf scarf self sheaf shelf thief wharf wife wolf")
 
 
@@ -86,6 +89,8 @@ def plurals(word: str) -> frozenset[str]:
 
 
 def _regular_plural(word: str) -> str:
+    if word.endswith(_CH_AS_K):
+        return word + "s"
     if word.endswith(("s", "x", "z", "ch", "sh")):
         return word + "es"
     if re.search("[^aeiou]y$", word):
