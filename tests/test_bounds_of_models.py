@@ -16,7 +16,7 @@ import yaml
 
 from erasure.errors import BrokenCheckpoint, EraseError
 from erasure.model.checkpoint import inspect_checkpoint
-from erasure.model.parts import load_parts
+from erasure.model.loading import load_parts
 from erasure.model.weights_file import open_weights
 from tests.hostile.limits import limits
 from tests.test_bounds import short, zipped

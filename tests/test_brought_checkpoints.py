@@ -17,9 +17,10 @@ from safetensors.torch import save_file
 
 from erasure.errors import BrokenCheckpoint, CheckpointError, UnsupportedCheckpoint
 from erasure.model.checkpoint import inspect_checkpoint
+from erasure.model.loading import load_parts
 from erasure.model.model import Model, open_model
 from erasure.model.opening import Opening
-from erasure.model.parts import ModelParts, load_parts
+from erasure.model.parts import ModelParts
 from erasure.model.weights_file import open_weights
 from tests import tiny
 

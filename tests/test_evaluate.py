@@ -355,7 +355,7 @@ def test_the_spectrum_command_lists_the_most_moved_words_first(
     from erasure.families.sd1 import SD1
     from erasure.lora.adapter import lora_state
     from erasure.lora.file import write_lora
-    from erasure.model.parts import load_parts
+    from erasure.model.loading import load_parts
 
     unet = load_parts(tiny_checkpoint).unet
     inject_lora(unet, "xattn", 2, 2.0, seed=0)

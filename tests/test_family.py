@@ -24,7 +24,8 @@ from erasure.lora.file import read_lora, write_lora
 from erasure.lora.metadata import lora_metadata
 from erasure.lora.model_adapter import apply_lora_file
 from erasure.model.checkpoint import inspect_checkpoint
-from erasure.model.parts import ModelParts, load_parts
+from erasure.model.loading import load_parts
+from erasure.model.parts import ModelParts
 from erasure.run.card import write_card
 from tests.test_lora import randomise
 from tests.test_models import assert_same

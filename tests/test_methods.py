@@ -21,8 +21,9 @@ from erasure.lora.fit import match_lora
 from erasure.lora.layer_choice import layer_shapes
 from erasure.model.checkpoint import inspect_checkpoint
 from erasure.model.cross_attention import watched_cross_attention
+from erasure.model.loading import load_parts
 from erasure.model.model import Model
-from erasure.model.parts import ModelParts, load_parts
+from erasure.model.parts import ModelParts
 from erasure.run.beginning import erase, resume
 from erasure.run.events import Saved
 from erasure.run.folder import RunFolder

@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 from emoji_sd.original_layout import unet_key, vae_key
 from erasure.errors import BrokenCheckpoint
 from erasure.model.checkpoint import inspect_checkpoint
-from erasure.model.parts import ModelParts, load_parts
+from erasure.model.loading import load_parts
+from erasure.model.parts import ModelParts
 from tests import tiny
 
 PARTS = ("unet", "vae", "text_encoder")

@@ -12,8 +12,8 @@ from emoji_sd import MODEL
 from erasure.errors import UnsupportedCheckpoint
 from erasure.model.build_parts import LEAST_ALPHA_BAR, noise_schedule
 from erasure.model.checkpoint import inspect_checkpoint
+from erasure.model.loading import load_parts
 from erasure.model.model import open_model
-from erasure.model.parts import load_parts
 from erasure.model.prediction import prediction_named
 from erasure.model.sampling import ddim_step
 from erasure.model.velocity import measured_prediction, noise_in

@@ -19,7 +19,7 @@ from erasure.jobs.estimate import estimate
 from erasure.jobs.readiness import readiness
 from erasure.model import pickle_file
 from erasure.model.checkpoint import inspect_checkpoint
-from erasure.model.parts import load_parts
+from erasure.model.loading import load_parts
 from tests.fake_host import FakeHost
 
 

@@ -32,8 +32,8 @@ from erasure.lora.fit import match_lora
 from erasure.lora.model_adapter import inject_lora_file, model_shapes, remove_model_lora
 from erasure.model.build_parts import build_text_encoder, unet_from_ldm
 from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint
+from erasure.model.loading import load_parts
 from erasure.model.model import Model, open_model
-from erasure.model.parts import load_parts
 from erasure.model.tokenizer import load_tokenizer
 from erasure.share.about import read_about
 from erasure.share.bases import known_base

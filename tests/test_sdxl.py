@@ -17,8 +17,9 @@ from erasure.errors import BrokenCheckpoint, UnsupportedCheckpoint
 from erasure.families.sdxl import SDXL
 from erasure.model.checkpoint import inspect_checkpoint
 from erasure.model.learnt_words import LearntWord, token_vectors
+from erasure.model.loading import load_parts
 from erasure.model.model import Model
-from erasure.model.parts import ModelParts, load_parts
+from erasure.model.parts import ModelParts
 from tests import tiny, tiny_xl
 from tests.test_models import assert_same
 

@@ -28,8 +28,8 @@ from erasure.lora.file import module_key, read_lora, write_lora
 from erasure.lora.fit import match_lora, module_paths
 from erasure.lora.layer_choice import base_layers, layer_shapes, smallest_choice
 from erasure.lora.model_adapter import inject_lora_file, model_shapes
+from erasure.model.loading import load_parts
 from erasure.model.model import Model
-from erasure.model.parts import load_parts
 from erasure.share.about import read_about
 from erasure.share.civitai import civitai_values
 from erasure.share.model_card import model_card

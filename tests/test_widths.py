@@ -33,8 +33,8 @@ from emoji_sd.making.widen_unet import widened_unet
 from emoji_sd.making.width import FULL, SHIPPED, TEXT_STATES, WIDTHS, Width
 from erasure.families.sd1 import SD1
 from erasure.model.checkpoint import inspect_checkpoint
+from erasure.model.loading import load_parts
 from erasure.model.model import open_model
-from erasure.model.parts import load_parts
 from tests.tiny import CLIP
 
 NARROW = Width((32, 64, 64, 64), heads=4, context=TEXT_STATES)

@@ -24,7 +24,7 @@ from emoji_sd.making.batches import alphas_cumprod
 from emoji_sd.making.widen_text import widened_text_encoder
 from emoji_sd.making.width import SHIPPED, WIDTHS, Width
 from emoji_sd.original_layout import original_state_dict
-from erasure.model.parts import load_parts
+from erasure.model.loading import load_parts
 
 NAME = "emoji-sd"
 VAE_SIZES = {

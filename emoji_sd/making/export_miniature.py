@@ -34,7 +34,8 @@ from emoji_sd.making.width import SHIPPED, TEXT_STATES
 from emoji_sd.original_layout import clip_state, open_clip_state, unet_and_vae
 from erasure.families.sd2 import SD2
 from erasure.families.sdxl import SDXL
-from erasure.model.parts import ModelParts, load_parts
+from erasure.model.loading import load_parts
+from erasure.model.parts import ModelParts
 from erasure.model.text_reader import read_together
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from emoji_sd import FOLDER, MODEL
 from emoji_sd.making.export import TOKENIZER_FILES
-from erasure.model.parts import load_parts
+from erasure.model.loading import load_parts
 
 
 def take_shipped(work: Path) -> None:

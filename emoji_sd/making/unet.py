@@ -32,7 +32,7 @@ from emoji_sd.making.parallel import launch
 from emoji_sd.making.precision import autocast
 from emoji_sd.making.widen_unet import widened_unet
 from emoji_sd.making.width import SHIPPED, WIDTHS, Width
-from erasure.model.parts import load_parts
+from erasure.model.loading import load_parts
 
 EMA_DECAY = 0.998
 WARMUP = 150

@@ -17,7 +17,8 @@ from erasure.model.conditioning import Conditioning, Prompt
 from erasure.model.denoiser import DTYPES, Denoiser
 from erasure.model.device import check_device
 from erasure.model.embedding import Embedder
-from erasure.model.parts import ModelParts, load_parts
+from erasure.model.loading import load_parts
+from erasure.model.parts import ModelParts
 from erasure.model.rough_picture import rough_picture
 from erasure.model.rows import RowBook
 from erasure.model.sampling import ddim_next

@@ -17,7 +17,7 @@ from playwright.sync_api import expect
 
 from emoji_sd import MODEL
 from erasure.model.checkpoint import inspect_checkpoint
-from erasure.model.parts import load_parts
+from erasure.model.loading import load_parts
 from tests.browser.conftest import App
 from tests.browser.tab import LONG, SHORT, SOON, Tab
 from tests.loras import random_lora

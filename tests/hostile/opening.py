@@ -18,7 +18,7 @@ from erasure.jobs.readiness import readiness
 from erasure.lora.explain import explain_lora
 from erasure.lora.file import read_lora
 from erasure.model.drawing import run_to_end
-from erasure.model.parts import load_parts
+from erasure.model.loading import load_parts
 from tests.fake_host import FakeHost
 from tests.hostile.files import HostileFile
 from tests.hostile.limits import Taken, limits
