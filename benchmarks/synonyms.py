@@ -3,14 +3,13 @@
 ``python -m benchmarks.synonyms --checkpoint FILE`` measures s(c) of words near each of emoji-SD's ten doubles twice:
 in the race that a run makes, see :func:`erasure.concepts.synonymy.compare_steps`, and of every word on every noisy
 latent. It prints how many words are below the threshold, how many of these the race left out on its way, and the rows
-of both, per concept. Words are those that a run would look at first. With ``--robust words`` the six likest others,
-which may go along for a defence, count as well.
+of both, per concept. Words are those that a run would look at first.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -18,8 +17,7 @@ from statistics import fmean
 from emoji_sd import MODEL
 from emoji_sd.concepts import PAPER_TEN
 from erasure.concepts.candidates import candidates, nearest_first, similarities
-from erasure.concepts.row_count import LIKEST, has_along
-from erasure.concepts.synonymy import ALIKE, compare, probe_target
+from erasure.concepts.synonymy import compare, probe_target
 from erasure.concepts.vocabulary import load_vocabulary
 from erasure.config.presets import preset
 from erasure.config.settings import EraseConfig
@@ -31,7 +29,7 @@ from erasure.model.model import Model, open_model
 
 @dataclass(frozen=True)
 class Race:
-    """Of one concept: the ``words`` that are looked for, those of them that were ``lost``, and rows."""
+    """Of one concept: its ``words`` below the threshold on all latents, those of them that were ``lost``, and rows."""
 
     words: tuple[str, ...]
     lost: tuple[str, ...]
@@ -52,42 +50,30 @@ def race(model: Model, config: EraseConfig) -> Race:
     )
     if probe is None:
         return Race((), (), 0, 0)
-    likest = LIKEST if has_along(config) else 0
     said, rows, found = model.embed(words), [], []
     for threshold in (config.synonym_threshold, float("inf")):
         began = model.rows.all.total
-        difference = compare(model, probe, said, threshold=threshold, likest=likest)
-        found.append(_looked_for(dict(zip(words, difference.tolist(), strict=True)), config.synonym_threshold, likest))
+        found.append((compare(model, probe, said, threshold=threshold) < config.synonym_threshold).tolist())
         rows.append(int(model.rows.all.total - began))
-    raced, true = found
+    raced, true = ([word for word, is_near in zip(words, near, strict=True) if is_near] for near in found)
     return Race(tuple(true), tuple(word for word in true if word not in raced), *rows)
-
-
-def _looked_for(difference: Mapping[str, float], threshold: float, likest: int) -> list[str]:
-    """Return the words below the threshold, and the likest of the others that say more of the concept than nothing."""
-    order = sorted(difference, key=lambda word: difference[word])
-    near = [word for word in order if difference[word] < threshold]
-    return near + [word for word in order if threshold <= difference[word] < ALIKE][:likest]
 
 
 def told(races: Sequence[Race]) -> str:
     """Say the sum of words, and the mean of rows."""
     words, lost = (sum(map(len, group)) for group in ([r.words for r in races], [r.lost for r in races]))
     rows, every = fmean(r.rows for r in races), fmean(r.rows_of_all for r in races)
-    return f"{words} words looked for, {lost} of them lost; {rows:.0f} rows each, {every:.0f} for all words"
+    return f"{words} words below the threshold, {lost} of them lost; {rows:.0f} rows each, {every:.0f} for all words"
 
 
 def main() -> None:
     """Print a line for each concept, and one for all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", type=Path, default=MODEL, help="a checkpoint (default: emoji-SD)")
-    parser.add_argument("--robust", choices=("off", "words"), default="off", help="as of a run (default: off)")
-    arguments = parser.parse_args()
-    model = open_model(inspect_checkpoint(arguments.checkpoint))
+    model = open_model(inspect_checkpoint(parser.parse_args().checkpoint))
     races = []
-    given = {**preset("object").settings, "robust": arguments.robust}
     for concept in PAPER_TEN:
-        races.append(race(model, config_from_dict({**given, "erase": [concept]})))
+        races.append(race(model, config_from_dict({**preset("object").settings, "erase": [concept]})))
         print(f"{concept}: {told(races[-1:])}", flush=True)
     print(f"all: {told(races)}")
 

@@ -122,18 +122,6 @@ def test_near_is_below_twice_the_threshold_on_one_state_and_less_on_more(
         assert 1 + model.total - far.total == taken
 
 
-def test_of_the_likest_candidates_more_stay_than_are_wanted_and_the_others_are_none(tiny_models: ModelParts) -> None:
-    drawn = [1.8 + 0.01 * k for k in range(12)]  # s(c) from 0.64 to 0.83
-    found, model = _difference(tiny_models, [*drawn, 2.6], likest=1)
-    assert found is not None
-    _, far = _difference(tiny_models, [3.0] * 13)
-    # After one state, two and four: 6, 4 and 3 for each that is wanted.
-    assert model.total - far.total == 6 + 2 * 4 + 2 * 3
-    assert found[:3].tolist() == pytest.approx([(value - 1) ** 2 for value in drawn[:3]], rel=1e-4)
-    assert found[3:12].tolist() == [1.0] * 9
-    assert float(found[12]) == pytest.approx(1.6**2, rel=1e-4)
-
-
 class UnevenModel(FakeModel):
     """Draws the more of what is not the target, the noisier the latents are."""
 

@@ -21,6 +21,7 @@ from erasure.config.values import erase_config
 from erasure.judge.album import Album
 from erasure.judge.judge import Judge, Query
 from erasure.judge.judge_settings import JUDGE_SETTINGS, JudgeSettings
+from erasure.judge.takes import takes
 from erasure.model.draw_settings import DrawSettings
 from erasure.model.drawing import run_to_end
 from erasure.model.model import Model
@@ -31,7 +32,7 @@ from erasure.run.state import load_state, save_state
 from erasure.training.plan import Plan
 from erasure.verdict.examine import open_examination
 from erasure.verdict.panel import LOOK_SIZES, PANEL_SIZES
-from tests.fake_judge import FakeJudge
+from tests.fake_judge import NO, FakeJudge
 from tests.spaces import space_of
 from tests.test_concepts import DRAWN, NEAR, WORDS, FakeModel
 
@@ -204,6 +205,25 @@ def test_words_from_whose_pictures_the_target_comes_back_go_along_where_it_is_to
     off = _space(tiny_models, tmp_path, FakeJudge(shows), **{**settings, "robust": "off"})
     assert _texts(off.targets[0].synonyms) == ["chapel", "cathedral"]
     assert not off.notes
+
+
+def test_a_word_whose_first_picture_shows_nothing_of_the_target_is_not_drawn_again(
+    tiny_models: ModelParts, tmp_path: Path
+) -> None:
+    first, later = (seed for _, seed in takes(("{}",), PICTURES))
+
+    class Later(FakeJudge):
+        def _score(self, picture: tuple[str, int], query: Query) -> float:
+            return super()._score(picture, query) if picture != ("bell", first) else NO
+
+    shows = {**BOTH, "tower": {"church"}, "bell": {"church"}}
+    judge = Later(shows)
+    drawn = {**DRAWN, "tower": 1.7, "bell": 1.6}
+    church = _space(tiny_models, tmp_path, judge, drawn=drawn, robust="words", neighbours=6).targets[0]
+    assert "tower" in _texts(church.synonyms)
+    assert "bell" in _texts(church.preserved)
+    assert ("tower", later) in judge.drawn
+    assert ("bell", later) not in judge.drawn
 
 
 def test_only_the_likest_words_are_judged_for_a_defence_and_no_more_than_told(

@@ -115,6 +115,7 @@ def test_every_text_names_itself() -> None:
         ("fireman", "firemen"), ("grandchild", "grandchildren"), ("goose", "geese"),
         ("mongoose", "mongooses"), ("oasis", "oases"), ("cactus", "cacti"), ("maple leaf", "maple leaves"),
         ("monarch", "monarchs"), ("arch", "arches"), ("stomach", "stomachs"), ("search", "searches"),
+        ("starch", "starches"),
     ],
 )  # fmt: skip
 def test_plurals_are_known(singular: str, plural: str) -> None:

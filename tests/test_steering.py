@@ -10,7 +10,7 @@ from torch import Tensor
 
 from erasure.judge.scale import Scale
 from erasure.model.conditioning import Prompt
-from erasure.training.defence.sizes import SECOND_LOOK
+from erasure.training.defence.sizes import FIRST_LOOK, SECOND_LOOK
 from erasure.training.steering import Steering
 from erasure.verdict.examination import Examination
 from erasure.verdict.panel import Member, Shot, panel_shots
@@ -151,24 +151,57 @@ def test_one_picture_of_a_target_that_is_recognised_is_not_made_up_for_by_others
     assert _looked(steering) == [5, 5]
 
 
-@pytest.mark.parametrize(("levels", "looked"), [([], [5]), ([0.0, 0.6], [5, 10, 10])], ids=str)
-def test_a_sole_look_takes_as_many_hostile_prompts_as_a_second(levels: list[float], looked: list[int]) -> None:
-    asked: list[int] = []
+class _Attacked(_Seen):
+    """Hostile prompts show the target as strongly as is written down, prompt by prompt, and then not at all."""
 
-    class Worst:
-        def worst(self, target: int, template: str, count: int) -> list[Prompt]:
-            asked.append(count)
-            return cast("list[Prompt]", [None] * count)
+    def __init__(self, *levels: float):
+        super().__init__(*[GONE] * 5)
+        self._levels = list(levels)
+        self.seeds: list[bool] = []
 
-    class Shown(_Seen):
-        def look_at(self, prompts: Sequence[Prompt], shot: Shot, *, other_seed: bool) -> list[float]:
-            return [levels.pop(0) if levels else 0.0 for _ in prompts]
+    def look_at(self, prompts: Sequence[Prompt], shot: Shot, *, other_seed: bool) -> list[float]:
+        self.seeds += [other_seed] * len(prompts)
+        return [self._levels.pop(0) if self._levels else 0.0 for _ in prompts]
 
-    steering = Steering(_Number(), cast("Examination", Shown(*[GONE] * 5)), every=10, updates=35, hostile=Worst())
+
+class _Worst:
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def worst(self, target: int, template: str, count: int) -> list[Prompt]:
+        self.asked.append(count)
+        return cast("list[Prompt]", [None] * count)
+
+
+def _attacked(*levels: float) -> tuple[Steering, _Attacked, _Worst]:
+    """A steering that has found all gone in samples, and looks at hostile prompts as well."""
+    seen, worst = _Attacked(*levels), _Worst()
+    steering = Steering(_Number(), cast("Examination", seen), every=10, updates=35, hostile=worst)
     steering.levels([0, 1], ["chapel"])
     steering.look_soon()
-    assert _looked(steering) == looked
-    assert asked[:2] == [SECOND_LOOK] * 2, "of each target"
+    return steering, seen, worst
+
+
+def test_a_sole_look_takes_as_many_hostile_prompts_as_a_second() -> None:
+    steering, seen, worst = _attacked()
+    assert _looked(steering) == [5]
+    assert steering.ended
+    assert worst.asked == [SECOND_LOOK] * 2, "of each target"
+    assert seen.seeds == [False] * 2 * SECOND_LOOK, "no other seeds, as nothing was looked at before"
+
+
+def test_a_sole_look_that_hostile_prompts_fail_is_followed_by_two_in_a_row() -> None:
+    steering, _, worst = _attacked(0.0, 0.6)
+    assert _looked(steering) == [5, 10, 10]
+    assert steering.ended
+    assert worst.asked[2:] == [FIRST_LOOK] + [SECOND_LOOK] * 2, "of the one that is left, and then of both"
+
+
+def test_a_sole_look_at_hostile_prompts_is_known_to_a_state() -> None:
+    begun, (resumed, _, worst) = _attacked()[0], _attacked()
+    again = Steering(_Number(), cast("Examination", _Attacked()), every=10, updates=35, hostile=worst)
+    again.load(begun.tensors(), begun.meta())
+    assert _looked(again) == _looked(resumed) == [5]
 
 
 def test_a_sole_look_takes_other_pictures_than_samples_of_many_targets() -> None:

@@ -31,16 +31,6 @@ def test_words_are_compared_in_stages_and_on_every_latent(tiny_models: ModelPart
     assert found.rows < found.rows_of_all == 6 * config.synonym_states
 
 
-def test_the_likest_others_are_looked_for_where_they_may_go_along(tiny_models: ModelParts, tmp_path: Path) -> None:
-    path = tmp_path / "vocabulary.txt"
-    path.write_text("\n".join(WORDS), encoding="utf-8")
-    drawn = {**DRAWN, "tower": 1.9, "bell": 1.92}
-    config = erase_config(vocabulary="file", vocabulary_file=str(path), erase=("church",), neighbours=6, robust="words")
-    found = race(Counting(tiny_models, drawn, NEAR), config)
-    assert found.words == ("chapel", "cathedral", "tower", "bell")
-    assert found.lost == ()
-
-
 def test_what_the_race_lost_is_told() -> None:
     races = [Race(("a", "b"), ("b",), 10, 30), Race(("c",), (), 20, 30)]
-    assert told(races) == "3 words looked for, 1 of them lost; 15 rows each, 30 for all words"
+    assert told(races) == "3 words below the threshold, 1 of them lost; 15 rows each, 30 for all words"

@@ -14,7 +14,8 @@ from erasure.judge.takes import takes
 from erasure.model.drawing import relayed
 from erasure.model.rows import Purpose
 
-# A word whose first picture shows less of a target than this is not drawn again: the second would have to show more.
+# A word whose first picture shows less of a target than this is not drawn again: for the mean of both to reach the cut,
+# the second would have to show nearly twice as much as the first may. On the miniatures none did.
 HOPELESS = 0.7 * CUT
 
 

@@ -63,7 +63,7 @@ _IRREGULAR = {
 }
 
 # Ends of words whose "ch" is spoken like a "k": "monarch", "patriarch", "oligarch", but not "church" or "arch".
-_CH_AS_K = ("narch", "iarch", "garch", "stomach", "epoch", "eunuch", "loch")
+_CH_AS_K = ("narch", "iarch", "garch", "trarch", "stomach", "epoch", "eunuch", "loch")
 
 _F_TO_VES = _set("calf dwarf elf half hoof knife leaf life loaf scarf self sheaf shelf thief wharf wife wolf")
 

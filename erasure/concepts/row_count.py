@@ -14,8 +14,8 @@ ROWS_OF_A_CALL = 32
 # Share of candidates that are near enough to be compared on more states, after 1, 2, 4 and so on: the most measured for
 # a target on emoji-SD, and the mean on emoji-SDXL.
 _NEAR = (0.35, 0.16, 0.08)
-# The same where the likest of the others are wanted as well, the mean on emoji-SDXL.
-_NEAR_ALONG = (0.41, 0.25, 0.18)
+# The same where all that says something of a target is wanted, the mean on emoji-SDXL.
+_NEAR_ALONG = (0.7, 0.4, 0.3)
 # Pictures that are judged: of each word, and of no concept. Unrelated words have one each.
 PICTURES, EMPTY_PICTURES, UNRELATED = 2, 2, 4
 # Pictures of a target that make its scale: as many as a verdict judges, so that both find the same; without one, as
@@ -58,11 +58,6 @@ def _compared_rows(config: EraseConfig, candidates: int) -> Rows:
 def stages(states: int) -> list[int]:
     """Return how many of the states a candidate was compared on after each stage: 1, 2, 4 and so on, and all."""
     return [*(2**n for n in range((states - 1).bit_length())), states]
-
-
-def kept_for_each(states: int) -> float:
-    """Return how many candidates stay for each of the likest that are wanted, once compared on so many states."""
-    return 2 + 4 / states
 
 
 def judged_near(config: EraseConfig) -> int:

@@ -8,12 +8,15 @@ from erasure.concepts.candidates import kept_of, nearest
 from erasure.concepts.lookalikes import Lookalikes
 from erasure.concepts.naming import is_wider, names_target
 from erasure.concepts.row_count import LIKEST, has_along
-from erasure.concepts.synonymy import ALIKE, Probe, compare_steps, probe_target
+from erasure.concepts.synonymy import Probe, compare_steps, probe_target
 from erasure.config.settings import EraseConfig
 from erasure.judge.scale import CUT
 from erasure.model.drawing import counted_steps, relayed
 from erasure.model.model import Model
 from erasure.model.stage import Stage, counted
+
+# A word with a smaller s(c) says more of a target than nothing does.
+_ALIKE = 1.0
 
 
 def measure_synonyms(
@@ -35,7 +38,7 @@ def measure_synonyms(
     with model.rows.purpose("synonyms"):
         probes = _probes(model, config, notes)
     # What may go along is told by s(c), too.
-    likest = LIKEST if has_along(config) else 0
+    threshold = max(config.synonym_threshold, _ALIKE) if has_along(config) else config.synonym_threshold
     complete = False
     while not complete:
         complete = True
@@ -45,7 +48,7 @@ def measure_synonyms(
             if new:
                 # A synonym found now may be one of the K words of another target, so all are looked at again.
                 complete = False
-                steps = compare_steps(model, probe, model.embed(new), threshold=config.synonym_threshold, likest=likest)
+                steps = compare_steps(model, probe, model.embed(new), threshold=threshold)
                 found = yield from relayed(
                     counted_steps(model, steps, "synonyms"),
                     counted(f"compares words with {config.erase[i]}", len(new)),
@@ -74,7 +77,7 @@ def let_go_along(
     for i, target in enumerate(config.erase):
         left = kept_of(orders[i], set().union(*synonyms), config)
         near = [word for word in left if not any(names_target(word, text) for text in stay)]
-        likest = sorted((word for word in near if measured[i].get(word, ALIKE) < ALIKE), key=lambda w: measured[i][w])
+        likest = sorted((word for word in near if measured[i].get(word, _ALIKE) < _ALIKE), key=lambda w: measured[i][w])
         words = [word for word in likest if not any(is_wider(word, text) for text in gone)][:LIKEST]
         if words and (yield from tells(target, lookalikes)):
             what = counted(f"judges from which words {target} comes back", len(words))

@@ -9,14 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from erasure.concepts.row_count import NOISES, ROWS_OF_A_CALL, STEPS, kept_for_each, stages
+from erasure.concepts.row_count import NOISES, ROWS_OF_A_CALL, STEPS, stages
 from erasure.model.conditioning import Conditioning
 from erasure.model.drawing import relayed, run_to_end
 from erasure.model.model import Model
 from erasure.model.sampling import ddim_timesteps
 
-# A word with a smaller s(c) says more of a target than nothing does.
-ALIKE = 1.0
 # A model whose prediction changes by less than this share for the target does not know it.
 UNKNOWN = 1e-6
 
@@ -54,67 +52,46 @@ def probe_target(
 
 
 def compare(
-    model: Model,
-    probe: Probe,
-    candidates: Conditioning,
-    *,
-    threshold: float,
-    likest: int = 0,
-    rows: int = ROWS_OF_A_CALL,
+    model: Model, probe: Probe, candidates: Conditioning, *, threshold: float, rows: int = ROWS_OF_A_CALL
 ) -> Tensor:
     """Do all of :func:`compare_steps` at once."""
-    return run_to_end(compare_steps(model, probe, candidates, threshold=threshold, likest=likest, rows=rows))
+    return run_to_end(compare_steps(model, probe, candidates, threshold=threshold, rows=rows))
 
 
 def compare_steps(
-    model: Model,
-    probe: Probe,
-    candidates: Conditioning,
-    *,
-    threshold: float,
-    likest: int = 0,
-    rows: int = ROWS_OF_A_CALL,
+    model: Model, probe: Probe, candidates: Conditioning, *, threshold: float, rows: int = ROWS_OF_A_CALL
 ) -> Steps[float, None, Tensor]:
     """Measure s(c) = E || eps(z_t, c) - eps(z_t, c_e) ||^2 / E || eps(z_t, "") - eps(z_t, c_e) ||^2 of k candidates.
 
     Returns (k,) on the CPU, of the frozen model: near 0 for a candidate that is drawn just like the target, 1 for one
     as different as an empty prompt. A race: all are compared on one state from the middle of the sampling, and those
-    that :func:`stay` on the first two, four and so on. Who stays to the end has the mean over all states; the others
-    have a rough value, that of the states before they left. ``likest``: so many of the smallest values below
-    :data:`ALIKE` are wanted as well, so that more stay, and who left has that at least. Yields the share that is done.
+    that are still :func:`near` the threshold on the first two, four and so on. Who stays to the end has the mean over
+    all states; the others have a rough value, that of the states before they left. Yields the share that is done.
     """
     order, left = _order(len(probe.z)), torch.arange(len(candidates))
     moved = torch.zeros(len(candidates), len(probe.z))
     difference = torch.zeros(len(candidates))
     seen = 0
     for part, until in enumerate(parts := stages(len(probe.z))):
-        if part:
-            stays = stay(difference[left], threshold, likest, seen)
-            if likest:  # a rough value is none of the smallest
-                difference[left[~stays]] = difference[left[~stays]].clamp(min=ALIKE)
-            left = left[stays]
-        if not len(left):
-            break
         new = torch.tensor(order[seen:until])
         steps = _moved(model, probe, new, candidates[left.to(probe.z.device)], rows)
         moved[left.unsqueeze(1), new.unsqueeze(0)] = yield from relayed(steps, _part_of(part, len(parts)))
         seen = until
         difference[left] = moved[left][:, order[:seen]].mean(1) / probe.distance[order[:seen]].mean()
+        left = left[near(difference[left], threshold, seen)]
+        if not len(left):
+            break
     yield 1.0
     return difference
 
 
-def stay(difference: Tensor, threshold: float, likest: int, states: int) -> Tensor:
-    """Return which values of s(c), from so many states, stay in the race: (k,), bool.
+def near(difference: Tensor, threshold: float, states: int) -> Tensor:
+    """Return which values of s(c), from so many states, may be below the threshold on all: (k,), bool.
 
-    Those that may be below the threshold on all states, and of those that may be below :data:`ALIKE` some more than
-    are wanted. The more states, the surer: up to twice the value on one, one and a half times on two, and so on. On all
-    three miniatures, of all words that are below the threshold on six states, none was left out on the way, and none of
-    the six likest others of each target.
+    The more states, the surer: up to twice the threshold on one, one and a half times on two, and so on. On all three
+    miniatures, of all words that are below the threshold on six states, none was left out on the way.
     """
-    margin = 1 + 1 / states
-    rank = difference.argsort(stable=True).argsort()
-    return (difference < margin * threshold) | ((difference < margin * ALIKE) & (rank < likest * kept_for_each(states)))
+    return difference < (1 + 1 / states) * threshold
 
 
 def _order(states: int) -> list[int]:

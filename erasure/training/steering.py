@@ -44,8 +44,8 @@ class Steering:
     that finds the strongest picture about to go brings the next one forward, so that training does not go on for long
     after the target is gone: most of the harm to other concepts comes then.
 
-    Targets that a look found gone, with their names, are left alone until a second look finds them again. In the end
-    there are the :class:`BestWeights`.
+    Targets that a look found gone, with their names, are left alone until a second look finds them again. Training ends
+    with the weights of the best look, see :class:`BestWeights`.
     """
 
     def __init__(
