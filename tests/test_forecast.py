@@ -27,9 +27,10 @@ from erasure.model.rows import RowBook, Rows
 from erasure.model.stage import Stage
 from erasure.run.beginning import erase
 from erasure.run.folder import RunFolder
-from erasure.run.forecast import HURT_SHOWN, SEEDS, forecast_rows
+from erasure.run.forecast import HURT_SHOWN, SEEDS, forecast_rows, soonest_end
 from erasure.run.task import Task
 from erasure.training.closed_start_sizes import strengthening_rows
+from erasure.training.defence.sizes import SECOND_LOOK
 from erasure.training.session import Session, session_steps
 from erasure.verdict.panel import PANEL_SIZES
 
@@ -125,6 +126,13 @@ def test_the_rows_of_a_run_are_told_for_every_purpose(
     found, expected = dataclasses.asdict(told["training"]), dataclasses.asdict(counted["training"])
     assert found == pytest.approx(expected, rel=0.1)
     assert set(counted) <= set(told), "every row has a purpose that was told"
+
+
+@pytest.mark.parametrize("robust", ["words", "embeddings"])
+def test_a_run_that_ends_early_is_told_hostile_prompts_of_a_sole_look(robust: str) -> None:
+    off, held = (config_from_dict({"erase": ["church", "radio", "dog"], "robust": r}) for r in ("off", robust))
+    looks = [forecast_rows(config, updates=soonest_end(config))["looks"] for config in (off, held)]
+    assert looks[1] == looks[0] + JUDGE_SETTINGS.rows(SECOND_LOOK, SECOND_LOOK) * 3, "of each target"
 
 
 def test_as_many_other_names_are_told_to_be_judged_as_can_be_found() -> None:
