@@ -132,7 +132,7 @@ class EraseConfig:
         "off",
         "hold against attacks: other wordings from which the model draws the concept are erased as well, and near "
         "words whose pictures show it go along (words), or what lies near the concept's own embedding (embeddings, for "
-        "trying). On the small test model words took 1.4 times the work; embeddings changed next to nothing, and from "
+        "trying). On the small test model words took 1.5 times the work; embeddings changed next to nothing, and from "
         "start zero lost a quarter of the nearest words. Neither stops somebody who has the weights and time",
         "adversary",
         choices=Robust,
