@@ -7,8 +7,8 @@ from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
-# For the processes that tests start: they share the cores with the other test workers.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+# For the processes that tests start: more threads than free cores make a small model many times slower.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 import torch

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -142,7 +141,6 @@ def test_an_interrupt_ends_with_130_and_keeps_everything(base: list[str], tmp_pa
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
         cwd=Path(__file__).parents[1],
     )
     log = run / "events.jsonl"

@@ -198,10 +198,10 @@ def test_a_sole_look_that_hostile_prompts_fail_is_followed_by_two_in_a_row() -> 
 
 
 def test_a_sole_look_at_hostile_prompts_is_known_to_a_state() -> None:
-    begun, (resumed, _, worst) = _attacked()[0], _attacked()
-    again = Steering(_Number(), cast("Examination", _Attacked()), every=10, updates=35, hostile=worst)
-    again.load(begun.tensors(), begun.meta())
-    assert _looked(again) == _looked(resumed) == [5]
+    begun, _, worst = _attacked()
+    resumed = Steering(_Number(), cast("Examination", _Attacked()), every=10, updates=35, hostile=worst)
+    resumed.load(begun.tensors(), begun.meta())
+    assert _looked(resumed) == _looked(begun) == [5]
 
 
 def test_a_sole_look_takes_other_pictures_than_samples_of_many_targets() -> None:

@@ -99,7 +99,7 @@ class Lookalikes:
         scale = self._scales[target]
         found: dict[str, list[float]] = {word: [] for word in words}
         for part, take in enumerate(self._takes):
-            left = [word for word, shown in found.items() if not shown or min(shown) >= HOPELESS]
+            left = [word for word, shown in found.items() if all(level >= HOPELESS for level in shown)]
             shots, start, parts = [_picture(word, take) for word in left], 2 * part, 2 * len(self._takes)
             yield from self._drawing(shots, "hostile", start, parts)
             asked = [(shot, _query(target, take)) for shot in shots]

@@ -54,8 +54,6 @@ def app(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     options = ["--data", str(data), "--port", str(port), "--device", "cpu"]
     command = [str(python), "-m", "tests.browser.quick_app", *options]
     environment = {**os.environ, "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"}
-    # More threads than free cores make a small model many times slower, and the browser needs one.
-    environment["OMP_NUM_THREADS"] = "1"
     with log.open("w") as output:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
     try:
