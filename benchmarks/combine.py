@@ -38,7 +38,7 @@ from erasure.config.presets import preset
 from erasure.config.settings import Start, settings
 from erasure.config.settle import with_changes
 from erasure.config.values import config_from_dict
-from erasure.evaluate.recognition import erasing_success, preserving_success, rank_pictures
+from erasure.evaluate.recognition import rank_pictures
 from erasure.lora.combine import merge_loras
 from erasure.lora.file import LoraFile, read_lora
 from erasure.lora.fit import module_paths
@@ -124,14 +124,12 @@ class Joining:
 
     def figures(self, name: str) -> dict[str, float]:
         """Return the shares that the classifier recognises, in %."""
-        found = {}
+        found: dict[str, float] = {}
         for group in self.suite.set(ALL_TEN).groups:
             judge = self._judges[group.judge]
             pictures = openers(self.folder / "pictures" / name, group.shots)
             ranks = rank_pictures(judge, pictures, [shot.label for shot in group.shots])
-            for k in group.ks:
-                share = erasing_success(ranks, k) if group.erased else preserving_success(ranks, k)
-                found[f"{group.name}-{k}"] = round(share, 1)
+            found.update(group.figures(ranks))
         return found
 
     def _shots(self) -> list[Any]:

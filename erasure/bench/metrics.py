@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 METRICS = {
     "near": "the protected words nearest to each target: the share kept, and their score, by the model's own judgement",
+    "ranks": "ESR-k and PSR-k by the model's own judgement, without a classifier: which of the set's labels explains a "
+    "picture best",
     "attacks": "how often attacks bring back what was erased (ASR, in %): by words, by a search over words, by learnt "
     "words and by fine-tuning; by the classifier, and by the model's own judgement",
     "pictures": "whether what is drawn looks like a picture: the share that the classifier takes for something, if it "

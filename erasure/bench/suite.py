@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from erasure.errors import ConfigError
 from erasure.evaluate.appearance import Certainty
-from erasure.evaluate.recognition import Ranks
+from erasure.evaluate.recognition import Ranks, erasing_success, preserving_success
 from erasure.model.draw_settings import DrawSettings
 from erasure.spread import spread
 
@@ -59,6 +59,11 @@ class Group:
     @property
     def erased(self) -> bool:
         return self.name == "ESR"
+
+    def figures(self, ranks: Sequence[int]) -> dict[str, float]:
+        """Return the figure of each k, in %, from the ranks of the pictures' labels: ``{"ESR-1": 97.5, ...}``."""
+        success = erasing_success if self.erased else preserving_success
+        return {f"{self.name}-{k}": round(success(ranks, k), 2) for k in self.ks}
 
     def limited(self, count: int) -> Group:
         """Return the group with at most ``count`` pictures, evenly spaced; 0 keeps all."""

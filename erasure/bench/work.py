@@ -14,6 +14,7 @@ from erasure.bench.cell import Bench, Cell, cell_name, config_key
 from erasure.bench.contact_sheet import shown_names
 from erasure.bench.extra_figures import Figure, extra_figures
 from erasure.bench.near import near_preservation
+from erasure.bench.ranks import judged_figures
 from erasure.bench.results import Cost, Identity, Measured
 from erasure.bench.shots import draw_missing, missing_shots, openers
 from erasure.bench.spaces import MeasuredSpace, concept_space, space_key
@@ -22,7 +23,7 @@ from erasure.bench.suites import suite
 from erasure.bench.variant import DEFAULT, variant
 from erasure.concepts.space import ConceptSpace
 from erasure.config.settings import EraseConfig
-from erasure.evaluate.recognition import Ranks, erasing_success, preserving_success, rank_pictures
+from erasure.evaluate.recognition import Ranks, rank_pictures
 from erasure.lora.file import read_lora
 from erasure.lora.model_adapter import apply_lora_file
 from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint, sha256
@@ -79,6 +80,10 @@ def work(cell: Cell) -> Working:
     if "near" in bench.options.metrics:
         yield Progress("near words", 0, 1)
         after.update(_near(cell, target_set, checkpoint, digest, folder / LORA))
+    if "ranks" in bench.options.metrics:
+        ranked = yield from _ranks(cell, target_set, checkpoint, digest, folder / LORA)
+        before.update(ranked[0])
+        after.update(ranked[1])
     if "attacks" in bench.options.metrics:
         attacked = yield from _attacks(cell, target_set, checkpoint, digest, folder / LORA, judges, chosen.judge_name)
         before.update(attacked[0])
@@ -128,13 +133,11 @@ def measured(
 
     ``base`` is the folder of the pictures before erasing.
     """
-    figures = {}
+    figures: dict[str, float] = {}
     for group in target_set.groups:
         labels = [shot.label for shot in group.shots]
         ranks = rank_pictures(judges[group.judge], openers(folder, group.shots), labels)
-        for k in group.ks:
-            share = erasing_success(ranks, k) if group.erased else preserving_success(ranks, k)
-            figures[f"{group.name}-{k}"] = round(share, 2)
+        figures.update(group.figures(ranks))
     for name, figure in extra.items():
         figures.update({f"{name} {group.name}": round(figure(group, base, folder), 4) for group in target_set.groups})
     return figures
@@ -183,6 +186,17 @@ def _near(cell: Cell, target_set: TargetSet, checkpoint: CheckpointInfo, digest:
         bench.folder / "base" / digest[:12] / f"near-{target_set.name}-{words}-{space_key(config, digest)}.safetensors"
     )
     return near_preservation(checkpoint, lora, space, config, before, words=words, device=bench.devices[1])
+
+
+def _ranks(
+    cell: Cell, target_set: TargetSet, checkpoint: CheckpointInfo, digest: str, lora: Path
+) -> Generator[Progress, None, tuple[dict[str, float], dict[str, float]]]:
+    """Rank what pictures show by the model's own judgement."""
+    bench, config = cell.bench, replace(cell, variant=variant(DEFAULT)).config(target_set)
+    made = judged_figures(
+        checkpoint, lora, target_set, config, bench.folder / "base" / digest[:12], device=bench.devices[1]
+    )
+    return (yield from relayed(made, lambda share: Progress("ranks", int(100 * share), 100)))
 
 
 def _attacks(

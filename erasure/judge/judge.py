@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from erasure.judge.judge_settings import JUDGE_SETTINGS, JudgeSettings
-from erasure.judge.scores import denoise, make_probes
+from erasure.judge.scores import Denoised, denoise, make_probes
 from erasure.model.conditioning import Conditioning
 from erasure.model.drawing import latent_steps
 from erasure.model.model import Model
@@ -60,22 +60,29 @@ class Judge:
 
         ``queries`` has one list per picture, all of the same length, whose queries share their ``rest``.
         """
-        if not queries:
-            return []
-        self._probes = self._probes.to(self._model.device)
-        found: list[list[float]] = []
-        size = self.settings.drawing.batch
-        for start in range(0, len(queries), size):
-            chunk = queries[start : start + size]
-            columns = [[row[0].rest for row in chunk]]
-            columns += [[row[j].prompt for row in chunk] for j in range(len(chunk[0]))]
-            prompts = [self._model.embed(column) for column in columns]
-            found += denoise(self._model, latents[start : start + size], prompts, self._probes).scores().tolist()
-        return found
+        rows = [[row[0].rest, *(query.prompt for query in row)] for row in queries]
+        return [scores for part in self._denoise(latents, rows) for scores in part.scores().tolist()]
+
+    def ranks(self, latents: Tensor, prompts: Sequence[str], others: Sequence[Sequence[str]]) -> list[int]:
+        """Return, per picture, the rank of its prompt among ``others``: 0 if it explains the picture best.
+
+        ``others`` has one list per picture, all of the same length. Every prompt takes a row per timestep.
+        """
+        rows = [[own, *rest] for own, rest in zip(prompts, others, strict=True)]
+        return [rank for part in self._denoise(latents, rows) for rank in part.ranks()]
 
     def own_scores(self, latents: Tensor, queries: Sequence[Query]) -> list[float]:
         """Return the score of each picture for the one query about it."""
         return [row[0] for row in self.scores(latents, [[query] for query in queries])]
+
+    def _denoise(self, latents: Tensor, prompts: Sequence[Sequence[str]]) -> Iterator[Denoised]:
+        """Denoise each picture with all prompts of its list, as many pictures at once as are drawn at once."""
+        self._probes = self._probes.to(self._model.device)
+        size = self.settings.drawing.batch
+        for start in range(0, len(prompts), size):
+            columns = zip(*prompts[start : start + size], strict=True)
+            conditionings = [self._model.embed(column) for column in columns]
+            yield denoise(self._model, latents[start : start + size], conditionings, self._probes)
 
     def move(self, device: torch.device | str) -> None:
         """Move what it holds besides the model."""

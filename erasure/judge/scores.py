@@ -69,6 +69,14 @@ class Denoised:
         moved = self.moves[:, 1:]
         return torch.where(moved > 0, gain / moved.clamp_min(torch.finfo(moved.dtype).tiny), torch.zeros_like(gain))
 
+    def ranks(self) -> list[int]:
+        """Return, per picture, how many of its other prompts explain it better than the first: the rank of a class.
+
+        A diffusion classifier orders classes by their errors.
+        """
+        ranks: list[int] = (self.errors[:, 1:] < self.errors[:, :1]).sum(1).tolist()
+        return ranks
+
 
 @torch.no_grad()
 def denoise(model: Model, latents: Tensor, prompts: Sequence[Conditioning], probes: Probes) -> Denoised:

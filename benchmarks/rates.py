@@ -1,0 +1,137 @@
+"""Erasure and preservation over the learning rate: where the best is, and where the cliff.
+
+``python -m benchmarks.rates run text --folder DIR --rates 0.0005,0.001 -- [flags of a bench]`` erases with each
+learning rate of the edit of the text encoders, which a run would choose itself; with ``unet`` instead, with each of the
+U-Net's, which a run would adapt; without ``--rates`` as it would. Every rate has a bench of its own, in a folder like
+``DIR/text-0.0005``, that goes on where it stopped. ``python -m benchmarks.rates plot --folder DIR --out FILE.svg``
+draws what all of them found over the rate, beside what the default finds, and prints a table of it. It needs
+matplotlib.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+from unittest import mock
+
+from erasure.bench.results import Row, finished, read_rows
+from erasure.bench.statistics import base_figure, cost, families, figure
+from erasure.bench.variant import DEFAULT
+from erasure.bench.work import RESULTS
+from erasure.cli import main as erasure
+from erasure.training import text_start
+
+Of = Literal["text", "unet"]
+OF_WHAT: dict[Of, str] = {"text": "text encoders", "unet": "U-Net"}
+WITHOUT = "default"
+FIGURES = ("ESR-1", "ESR-5", "PSR-1", "PSR-5", "outside-1", "near-kept", "near-score")
+DRAWN = ("ESR-1", "PSR-1", "outside-1")
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What was found with one target sets' size: rows by rate, in order, and those of the default."""
+
+    of: Of
+    checkpoint: str
+    family: str
+    by_rate: dict[float, list[Row]]
+    default: list[Row]
+
+
+def run(of: Of, rate: float | None, folder: Path, flags: Sequence[str]) -> int:
+    """Run a bench at a rate, or as it comes; return the exit code."""
+    if rate is None:
+        return erasure(["bench", *flags, "--folder", str(folder / WITHOUT), "--methods", DEFAULT])
+    own = ["bench", *flags, "--folder", str(folder / f"{of}-{rate:g}")]
+    if of == "unet":
+        return erasure([*own, "--methods", f"{DEFAULT}+pace=0+learning_rate={rate:g}"])
+    with mock.patch.object(text_start, "RATES", (rate,)):  # the only one that is tried
+        return erasure([*own, "--methods", DEFAULT])
+
+
+def found(folder: Path, of: Of) -> list[Rates]:
+    """Read what benches in a folder found, by checkpoint and size of target sets; only sets that the default has."""
+    default = _rows(folder / WITHOUT)
+    others = {float(path.name.split("-", 1)[1]): _rows(path) for path in folder.glob(f"{of}-*")}
+    every = []
+    for checkpoint in dict.fromkeys(row["checkpoint"] for row in default):
+        for (_, family), rows in families(row for row in default if row["checkpoint"] == checkpoint).items():
+            runs = {(row["set"], row["seed"]) for row in rows}
+            by_rate = {
+                rate: [r for r in own if r["checkpoint"] == checkpoint and (r["set"], r["seed"]) in runs]
+                for rate, own in sorted(others.items())
+            }
+            every.append(Rates(of, checkpoint, family, {rate: own for rate, own in by_rate.items() if own}, rows))
+    return [one for one in every if one.by_rate]
+
+
+def table(every: Sequence[Rates]) -> str:
+    """Return a Markdown table of what was found."""
+    lines = ["| | runs | " + " | ".join(FIGURES) + " | updates |", "|---" * (len(FIGURES) + 3) + "|"]
+    for one in every:
+        title = f"{Path(one.checkpoint).stem}, {one.family}, {OF_WHAT[one.of]}"
+        named = {f"{rate:g}": rows for rate, rows in one.by_rate.items()}
+        for name, rows in {**named, "as the run finds it": one.default}.items():
+            cells = [f"{figure(rows, each).mean:.1f}" for each in FIGURES]
+            lines.append(f"| {title}, {name} | {len(rows)} | {' | '.join(cells)} | {cost(rows, 'updates').mean:.0f} |")
+    return "\n".join(lines).replace("nan", "") + "\n"
+
+
+def plot(every: Sequence[Rates], out: Path) -> None:
+    """Draw a panel for each; the default is a dashed line, the untouched checkpoint a dotted one."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams["svg.hashsalt"] = "rates"
+    from matplotlib import pyplot
+
+    shown, axes = pyplot.subplots(1, len(every), figsize=(4.4 * len(every), 3.6), squeeze=False, sharey=True)
+    for axis, one in zip(axes[0], every, strict=True):
+        for number, name in enumerate(DRAWN):
+            means = [figure(rows, name).mean for rows in one.by_rate.values()]
+            axis.plot(list(one.by_rate), means, "o-", color=f"C{number}", label=name)
+            axis.axhline(figure(one.default, name).mean, color=f"C{number}", ls="--", lw=1)
+            if not name.startswith("ESR"):
+                axis.axhline(base_figure(one.default, name).mean, color=f"C{number}", ls=":", lw=1)
+        axis.set_xscale("log", base=2)
+        axis.set_xticks(list(one.by_rate), [f"{rate:g}" for rate in one.by_rate], rotation=45)
+        axis.set_xlabel(f"learning rate, {OF_WHAT[one.of]}")
+        axis.set_title(f"{Path(one.checkpoint).stem}, {one.family}", fontsize=10)
+    axes[0][0].set_ylabel("%")
+    axes[0][0].legend(loc="lower left")
+    shown.tight_layout()
+    shown.savefig(out, format="svg", metadata={"Date": None})
+
+
+def _rows(folder: Path) -> list[Row]:
+    return finished(read_rows(folder / RESULTS))
+
+
+def main() -> int:
+    """Run a bench for every rate, or show what was found."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    runs = commands.add_parser("run", help="run a bench for every rate")
+    runs.add_argument("of", choices=get_args(Of), help="whose learning rate")
+    runs.add_argument("--rates", default="", help="separated by commas; none: as the run finds it")
+    runs.add_argument("flags", nargs="*", help="flags of a bench, behind --")
+    plots = commands.add_parser("plot", help="show what was found")
+    plots.add_argument("--out", type=Path, required=True, help="a file for the plot")
+    for each in (runs, plots):
+        each.add_argument("--folder", type=Path, required=True)
+    args = parser.parse_args()
+    if args.command == "run":
+        given: list[float | None] = [float(rate) for rate in args.rates.split(",") if rate]
+        return max(run(args.of, rate, args.folder, args.flags) for rate in given or [None])
+    every = [one for of in get_args(Of) for one in found(args.folder, of)]
+    print(table(every))
+    plot(every, args.out)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
