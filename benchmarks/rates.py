@@ -11,6 +11,7 @@ matplotlib.
 from __future__ import annotations
 
 import argparse
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from erasure.training import text_start
 Of = Literal["text", "unet"]
 OF_WHAT: dict[Of, str] = {"text": "text encoders", "unet": "U-Net"}
 WITHOUT = "default"
+SHARED = ("base", "spaces")  # what a bench makes that no rate changes
 FIGURES = ("ESR-1", "ESR-5", "PSR-1", "PSR-5", "outside-1", "near-kept", "near-score")
 DRAWN = ("ESR-1", "PSR-1", "outside-1")
 
@@ -46,11 +48,15 @@ def run(of: Of, rate: float | None, folder: Path, flags: Sequence[str]) -> int:
     """Run a bench at a rate, or as it comes; return the exit code."""
     if rate is None:
         return erasure(["bench", *flags, "--folder", str(folder / WITHOUT), "--methods", DEFAULT])
-    own = ["bench", *flags, "--folder", str(folder / f"{of}-{rate:g}")]
+    own = folder / f"{of}-{rate:g}"
+    for shared in SHARED:
+        if (folder / WITHOUT / shared).is_dir():
+            shutil.copytree(folder / WITHOUT / shared, own / shared, dirs_exist_ok=True)
+    bench = ["bench", *flags, "--folder", str(own), "--methods"]
     if of == "unet":
-        return erasure([*own, "--methods", f"{DEFAULT}+pace=0+learning_rate={rate:g}"])
+        return erasure([*bench, f"{DEFAULT}+pace=0+learning_rate={rate:g}"])
     with mock.patch.object(text_start, "RATES", (rate,)):  # the only one that is tried
-        return erasure([*own, "--methods", DEFAULT])
+        return erasure([*bench, DEFAULT])
 
 
 def found(folder: Path, of: Of) -> list[Rates]:

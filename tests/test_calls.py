@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 
 from benchmarks import calls
 from benchmarks.calls import GOAL, SAMPLING, SEARCH, UPDATE, Meter, measure, rows_per_second, table
+from benchmarks.compiled import rows_until_worth_while
 from erasure.config.values import config_from_dict
 from erasure.model.checkpoint import inspect_checkpoint
 from erasure.model.model import Model
@@ -87,3 +89,8 @@ def test_throughput_counts_the_rows_of_the_calls(tiny_model: Model) -> None:
     assert rows_per_second(tiny_model, 3, least_seconds=0) > 0
     assert tiny_model.rows.all == Rows(9, 0, 3)  # the first call is not timed
     assert torch.is_grad_enabled()
+
+
+def test_compiling_saves_its_time_only_if_rows_are_faster() -> None:
+    assert rows_until_worth_while(10.0, plain=10.0, compiled=20.0) == pytest.approx(200)  # 0.05 s are saved per row
+    assert rows_until_worth_while(10.0, plain=10.0, compiled=10.0) == math.inf
