@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 FAKE = Path(__file__).parent / "fake_webui"
-_OURS = ("erasure.host.webui", "erasure.host.webui_always_on", "erasure.host.webui_always_setting")
+_OURS = tuple(f"erasure.host.webui{name}" for name in ("", "_always_on", "_always_setting", "_model", "_watch"))
 _OF_LORA = ("networks", "extra_networks_lora")
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import sys
-import threading
-import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,14 +21,15 @@ from modules import (
     shared,
 )
 
-from erasure.errors import CheckpointError, EraseError, OutOfMemory, RunError
+from erasure.errors import CheckpointError, EraseError, RunError
 from erasure.families.known import supported
 from erasure.host import uploads
 from erasure.host.always_on import AlwaysOn, Rule
 from erasure.host.base import HostCheckpoint, TextToImage
-from erasure.host.exits import before_signals
 from erasure.host.webui_always_on import Keeper
 from erasure.host.webui_always_setting import add_setting, always_on, set_always_on
+from erasure.host.webui_model import bring_model_back, draw, put_model_away, wait_for_loading
+from erasure.host.webui_watch import watch_exits, watch_lists, watch_reloads
 from erasure.model.opening import Opening
 
 if TYPE_CHECKING:
@@ -42,7 +41,6 @@ DATA_OPTION = "adversarial_erase_data"
 DATA_FLAG = "adversarial_erase_data"  # as preload.py adds it
 SAME_DEVICE = "the web UI's"
 _USUAL_SIDE = 512  # the web UI's own
-_CHECKPOINT_OPTION = "sd_model_checkpoint"
 # What is used of the web UI here; what another one lacks would be found in the midst of a run.
 _USED = {
     call_queue: ("queue_lock",),
@@ -71,14 +69,13 @@ class WebuiHost:
     name = "web UI"
 
     def __init__(self) -> None:
-        self._reloading = threading.Lock()
         self._held = False
-        self._before_exit: Callable[[], None] = _nothing
+        self._before_exit: Callable[[], None] | None = None
         self.keeper = Keeper(always_on)
         self.keeper.watch()
-        _watch_lists()
-        _watch_reloads(self)
-        _watch_exits(self)
+        watch_lists()
+        self._reloading = watch_reloads(lambda: self._held)
+        watch_exits(lambda: self._before_exit and self._before_exit())
 
     def checkpoints(self) -> list[HostCheckpoint]:
         return [_host_checkpoint(info) for info in list(sd_models.checkpoints_list.values())]
@@ -126,9 +123,9 @@ class WebuiHost:
         with call_queue.queue_lock, ExitStack() as stack:
             stack.callback(self._end, task)
             self._begin(task, title)
-            _wait_for_loading()
-            stack.callback(_bring_model_back)
-            _put_model_away()
+            wait_for_loading()
+            stack.callback(bring_model_back)
+            put_model_away()
             yield
 
     def show_progress(self, step: int, steps: int, text: str, picture: Image.Image | None = None) -> None:
@@ -158,7 +155,7 @@ class WebuiHost:
         with call_queue.queue_lock:
             shared.state.begin(job="adversarial-erase")
             try:
-                return _draw(request, side)
+                return draw(request, side)
             finally:
                 shared.state.end()
 
@@ -281,116 +278,3 @@ def _looks_like_vae(file: Path) -> bool:
         return any(name.endswith("decoder.conv_in.weight") for name in open_weights(file).shapes)
     except (EraseError, OSError):
         return False
-
-
-def _wait_for_loading() -> None:
-    """Wait until AUTOMATIC1111 has loaded its first model.
-
-    It does so in a thread without the queue's lock, and layers built meanwhile in other threads come out empty.
-    """
-    lock = getattr(sd_models.model_data, "lock", None)
-    if lock is not None:
-        with lock:
-            pass
-
-
-def _put_model_away() -> None:
-    model = sd_models.model_data.sd_model
-    if model is not None:  # otherwise asking for it would load it
-        sd_models.unload_model_weights(model)
-
-
-def _bring_model_back() -> None:
-    devices.torch_gc()
-    model = sd_models.model_data.sd_model
-    if model is not None:
-        sd_models.send_model_to_device(model)
-
-
-def _draw(request: TextToImage, side: int) -> Image.Image:
-    """Return a picture of the web UI. Raises: OutOfMemory, RunError."""
-    p = processing.StableDiffusionProcessingTxt2Img(
-        sd_model=shared.sd_model,
-        prompt=request.prompt,
-        negative_prompt=request.negative,
-        seed=request.seed,
-        steps=request.steps,
-        cfg_scale=request.guidance,
-        width=side,
-        height=side,
-        do_not_save_samples=True,
-        do_not_save_grid=True,
-    )
-    try:
-        with closing(p):
-            pictures: list[Image.Image] = processing.process_images(p).images
-    except EraseError:
-        raise
-    except Exception as error:
-        if type(error).__name__ == "OutOfMemoryError":
-            raise OutOfMemory("the device ran out of memory while drawing; choose a smaller size") from error
-        raise RunError(f"the web UI could not draw the picture: {type(error).__name__}: {error}") from error
-    if not pictures or shared.state.interrupted:
-        raise RunError("drawing the picture was interrupted; try again")
-    return pictures[0]
-
-
-def _watch_lists() -> None:
-    """Let the selected checkpoint stay selected when the web UI looks again which there are.
-
-    Started with ``--ckpt``, it selects that one each time, and draws with it from then on. It does so for us, too: our
-    page presses its Refresh when there is a new LoRA or checkpoint.
-    """
-    look = sd_models.list_models
-
-    def list_models() -> None:
-        before = shared.opts.data.get(_CHECKPOINT_OPTION)
-        look()
-        now = sd_models.checkpoint_aliases.get(shared.opts.data.get(_CHECKPOINT_OPTION))
-        # Where none was given, this is a file that is usually not there.
-        given = Path(getattr(shared.cmd_opts, "ckpt", None) or "").resolve()
-        # Any other was selected by someone while it looked; and one that is gone cannot be.
-        if now and Path(now.filename).resolve() == given and before in sd_models.checkpoint_aliases:
-            shared.opts.data[_CHECKPOINT_OPTION] = before
-
-    sd_models.list_models = list_models
-
-
-def _watch_reloads(host: WebuiHost) -> None:
-    """Let "Reload UI" interrupt pictures only: it also presses Interrupt, but a run goes on through a reload."""
-    state = shared.state
-    reload = state.request_restart
-
-    def request_restart() -> None:
-        with host._reloading:
-            before = state.interrupted
-            reload()
-            if host._held:
-                state.interrupted = before
-
-    state.request_restart = request_restart
-
-
-def _watch_exits(host: WebuiHost) -> None:
-    """Let runs be saved first when the web UI ends: it does so by ``os._exit``, which nothing else is told of.
-
-    That is how it obeys Ctrl-C, "Apply and restart UI" on the page of extensions, and its own API.
-    """
-    stop = restart.stop_program
-
-    def save() -> None:
-        try:
-            host._before_exit()
-        except Exception:  # whatever it is, the web UI ends
-            traceback.print_exc()
-
-    def stop_program() -> None:
-        save()
-        stop()
-
-    restart.stop_program = stop_program
-    before_signals(save)
-
-
-def _nothing() -> None:
-    pass
