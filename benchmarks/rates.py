@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,22 +118,23 @@ def _rows(folder: Path) -> list[Row]:
     return finished(read_rows(folder / RESULTS))
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run a bench for every rate, or show what was found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     runs = commands.add_parser("run", help="run a bench for every rate")
     runs.add_argument("of", choices=get_args(Of), help="whose learning rate")
     runs.add_argument("--rates", default="", help="separated by commas; none: as the run finds it")
-    runs.add_argument("flags", nargs="*", help="flags of a bench, behind --")
     plots = commands.add_parser("plot", help="show what was found")
     plots.add_argument("--out", type=Path, required=True, help="a file for the plot")
     for each in (runs, plots):
         each.add_argument("--folder", type=Path, required=True)
-    args = parser.parse_args()
+    given = list(sys.argv[1:] if argv is None else argv)
+    at = given.index("--") if "--" in given else len(given)  # behind it stand flags of a bench
+    args, flags = parser.parse_args(given[:at]), given[at + 1 :]
     if args.command == "run":
-        given: list[float | None] = [float(rate) for rate in args.rates.split(",") if rate]
-        return max(run(args.of, rate, args.folder, args.flags) for rate in given or [None])
+        rates: list[float | None] = [float(rate) for rate in args.rates.split(",") if rate]
+        return max(run(args.of, rate, args.folder, flags) for rate in rates or [None])
     every = [one for of in get_args(Of) for one in found(args.folder, of)]
     print(table(every))
     plot(every, args.out)

@@ -39,6 +39,15 @@ def test_a_rate_of_text_encoders_is_the_only_one_tried_and_only_for_its_bench(
     assert own[own.index("--folder") + 1] == str(tmp_path / "text-0.001")
 
 
+def test_what_stands_behind_two_dashes_goes_to_each_bench(
+    called: list[tuple[list[str], tuple[float, ...]]], tmp_path: Path
+) -> None:
+    command = ["run", "text", "--folder", str(tmp_path), "--rates", "0.001,0.004", "--", "--sets", "single-church"]
+    assert rates.main(command) == 0
+    assert [own[1:3] for own, _ in called] == [["--sets", "single-church"]] * 2
+    assert [only for _, only in called] == [(0.001,), (0.004,)]
+
+
 def test_a_rate_of_the_unet_is_a_setting_that_is_not_adapted(
     called: list[tuple[list[str], tuple[float, ...]]], tmp_path: Path
 ) -> None:
