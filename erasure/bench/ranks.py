@@ -7,18 +7,20 @@ that explains a picture best is the one with which the model denoises it with th
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
+from dataclasses import asdict
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 
 from erasure import bounded_json
-from erasure.bench.suite import TargetSet, digest
+from erasure.bench.suite import Group, TargetSet, digest
 from erasure.config.settings import EraseConfig
 from erasure.judge.judge import Judge
-from erasure.judge.judge_settings import settings_for
+from erasure.judge.judge_settings import JudgeSettings, settings_for
 from erasure.lora.file import read_lora
 from erasure.lora.model_adapter import inject_lora_file
 from erasure.model.checkpoint import CheckpointInfo
+from erasure.model.drawing import counted_steps
 from erasure.model.model import Model, open_model
 from erasure.whole_file import write_json
 
@@ -44,7 +46,9 @@ def judged_figures(
     model = open_model(checkpoint, precision=config.precision, resolution=config.resolution, device=device)
     asked = other_prompts(target_set)
     drawn = [(shot.prompt, shot.seed) for group in target_set.groups for shot in group.shots]
-    kept = base / f"ranks-{target_set.name}-{digest([asked, drawn, config.templates])[:8]}.json"
+    judged = [asdict(judge_settings(config, target_set, group)) for group in target_set.groups]
+    key = digest([asked, drawn, judged, config.precision, config.resolution])[:8]
+    kept = base / f"ranks-{target_set.name}-{key}.json"
     if kept.exists():
         before: Ranks = bounded_json.read(kept)
     else:
@@ -79,18 +83,26 @@ def other_prompts(target_set: TargetSet) -> dict[str, list[list[str]]]:
     }
 
 
+def judge_settings(config: EraseConfig, target_set: TargetSet, group: Group) -> JudgeSettings:
+    """Return how the pictures of a group are judged: as the run judges them if they are told apart by what it erases.
+
+    Of a set that erases a style, groups about styles are judged as styles, and the others as concepts.
+    """
+    erased = next(each for each in target_set.groups if each.erased)
+    return settings_for(config.templates if group.judge == erased.judge else ())
+
+
 def _ranks(
     model: Model, target_set: TargetSet, config: EraseConfig, asked: Mapping[str, Sequence[Sequence[str]]]
 ) -> Generator[float, None, Ranks]:
     """Draw and rank the pictures of every group with what is on the model."""
-    erased = next(group for group in target_set.groups if group.erased)
     found: Ranks = {}
     for group in target_set.groups:
-        # What tells styles apart is asked only where styles are to be told apart.
-        judge = Judge(model, settings_for(config.templates if group.judge == erased.judge else ()))
+        judge = Judge(model, judge_settings(config, target_set, group))
         prompts = [shot.prompt for shot in group.shots]
+        drawing = judge.draw(prompts, [shot.seed for shot in group.shots])
+        latents = yield from counted_steps(model, drawing, "pictures")
         with model.rows.purpose("pictures"):
-            latents = yield from judge.draw(prompts, [shot.seed for shot in group.shots])
             found[group.name] = judge.ranks(latents, prompts, asked[group.name])
     return found
 
