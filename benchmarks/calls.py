@@ -16,14 +16,12 @@ import argparse
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.five_doubles import ERASED
-from benchmarks.full_size import write_checkpoint
-from emoji_sd import MODEL
+from benchmarks.full_size import add_model_flags, model_path
 from erasure.cli.flags import add_config_flags, given_settings
 from erasure.config.presets import preset
 from erasure.config.settings import EraseConfig
@@ -166,16 +164,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--updates", type=int, default=60, metavar="N", help="updates that are measured (60)")
     parser.add_argument("--device", default=default_device())
-    parser.add_argument("--full-size", action="store_true", help="a randomly initialised SD 1.x instead of emoji-SD")
-    parser.add_argument("--folder", type=Path, default=Path("runs/full-size"), metavar="DIR", help="where that is kept")
+    add_model_flags(parser)
     add_config_flags(parser)
     arguments = parser.parse_args()
-    path = MODEL
-    if arguments.full_size:
-        path = arguments.folder / "random-sd.safetensors"
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_checkpoint(path, arguments.device)
+    path = model_path(arguments)
     checkpoint, given = inspect_checkpoint(path), given_settings(arguments)
     start = {**preset("object").settings, "synonym_threshold": 0.0, "judged_words": NEAR_WORDS}
     for erase in (ERASED[:1], ERASED):

@@ -1,7 +1,7 @@
 """Would torch.compile pay? What compiling the U-Net takes, and how much faster rows are then.
 
 ``python -m benchmarks.compiled`` compiles emoji-SD's U-Net, or with ``--full-size`` that of a randomly initialised SD
-1.x, for calls of each size that a run makes most, and prints for each: seconds until the third call has come back, the
+1.x, for calls of sizes that a run makes, and prints for each: seconds until the third call has come back, the
 first of which compiles, rows per second without and with it, and after how many rows it has saved its own time. On a
 GPU the mode is ``reduce-overhead``, which records CUDA graphs. Compare these rows with those that a run takes.
 """
@@ -11,14 +11,12 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from pathlib import Path
 
 from benchmarks.calls import rows_per_second
-from benchmarks.full_size import write_checkpoint
-from emoji_sd import MODEL
+from benchmarks.full_size import add_model_flags, model_path
 from erasure.model.checkpoint import inspect_checkpoint
 from erasure.model.device import default_device
-from erasure.model.model import open_model
+from erasure.model.model import open_model, rows_at_once
 
 SIZES = (2, 16, 32)  # rows of a call: an update's own, and those of drawing and judging
 COLUMNS = ("rows of a call", "until the third, s", "rows per second", "compiled", "saves time after rows")
@@ -35,17 +33,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default=default_device())
     parser.add_argument("--mode", default="", help="of torch.compile (reduce-overhead on a GPU, default on a CPU)")
-    parser.add_argument("--full-size", action="store_true", help="a randomly initialised SD 1.x instead of emoji-SD")
-    parser.add_argument("--folder", type=Path, default=Path("runs/full-size"), metavar="DIR", help="where that is kept")
+    add_model_flags(parser)
     parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16", "fp16"))
     parser.add_argument("--sizes", default=",".join(map(str, SIZES)), help="rows of a call, separated by commas")
     arguments = parser.parse_args()
-    path = arguments.folder / "random-sd.safetensors" if arguments.full_size else MODEL
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_checkpoint(path, arguments.device)
-    model = open_model(inspect_checkpoint(path), precision=arguments.precision, device=arguments.device)
-    sizes = [int(size) for size in arguments.sizes.split(",")]
+    model = open_model(
+        inspect_checkpoint(model_path(arguments)), precision=arguments.precision, device=arguments.device
+    )
+    most = rows_at_once(model.parts, 0)  # larger calls are split
+    sizes = sorted({min(most, int(size)) for size in arguments.sizes.split(",")})
     plain = [rows_per_second(model, size) for size in sizes]
     model.unet.compile(mode=arguments.mode or ("default" if arguments.device == "cpu" else "reduce-overhead"))
     print("| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|", sep="\n")

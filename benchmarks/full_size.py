@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from emoji_sd import MODEL
 from emoji_sd.original_layout import original_state_dict
 from erasure.cli.flags import add_config_flags, given_settings
 from erasure.config.values import config_from_dict
@@ -30,6 +31,7 @@ from tests.tiny import build_text_encoder, build_unet, build_vae, full_size_conf
 
 SETTINGS = {"erase": ["garbage truck"], "layers": "xattn", "neighbours": 20, "templates": ["{}", "a photo of a {}"]}
 PAUSE_AFTER = 5
+FOLDER, NAME = Path("runs/full-size"), "random-sd.safetensors"
 
 
 def write_checkpoint(path: Path, device: str, dtype: torch.dtype = torch.float16) -> None:
@@ -41,6 +43,23 @@ def write_checkpoint(path: Path, device: str, dtype: torch.dtype = torch.float16
     state = original_state_dict(unet, vae, text_encoder)
     stored = {name: (value.to(dtype) if value.is_floating_point() else value).cpu() for name, value in state.items()}
     save_file(stored, path, metadata={"format": "pt"})
+
+
+def add_model_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of :func:`model_path`."""
+    parser.add_argument("--full-size", action="store_true", help="a randomly initialised SD 1.x instead of emoji-SD")
+    parser.add_argument("--folder", type=Path, default=FOLDER, metavar="DIR", help="where that is kept")
+
+
+def model_path(arguments: argparse.Namespace) -> Path:
+    """Return the checkpoint to measure; that of full size is written if it is not there. ``device`` makes it."""
+    if not arguments.full_size:
+        return MODEL
+    path: Path = arguments.folder / NAME
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_checkpoint(path, arguments.device)
+    return path
 
 
 def memory(device: str) -> str:
@@ -61,7 +80,7 @@ def move_away(run: Run, device: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, default=Path("runs/full-size"), metavar="DIR", help="(runs/full-size)")
+    parser.add_argument("--folder", type=Path, default=FOLDER, metavar="DIR", help="(runs/full-size)")
     parser.add_argument("--device", default=default_device())
     parser.add_argument("--cap", type=float, default=0.0, metavar="GIB", help="GPU memory that may be used (no limit)")
     add_config_flags(parser)
@@ -69,7 +88,7 @@ def main() -> None:
     device = arguments.device
     config = config_from_dict({**SETTINGS, "steps": 14, **given_settings(arguments)})
 
-    checkpoint = arguments.folder / "random-sd.safetensors"
+    checkpoint = arguments.folder / NAME
     if not checkpoint.exists():
         arguments.folder.mkdir(parents=True, exist_ok=True)
         write_checkpoint(checkpoint, device)

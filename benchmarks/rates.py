@@ -11,6 +11,7 @@ matplotlib.
 from __future__ import annotations
 
 import argparse
+import math
 import shutil
 import sys
 from collections.abc import Sequence
@@ -19,8 +20,8 @@ from pathlib import Path
 from typing import Literal, get_args
 from unittest import mock
 
-from erasure.bench.results import Row, finished, read_rows
-from erasure.bench.statistics import base_figure, cost, families, figure
+from erasure.bench.results import Row, current, finished, read_rows
+from erasure.bench.statistics import base_figure, cost, figure
 from erasure.bench.variant import DEFAULT
 from erasure.bench.work import RESULTS
 from erasure.cli import main as erasure
@@ -29,14 +30,18 @@ from erasure.training import text_start
 Of = Literal["text", "unet"]
 OF_WHAT: dict[Of, str] = {"text": "text encoders", "unet": "U-Net"}
 WITHOUT = "default"
+TEXT = "text-encoder"  # where such an erasure starts
 SHARED = ("base", "spaces")  # what a bench makes that no rate changes
-FIGURES = ("ESR-1", "ESR-5", "PSR-1", "PSR-5", "outside-1", "near-kept", "near-score")
+FIGURES = ("ESR-1", "ESR-5", "PSR-1", "PSR-5", "outside-1", "near kept", "near score")
 DRAWN = ("ESR-1", "PSR-1", "outside-1")
 
 
 @dataclass(frozen=True)
 class Rates:
-    """What was found with one target sets' size: rows by rate, in order, and those of the default."""
+    """What was found with a checkpoint and a family of target sets, on the same sets and seeds at every rate.
+
+    ``by_rate``: rows by rate, in order; ``default``: those of runs that found their rate themselves.
+    """
 
     of: Of
     checkpoint: str
@@ -46,34 +51,37 @@ class Rates:
 
 
 def run(of: Of, rate: float | None, folder: Path, flags: Sequence[str]) -> int:
-    """Run a bench at a rate, or as it comes; return the exit code."""
+    """Run a bench at a rate, or as it comes; return the exit code. Those as it comes first have the rest spared."""
+    command = ["bench", *flags, "--folder", str(folder / (WITHOUT if rate is None else f"{of}-{rate:g}")), "--methods"]
     if rate is None:
-        return erasure(["bench", *flags, "--folder", str(folder / WITHOUT), "--methods", DEFAULT])
-    own = folder / f"{of}-{rate:g}"
+        return _erasure([*command, DEFAULT])
     for shared in SHARED:
         if (folder / WITHOUT / shared).is_dir():
-            shutil.copytree(folder / WITHOUT / shared, own / shared, dirs_exist_ok=True)
-    bench = ["bench", *flags, "--folder", str(own), "--methods"]
+            shutil.copytree(
+                folder / WITHOUT / shared,
+                folder / f"{of}-{rate:g}" / shared,
+                copy_function=_copy_if_new,
+                dirs_exist_ok=True,
+            )
     if of == "unet":
-        return erasure([*bench, f"{DEFAULT}+pace=0+learning_rate={rate:g}"])
+        return _erasure([*command, f"{DEFAULT}+pace=0+learning_rate={rate:g}"])
     with mock.patch.object(text_start, "RATES", (rate,)):  # the only one that is tried
-        return erasure([*bench, DEFAULT])
+        return _erasure([*command, f"{DEFAULT}+start={TEXT}"])
 
 
 def found(folder: Path, of: Of) -> list[Rates]:
-    """Read what benches in a folder found, by checkpoint and size of target sets; only sets that the default has."""
-    default = _rows(folder / WITHOUT)
-    others = {float(path.name.split("-", 1)[1]): _rows(path) for path in folder.glob(f"{of}-*")}
+    """Read what benches in a folder found, by checkpoint and family: of runs that every rate and the default made."""
+    others = {
+        float(path.name.split("-", 1)[1]): _by_family(path, of) for path in folder.glob(f"{of}-*") if path.is_dir()
+    }
     every = []
-    for checkpoint in dict.fromkeys(row["checkpoint"] for row in default):
-        for (_, family), rows in families(row for row in default if row["checkpoint"] == checkpoint).items():
-            runs = {(row["set"], row["seed"]) for row in rows}
-            by_rate = {
-                rate: [r for r in own if r["checkpoint"] == checkpoint and (r["set"], r["seed"]) in runs]
-                for rate, own in sorted(others.items())
-            }
-            every.append(Rates(of, checkpoint, family, {rate: own for rate, own in by_rate.items() if own}, rows))
-    return [one for one in every if one.by_rate]
+    for (checkpoint, family), default in _by_family(folder / WITHOUT, of).items():
+        rates = {rate: own[checkpoint, family] for rate, own in sorted(others.items()) if (checkpoint, family) in own}
+        shared = set(default).intersection(*rates.values())
+        if rates and shared:
+            by_rate = {rate: [own[place] for place in sorted(shared)] for rate, own in rates.items()}
+            every.append(Rates(of, checkpoint, family, by_rate, [default[place] for place in sorted(shared)]))
+    return every
 
 
 def table(every: Sequence[Rates]) -> str:
@@ -83,9 +91,10 @@ def table(every: Sequence[Rates]) -> str:
         title = f"{Path(one.checkpoint).stem}, {one.family}, {OF_WHAT[one.of]}"
         named = {f"{rate:g}": rows for rate, rows in one.by_rate.items()}
         for name, rows in {**named, "as the run finds it": one.default}.items():
-            cells = [f"{figure(rows, each).mean:.1f}" for each in FIGURES]
+            means = [figure(rows, each).mean for each in FIGURES]
+            cells = ["" if math.isnan(mean) else f"{mean:.1f}" for mean in means]
             lines.append(f"| {title}, {name} | {len(rows)} | {' | '.join(cells)} | {cost(rows, 'updates').mean:.0f} |")
-    return "\n".join(lines).replace("nan", "") + "\n"
+    return "\n".join(lines) + "\n"
 
 
 def plot(every: Sequence[Rates], out: Path) -> None:
@@ -114,8 +123,34 @@ def plot(every: Sequence[Rates], out: Path) -> None:
     shown.savefig(out, format="svg", metadata={"Date": None})
 
 
-def _rows(folder: Path) -> list[Row]:
-    return finished(read_rows(folder / RESULTS))
+def _by_family(folder: Path, of: Of) -> dict[tuple[str, str], dict[tuple[str, int], Row]]:
+    """Return a bench's rows by checkpoint and family, and then by set and seed.
+
+    None of what is erased without an edit of the text encoders if it is about these.
+    """
+    rows = [row for row in finished(read_rows(folder / RESULTS)) if of == "unet" or row["config"]["start"] == TEXT]
+    found: dict[tuple[str, str], dict[tuple[str, int], Row]] = {}
+    for checkpoint in dict.fromkeys(row["checkpoint"] for row in rows):
+        for row in current(row for row in rows if row["checkpoint"] == checkpoint):
+            found.setdefault((checkpoint, row["family"]), {})[row["set"], row["seed"]] = row
+    return found
+
+
+def _copy_if_new(source: str, target: str) -> None:
+    if not Path(target).exists():
+        shutil.copy2(source, target)
+
+
+def _erasure(command: list[str]) -> int:
+    with mock.patch.object(sys, "argv", ["erasure", *command]):  # a bench notes its command
+        return erasure(command)
+
+
+def _rates(text: str) -> list[float]:
+    rates = [float(rate) for rate in text.split(",")]
+    if not all(rate > 0 for rate in rates):
+        raise ValueError(text)
+    return rates
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -124,7 +159,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     runs = commands.add_parser("run", help="run a bench for every rate")
     runs.add_argument("of", choices=get_args(Of), help="whose learning rate")
-    runs.add_argument("--rates", default="", help="separated by commas; none: as the run finds it")
+    runs.add_argument("--rates", type=_rates, help="separated by commas; none: as the run finds it")
     plots = commands.add_parser("plot", help="show what was found")
     plots.add_argument("--out", type=Path, required=True, help="a file for the plot")
     for each in (runs, plots):
@@ -133,9 +168,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     at = given.index("--") if "--" in given else len(given)  # behind it stand flags of a bench
     args, flags = parser.parse_args(given[:at]), given[at + 1 :]
     if args.command == "run":
-        rates: list[float | None] = [float(rate) for rate in args.rates.split(",") if rate]
-        return max(run(args.of, rate, args.folder, flags) for rate in rates or [None])
+        if any(flag.startswith(("--engine", "--methods", "--folder")) for flag in flags):
+            parser.error("--engine, --methods and --folder are decided here: a bench runs in this process")
+        return max(run(args.of, rate, args.folder, flags) for rate in args.rates or [None])
     every = [one for of in get_args(Of) for one in found(args.folder, of)]
+    if not every:
+        parser.error(f"{args.folder} has no rate and set that the default was run with as well")
     print(table(every))
     plot(every, args.out)
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -29,8 +30,8 @@ pytestmark = pytest.mark.usefixtures("quick_pictures")
 
 
 def test_the_rank_is_the_number_of_prompts_that_leave_less_error() -> None:
-    errors = torch.tensor([[0.1, 0.2, 0.3], [0.3, 0.2, 0.1], [0.2, 0.2, 0.1]])
-    assert Denoised(errors, torch.zeros(3, 3)).ranks() == [0, 2, 1]
+    errors = torch.tensor([[0.1, 0.2, 0.3], [0.3, 0.2, 0.1], [0.2, 0.2, 0.1], [math.nan] * 3])
+    assert Denoised(errors, torch.zeros(4, 3)).ranks() == [0, 2, 1, 2]  # what is no picture shows nothing
 
 
 def test_ranks_do_not_depend_on_the_order_of_other_prompts_and_take_a_row_for_each(tiny_model: Model) -> None:
@@ -54,17 +55,16 @@ def test_emoji_sd_tells_what_its_own_pictures_show() -> None:
     assert all(rank > 0 for rank in judge.ranks(latents.roll(1, 0), prompts, others))
 
 
-def test_what_a_picture_is_compared_with_differs_in_the_label_alone() -> None:
-    chosen = suite("emoji", SuiteOptions())
-    doubles = other_prompts(chosen.set("single-church"))
-    shots = chosen.set("single-church").groups[0].shots
-    assert all(len(others) == 24 for group in doubles.values() for others in group)
-    for shot, others in zip(shots, doubles["ESR"], strict=True):
-        style = shot.prompt.partition(" in ")[2]
+@pytest.mark.parametrize("limit", [0, 2])
+def test_what_a_picture_is_compared_with_differs_in_the_label_alone(limit: int) -> None:
+    whole, few = suite("emoji", SuiteOptions()), suite("emoji", SuiteOptions(limit=limit))
+    found = other_prompts(few.set("single-church"), whole.set("single-church"))
+    assert all(len(others) == 24 for group in found.values() for others in group.values())
+    for prompt, others in found["ESR"].items():
+        style = prompt.partition(" in ")[2]
         assert all(other.endswith(style) and "church" not in other for other in others)
-    flat = chosen.set("style-flat")
-    for shot, others in zip(flat.groups[0].shots, other_prompts(flat)["ESR"], strict=True):
-        concept = shot.prompt.removesuffix("flat style")
+    for prompt, others in other_prompts(few.set("style-flat"), whole.set("style-flat"))["ESR"].items():
+        concept = prompt.removesuffix("flat style")
         assert sorted(others) == sorted(f"{concept}{style} style" for style in ("3d", "pixel", "blueprint"))
 
 
@@ -81,9 +81,14 @@ def test_a_bench_ranks_before_and_after_and_what_was_before_only_once(
         return [int(len(asked) > 3)] * len(latents)  # all first before, in three groups, and none after
 
     monkeypatch.setattr(Judge, "ranks", ranks)
-    rows = [run_to_end(work(Cell(replace(bench, options=options), "single-church", variant(name), 0)))
-            for name in ("uce", "time")]  # fmt: skip
+    cells = [Cell(replace(bench, options=options), "single-church", variant(name), 0) for name in ("uce", "time")]
+    rows = [run_to_end(work(cell)) for cell in cells]
     for row in rows:
-        assert [row["before"][f"judged {name}"] for name in ("ESR-1", "PSR-1", "outside-5")] == [0.0, 100.0, 100.0]
-        assert [row["after"][f"judged {name}"] for name in ("ESR-1", "PSR-1", "outside-5")] == [100.0, 0.0, 100.0]
+        assert [row["before"][f"judged {name}"] for name in ("ESR-1", "PSR-1", "outside-1")] == [0.0, 100.0, 100.0]
+        assert [row["after"][f"judged {name}"] for name in ("ESR-1", "PSR-1", "outside-1")] == [100.0, 0.0, 0.0]
     assert asked == [2] * 9  # three groups before, and after each of the two
+    run_to_end(work(cells[0]))
+    assert len(asked) == 9  # what was found is kept
+    other = replace(bench, options=options, settings={**bench.settings, "templates": ("a house[ in {}]",)})
+    run_to_end(work(replace(cells[0], bench=other)))
+    assert len(asked) == 15  # but not of what is judged otherwise

@@ -61,21 +61,39 @@ def test_what_no_rate_changes_is_made_once(called: list[tuple[list[str], tuple[f
     made.write_text("{}")
     (tmp_path / "default" / "results.jsonl").write_text("")
     assert rates.run("text", 0.001, tmp_path, []) == 0
-    assert sorted(path.name for path in (tmp_path / "text-0.001").rglob("*") if path.is_file()) == ["one.json"]
+    copied = tmp_path / "text-0.001" / "spaces" / "one.json"
+    assert [path for path in (tmp_path / "text-0.001").rglob("*") if path.is_file()] == [copied]
+    copied.write_text("{1: 2}")
+    assert rates.run("text", 0.001, tmp_path, []) == 0
+    assert copied.read_text() == "{1: 2}"  # what its own bench has added stays
 
 
-def test_a_table_has_a_line_for_each_rate_of_sets_that_the_default_was_run_on(tmp_path: Path) -> None:
-    def add(folder: str, esr: float, **changes: Any) -> None:
-        row = {**_row("adversarial", **changes), "after": {"ESR-1": esr}, "updates": 5}
-        append_row(tmp_path / folder / "results.jsonl", row)
+def test_a_table_has_a_line_for_each_rate_on_sets_that_all_were_run_on(tmp_path: Path) -> None:
+    def add(folder: str, esr: float, target_set: str = "doubles-1", *, start: str = "text-encoder") -> None:
+        row: dict[str, Any] = {**_row("adversarial", target_set), "config": {"start": start}, "updates": 5}
+        append_row(tmp_path / folder / "results.jsonl", {**row, "after": {"ESR-1": esr, "near kept": 90.0}})
 
     add("default", 100.0)
+    add("default", 0.0, "doubles-2")
     add("text-0.004", 95.0)
-    add("text-0.0005", 50.0)
-    add("text-0.0005", 0.0, target_set="doubles-2")
+    add("text-0.0005", 10.0)
+    add("text-0.0005", 50.0)  # the same run again: this one counts
+    add("text-0.0005", 0.0, "doubles-2")
+    add("text-0.008", 100.0, "style-flat", start="zero")  # has no such edit
+    (tmp_path / "text-rates.svg").write_text("")
     (found,) = rates.found(tmp_path, "text")
     assert list(found.by_rate) == [0.0005, 0.004]
-    lines = rates.table([found]).splitlines()[2:]
-    assert [line.split("|")[3].strip() for line in lines] == ["50.0", "95.0", "100.0"]
-    assert lines[-1].startswith("| x, doubles, text encoders, as the run finds it | 1 |")
+    cells = [[cell.strip() for cell in line.split("|")] for line in rates.table([found]).splitlines()[2:]]
+    assert [line[3] for line in cells] == ["50.0", "95.0", "100.0"]
+    assert {line[8] for line in cells} == {"90.0"}
+    assert cells[-1][1:3] == ["x, doubles, text encoders, as the run finds it", "1"]
     assert rates.found(tmp_path, "unet") == []
+
+
+@pytest.mark.parametrize("flags", [["--rates", "none"], ["--rates", "0"], ["--", "--engine", "ray"]])
+def test_what_cannot_be_run_is_refused_before_work_starts(
+    flags: list[str], called: list[tuple[list[str], tuple[float, ...]]], tmp_path: Path
+) -> None:
+    with pytest.raises(SystemExit):
+        rates.main(["run", "text", "--folder", str(tmp_path), *flags])
+    assert called == []

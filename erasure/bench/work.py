@@ -29,6 +29,7 @@ from erasure.lora.model_adapter import apply_lora_file
 from erasure.model.checkpoint import CheckpointInfo, inspect_checkpoint, sha256
 from erasure.model.drawing import relayed
 from erasure.model.model import open_model
+from erasure.model.stage import Stage
 from erasure.run.beginning import erase, resume
 from erasure.run.events import Planned
 from erasure.run.folder import RunFolder
@@ -193,10 +194,10 @@ def _ranks(
 ) -> Generator[Progress, None, tuple[dict[str, float], dict[str, float]]]:
     """Rank what pictures show by the model's own judgement."""
     bench, config = cell.bench, replace(cell, variant=variant(DEFAULT)).config(target_set)
-    made = judged_figures(
-        checkpoint, lora, target_set, config, bench.folder / "base" / digest[:12], device=bench.devices[1]
-    )
-    return (yield from relayed(made, lambda share: Progress("ranks", int(100 * share), 100)))
+    whole = suite(bench.suite, replace(bench.options, limit=0)).set(cell.set)
+    base = bench.folder / "base" / digest[:12]
+    made = judged_figures(checkpoint, lora, target_set, whole, config, base, device=bench.devices[1])
+    return (yield from relayed(made, _told))
 
 
 def _attacks(
@@ -215,7 +216,11 @@ def _attacks(
         checkpoint, digest, lora, space, config, target_set, judges, judge_name, bench.options,
         bench.folder / "base" / digest[:12], device=bench.devices[1],
     )  # fmt: skip
-    return (yield from relayed(made, lambda stage: Progress(stage.what, stage.done, max(1, stage.total))))
+    return (yield from relayed(made, _told))
+
+
+def _told(stage: Stage) -> Progress:
+    return Progress(stage.what, stage.done, max(1, stage.total))
 
 
 def _default_space(

@@ -72,9 +72,10 @@ class Denoised:
     def ranks(self) -> list[int]:
         """Return, per picture, how many of its other prompts explain it better than the first: the rank of a class.
 
-        A diffusion classifier orders classes by their errors.
+        A diffusion classifier orders classes by their errors. Of a picture that is no number, the first is the last.
         """
-        ranks: list[int] = (self.errors[:, 1:] < self.errors[:, :1]).sum(1).tolist()
+        as_well = self.errors[:, 1:] >= self.errors[:, :1]
+        ranks: list[int] = (~as_well).sum(1).tolist()
         return ranks
 
 
