@@ -52,7 +52,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def model_path(arguments: argparse.Namespace) -> Path:
-    """Return the checkpoint to measure; that of full size is written if it is not there. ``device`` makes it."""
+    """Return the checkpoint to measure; that of full size is made, on ``--device``, if it is not there."""
     if not arguments.full_size:
         return MODEL
     path: Path = arguments.folder / NAME

@@ -51,7 +51,10 @@ class Rates:
 
 
 def run(of: Of, rate: float | None, folder: Path, flags: Sequence[str]) -> int:
-    """Run a bench at a rate, or as it comes; return the exit code. Those as it comes first have the rest spared."""
+    """Run a bench at a rate, or, for None, as it comes; return the exit code.
+
+    What no rate changes is not made again for every rate if the one as it comes was run before.
+    """
     command = ["bench", *flags, "--folder", str(folder / (WITHOUT if rate is None else f"{of}-{rate:g}")), "--methods"]
     if rate is None:
         return _erasure([*command, DEFAULT])
