@@ -105,7 +105,7 @@ def plot(every: Sequence[Rates], out: Path) -> None:
     import matplotlib as mpl
 
     mpl.use("svg")
-    mpl.rcParams["svg.hashsalt"] = "rates"
+    mpl.rcParams.update({"svg.hashsalt": "rates", "svg.fonttype": "none"})
     from matplotlib import pyplot
 
     shown, axes = pyplot.subplots(1, len(every), figsize=(4.4 * len(every), 3.6), squeeze=False, sharey=True)
