@@ -392,7 +392,7 @@ def test_an_unknown_metric_or_a_missing_model_is_told() -> None:
             extra_figures(SuiteOptions(metrics=(name,), limit=1), "cpu")
 
 
-@pytest.mark.parametrize("name", [name for name in METRICS if name not in ("near", "attacks", "pictures")])
+@pytest.mark.parametrize("name", [name for name in METRICS if name not in ("near", "ranks", "attacks", "pictures")])
 def test_a_metric_whose_package_is_missing_names_it(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     package = "nudenet" if name == "nudity" else "torchvision" if name == "lpips" else "torchmetrics"
     for module in ("nudenet", "torchvision", "torchmetrics"):
