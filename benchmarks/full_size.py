@@ -55,10 +55,18 @@ def model_path(arguments: argparse.Namespace) -> Path:
     """Return the checkpoint to measure; that of full size is made, on ``--device``, if it is not there."""
     if not arguments.full_size:
         return MODEL
-    path: Path = arguments.folder / NAME
+    return full_size_checkpoint(arguments.folder, arguments.device)
+
+
+def full_size_checkpoint(folder: Path, device: str) -> Path:
+    """Return the checkpoint of full size in a folder; it is made if it is not there, and leaves no trace in memory."""
+    path = folder / NAME
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_checkpoint(path, arguments.device)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_checkpoint(path, device)
+        if device.startswith("cuda"):
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats(device)
     return path
 
 
@@ -88,13 +96,7 @@ def main() -> None:
     device = arguments.device
     config = config_from_dict({**SETTINGS, "steps": 14, **given_settings(arguments)})
 
-    checkpoint = arguments.folder / NAME
-    if not checkpoint.exists():
-        arguments.folder.mkdir(parents=True, exist_ok=True)
-        write_checkpoint(checkpoint, device)
-        if device.startswith("cuda"):
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats(device)
+    checkpoint = full_size_checkpoint(arguments.folder, device)
     if arguments.cap:
         whole = torch.cuda.get_device_properties(device).total_memory
         torch.cuda.set_per_process_memory_fraction(arguments.cap * 2**30 / whole, torch.cuda.current_device())

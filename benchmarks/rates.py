@@ -25,6 +25,7 @@ from erasure.bench.statistics import base_figure, cost, figure
 from erasure.bench.variant import DEFAULT
 from erasure.bench.work import RESULTS
 from erasure.cli import main as erasure
+from erasure.cli.numbers import real
 from erasure.training import text_start
 
 Of = Literal["text", "unet"]
@@ -55,17 +56,14 @@ def run(of: Of, rate: float | None, folder: Path, flags: Sequence[str]) -> int:
 
     What no rate changes is not made again for every rate if the one as it comes was run before.
     """
-    command = ["bench", *flags, "--folder", str(folder / (WITHOUT if rate is None else f"{of}-{rate:g}")), "--methods"]
+    default = folder / WITHOUT
+    own = default if rate is None else folder / f"{of}-{rate:g}"
+    command = ["bench", *flags, "--folder", str(own), "--methods"]
     if rate is None:
         return _erasure([*command, DEFAULT])
     for shared in SHARED:
-        if (folder / WITHOUT / shared).is_dir():
-            shutil.copytree(
-                folder / WITHOUT / shared,
-                folder / f"{of}-{rate:g}" / shared,
-                copy_function=_copy_if_new,
-                dirs_exist_ok=True,
-            )
+        if (default / shared).is_dir():
+            shutil.copytree(default / shared, own / shared, copy_function=_copy_if_new, dirs_exist_ok=True)
     if of == "unet":
         return _erasure([*command, f"{DEFAULT}+pace=0+learning_rate={rate:g}"])
     with mock.patch.object(text_start, "RATES", (rate,)):  # the only one that is tried
@@ -150,9 +148,9 @@ def _erasure(command: list[str]) -> int:
 
 
 def _rates(text: str) -> list[float]:
-    rates = [float(rate) for rate in text.split(",")]
-    if not all(rate > 0 for rate in rates):
-        raise ValueError(text)
+    rates = [real(rate) for rate in text.split(",")]
+    if min(rates) <= 0:
+        raise argparse.ArgumentTypeError(f"{min(rates):g} is not above 0")
     return rates
 
 

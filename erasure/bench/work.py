@@ -124,7 +124,7 @@ def row_identity(cell: Cell, chosen: Suite, target_set: TargetSet, config: Erase
 
 def base_pictures(bench: Bench, chosen: Suite, digest: str) -> Path:
     """Return the folder of the checkpoint's own pictures, which all methods, sets and seeds share."""
-    return bench.folder / "base" / digest[:12] / chosen.drawing_key()
+    return _base(bench, digest) / chosen.drawing_key()
 
 
 def measured(
@@ -183,9 +183,7 @@ def _near(cell: Cell, target_set: TargetSet, checkpoint: CheckpointInfo, digest:
     bench = cell.bench
     config, space = _default_space(cell, target_set, checkpoint, digest)
     words = bench.options.near_words
-    before = (
-        bench.folder / "base" / digest[:12] / f"near-{target_set.name}-{words}-{space_key(config, digest)}.safetensors"
-    )
+    before = _base(bench, digest) / f"near-{target_set.name}-{words}-{space_key(config, digest)}.safetensors"
     return near_preservation(checkpoint, lora, space, config, before, words=words, device=bench.devices[1])
 
 
@@ -193,9 +191,9 @@ def _ranks(
     cell: Cell, target_set: TargetSet, checkpoint: CheckpointInfo, digest: str, lora: Path
 ) -> Generator[Progress, None, tuple[dict[str, float], dict[str, float]]]:
     """Rank what pictures show by the model's own judgement."""
-    bench, config = cell.bench, replace(cell, variant=variant(DEFAULT)).config(target_set)
+    bench, config = cell.bench, _default_config(cell, target_set)
     whole = suite(bench.suite, replace(bench.options, limit=0)).set(cell.set)
-    base = bench.folder / "base" / digest[:12]
+    base = _base(bench, digest)
     made = judged_figures(checkpoint, lora, target_set, whole, config, base, device=bench.devices[1])
     return (yield from relayed(made, _told))
 
@@ -214,7 +212,7 @@ def _attacks(
     config, space = _default_space(cell, target_set, checkpoint, digest)
     made = attack_figures(
         checkpoint, digest, lora, space, config, target_set, judges, judge_name, bench.options,
-        bench.folder / "base" / digest[:12], device=bench.devices[1],
+        _base(bench, digest), device=bench.devices[1],
     )  # fmt: skip
     return (yield from relayed(made, _told))
 
@@ -223,11 +221,21 @@ def _told(stage: Stage) -> Progress:
     return Progress(stage.what, stage.done, max(1, stage.total))
 
 
+def _base(bench: Bench, digest: str) -> Path:
+    """Return the folder of what is found of the checkpoint itself, which all methods and seeds share."""
+    return bench.folder / "base" / digest[:12]
+
+
+def _default_config(cell: Cell, target_set: TargetSet) -> EraseConfig:
+    """Return the default's settings for a target set, whatever the cell's own."""
+    return replace(cell, variant=variant(DEFAULT)).config(target_set)
+
+
 def _default_space(
     cell: Cell, target_set: TargetSet, checkpoint: CheckpointInfo, digest: str
 ) -> tuple[EraseConfig, ConceptSpace]:
     """Return the default's settings for a target set, and its concept space."""
-    config = replace(cell, variant=variant(DEFAULT)).config(target_set)
+    config = _default_config(cell, target_set)
     measured_space = concept_space(cell.bench.folder / "spaces", checkpoint, digest, config, cell.bench.device)
     return config, measured_space.space
 
